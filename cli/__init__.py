@@ -1,0 +1,18 @@
+"""`usagepipe …`: one file a command group, nothing but arguments and output."""
+
+import sys
+
+
+def main() -> None:
+    """The `usagepipe` command. Ends the process with the exit status that its docs name."""
+    try:
+        import click  # noqa: F401  # the bare install has no command line
+    except ImportError:
+        sys.stderr.write(
+            "usagepipe: the bare install is the producer library and has no commands.\n"
+            "Run pip install 'usagepipe[local]' for all of them, or [consumer] or [query].\n"
+        )
+        sys.exit(2)
+    from usagepipe.cli.root import run
+
+    sys.exit(run(sys.argv[1:]))

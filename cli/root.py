@@ -1,0 +1,67 @@
+"""The command tree. Commands are imported when they are called, so `--help` starts no library."""
+
+import importlib
+from typing import ClassVar
+
+import click
+
+from usagepipe.schemas.errors import MissingExtraError, UsagePipeError
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class LazyGroup(click.Group):
+    """Finds each command as `command` in the module of its name."""
+
+    COMMANDS: ClassVar[dict[str, tuple[str, str]]] = {  # name: (the extra it needs, what it does)
+        "demo": ("local", "Run the whole pipeline here on a trace of requests, and prove its sums."),
+        "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
+        "migrate": ("consumer", "Make or update the tables and topics."),
+        "usage": ("query", "Print usage by source, key, user, model."),
+        "worker": ("consumer", "Write events from Kafka to ClickHouse until stopped."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.COMMANDS:
+            return None
+        try:
+            module = importlib.import_module(f"usagepipe.cli.{cmd_name}")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("usagepipe"):
+                raise
+            raise MissingExtraError(self.COMMANDS[cmd_name][0], error.name) from error
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in sorted(self.COMMANDS.items())])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="usagepipe")
+def root() -> None:
+    """Record AI usage through Kafka into ClickHouse, and read it back.
+
+    Settings come from USAGEPIPE_* variables; a command's option wins over its variable.
+    Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 a server cannot be reached.
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; its exit status."""
+    try:
+        result = root.main(args=arguments, prog_name="usagepipe", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except UsagePipeError as error:
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_status
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,1 @@
+"""What runs in the web process: the recorder and the middleware."""

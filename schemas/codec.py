@@ -1,0 +1,61 @@
+"""The event as bytes on the topic: one JSON object a record, and the only decoder that counts.
+
+`decode` is the truth that every faster path is checked against. It ignores fields it does not
+know (a newer producer may send more within version 1) and refuses everything else it cannot keep.
+"""
+
+import json
+
+from pydantic import ValidationError
+
+from usagepipe.schemas.errors import EventRejectedError
+from usagepipe.schemas.event import SCHEMA_VERSION, UsageEvent
+
+_VERSION_PREFIX = b'{"schema_version":%d,' % SCHEMA_VERSION
+MAX_DETAIL_CHARS = 500  # of a rejection: it travels in a record's header
+
+
+def encode(event: UsageEvent) -> bytes:
+    """The event as a JSON object. Fields at their default are left out, the version never is."""
+    body = event.model_dump_json(exclude_defaults=True).encode()
+    return _VERSION_PREFIX + body[1:]
+
+
+def decode(raw: bytes | None) -> UsageEvent:
+    """The event that `raw` holds.
+
+    Raises:
+        EventRejectedError: it holds none; the reason is one of `tombstone`, `not_json`,
+            `not_an_object`, `unknown_schema_version` and `invalid_fields`.
+    """
+    if raw is None:
+        raise EventRejectedError("tombstone", "the record has no value")
+    try:
+        return UsageEvent.model_validate_json(raw, extra="ignore")
+    except ValidationError as error:
+        raise _rejection(error) from None  # its text quotes the input
+
+
+def _rejection(error: ValidationError) -> EventRejectedError:
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    detail = "; ".join(f"{_path(p['loc'])}: {p['msg']}" for p in problems)[:MAX_DETAIL_CHARS]
+    kinds = {p["type"] for p in problems}
+    if "json_invalid" in kinds:
+        return EventRejectedError("not_json", problems[0]["msg"][:MAX_DETAIL_CHARS])
+    if "model_type" in kinds:
+        return EventRejectedError("not_an_object", "the record's value is no JSON object")
+    if any(p["loc"] == ("schema_version",) for p in problems):
+        return EventRejectedError("unknown_schema_version", detail)
+    return EventRejectedError("invalid_fields", detail)
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """The place of a problem. Below a field only its depth is told: a tag's key is input."""
+    return str(location[0]) + "[…]" * (len(location) > 1) if location else "event"
+
+
+def json_schema() -> str:
+    """The JSON Schema of the event as it stands on the topic, as text."""
+    schema = UsageEvent.model_json_schema(mode="validation")
+    schema["additionalProperties"] = True  # unknown fields are ignored, not refused
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

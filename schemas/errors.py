@@ -1,0 +1,74 @@
+"""Every error usagepipe raises on purpose: one root, few branches, the data as attributes.
+
+The class docstring is the default message. `exit_status` is what the command line ends with
+when the error reaches it: 1 the answer is no, 2 wrong use, 3 a server cannot be reached.
+"""
+
+from typing import ClassVar
+
+
+class UsagePipeError(Exception):
+    """usagepipe could not do what it was asked to."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.__doc__)
+
+
+class CheckFailedError(UsagePipeError):
+    """A check did not hold: the numbers do not balance."""
+
+    exit_status = 1
+
+
+class WrongUseError(UsagePipeError):
+    """The command or call was not understood."""
+
+    exit_status = 2
+
+
+class SettingsError(WrongUseError):
+    """One or more settings are wrong. `problems` holds one sentence for each."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class MissingExtraError(WrongUseError):
+    """A part of usagepipe that is not installed was asked for."""
+
+    def __init__(self, extra: str, module: str) -> None:
+        self.extra = extra
+        self.module = module
+        super().__init__(f"{module} is not installed: run pip install 'usagepipe[{extra}]'.")
+
+
+class ServerUnavailableError(UsagePipeError):
+    """A server cannot be reached. `server` names it, `address` says where (never a password)."""
+
+    exit_status = 3
+
+    def __init__(self, server: str, address: str, reason: str) -> None:
+        self.server = server
+        self.address = address
+        self.reason = reason
+        super().__init__(f"{server} at {address} cannot be reached: {reason}")
+
+
+class MigrationError(UsagePipeError):
+    """The tables are not what the migrations say."""
+
+
+class EventRejectedError(UsagePipeError):
+    """Bytes that are no usage event. `reason` is a word for counters, `detail` a sentence.
+
+    Neither holds more of the input than a field's name and the rule it broke, so both may be
+    logged: the input may hold what must not be.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")

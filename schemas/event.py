@@ -1,0 +1,134 @@
+"""The usage event, version 1: one request to a model, who made it and what it used.
+
+The model is the contract of the topic. What it accepts is stored, what it refuses becomes a dead
+letter; every faster decoder is derived from it. Empty text means "none", because ids are sorting
+keys and a null sorts nowhere; a null cost means "unknown" and is never the same as 0.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from usagepipe.schemas.ids import uuid7
+
+SCHEMA_VERSION = 1
+
+MAX_TOKENS = 10**12  # of one request: a million times the largest context window of today
+MAX_MILLISECONDS = 10**10  # 115 days: longer than any request lives
+MAX_COST = 10**9  # US dollars of one request
+COST_DECIMALS = 12  # a thousandth of a nano-dollar: prices are per token, to 9 decimals
+MAX_ID_CHARS = 256
+MAX_NAME_CHARS = 512
+MAX_TAGS = 64
+MAX_TAG_KEY_CHARS = 128
+MAX_TAG_VALUE_CHARS = 2048
+
+# A fixed window, not one around "now": an event accepted today must be accepted in a replay.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)  # ClickHouse's DateTime of the buckets ends in 2106
+
+UsageQuality = Literal["complete", "partial", "missing", "inconsistent"]
+
+
+def to_utc_milliseconds(moment: datetime) -> datetime:
+    """`moment` in UTC, cut (not rounded) to whole milliseconds.
+
+    Raises:
+        ValueError: it lies outside `EARLIEST` … `LATEST`.
+    """
+    if not EARLIEST <= moment < LATEST:
+        raise ValueError(f"must lie in {EARLIEST.year}-01-01 to {LATEST.year}-01-01 UTC")
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+Id = Annotated[str, Field(max_length=MAX_ID_CHARS)]
+RequiredId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
+Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
+Milliseconds = Annotated[int, Field(ge=0, le=MAX_MILLISECONDS)]
+Cost = Annotated[Decimal, Field(ge=0, lt=MAX_COST, decimal_places=COST_DECIMALS)]
+EventTime = Annotated[AwareDatetime, AfterValidator(to_utc_milliseconds)]
+TagKey = Annotated[str, Field(min_length=1, max_length=MAX_TAG_KEY_CHARS)]
+TagValue = Annotated[str, Field(max_length=MAX_TAG_VALUE_CHARS)]
+Tags = Annotated[dict[TagKey, TagValue], Field(max_length=MAX_TAGS)]
+
+
+class UsageEvent(BaseModel):
+    """One request and its usage, in the normal form: no token is ever in two classes.
+
+    `prompt_tokens` is every input token, `cached_tokens` (cache reads) and `cache_write_tokens`
+    being parts of it; `completion_tokens` is every output token, `reasoning_tokens` being a part
+    of it; `total_tokens` is the provider's total where it gives one, else the sum of the two.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    event_id: UUID = Field(description="Identity of the event: the same id is the same event.")
+    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Version of this contract.")
+    producer_id: Id = Field("", description="The process that recorded the event.")
+    sequence: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = Field(
+        None,
+        description="Number of the event in its producer, counting from 1: a gap is a loss before "
+        "Kafka. Null from producers that do not count.",
+    )
+    occurred_at: EventTime = Field(description="Start of the request, UTC, milliseconds.")
+
+    request_id: Id = Field("", description="The request's id, kept over its retries.")
+    attempt: Annotated[int, Field(ge=1, le=65_535)] = Field(1, description="1 is the first try.")
+
+    user_id: RequiredId = Field(description="Who made the request.")
+    user_name: Name = Field("", description="The user's name at that moment: a snapshot.")
+    api_key_id: Id = Field("", description="The key's id, never the key. Empty: no key.")
+    api_key_name: Name = Field("", description="The key's name at that moment: a snapshot.")
+    source: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        "web", description="How the caller came in: web, apikey, legacy, or another word."
+    )
+    virtual_key_id: Id = Field("", description="A gateway's virtual key.")
+    team_id: Id = Field("", description="The team that the usage counts for.")
+    customer_id: Id = Field("", description="The customer that the usage counts for.")
+
+    provider: Id = Field("", description="Who served the model, such as openai.")
+    requested_model: Id = Field("", description="The model that was asked for, such as auto.")
+    model: Id = Field("", description="The model that answered.")
+    endpoint: Name = Field("", description="The path of the request, without its query.")
+
+    prompt_tokens: Tokens = Field(0, description="Every input token, cache included.")
+    completion_tokens: Tokens = Field(0, description="Every output token, reasoning included.")
+    total_tokens: Tokens = Field(0, description="The provider's total, else the sum.")
+    cached_tokens: Tokens = Field(0, description="Input read from a cache: part of prompt.")
+    cache_write_tokens: Tokens = Field(0, description="Input written to a cache: part of prompt.")
+    reasoning_tokens: Tokens = Field(0, description="Output not shown: part of completion.")
+    pre_filter_prompt_tokens: Tokens | None = Field(
+        None, description="Input before the gateway's filters. Null: not known."
+    )
+    post_filter_prompt_tokens: Tokens | None = Field(
+        None, description="Input after the gateway's filters. Null: not known."
+    )
+    usage_quality: UsageQuality = Field(
+        "complete", description="How far the token counts can be trusted."
+    )
+
+    status_code: Annotated[int, Field(ge=0, le=999)] = Field(0, description="HTTP status, or 0.")
+    failed: bool = Field(False, description="The request failed.")
+    streaming: bool = Field(False, description="The answer was a stream.")
+    duration_ms: Milliseconds = Field(0, description="From start to the end of the answer.")
+    ttft_ms: Milliseconds | None = Field(None, description="Time to first token. Null: not known.")
+
+    cost: Cost | None = Field(None, description="US dollars, exact. Null: unknown, never 0.")
+    price_version: Id = Field("", description="The price list that the cost was computed from.")
+    tags: Tags = Field({}, description="Anything else, as text.")
+
+    @classmethod
+    def new(cls, **fields: object) -> "UsageEvent":
+        """An event of this moment: mints `event_id` and `occurred_at` unless they are given.
+
+        Raises:
+            pydantic.ValidationError: a field breaks its rule; the message names each.
+        """
+        fields.setdefault("event_id", uuid7())
+        fields.setdefault("occurred_at", datetime.now(UTC))
+        return cls.model_validate(fields)

@@ -1,0 +1,226 @@
+"""The settings of a process: one frozen model, read once from the environment, passed down.
+
+Every field is `USAGEPIPE_<FIELD>`; a command's option wins over the environment. `load` reports
+all wrong fields at once. Secrets stay masked in every text made of the model.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.topics import EVENTS_TOPIC, dead_letter_topic
+
+PREFIX = "USAGEPIPE_"
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")  # Kafka's limit is 249; the DLQ adds to it
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def _check_bootstrap(value: str) -> str:
+    for server in value.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if not (colon and host and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"is {value!r}: write host:port, several with commas between them")
+    return value
+
+
+def _check_topic(value: str) -> str:
+    if not _TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
+        raise ValueError(f"is {value!r}: a topic's name has letters, digits, dots, _ and - only")
+    return value
+
+
+def _check_clickhouse(value: SecretStr) -> SecretStr:
+    ClickHouseAddress.parse(value.get_secret_value())
+    return value
+
+
+def _check_identifier(value: str) -> str:
+    if value and not _IDENTIFIER.fullmatch(value):
+        raise ValueError(f"is {value!r}: letters, digits and _ only, no digit in front")
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(_check_identifier)]
+
+
+@dataclass(frozen=True, slots=True)
+class ClickHouseAddress:
+    """Where a ClickHouse server answers over HTTP. `str()` of it never shows the password."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    secure: bool
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """The parts of `http://user:password@host:8123/database`.
+
+        Raises:
+            ValueError: the URL is no such address; its text never shows the URL (a password).
+        """
+        form = "write http://user:password@host:8123/database"
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"is no URL ({error}): {form}") from None
+        if parts.scheme not in {"http", "https"}:
+            raise ValueError(f"has the scheme {parts.scheme!r}, not http or https: {form}")
+        if not parts.hostname:
+            raise ValueError(f"has no host: {form}")
+        database = unquote(parts.path.strip("/")) or "default"
+        if not _IDENTIFIER.fullmatch(database):
+            raise ValueError(f"names the database {database!r}: letters, digits and _ only")
+        secure = parts.scheme == "https"
+        return cls(
+            host=parts.hostname,
+            port=port or (8443 if secure else 8123),
+            user=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            database=database,
+            secure=secure,
+        )
+
+    def __str__(self) -> str:
+        scheme = "https" if self.secure else "http"
+        return f"{scheme}://{self.host}:{self.port}/{self.database}"
+
+    def __repr__(self) -> str:
+        return f"ClickHouseAddress({self})"
+
+
+class Settings(BaseSettings):
+    """All settings of usagepipe. Frozen: a process reads them once."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    # Servers and names that other programs rely on (DESIGN: names are fixed).
+    kafka: Annotated[str, AfterValidator(_check_bootstrap)] = Field(
+        "127.0.0.1:9092", description="Kafka's bootstrap servers: host:port[,host:port…]."
+    )
+    clickhouse: Annotated[SecretStr, AfterValidator(_check_clickhouse)] = Field(
+        SecretStr("http://default:@127.0.0.1:8123/default"),
+        description="ClickHouse over HTTP: http://user:password@host:8123/database.",
+    )
+    topic: Annotated[str, AfterValidator(_check_topic)] = Field(
+        EVENTS_TOPIC, description="Topic of the usage events."
+    )
+    group: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        "usagepipe", description="Consumer group of the workers."
+    )
+
+    # What `usagepipe migrate` makes.
+    topic_partitions: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        8, description="Partitions of the topic, when `usagepipe migrate` makes it."
+    )
+    topic_replication: Annotated[int, Field(ge=-1, le=100)] = Field(
+        -1, description="Replicas of the topic's partitions; -1 is the broker's default."
+    )
+    topic_retention_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
+        7, description="How long Kafka keeps events and dead letters."
+    )
+    clickhouse_cluster: Identifier = Field(
+        "", description="Name of the ClickHouse cluster; empty is one server."
+    )
+    raw_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        400, description="How long raw events stay, counted from their arrival; 0 is for ever."
+    )
+    rollup_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        0,
+        description="How long rollups stay, counted from their last event's arrival; 0 is for "
+        "ever.",
+    )
+
+    # The producer.
+    enabled: bool = Field(True, description="False makes the recorder do nothing.")
+    queue_events: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        100_000, description="Events the recorder holds while Kafka is away; more are dropped."
+    )
+    queue_kilobytes: Annotated[int, Field(ge=64, le=2_097_151)] = Field(
+        131_072, description="The same bound in KiB of memory."
+    )
+    linger_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
+        20, description="How long the recorder gathers events before it sends them."
+    )
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
+        "lz4", description="How the recorder compresses what it sends."
+    )
+    close_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        10.0, description="How long the recorder tries to deliver what is left when it closes."
+    )
+    max_body_kilobytes: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        256, description="The most of a JSON answer that the middleware holds to read its usage."
+    )
+
+    # The worker.
+    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        50_000, description="A batch closes at so many rows."
+    )
+    batch_megabytes: Annotated[int, Field(ge=1, le=1_024)] = Field(
+        32, description="A batch closes at so many MiB of records."
+    )
+    batch_seconds: Annotated[float, Field(ge=0.01, le=60)] = Field(
+        0.25, description="A batch closes when its first record has waited so long."
+    )
+    inserts: Annotated[int, Field(ge=1, le=64)] = Field(
+        4, description="Inserts that a worker runs at once, each of one partition."
+    )
+    insert_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
+        15.0, description="How long one insert may take; keep it well under session_seconds."
+    )
+    session_seconds: Annotated[float, Field(ge=6, le=1_800)] = Field(
+        45.0, description="Kafka takes a worker for dead after so long without a heartbeat."
+    )
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
+        20.0, description="How long a stopping worker finishes what it has begun."
+    )
+    web_host: str = Field("127.0.0.1", description="Address of the worker's health and metrics.")
+    web_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
+        6066, description="Port of the worker's health and metrics."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+
+    @classmethod
+    def load(cls, **options: object) -> Self:
+        """The settings of this process: `options` (None is "not given") over the environment.
+
+        Raises:
+            SettingsError: with one sentence for every wrong field.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        try:
+            return cls(**given)  # type: ignore[arg-type]  # checked by the model itself
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False, include_input=False)
+            sentences = (_sentence(str(p["loc"][0]), p["type"], p["msg"]) for p in problems)
+            raise SettingsError(tuple(sentences)) from None  # its text quotes secrets
+
+    @property
+    def clickhouse_address(self) -> ClickHouseAddress:
+        return ClickHouseAddress.parse(self.clickhouse.get_secret_value())
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return dead_letter_topic(self.topic)
+
+    @property
+    def topic_retention(self) -> timedelta:
+        return timedelta(days=self.topic_retention_days)
+
+
+def _sentence(field: str, kind: str, message: str) -> str:
+    name = PREFIX + field.upper()
+    if kind == "value_error":
+        return f"{name} {message.removeprefix('Value error, ')}."
+    return f"{name}: {message[:1].lower()}{message[1:]}."

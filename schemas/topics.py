@@ -1,0 +1,49 @@
+"""The topics: their names and the settings they are made with.
+
+Record time is the time of arrival (`LogAppendTime`); the event's own time is inside it. With the
+event's time on the record, retention would delete events that were accepted late.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+EVENTS_TOPIC = "usage.events.v1"
+MAX_RECORD_BYTES = 1_048_576  # an event is under 200 kB even with every limit reached
+# A dead letter is the untouched record and headers that tell why: it must always fit.
+MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 65_536
+
+
+def dead_letter_topic(events_topic: str) -> str:
+    """`usage.events.v1` → `usage.events.dlq.v1`: the version stays last."""
+    name, dot, version = events_topic.rpartition(".")
+    if not dot:
+        return f"{events_topic}.dlq"
+    return f"{name}.dlq.{version}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as `usagepipe migrate` makes it."""
+
+    name: str
+    partitions: int
+    replication: int  # -1: the broker's default
+    config: dict[str, str]
+
+
+def topic_specs(
+    events_topic: str, partitions: int, replication: int, retention: timedelta
+) -> tuple[TopicSpec, TopicSpec]:
+    """The topic of events and the topic of its dead letters."""
+    common = {
+        # Compaction would remove records inside a batch's range: a range must stay what it was.
+        "cleanup.policy": "delete",
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": str(int(retention.total_seconds() * 1000)),
+    }
+    events = common | {"max.message.bytes": str(MAX_RECORD_BYTES)}
+    letters = common | {"max.message.bytes": str(MAX_DEAD_LETTER_BYTES)}
+    return (
+        TopicSpec(events_topic, partitions, replication, events),
+        TopicSpec(dead_letter_topic(events_topic), 1, replication, letters),
+    )
