@@ -14,7 +14,10 @@ class LazyGroup(click.Group):
     """Finds each command as `command` in the module of its name."""
 
     COMMANDS: ClassVar[dict[str, tuple[str, str]]] = {  # name: (the extra it needs, what it does)
-        "demo": ("local", "Run the whole pipeline here on a trace of requests, and prove its sums."),
+        "demo": (
+            "local",
+            "Run the whole pipeline here on a trace of requests, and prove its sums.",
+        ),
         "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
         "migrate": ("consumer", "Make or update the tables and topics."),
         "usage": ("query", "Print usage by source, key, user, model."),
