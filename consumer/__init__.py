@@ -1,1 +1,1 @@
-"""(to be written)"""
+"""The Faust worker: Kafka's records in, batches cut, rows in ClickHouse, offsets committed."""

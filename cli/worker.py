@@ -1,0 +1,49 @@
+"""`usagepipe worker`: write events from Kafka to ClickHouse until stopped."""
+
+import socket
+
+import click
+
+from usagepipe.cli.options import clickhouse_option, group_option, kafka_option, topic_option
+from usagepipe.consumer.app import create_app
+from usagepipe.consumer.program import run_worker
+from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.settings import Settings
+
+
+@click.command("worker")
+@kafka_option
+@clickhouse_option
+@topic_option
+@group_option
+@click.option("--web-port", type=int, help="Health and metrics [USAGEPIPE_WEB_PORT].")
+def command(
+    kafka: str | None,
+    clickhouse: str | None,
+    topic: str | None,
+    group: str | None,
+    web_port: int | None,
+) -> int:
+    """Write events from Kafka to ClickHouse until stopped.
+
+    Run several: the group shares the partitions. SIGTERM or Ctrl-C stores and commits what was
+    fetched, then ends. /health and /metrics answer on the web port.
+    """
+    settings = Settings.load(
+        kafka=kafka, clickhouse=clickhouse, topic=topic, group=group, web_port=web_port
+    )
+    _check_port(settings.web_host, settings.web_port)
+    return run_worker(create_app(settings))
+
+
+def _check_port(host: str, port: int) -> None:
+    """Find a taken port before Faust does: it would go on without web, or hang."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise WrongUseError(
+                f"USAGEPIPE_WEB_PORT is {port} and {host} does not have it free ({error.strerror}):"
+                " stop what listens there, or choose another with --web-port (0: any)."
+            ) from error

@@ -1,0 +1,170 @@
+"""The Faust app: `faust -A usagepipe.consumer.app worker`, or `usagepipe worker`.
+
+Faust is the frame: process, group membership, the agent, timers, web. Importing this module does
+nothing; the app is made, and the environment read, when `app` is first asked for.
+"""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+import faust
+import structlog
+from faust.serializers.schemas import Schema
+from faust.types import Message
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from usagepipe.consumer.batch import BatchPolicy
+from usagepipe.consumer.dead_letters import DeadLetters
+from usagepipe.consumer.health import Health
+from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.records import Run
+from usagepipe.consumer.storing import Storing
+from usagepipe.consumer.tenures import Tenures
+from usagepipe.consumer.transport import SCHEME
+from usagepipe.consumer.writer import Writer
+from usagepipe.schemas.settings import Settings
+
+log = structlog.get_logger()
+
+WATCH_SECONDS = 2.0
+# An idle process that looks alive is the worst state: after so long it ends, to be restarted.
+STUCK_SECONDS = 60.0
+STUCK_STATUS = 70  # EX_SOFTWARE of sysexits.h
+
+
+class RunSchema(Schema[Any, Any]):
+    """Hands the agent a run as it is: bytes are read in `rows`, not here."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        async def as_it_is(message: Message, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, message.headers, message)
+
+        return as_it_is
+
+
+class WorkerApp(faust.App):
+    """A Faust app with the parts of the worker. It keeps no tables, so it makes no folders."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = WorkerMetrics()
+        self.health = Health()
+        self.threads = ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert")
+        self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
+        self.letters = DeadLetters(settings.kafka, settings.dead_letter_topic)
+        storing = Storing(self.writer, self.letters, self.threads, self.metrics, self.health)
+        self.tenures = Tenures(
+            storing,
+            BatchPolicy.of(settings),
+            settings.drain_seconds,
+            self.metrics,
+            self.health,
+        )
+        super().__init__(settings.group, **_configuration(settings))
+
+    def _create_directories(self) -> None:
+        pass
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self.add_future(_watch(self))
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        await self.letters.close()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.writer.close()
+
+
+def _configuration(settings: Settings) -> dict[str, Any]:
+    servers = settings.kafka.split(",")
+    return {
+        "broker": [f"{SCHEME}://{server.strip()}" for server in servers],
+        "broker_session_timeout": settings.session_seconds,
+        "broker_heartbeat_interval": min(3.0, settings.session_seconds / 3),
+        "broker_request_timeout": max(90.0, settings.session_seconds),
+        "broker_commit_interval": 3600.0,  # Faust writes no offset (transport.py)
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_metadata_max_age_ms": 30_000,  # a topic that is made later is found
+        "stream_wait_empty": True,
+        "stream_buffer_maxsize": 4096,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "web_bind": settings.web_host,
+        "web_host": settings.web_host,
+        "web_port": settings.web_port,
+        "logging_config": None,
+    }
+
+
+def create_app(settings: Settings) -> WorkerApp:
+    """The worker of these settings. Nothing is connected or started yet."""
+    app = WorkerApp(settings)
+    events = app.topic(settings.topic, schema=RunSchema())
+
+    @app.agent(events, name="runs")
+    async def feed(runs: Any) -> None:
+        # Must not raise: Faust would acknowledge the run and go on without it.
+        async for run in runs:
+            _feed(app, run)
+
+    _add_pages(app)
+    return app
+
+
+def _feed(app: WorkerApp, run: Run) -> None:
+    if not app.tenures.feed(run):
+        log.error("run_lost", partition=str(run.partition), offset=run.records[0].offset)
+        app.add_future(app.consumer.perform_seek())
+
+
+async def _watch(app: WorkerApp) -> None:
+    """Read on where a lane ended by itself; end the process where nothing else helps."""
+    stuck_since: float | None = None
+    clock = asyncio.get_running_loop().time
+    while not app.should_stop:
+        await asyncio.sleep(WATCH_SECONDS)
+        app.metrics.buffered_rows.set(app.tenures.buffered_rows())
+        app.metrics.healthy.set(app.health.state == "running")
+        if app.tenures.broken and not app.rebalancing:
+            log.error("tenure_broken")
+            await app.consumer.perform_seek()
+        if not _stuck(app):
+            stuck_since = None
+        elif stuck_since is None:
+            stuck_since = clock()
+        elif clock() - stuck_since > STUCK_SECONDS:
+            log.critical("worker_stuck", seconds=STUCK_SECONDS)
+            os._exit(STUCK_STATUS)
+
+
+def _stuck(app: WorkerApp) -> bool:
+    """Whether Faust's own services ended while the app goes on."""
+    fetcher = app._fetcher
+    return not app.should_stop and (app.crashed or (fetcher.started and fetcher.crashed))
+
+
+def _add_pages(app: WorkerApp) -> None:
+    @app.page("/health")
+    async def health(web: Any, request: Any) -> Any:
+        report = app.health.report()
+        return web.json(report, status=200 if report["state"] == "running" else 503)
+
+    @app.page("/metrics")
+    async def metrics(web: Any, request: Any) -> Any:
+        text = generate_latest(app.metrics.registry).decode()
+        return web.text(text, content_type=CONTENT_TYPE_LATEST.split(";")[0])
+
+
+@cache
+def _app_of_environment() -> WorkerApp:
+    return create_app(Settings.load())
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return _app_of_environment()
+    raise AttributeError(name)

@@ -1,0 +1,90 @@
+"""Cuts the records of one partition into batches: contiguous ranges of offsets.
+
+A batch `[first, last]` begins where the batch before it ended, not at its first record: offsets
+in between that hold no data (transaction markers) belong to it, so that ranges leave no gap. It
+ends at a data record, so that seeing any offset >= `last` proves that the range was read whole.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Self
+
+from usagepipe.consumer.records import Record, Run, TopicPartition
+from usagepipe.schemas.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPolicy:
+    """When a batch closes: at so many rows, so many bytes, or so long after its first record."""
+
+    rows: int
+    size: int  # bytes
+    seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.batch_rows, settings.batch_megabytes << 20, settings.batch_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The records of the offsets `first` … `last` of one partition; one insert."""
+
+    partition: TopicPartition
+    first: int
+    last: int
+    records: tuple[Record, ...]
+    size: int  # bytes of the values
+
+    @property
+    def end(self) -> int:
+        """The offset after the batch: what is committed, and where the next one begins."""
+        return self.last + 1
+
+
+class Cutter:
+    """Gathers runs of one partition and cuts them into batches. Holds no clock of its own."""
+
+    def __init__(self, partition: TopicPartition, position: int, policy: BatchPolicy) -> None:
+        self._partition = partition
+        self._policy = policy
+        self._position = position  # where the next batch begins
+        self._runs: deque[tuple[Run, float]] = deque()  # with the time each came in
+        self.rows = 0
+        self.size = 0
+
+    def add(self, run: Run, now: float) -> None:
+        """Take a run that came in at `now` (seconds of a monotonic clock)."""
+        self._runs.append((run, now))
+        self.rows += len(run.records)
+        self.size += run.size
+
+    def seconds_to_close(self, now: float) -> float | None:
+        """How long until a batch closes by itself: 0 is now, None is never (nothing is here)."""
+        if not self._runs:
+            return None
+        if self.rows >= self._policy.rows or self.size >= self._policy.size:
+            return 0.0
+        arrived = self._runs[0][1]
+        return max(0.0, arrived + self._policy.seconds - now)
+
+    def cut(self) -> Batch:
+        """The next batch, of what is here: at least one record, at most the policy's limits.
+
+        One record alone may be larger than the limit of bytes; it is a batch of its own.
+        """
+        records: list[Record] = []
+        size = 0
+        while self._runs and len(records) < self._policy.rows and size < self._policy.size:
+            run, arrived = self._runs.popleft()
+            taken = run.records[: self._policy.rows - len(records)]
+            rest = run.records[len(taken) :]
+            if rest:
+                self._runs.appendleft((Run(run.partition, rest, run.stamp, run.index), arrived))
+            records += taken
+            size += sum(len(record.value or b"") for record in taken)
+        batch = Batch(self._partition, self._position, records[-1].offset, tuple(records), size)
+        self._position = batch.end
+        self.rows -= len(records)
+        self.size -= size
+        return batch

@@ -1,0 +1,43 @@
+"""Every metric of the worker, declared once with its meaning; nothing else can be emitted.
+
+A registry of its own keeps two workers in one process (tests) from counting into each other.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class WorkerMetrics:
+    """What a worker counts. Names are part of the public contract."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.rows = Counter("usagepipe_rows_stored", "Rows stored.", registry=registry)
+        self.batches = Counter("usagepipe_batches_stored", "Batches stored.", registry=registry)
+        self.bytes = Counter(
+            "usagepipe_insert_bytes", "Bytes of rows sent to ClickHouse.", registry=registry
+        )
+        self.dead_letters = Counter(
+            "usagepipe_dead_letters",
+            "Records sent to the dead-letter topic.",
+            ["reason"],
+            registry=registry,
+        )
+        self.insert_failures = Counter(
+            "usagepipe_insert_failures", "Inserts that failed and are retried.", registry=registry
+        )
+        self.insert_seconds = Histogram(
+            "usagepipe_insert_seconds", "Seconds an insert took.", registry=registry
+        )
+        self.commit_failures = Counter(
+            "usagepipe_commit_failures", "Commits that failed and are retried.", registry=registry
+        )
+        self.tenures = Counter("usagepipe_tenures", "Assignments taken over.", registry=registry)
+        self.partitions = Gauge(
+            "usagepipe_partitions", "Partitions this worker holds.", registry=registry
+        )
+        self.buffered_rows = Gauge(
+            "usagepipe_buffered_rows", "Records fetched and not yet stored.", registry=registry
+        )
+        self.healthy = Gauge(
+            "usagepipe_healthy", "1 while the worker can store, else 0.", registry=registry
+        )

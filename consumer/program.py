@@ -1,0 +1,26 @@
+"""Runs the worker as a program: signals, logs, exit status."""
+
+import logging
+
+import faust
+
+from usagepipe.consumer.app import WorkerApp
+from usagepipe.schemas.logs import configure_logs
+
+# They tell of every service and rebalance at "info". Normal running is quiet.
+_TALKATIVE = ("faust", "mode", "aiokafka", "usagepipe.consumer.transport", "usagepipe.consumer.app")
+
+
+def run_worker(app: WorkerApp) -> int:
+    """Run until SIGTERM or SIGINT, or until the worker cannot go on; the exit status."""
+    configure_logs(app.settings.log_level)
+    if app.settings.log_level == "info":
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+    worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0

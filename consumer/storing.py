@@ -1,0 +1,115 @@
+"""How a batch becomes stored rows: the steps, their order, and what a crash after each costs."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from usagepipe.consumer.backoff import SERVER_AWAY
+from usagepipe.consumer.batch import Batch
+from usagepipe.consumer.dead_letters import DeadLetters
+from usagepipe.consumer.health import Health
+from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.rows import Rows, encode_rows
+from usagepipe.consumer.writer import Writer
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+FIRST_EPOCH = 0  # a range written again under another epoch is the next issue's recovery
+
+
+class Storing:
+    """Stores batches, each as one insert; several at once, up to the number of threads."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        letters: DeadLetters,
+        threads: ThreadPoolExecutor,
+        metrics: WorkerMetrics,
+        health: Health,
+    ) -> None:
+        self._writer = writer
+        self._letters = letters
+        self._threads = threads
+        self._metrics = metrics
+        self._health = health
+
+    async def store(self, batch: Batch, topic_id: str) -> None:
+        """Return when every record of `batch` is a row or a dead letter. Tries until it is."""
+        # 1. Encode. Pure: the same records give the same bytes.
+        rows = await self._in_thread(
+            encode_rows, batch.records, batch.partition, topic_id, FIRST_EPOCH
+        )
+        # 2. Dead letters. A crash from here on sends them again, with the same coordinates.
+        if rows.rejected:
+            await self._persist("kafka", batch, lambda: self._send_letters(rows, batch, topic_id))
+        # 3. Insert, under a token of the exact range. A crash after it repeats the range; the
+        #    token absorbs a repetition within the process, the commit that follows ends it.
+        if rows.count:
+            token = (
+                f"{topic_id}:{batch.partition.partition}:{batch.first}-{batch.last}:{FIRST_EPOCH}"
+            )
+            await self._persist("clickhouse", batch, lambda: self._insert(rows, token))
+        self._metrics.batches.inc()
+
+    async def _send_letters(self, rows: Rows, batch: Batch, topic_id: str) -> None:
+        await self._letters.send(rows.rejected, batch.partition, topic_id)
+        for letter in rows.rejected:
+            self._metrics.dead_letters.labels(letter.reason).inc()
+        log.warning(
+            "dead_letters_sent",
+            partition=str(batch.partition),
+            count=len(rows.rejected),
+            first_offset=rows.rejected[0].record.offset,
+            first_reason=rows.rejected[0].reason,
+        )
+
+    async def _insert(self, rows: Rows, token: str) -> None:
+        started = time.monotonic()
+        await self._in_thread(self._writer.insert, rows.body, token)
+        self._metrics.insert_seconds.observe(time.monotonic() - started)
+        self._metrics.rows.inc(rows.count)
+        self._metrics.bytes.inc(len(rows.body))
+
+    async def _persist(
+        self, server: str, batch: Batch, attempt: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Repeat `attempt` until it succeeds. The lane's back-pressure bounds what waits here."""
+        where = f"{batch.partition}@{batch.first}-{batch.last}"
+        for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+            try:
+                await attempt()
+            except (
+                Exception
+            ) as error:  # any failure of a server or client: nothing is lost by trying
+                self._metrics.insert_failures.inc()
+                self._health.failed(server, error)
+                log.warning(
+                    "store_failed", server=server, batch=where, tries=tries, error=brief(error)
+                )
+                await asyncio.sleep(delay)
+            else:
+                self._health.succeeded(server)
+                return
+
+    async def _in_thread(
+        self,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **_: Arguments.kwargs,
+    ) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(function, *arguments))
+
+
+def brief(error: BaseException) -> str:
+    """One line about an error, short enough for a log: servers quote whole queries."""
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]

@@ -1,0 +1,165 @@
+"""Begins and ends tenures as the group assigns and takes partitions: one at a time, or none.
+
+Kafka may reassign, the broker may go away and Faust may time out in the middle of a takeover. So
+a takeover goes on by itself until it is done or another one begins; and neither this nor anything
+called by Faust raises, because that would leave the process up and idle.
+"""
+
+import asyncio
+from collections.abc import Mapping, Set
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from usagepipe.consumer.backoff import SERVER_AWAY
+from usagepipe.consumer.batch import BatchPolicy
+from usagepipe.consumer.committer import Committer
+from usagepipe.consumer.health import Health
+from usagepipe.consumer.lane import Flow, Lane
+from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.storing import Storing, brief
+from usagepipe.consumer.tenure import Membership, Tenure
+
+log = structlog.get_logger()
+
+# A rebalance waits for us at most so long: the others of the group stand still meanwhile.
+RELEASE_SECONDS = 5.0
+
+
+class Log(Protocol):
+    """The consumer's side of the log; each call runs in the consumer's thread."""
+
+    async def membership(self) -> Membership: ...
+    async def positions(self, partitions: Set[TopicPartition]) -> Mapping[TopicPartition, int]: ...
+    async def topic_id(self, topic: str) -> str: ...
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None: ...
+    async def commit_as(
+        self, membership: Membership, positions: Mapping[TopicPartition, int]
+    ) -> None: ...
+
+
+class Tenures:
+    """Holds the current tenure, if there is one."""
+
+    def __init__(
+        self,
+        storing: Storing,
+        policy: BatchPolicy,
+        drain_seconds: float,
+        metrics: WorkerMetrics,
+        health: Health,
+    ) -> None:
+        self._storing = storing
+        self._policy = policy
+        self._drain_seconds = drain_seconds
+        self._metrics = metrics
+        self._health = health
+        self._number = 0
+        self._tenure: Tenure | None = None
+        self._taking: asyncio.Task[None] | None = None
+        self._assigned: Set[TopicPartition] | None = None  # None: in a rebalance, or stopping
+        self._closed = False
+
+    def assign(self, partitions: Set[TopicPartition]) -> None:
+        """The group gave us `partitions`; `take_over` may begin."""
+        self._assigned = frozenset(partitions)
+
+    async def take_over(self, log_: Log, flow: Flow) -> None:
+        """Begin a tenure of what is assigned. Returns when it has begun, or may not begin."""
+        if self._closed or self._assigned is None:
+            return
+        await self._cancel_taking()
+        self._taking = asyncio.create_task(self._take_over(log_, flow, self._assigned))
+        await asyncio.shield(self._taking)
+
+    async def release(self) -> None:
+        """The group takes the partitions: end the tenure, quickly."""
+        self._assigned = None
+        await self._end(RELEASE_SECONDS, keep=False)
+
+    async def close(self) -> None:
+        """The worker stops: store and commit what was fetched, within the drain time."""
+        self._closed = True
+        self._health.stopping = True
+        await self._end(self._drain_seconds, keep=True)
+
+    def feed(self, run: Run) -> bool:
+        """Give a run to its lane. False: a run got lost, so the caller must `take_over` again."""
+        return self._tenure is None or self._tenure.feed(run)
+
+    @property
+    def broken(self) -> bool:
+        """Whether partitions are assigned and nobody stores them."""
+        if self._closed or self._assigned is None or not self._assigned:
+            return False
+        taking = self._taking is not None and not self._taking.done()
+        return not taking and (self._tenure is None or self._tenure.broken)
+
+    def buffered_rows(self) -> int:
+        lanes = self._tenure.lanes.values() if self._tenure else ()
+        return sum(lane.buffered_rows for lane in lanes)
+
+    async def _take_over(self, log_: Log, flow: Flow, partitions: Set[TopicPartition]) -> None:
+        for delay in SERVER_AWAY.delays():
+            try:
+                await self._try_to_take_over(log_, flow, partitions)
+            except Exception as error:  # Kafka away in the middle: nothing has begun yet
+                self._health.failed("kafka", error)
+                log.warning("takeover_failed", error=brief(error), partitions=len(partitions))
+                await asyncio.sleep(delay)
+            else:
+                self._health.succeeded("kafka")
+                return
+
+    async def _try_to_take_over(
+        self, log_: Log, flow: Flow, partitions: Set[TopicPartition]
+    ) -> None:
+        # 1. End the old tenure: two of them must never store the same partition.
+        await self._end_tenure(0, keep=False)
+        # 2. Remember who we are to the group, before reading what is committed: if the group
+        #    moves on in between, every commit of this tenure is fenced.
+        membership = await log_.membership()
+        # 3. Read where to go on. A crash up to here has changed nothing.
+        positions = await log_.positions(partitions)
+        topic_ids = {topic: await log_.topic_id(topic) for topic in {tp.topic for tp in partitions}}
+        # 4. Begin, then seek: runs of the new stamp find their lanes.
+        self._number += 1
+        committer = Committer(partial(log_.commit_as, membership), self._metrics)
+        lanes = {
+            tp: Lane(
+                tp,
+                positions[tp],
+                self._policy,
+                partial(self._storing.store, topic_id=topic_ids[tp.topic]),
+                committer.acknowledge,
+                flow,
+            )
+            for tp in partitions
+        }
+        self._tenure = Tenure(self._number, lanes, committer)
+        self._tenure.start()
+        await log_.seek_as(self._number, positions)
+        self._metrics.tenures.inc()
+        self._metrics.partitions.set(len(partitions))
+        self._health.partitions = len(partitions)
+        self._health.assigned = True
+        log.info("tenure_began", number=self._number, generation=membership.generation)
+
+    async def _end(self, seconds: float, *, keep: bool) -> None:
+        await self._cancel_taking()
+        await self._end_tenure(seconds, keep=keep)
+        self._health.partitions = 0
+        self._metrics.partitions.set(0)
+
+    async def _end_tenure(self, seconds: float, *, keep: bool) -> None:
+        tenure, self._tenure = self._tenure, None
+        if tenure is not None:
+            await tenure.end(seconds, keep=keep)
+
+    async def _cancel_taking(self) -> None:
+        taking, self._taking = self._taking, None
+        if taking is not None and not taking.done():
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)

@@ -1,0 +1,128 @@
+"""Asks the broker for a topic's id, which a topic made anew under an old name does not share.
+
+aiokafka speaks Metadata up to version 5, topic ids came with version 10 (KIP-516), and librdkafka's
+admin client can abort its process when a broker dies. So the one request is declared here, with
+aiokafka's own types, and sent over the consumer's own connection.
+"""
+
+from io import BytesIO
+from typing import Any, ClassVar
+from uuid import UUID
+
+from aiokafka.errors import NoError, for_code
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+_METADATA = 3
+_VERSION = 10
+_NO_ID = UUID(int=0)
+
+
+class _Uuid(AbstractType):  # type: ignore[misc]  # aiokafka is untyped
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(16))
+
+
+class _MetadataResponse(Response):  # type: ignore[misc]
+    API_KEY = _METADATA
+    API_VERSION = _VERSION
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("authorized_operations", Int32),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequestV10(RequestStruct):  # type: ignore[misc]
+    API_KEY = _METADATA
+    API_VERSION = _VERSION
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _MetadataResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("topic_id", _Uuid), ("name", CompactString("utf-8")), ("tags", TaggedFields)
+            ),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest(Request[_MetadataRequestV10]):  # type: ignore[misc]
+    API_KEY: ClassVar[int] = _METADATA
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def build(self, request_struct_class: Any) -> Any:
+        return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})
+
+
+async def topic_id(client: Any, topic: str) -> str:
+    """The id of `topic` as 32 hexadecimal digits; `client` is an `AIOKafkaClient`.
+
+    Raises:
+        aiokafka.errors.KafkaError: the topic does not exist, or the broker did not answer.
+        NotImplementedError: the broker is older than Kafka 2.8 and knows no topic ids.
+    """
+    node = client.get_random_node()
+    response = await client.send(node, _MetadataRequest(topic))
+    ((error_code, _, identity, *_),) = response.topics
+    error = for_code(error_code)
+    if error is not NoError:
+        raise error(topic)
+    return str(identity.hex)

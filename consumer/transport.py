@@ -1,0 +1,302 @@
+"""Faust's Kafka driver, changed so that the worker gets whole fetches and writes its own offsets.
+
+Faust's stock path costs 68 µs a record and loses records in three ways that `docs/architecture.md`
+lists. What is overridden of Faust and aiokafka is named in `OVERRIDDEN` and held by a contract
+test; their versions are bounded in `pyproject.toml`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Set
+from typing import Any, Final, TypeVar, cast
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as AIOTopicPartition
+from faust.transport.consumer import RecordMap
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP, ConsumerMessage
+
+from usagepipe.consumer.backoff import SERVER_AWAY
+from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.tenure import Membership
+from usagepipe.consumer.tenures import Tenures
+from usagepipe.consumer.topic_identity import topic_id
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+SCHEME: Final = "usagepipe"
+
+# A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
+FETCH_WAIT_MS: Final = 100
+# How soon a paused worker looks whether a partition may be fetched again (stock: 1 s).
+ALL_PAUSED_SECONDS: Final = 0.02
+
+OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "faust.transport.drivers.aiokafka.Consumer": (
+        "_new_consumer_thread",
+        "_to_message",
+        "_wait_next_records",
+        "_add_gap",
+        "_commit",
+        "force_commit",
+        "perform_seek",
+        "on_partitions_assigned",
+        "on_partitions_revoked",
+        "on_stop",
+        "_read_offset",
+    ),
+    "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread": (
+        "_fetch_records",
+        "_create_worker_consumer",
+        "_ensure_consumer",
+        "on_start",
+    ),
+    "faust.transport.drivers.aiokafka.Producer": ("on_start", "_new_producer"),
+    "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
+    "aiokafka.consumer.group_coordinator.GroupCoordinator": (
+        "_commit_lock",
+        "_do_commit_offsets",
+        "ensure_coordinator_known",
+        "fetch_committed_offsets",
+        "generation",
+        "member_id",
+    ),
+}
+
+
+class _NoReadOffsets(dict[TP, int | None]):
+    """Forgets every read offset. Faust silently drops what lies below one; lanes keep order."""
+
+    def __getitem__(self, key: TP) -> None:
+        return None
+
+    def __setitem__(self, key: TP, value: int | None) -> None:
+        pass
+
+
+class ChunkThread(stock.AIOKafkaConsumerThread):
+    """aiokafka's consumer in its own thread: fetches runs, seeks, commits under a membership."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._stamp = 0
+        self._indexes: dict[TopicPartition, int] = {}
+
+    async def on_start(self) -> None:
+        """Start the consumer; wait for a broker that is away (stock: the process ends)."""
+        await _when_answered(super().on_start, "consumer")
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+    async def _fetch_records(self, *arguments: Any, **options: Any) -> RecordMap:
+        fetched = await super()._fetch_records(*arguments, **options)
+        # No await between the fetcher's answer and the stamp: a seek cannot come in between.
+        return {tp: [self._run(tp, records)] for tp, records in fetched.items() if records}
+
+    def _run(self, tp: Any, records: list[Any]) -> Run:
+        partition = TopicPartition(tp.topic, tp.partition)
+        index = self._indexes.get(partition, 0)
+        self._indexes[partition] = index + 1
+        return Run(partition, records, self._stamp, index)
+
+    async def _membership(self) -> Membership:
+        coordinator = self._ensure_consumer()._coordinator
+        return Membership(coordinator.generation, coordinator.member_id)
+
+    async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:
+        consumer = self._ensure_consumer()
+        tps = [AIOTopicPartition(*tp) for tp in partitions]
+        committed = await consumer._coordinator.fetch_committed_offsets(tps)
+        starts = await consumer.beginning_offsets(tps)
+        ends = await consumer.end_offsets(tps)
+        positions = {}
+        for tp in tps:
+            offset = committed[tp].offset if tp in committed else -1
+            partition = TopicPartition(tp.topic, tp.partition)
+            positions[partition] = _position(partition, offset, starts[tp], ends[tp])
+        return positions
+
+    async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
+        consumer = self._ensure_consumer()
+        self._stamp = stamp
+        self._indexes.clear()
+        for partition, offset in positions.items():
+            consumer.seek(AIOTopicPartition(*partition), offset)
+
+    async def _commit_as(
+        self, membership: Membership, positions: Mapping[TopicPartition, int]
+    ) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        await coordinator.ensure_coordinator_known()
+        offsets = {
+            AIOTopicPartition(*tp): OffsetAndMetadata(offset, "")
+            for tp, offset in positions.items()
+        }
+        async with coordinator._commit_lock:
+            current = await self._membership()
+            if current != membership:
+                raise FencedError(f"was {membership}, is {current}")
+            # The request is built before the first await inside: nothing comes in between.
+            await asyncio.shield(coordinator._do_commit_offsets(None, offsets))
+
+    # What the tenures call, from the worker's own thread (`tenures.Log`).
+
+    async def membership(self) -> Membership:
+        """Who this worker is to the group at this moment."""
+        return await self._call(self._membership())
+
+    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where to read on: the committed offset of each, or the log's start without one.
+
+        A committed offset outside the log is told in the worker's log, never skipped over in
+        silence: aiokafka would reset it without a word.
+        """
+        return await self._call(self._positions(partitions))
+
+    async def topic_id(self, topic: str) -> str:
+        return await self._call(topic_id(self._ensure_consumer()._client, topic))
+
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
+        """Seek, and stamp what is fetched from now on. One step for the fetching loop."""
+        await self._call(self._seek_as(stamp, positions))
+
+    async def commit_as(
+        self, membership: Membership, positions: Mapping[TopicPartition, int]
+    ) -> None:
+        """Commit `positions` if this worker still is `membership`.
+
+        aiokafka's own commit would retry under whatever generation is current by then, and so
+        commit for partitions that are another worker's.
+
+        Raises:
+            FencedError: the group moved on.
+            aiokafka.errors.KafkaError: the coordinator refused, or did not answer.
+        """
+        await self._call(self._commit_as(membership, positions))
+
+    async def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run `work` in this thread. Faust's own queue has two workers and a fetch holds one."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
+
+
+class ChunkConsumer(stock.Consumer):
+    """Carries a run as one message, and leaves order, offsets and commits to the tenures."""
+
+    _thread: ChunkThread
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._read_offset = _NoReadOffsets()
+        self.tenures: Tenures = cast(Any, self.app).tenures
+
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        run = cast(Run, record)
+        first = run.records[0]
+        return ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=first.offset,
+            timestamp=first.timestamp / 1000,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=run,  # type: ignore[arg-type]  # the schema passes it through
+            checksum=None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
+        """As stock, but a worker whose partitions are all paused looks again soon, not in 1 s."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        active = self._get_active_partitions()
+        if not active:
+            await self.sleep(ALL_PAUSED_SECONDS)
+            return {}, active
+        return await self._getmany(active_partitions=active, timeout=timeout), active
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: stock would acknowledge the records inside a run. Loss."""
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Nothing: stock would write offsets of its own, and wipe a tenure's metadata."""
+        self._acked.clear()
+        self._acked_index.clear()
+        return False
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        raise AssertionError("only a tenure's committer writes offsets")
+
+    async def perform_seek(self) -> None:
+        """Take the assignment over; Faust calls this after each. Never raises: Faust would hang."""
+        await self.tenures.take_over(self._thread, self)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.tenures.assign({TopicPartition(*tp) for tp in assigned})
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Give running inserts a grace before the partitions are another worker's."""
+        await self.tenures.release()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_stop(self) -> None:
+        """Store and commit what was fetched while this worker is still in the group."""
+        await self.tenures.close()
+        await super().on_stop()
+
+
+class WaitingProducer(stock.Producer):
+    """Faust's own producer, which the worker does not use. It too must wait for the broker."""
+
+    async def on_start(self) -> None:
+        await _when_answered(super().on_start, "producer")
+
+
+class Transport(stock.Transport):
+    """The driver behind the URL scheme `usagepipe://`."""
+
+    Consumer = ChunkConsumer
+    Producer = WaitingProducer
+
+
+async def _when_answered(start: Callable[[], Awaitable[None]], who: str) -> None:
+    """Call `start` until the broker answers."""
+    for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+        try:
+            await start()
+        except KafkaConnectionError as error:
+            log.warning("kafka_away", client=who, tries=tries, error=str(error))
+            await asyncio.sleep(delay)
+        else:
+            return
+
+
+def _position(partition: TopicPartition, committed: int, start: int, end: int) -> int:
+    if committed < 0:
+        return start
+    if committed < start:
+        log.error(
+            "records_expired_unread", partition=str(partition), first=committed, last=start - 1
+        )
+        return start
+    if committed > end:
+        log.error("committed_beyond_log", partition=str(partition), committed=committed, end=end)
+        return start
+    return committed
+
+
+TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"
