@@ -1,0 +1,116 @@
+"""Connects to ClickHouse over HTTP and tells apart a server that is away from one that refuses.
+
+A client made here has no session, so threads may share it: with one, ClickHouse refuses the
+second query while the first runs.
+"""
+
+import re
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from usagepipe.schemas.errors import (
+    MigrationError,
+    MissingExtraError,
+    ServerUnavailableError,
+    SettingsError,
+    UsagePipeError,
+)
+from usagepipe.schemas.settings import ClickHouseAddress
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+log = structlog.get_logger()
+
+CONNECT_SECONDS = 5  # of one attempt
+RETRY_SECONDS = 0.25  # between two attempts: a server's start takes seconds
+MAX_REASON_CHARS = 500  # of a server's answer: it quotes the whole query
+
+# ClickHouse's error codes.
+UNKNOWN_TABLE = 60
+UNKNOWN_DATABASE = 81
+REFUSED_CREDENTIALS = (192, 193, 194, 516)  # unknown user, wrong or missing password, failed
+
+_CODE = re.compile(r"\bCode: (\d+)")
+
+
+def connect(
+    address: ClickHouseAddress, *, wait_seconds: float = 0, **client_options: Any
+) -> "Client":
+    """A client of the database at `address`, waiting up to `wait_seconds` for a starting server.
+
+    Blocks. `client_options` go to `clickhouse_connect.get_client` and win over the defaults;
+    `database=None` connects to the user's default database instead of the address's.
+
+    Raises:
+        MissingExtraError: clickhouse-connect is not installed.
+        ServerUnavailableError: nobody answers at the address.
+        SettingsError: the server refuses the user or the password.
+        MigrationError: the database does not exist.
+    """
+    try:
+        import clickhouse_connect
+    except ImportError as error:
+        raise MissingExtraError("query", "clickhouse_connect") from error
+    options: dict[str, Any] = {
+        "host": address.host,
+        "port": address.port,
+        "username": address.user,
+        "password": address.password,
+        "database": address.database,
+        "secure": address.secure,
+        "autogenerate_session_id": False,
+        "connect_timeout": CONNECT_SECONDS,
+        "tz_mode": "schema",  # else times in UTC are read as naive ones
+    }
+    _await_port(address, wait_seconds)
+    try:
+        return clickhouse_connect.get_client(**(options | client_options))
+    except clickhouse_connect.driver.exceptions.Error as error:
+        raise as_usagepipe_error(error, address) from None  # its chain tells the same in 90 lines
+
+
+def _await_port(address: ClickHouseAddress, wait_seconds: float) -> None:
+    """Return when somebody listens: the driver itself logs a line for every failed attempt."""
+    deadline = time.monotonic() + wait_seconds
+    announced = False
+    while True:
+        try:
+            socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                reason = error.strerror or str(error)
+                raise ServerUnavailableError("ClickHouse", str(address), reason) from None
+        if not announced:
+            log.info("clickhouse_awaited", address=str(address), at_most_seconds=wait_seconds)
+            announced = True
+        time.sleep(RETRY_SECONDS)
+
+
+def as_usagepipe_error(error: Exception, address: ClickHouseAddress) -> UsagePipeError:
+    """What an error of the driver means to a user of usagepipe, and what to do about it."""
+    code = error_code(error)
+    reason = str(error)[:MAX_REASON_CHARS]
+    if code is None:
+        return ServerUnavailableError("ClickHouse", str(address), reason)
+    if code in REFUSED_CREDENTIALS:
+        refusal = f"USAGEPIPE_CLICKHOUSE: {address} refuses user {address.user!r} or its password."
+        return SettingsError((refusal,))
+    if code == UNKNOWN_DATABASE:
+        return MigrationError(f"{address}: the database does not exist. Run usagepipe migrate.")
+    if code == UNKNOWN_TABLE:
+        return MigrationError(f"{address}: a table is missing. Run usagepipe migrate.")
+    return UsagePipeError(f"ClickHouse at {address} refused: {reason}")
+
+
+def error_code(error: Exception) -> int | None:
+    """ClickHouse's code in an error of the driver; None when no server answered."""
+    code = getattr(error, "code", None)  # since clickhouse-connect 1.0
+    if isinstance(code, int):
+        return code
+    quoted = _CODE.search(str(error))
+    return int(quoted[1]) if quoted else None

@@ -1,0 +1,87 @@
+"""What was applied, as the table `usagepipe_migrations` keeps it, against what stands now.
+
+The latest row of a version counts: two runs at once may both write one, and they say the same.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usagepipe.schemas.clickhouse.migrations import Migration, Target, load_statement
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+LEDGER = "usagepipe_migrations"
+_COLUMNS = ("version", "name", "checksum", "cluster", "object", "definition")
+_TTL = re.compile(r"\nTTL .*?(?=\nSETTINGS |\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A migration as it was applied, and the definition that its object had right after."""
+
+    version: int
+    name: str
+    checksum: str
+    cluster: str
+    object: str
+    definition: str
+
+    @classmethod
+    def of(cls, migration: Migration, target: Target, definition: str) -> "Applied":
+        return cls(
+            version=migration.version,
+            name=migration.name,
+            checksum=migration.checksum,
+            cluster=target.cluster,
+            object=migration.object_name(target),
+            definition=definition,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """An object that is not as its last migration left it. `difference` is a diff of lines."""
+
+    object: str
+    difference: str
+
+
+def read_definitions(client: "Client", database: str) -> dict[str, str]:
+    """How every table and view of the database is defined now, by its name."""
+    sql = load_statement("definitions_read.sql")
+    rows = client.query(sql, parameters={"database": database}).result_rows
+    return {name: definition for name, definition in rows}
+
+
+def read_ledger(client: "Client") -> tuple[Applied, ...]:
+    """Every applied migration, in order. The ledger must stand."""
+    rows = client.query(load_statement("ledger_read.sql")).result_rows
+    return tuple(Applied(*row) for row in rows)
+
+
+def write_ledger(client: "Client", applied: Applied) -> None:
+    """Record a migration, or record it anew."""
+    row = [getattr(applied, column) for column in _COLUMNS]
+    client.insert(LEDGER, [row], column_names=_COLUMNS)
+
+
+def find_drifts(applied: Sequence[Applied], definitions: Mapping[str, str]) -> tuple[Drift, ...]:
+    """The objects that somebody else altered or dropped. A retention is no part of it."""
+    latest = {entry.object: entry.definition for entry in applied}
+    drifts = []
+    for name, recorded in latest.items():
+        if name not in definitions:
+            drifts.append(Drift(name, "is missing"))
+        elif difference := _difference(recorded, definitions[name]):
+            drifts.append(Drift(name, difference))
+    return tuple(drifts)
+
+
+def _difference(recorded: str, live: str) -> str:
+    old, new = (_TTL.sub("", text).splitlines() for text in (recorded, live))
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=0))[2:]  # without the two headers
+    return "\n".join(line for line in lines if not line.startswith("@@"))

@@ -1,0 +1,163 @@
+"""Brings the database to what this version of usagepipe expects; the heart of `usagepipe migrate`.
+
+Nothing locks: every statement may run twice, so two runs at once, or one that broke off and is
+started again, end in the same tables.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+from usagepipe.schemas.clickhouse.ledger import (
+    LEDGER,
+    Applied,
+    Drift,
+    find_drifts,
+    read_definitions,
+    read_ledger,
+    write_ledger,
+)
+from usagepipe.schemas.clickhouse.migrations import (
+    Migration,
+    Target,
+    load_migrations,
+    load_statement,
+)
+from usagepipe.schemas.clickhouse.plan import (
+    Step,
+    check_applied,
+    create_database_step,
+    pending,
+    retention_steps,
+)
+from usagepipe.schemas.clickhouse.retention import retentions
+from usagepipe.schemas.errors import MissingExtraError
+from usagepipe.schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What a run did, or would do, and what it found altered by somebody else."""
+
+    steps: tuple[Step, ...]
+    drifts: tuple[Drift, ...]
+
+
+def migrate(
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    accept_drift: bool = False,
+    wait_seconds: float = 0,
+    migrations: Sequence[Migration] | None = None,
+) -> Migrated:
+    """Make the database, its tables and views, and bring their retention to the settings.
+
+    Blocks. `dry_run` changes nothing. `accept_drift` takes what stands now for what should be.
+
+    Raises:
+        MigrationError: an applied file was edited, or the tables were made for another cluster.
+            Nothing was changed.
+        ServerUnavailableError: nobody answered within `wait_seconds`.
+        UsagePipeError: ClickHouse refused a statement. What was done before stays done.
+    """
+    try:
+        from clickhouse_connect.driver.exceptions import Error
+    except ImportError as error:
+        raise MissingExtraError("consumer", "clickhouse_connect") from error
+    address = settings.clickhouse_address
+    target = Target(address.database, settings.clickhouse_cluster)
+    run = _Run(settings, target, migrations or load_migrations(), dry_run)
+    try:
+        # The database first: nothing can be read from it or refused before it stands.
+        with connect(address, wait_seconds=wait_seconds, database=None) as server:
+            made = run.make_database(server)
+        if made and dry_run:
+            return Migrated((*made, *run.on_nothing()), ())
+        with connect(address) as client:
+            done = run.migrate(client, accept_drift)
+    except Error as error:
+        raise as_usagepipe_error(error, address) from error
+    return replace(done, steps=made + done.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    settings: Settings
+    target: Target
+    migrations: Sequence[Migration]
+    dry_run: bool
+
+    def make_database(self, server: "Client") -> tuple[Step, ...]:
+        name = {"database": self.target.database}
+        if server.query(load_statement("database_read.sql"), parameters=name).result_rows:
+            return ()  # not even IF NOT EXISTS: the user may lack the right to make databases
+        step = create_database_step(self.target)
+        if not self.dry_run:
+            server.command(step.sql)
+        return (step,)
+
+    def on_nothing(self) -> tuple[Step, ...]:
+        """What a run does in a database that is empty."""
+        made = pending(self.migrations, (), self.target)
+        tables = {each.object_name(self.target): "" for each in made}
+        steps = (Step.of(each, self.target) for each in made)
+        return (*steps, *retention_steps(retentions(self.settings), tables, self.target))
+
+    def migrate(self, client: "Client", accept_drift: bool) -> Migrated:
+        definitions = read_definitions(client, self.target.database)
+        applied = read_ledger(client) if LEDGER in definitions else ()
+        # 1. Refuse before the first change.
+        check_applied(self.migrations, applied, self.target)
+        # 2. Compare before a new migration takes an altered table for granted.
+        drifts = find_drifts(applied, definitions)
+        if accept_drift:
+            self._accept(client, drifts, applied, definitions)
+        # 3. Apply, recording each at once: a run that breaks off is simply started again.
+        waiting = pending(self.migrations, applied, self.target)
+        steps = tuple(self._apply(client, migration) for migration in waiting)
+        # 4. Retention last: it needs the tables, and is no drift.
+        planned = {migration.object_name(self.target): "" for migration in waiting}
+        steps += self._retain(client, planned | definitions)
+        return Migrated(steps, () if accept_drift else drifts)
+
+    def _apply(self, client: "Client", migration: Migration) -> Step:
+        step = Step.of(migration, self.target)
+        if not self.dry_run:
+            client.command(step.sql)
+            name = migration.object_name(self.target)
+            definition = read_definitions(client, self.target.database)[name]
+            write_ledger(client, Applied.of(migration, self.target, definition))
+            log.debug("migration_applied", name=migration.name)
+        return step
+
+    def _retain(self, client: "Client", definitions: Mapping[str, str]) -> tuple[Step, ...]:
+        if not self.dry_run:
+            definitions = read_definitions(client, self.target.database)
+        steps = retention_steps(retentions(self.settings), definitions, self.target)
+        for step in () if self.dry_run else steps:
+            client.command(step.sql)
+            log.debug("retention_changed", name=step.name)
+        return steps
+
+    def _accept(
+        self,
+        client: "Client",
+        drifts: Sequence[Drift],
+        applied: Sequence[Applied],
+        definitions: Mapping[str, str],
+    ) -> None:
+        drifted = {drift.object for drift in drifts}
+        latest = {entry.object: entry for entry in applied if entry.object in drifted}
+        for entry in latest.values():
+            if entry.object in definitions and not self.dry_run:
+                write_ledger(client, replace(entry, definition=definitions[entry.object]))
+                log.info("drift_accepted", object=entry.object)

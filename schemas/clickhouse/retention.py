@@ -1,0 +1,53 @@
+"""How long each table's rows stay: from the settings, applied by ALTER, and never a migration.
+
+A retention is changed by settings at any time, so no file and no checksum can hold it.
+"""
+
+import re
+from dataclasses import dataclass
+
+from usagepipe.schemas.clickhouse.migrations import Target, load_statement
+from usagepipe.schemas.settings import Settings
+
+_LIVE_DAYS = re.compile(r"\bTTL .*?\btoIntervalDay\(1 \+ (\d+)\)")
+_LIVE_TTL = re.compile(r"\bTTL\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Rows of `table` stay `days` days after the moment in the column `arrival`; 0 is for ever."""
+
+    table: str
+    arrival: str
+    days: int
+
+    def change(self, definition: str, target: Target) -> str | None:
+        """The statement that brings the table, defined so, to this retention; None if it has it."""
+        if self.days == (found := live_days(definition)):
+            return None
+        if found is not None and self.days == 0:
+            return target.render(load_statement("retention_remove.sql"), table=self.table)
+        return target.render(
+            load_statement("retention_set.sql"),
+            table=self.table,
+            arrival=self.arrival,
+            days=str(self.days),
+        )
+
+
+def retentions(settings: Settings) -> tuple[Retention, ...]:
+    """What the settings say for every table that holds events or what is made of them."""
+    return (
+        Retention("usage_events", "stored_at", settings.raw_retention_days),
+        Retention("rollup_usage_15m", "last_stored_at", settings.rollup_retention_days),
+        Retention("rollup_usage_1d", "last_stored_at", settings.rollup_retention_days),
+        Retention("usage_names", "last_stored_at", settings.rollup_retention_days),
+    )
+
+
+def live_days(definition: str) -> int | None:
+    """The retention that a table's definition has; 0 is for ever, None one that is not ours."""
+    days = _LIVE_DAYS.search(definition)
+    if days:
+        return int(days[1])
+    return None if _LIVE_TTL.search(definition) else 0
