@@ -70,9 +70,12 @@ class Tenures:
         """Begin a tenure of what is assigned. Returns when it has begun, or may not begin."""
         if self._closed or self._assigned is None:
             return
-        await self._cancel_taking()
-        self._taking = asyncio.create_task(self._take_over(log_, flow, self._assigned))
-        await asyncio.shield(self._taking)
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.create_task(self._take_over(log_, flow, self._assigned))
+        # Faust may call from two places at once, and give up waiting. Waiting like this neither
+        # ends the takeover when the caller is cancelled, nor raises when a rebalance cancels it:
+        # an exception here would end Faust's recovery for good, and leave the process idle.
+        await asyncio.wait([self._taking])
 
     async def release(self) -> None:
         """The group takes the partitions: end the tenure, quickly."""
