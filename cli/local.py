@@ -1,0 +1,73 @@
+"""`usagepipe local`: a laptop's Kafka and ClickHouse."""
+
+import json
+import signal
+from pathlib import Path
+
+import click
+
+from usagepipe.local.serving import Addresses, serve
+from usagepipe.schemas.logs import configure_logs
+
+PORT = click.IntRange(0, 65_535)
+
+
+@click.command()
+@click.option(
+    "--data",
+    default=".usagepipe",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder that keeps ClickHouse's data.",
+)
+@click.option(
+    "--kafka-port", default=0, metavar="N", type=PORT, help="Port of Kafka; 0, the default, is any."
+)
+@click.option("--no-kafka", is_flag=True, help="Start no Kafka.")
+@click.option(
+    "--clickhouse-port",
+    default=0,
+    metavar="N",
+    type=PORT,
+    help="Port of ClickHouse; 0, the default, is any.",
+)
+@click.option("--lifeline", type=int, hidden=True)
+def command(
+    data: Path, kafka_port: int, no_kafka: bool, clickhouse_port: int, lifeline: int | None
+) -> int:
+    """Run a laptop's Kafka and ClickHouse until stopped.
+
+    Prints one line of JSON with their addresses when both answer. Needs neither Docker nor Java.
+    ClickHouse keeps its data in a folder; Kafka keeps everything in memory, and nothing when it
+    stops.
+    """
+    if no_kafka and kafka_port:
+        raise click.UsageError("--kafka-port and --no-kafka contradict each other.")
+    configure_logs("warning")
+    number = serve(
+        data,
+        None if no_kafka else kafka_port,
+        clickhouse_port,
+        lambda addresses: _announce(addresses, data),
+        lifeline,
+    )
+    if number == signal.SIGINT:
+        raise click.Abort
+    return 0
+
+
+def _announce(addresses: Addresses, data: Path) -> None:
+    if addresses.kafka:
+        click.echo(
+            f"Kafka at {addresses.kafka} is an embedded broker (Tansu): it keeps everything in "
+            "memory and nothing when it stops.",
+            err=True,
+        )
+    click.echo(
+        f"ClickHouse at {addresses.clickhouse} is its embedded engine (chDB); its data is in "
+        f"{data.absolute()}.\nCtrl-C stops both.",
+        err=True,
+    )
+    line = json.dumps({"kafka": addresses.kafka, "clickhouse": addresses.clickhouse})
+    click.echo(line)

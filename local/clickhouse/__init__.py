@@ -1,0 +1,7 @@
+"""chDB, ClickHouse's engine in a wheel, behind ClickHouse's own HTTP interface."""
+
+from usagepipe.local.clickhouse.engine import Engine
+from usagepipe.local.clickhouse.front import ClickHouseFront
+from usagepipe.local.clickhouse.requests import Account
+
+__all__ = ["Account", "ClickHouseFront", "Engine"]

@@ -1,0 +1,80 @@
+"""ClickHouse's exceptions: a code, a text, and the HTTP status a server answers with.
+
+chDB raises bare `RuntimeError`s; the code stands in their text. Clients read it from the header
+`X-ClickHouse-Exception-Code` and decide by the status whether to try again, so both must be a
+server's.
+"""
+
+import re
+from typing import Final
+
+from usagepipe.schemas.errors import UsagePipeError
+
+SYNTAX_ERROR: Final = 62
+BAD_ARGUMENTS: Final = 36
+NOT_IMPLEMENTED: Final = 48
+UNKNOWN_SETTING: Final = 115
+QUERY_IS_TOO_LARGE: Final = 229
+CANNOT_DECOMPRESS: Final = 271
+ACCESS_DENIED: Final = 497
+AUTHENTICATION_FAILED: Final = 516
+UNKNOWN_COMPRESSION_METHOD: Final = 89
+UNKNOWN_EXCEPTION: Final = 1002
+
+_NAMES: Final = {
+    SYNTAX_ERROR: "SYNTAX_ERROR",
+    BAD_ARGUMENTS: "BAD_ARGUMENTS",
+    NOT_IMPLEMENTED: "NOT_IMPLEMENTED",
+    UNKNOWN_SETTING: "UNKNOWN_SETTING",
+    QUERY_IS_TOO_LARGE: "QUERY_IS_TOO_LARGE",
+    CANNOT_DECOMPRESS: "CANNOT_DECOMPRESS",
+    ACCESS_DENIED: "ACCESS_DENIED",
+    AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
+    UNKNOWN_COMPRESSION_METHOD: "UNKNOWN_COMPRESSION_METHOD",
+    UNKNOWN_EXCEPTION: "UNKNOWN_EXCEPTION",
+}
+
+# The statuses of a server's own table; every other code is a 500.
+_STATUS_CODES: Final[dict[int, frozenset[int]]] = {
+    400: frozenset(
+        {6, 8, 15, 25, 26, 27, 36, 37, 38, 41, 44, 53, 62, 72, 117, 123, 167, 168, 223, 321}
+        | {376, 427, 441, 675, 676}
+    ),
+    401: frozenset({194}),
+    403: frozenset({192, 193, 497, 512, 516}),
+    404: frozenset({46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511}),
+    408: frozenset({159}),
+    411: frozenset({381}),
+    413: frozenset({229}),
+    501: frozenset({48}),
+    503: frozenset({76, 209, 439}),
+}
+_STATUS: Final = {code: status for status, codes in _STATUS_CODES.items() for code in codes}
+_CODE: Final = re.compile(r"Code: (\d+)\. DB::Exception: ")
+
+
+class ClickHouseError(UsagePipeError):
+    """ClickHouse refused a statement. `code` is ClickHouse's own, `text` its whole sentence."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+        super().__init__(text)
+
+    @classmethod
+    def of(cls, code: int, reason: str) -> "ClickHouseError":
+        """An exception that the front itself raises, worded as a server's."""
+        return cls(code, f"Code: {code}. DB::Exception: {reason} ({_NAMES[code]})")
+
+    @classmethod
+    def from_engine(cls, error: Exception) -> "ClickHouseError":
+        """The exception inside one of chDB's: what stands before `Code: …` is the binding's."""
+        text = str(error).strip()
+        if found := _CODE.search(text):
+            return cls(int(found[1]), text[found.start() :])
+        return cls.of(UNKNOWN_EXCEPTION, text or type(error).__name__)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that a server answers with."""
+        return _STATUS.get(self.code, 500)

@@ -1,0 +1,177 @@
+"""ClickHouse's HTTP interface before the embedded engine: an ASGI application.
+
+Bodies are parsed while they arrive and answers are sent while they are computed, so memory is
+bounded whatever their size. Requests run at once, each on a connection of its own.
+"""
+
+import json
+import secrets
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Final
+
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from usagepipe.local.clickhouse.body import Body, whole_body
+from usagepipe.local.clickhouse.coding import Encoder
+from usagepipe.local.clickhouse.engine import Connection, Engine, Written
+from usagepipe.local.clickhouse.exceptions import ACCESS_DENIED, ClickHouseError
+from usagepipe.local.clickhouse.requests import Account, Call, read_call, read_form
+from usagepipe.local.clickhouse.statement import Statement
+
+APPEND_BYTES: Final = 1 << 20  # what an INSERT hands to the engine at once
+MEMORY_ANSWER_BYTES: Final = 16 << 20  # of an answer that must wait for its end; the rest on disk
+_OWN_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+class ClickHouseFront:
+    """The ASGI application. `engine` stays the caller's to close."""
+
+    def __init__(self, engine: Engine, account: Account | None = None) -> None:
+        self._engine = engine
+        self._account = account or Account()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        query_id = request.query_params.get("query_id") or str(uuid.uuid4())
+        try:
+            response = await self._answer(request)
+        except ClickHouseError as error:
+            response = self._refusal(error)
+        response.headers["X-ClickHouse-Server-Display-Name"] = "usagepipe local"
+        response.headers["X-ClickHouse-Query-Id"] = query_id
+        response.headers["X-ClickHouse-Timezone"] = self._engine.timezone
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        _check_origin(request)
+        if request.url.path in {"/ping", "/replicas_status"}:
+            return PlainTextResponse("Ok.\n")
+        if request.url.path != "/":
+            return PlainTextResponse(f"There is no handle {request.url.path}\n", 404)
+        if request.method in {"GET", "HEAD"} and "query" not in request.query_params:
+            return PlainTextResponse("Ok.\n")
+        self._account.check(request)
+        return await self._statement(request)
+
+    async def _statement(self, request: Request) -> Response:
+        content_type = request.headers.get("content-type", "")
+        fields: dict[str, str] = {}
+        parts: AsyncIterator[bytes] | None = request.stream()
+        if content_type.startswith("multipart/form-data"):
+            fields, parts = read_form(content_type, await whole_body(request.stream())), None
+        call = read_call(request, fields)
+        body = Body(call.query, parts, request.headers.get("content-encoding", ""))
+        statement = await body.statement()
+        if statement.data_start is not None:
+            return await self._insert(call, statement, body)
+        return await self._query(call, statement)
+
+    async def _insert(self, call: Call, statement: Statement, body: Body) -> Response:
+        connection = await run_in_threadpool(self._engine.connect, call.scope)
+        try:
+            insert = await run_in_threadpool(connection.insert, statement)
+            try:
+                async for part in body.data(APPEND_BYTES):
+                    await run_in_threadpool(insert.append, part)
+                written = await run_in_threadpool(insert.finish)
+            finally:
+                insert.cancel()  # nothing to do after `finish`
+        finally:
+            connection.close()
+        return Response(headers=_summary(written), media_type="text/plain; charset=UTF-8")
+
+    async def _query(self, call: Call, statement: Statement) -> Response:
+        answer_format = statement.format or call.answer_format
+        connection = await run_in_threadpool(self._engine.connect, call.scope)
+        try:
+            parts = await run_in_threadpool(connection.query, statement, answer_format, call.scope)
+            if call.whole:
+                parts = await run_in_threadpool(_spool, parts)
+        except BaseException:
+            connection.close()
+            raise
+        tag = secrets.token_hex(8)
+        headers = _summary(Written(0, 0)) | {
+            "X-ClickHouse-Format": answer_format,
+            "X-ClickHouse-Exception-Tag": tag,
+        }
+        if call.answer_coding:
+            headers["Content-Encoding"] = call.answer_coding
+        return StreamingResponse(
+            _encoded(parts, connection, Encoder(call.answer_coding), tag),
+            headers=headers,
+            media_type=_media_type(answer_format),
+        )
+
+    def _refusal(self, error: ClickHouseError) -> Response:
+        text = error.text
+        if "(version " not in text[-60:]:
+            text += f" (version {self._engine.version})"
+        return PlainTextResponse(
+            text + "\n", error.status, {"X-ClickHouse-Exception-Code": str(error.code)}
+        )
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse what a page in a browser sends: the account has no password and can read files."""
+    host = request.headers.get("host", "").rsplit(":", 1)[0]
+    if host not in _OWN_NAMES or "origin" in request.headers:
+        raise ClickHouseError.of(
+            ACCESS_DENIED, "This local server answers programs of this machine, no web pages."
+        )
+
+
+def _summary(written: Written) -> dict[str, str]:
+    numbers = {"written_rows": str(written.rows), "written_bytes": str(written.bytes)}
+    return {"X-ClickHouse-Summary": json.dumps(numbers)}
+
+
+def _media_type(answer_format: str) -> str:
+    if answer_format.startswith("JSON"):
+        return "application/json; charset=UTF-8"
+    if answer_format.startswith("CSV"):
+        return "text/csv; charset=UTF-8"
+    if answer_format.startswith(("TabSeparated", "TSV")):
+        return "text/tab-separated-values; charset=UTF-8"
+    return "application/octet-stream"
+
+
+async def _encoded(
+    parts: Iterator[bytes], connection: Connection, encoder: Encoder, tag: str
+) -> AsyncIterator[bytes]:
+    """The answer as it goes out. An error half-way is told in the body, between the tag's marks."""
+    try:
+        try:
+            async for part in iterate_in_threadpool(parts):
+                if encoded := encoder.encode(part):
+                    yield encoded
+        except ClickHouseError as error:
+            text = error.text.encode()
+            mark = f"__exception__\r\n{tag}\r\n".encode()
+            end = f"\n{len(text)} {tag}\r\n__exception__\r\n".encode()
+            yield encoder.encode(mark + text + end)
+        yield encoder.finish()
+    finally:
+        connection.close()
+
+
+def _spool(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """All parts computed, and then again."""
+    spool = tempfile.SpooledTemporaryFile(max_size=MEMORY_ANSWER_BYTES)  # noqa: SIM115
+    for part in parts:
+        spool.write(part)
+    spool.seek(0)
+    return _read_parts(spool)
+
+
+def _read_parts(spool: "tempfile.SpooledTemporaryFile[bytes]") -> Iterator[bytes]:
+    with spool:
+        while part := spool.read(APPEND_BYTES):
+            yield part

@@ -1,0 +1,138 @@
+"""The trace that the demo replays: when each request came and how many tokens it had.
+
+A trace file is input from outside: whatever is wrong with it is told with its line and column,
+before any server is started.
+"""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.event import MAX_TOKENS
+
+TIMESTAMP = "TIMESTAMP"
+CONTEXT_TOKENS = "ContextTokens"
+GENERATED_TOKENS = "GeneratedTokens"
+COLUMNS = (TIMESTAMP, CONTEXT_TOKENS, GENERATED_TOKENS)
+
+MAX_LINE_BYTES = 65_536  # a line of a trace has 50: a longer one is another kind of file
+MAX_REQUESTS = 5_000_000  # about a gigabyte of memory
+_SHOWN_CHARS = 40  # of a wrong value, in a message
+_COUNT = re.compile(r"[0-9]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One request of the trace. `at_seconds` counts from the trace's first request."""
+
+    at_seconds: float
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class TraceError(WrongUseError):
+    """The trace cannot be read. `line` counts from 1; 0 is the file as a whole."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        self.path = path
+        self.line = line
+        self.problem = problem
+        super().__init__(f"{path}{f', line {line}' if line else ''}: {problem}")
+
+
+def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:
+    """The first `limit` requests of the CSV file at `path`, in the order of their time.
+
+    Raises:
+        TraceError: the file is no trace; its text names the line and the column.
+    """
+    try:
+        with path.open("rb") as file:
+            parsed = list(_parse(path, file, min(limit or MAX_REQUESTS, MAX_REQUESTS)))
+    except OSError as error:
+        raise TraceError(path, 0, f"cannot be read: {error.strerror}") from None
+    if not parsed:
+        raise TraceError(path, 0, "has a header and no request below it")
+    start = min(moment for moment, _, _ in parsed)
+    rows = [TraceRow((moment - start).total_seconds(), p, c) for moment, p, c in parsed]
+    return sorted(rows, key=lambda row: row.at_seconds)
+
+
+def _parse(path: Path, file: IO[bytes], limit: int) -> Iterator[tuple[datetime, int, int]]:
+    reader = csv.reader(_lines(path, file), strict=True)
+    try:
+        header = next(reader, None)
+        if header is None:
+            raise TraceError(path, 0, f"is empty: its first line must name {', '.join(COLUMNS)}")
+        places = _places(path, header)
+        for cells in reader:
+            if not cells:
+                continue  # an empty line, as many files end with
+            if limit == 0:
+                return
+            limit -= 1
+            yield _row(path, reader.line_num, cells, len(header), places)
+    except csv.Error as error:
+        raise TraceError(path, reader.line_num, f"is not CSV: {error}") from None
+
+
+def _lines(path: Path, file: IO[bytes]) -> Iterator[str]:
+    """The file's lines as text: UTF-8 with or without its mark, any line end, bounded."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise TraceError(path, number, f"is longer than {MAX_LINE_BYTES} bytes: no trace")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise TraceError(path, number, "is not UTF-8 text") from None
+
+
+def _places(path: Path, header: list[str]) -> tuple[int, int, int]:
+    names = [name.strip() for name in header]
+    for column in COLUMNS:
+        if names.count(column) != 1:
+            problem = "stands twice" if column in names else "is missing"
+            found = _shown(", ".join(names))
+            raise TraceError(path, 1, f"column {column} {problem}: the header is {found}")
+    at, prompt, completion = (names.index(column) for column in COLUMNS)
+    return at, prompt, completion
+
+
+def _row(
+    path: Path, line: int, cells: list[str], width: int, places: tuple[int, int, int]
+) -> tuple[datetime, int, int]:
+    if len(cells) != width:
+        raise TraceError(path, line, f"has {len(cells)} columns where the header has {width}")
+    at, prompt, completion = (cells[place].strip() for place in places)
+    return (
+        _moment(path, line, at),
+        _tokens(path, line, CONTEXT_TOKENS, prompt),
+        _tokens(path, line, GENERATED_TOKENS, completion),
+    )
+
+
+def _moment(path: Path, line: int, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        form = "write it as 2023-11-16 18:15:46.680"
+        raise TraceError(path, line, f"column {TIMESTAMP} is {_shown(text)}: {form}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _tokens(path: Path, line: int, column: str, text: str) -> int:
+    if _COUNT.fullmatch(text) and int(text) <= MAX_TOKENS:
+        return int(text)
+    rule = f"a whole number from 0 to {MAX_TOKENS} is needed"
+    raise TraceError(path, line, f"column {column} is {_shown(text)}: {rule}")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…")
