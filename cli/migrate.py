@@ -6,8 +6,10 @@ from usagepipe.cli.options import clickhouse_option, kafka_option, topic_option
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.topic_admin import EnsuredTopic, ensure_topics, wanted_topics
+from usagepipe.schemas.topics import TopicSpec
 
-DRIFT_STATUS = 1
+NOT_AS_WANTED = 1
 
 
 @click.command("migrate")
@@ -35,13 +37,14 @@ def command(
     """Make or update the tables in ClickHouse and the topics in Kafka.
 
     May be run at any time: what is there already is left alone. Exit status 1 tells that a table
-    was altered by hand, or that an applied migration was edited.
+    was altered by hand, that an applied migration was edited, or that a topic is compacted.
     """
     settings = Settings.load(clickhouse=clickhouse, kafka=kafka, topic=topic)
     configure_logs(settings.log_level)
     migrated = migrate(settings, dry_run=dry_run, accept_drift=accept_drift, wait_seconds=wait)
     _print_tables(migrated, dry_run)
-    return DRIFT_STATUS if migrated.drifts else 0
+    topics = _make_topics(settings, dry_run, wait)
+    return NOT_AS_WANTED if migrated.drifts or any(map(_is_harmful, topics)) else 0
 
 
 def _print_tables(migrated: Migrated, dry_run: bool) -> None:
@@ -51,3 +54,31 @@ def _print_tables(migrated: Migrated, dry_run: bool) -> None:
         click.echo("Tables are up to date.")
     for drift in migrated.drifts:
         click.echo(f"{drift.object} was altered by hand:\n{drift.difference}", err=True)
+
+
+def _make_topics(settings: Settings, dry_run: bool, wait: float) -> tuple[EnsuredTopic, ...]:
+    if dry_run:
+        for spec in wanted_topics(settings):
+            click.echo(f"topic {spec.name}: {spec.partitions} partitions, {_settings(spec)}")
+        return ()
+    topics = ensure_topics(settings, wait_seconds=wait)
+    for topic in topics:
+        if topic.created:
+            click.echo(f"topic {topic.spec.name}: made with {topic.spec.partitions} partitions")
+        for difference in topic.differences:
+            click.echo(
+                f"topic {topic.spec.name}: {difference.setting} is {difference.found}, "
+                f"the settings want {difference.wanted}; left as it is.",
+                err=True,
+            )
+    if not any(topic.created for topic in topics):
+        click.echo("Topics are up to date.")
+    return topics
+
+
+def _is_harmful(topic: EnsuredTopic) -> bool:
+    return any(difference.harmful for difference in topic.differences)
+
+
+def _settings(spec: TopicSpec) -> str:
+    return ", ".join(f"{name}={value}" for name, value in spec.config.items())

@@ -1,0 +1,130 @@
+"""Makes the topics, and reports how those that stood already differ from what was asked for.
+
+It never alters a topic: its owner may have reasons, and fewer partitions or another clean-up lose
+events. For commands only: librdkafka's admin client once ended its process after a broker was
+killed, so keep it out of workers and web processes.
+"""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+)
+
+from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.topics import TopicSpec, topic_specs
+
+log = structlog.get_logger()
+
+REQUEST_SECONDS = 15.0  # for a controller that is busy with an election
+LEAST_WAIT_SECONDS = 3.0  # the first connection takes a moment even to a broker that is there
+_AWAY = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting of a topic that is not as asked for. `harmful`: events can be lost by it."""
+
+    setting: str
+    wanted: str
+    found: str
+
+    @property
+    def harmful(self) -> bool:
+        """Compaction takes records out of a batch's range, so a retry is another batch."""
+        return self.setting == "cleanup.policy"
+
+
+@dataclass(frozen=True, slots=True)
+class EnsuredTopic:
+    """A topic that stands now. `created` is False when it stood before."""
+
+    spec: TopicSpec
+    created: bool
+    differences: tuple[Difference, ...]
+
+
+def wanted_topics(settings: Settings) -> tuple[TopicSpec, TopicSpec]:
+    """The topics of events and of dead letters, as the settings want them."""
+    return topic_specs(
+        settings.topic,
+        settings.topic_partitions,
+        settings.topic_replication,
+        settings.topic_retention,
+    )
+
+
+def ensure_topics(settings: Settings, *, wait_seconds: float = 0) -> tuple[EnsuredTopic, ...]:
+    """Make the topics that do not stand yet. Blocks, up to `wait_seconds` for a starting broker.
+
+    Raises:
+        ServerUnavailableError: no broker answered.
+        UsagePipeError: a broker refused, for instance the number of replicas.
+    """
+    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    try:
+        # The first request is what waits: librdkafka goes on connecting until its time is up.
+        standing = admin.list_topics(timeout=max(wait_seconds, LEAST_WAIT_SECONDS)).topics
+        return tuple(
+            _compare(admin, spec, len(standing[spec.name].partitions))
+            if spec.name in standing
+            else _create(admin, spec)
+            for spec in wanted_topics(settings)
+        )
+    except KafkaException as error:
+        raise _translated(error, settings.kafka) from error
+
+
+def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
+    topic = NewTopic(
+        spec.name,
+        num_partitions=spec.partitions,
+        replication_factor=spec.replication,
+        config=spec.config,
+    )
+    try:
+        _only(admin.create_topics([topic], request_timeout=REQUEST_SECONDS))
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
+        return EnsuredTopic(spec, False, ())  # another run made it in this moment
+    log.debug("topic_created", topic=spec.name, partitions=spec.partitions)
+    return EnsuredTopic(spec, True, ())
+
+
+def _compare(admin: AdminClient, spec: TopicSpec, partitions: int) -> EnsuredTopic:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, spec.name)
+    live = _only(admin.describe_configs([resource], request_timeout=REQUEST_SECONDS))
+    wanted = {"partitions": str(spec.partitions)} | spec.config
+    found = {"partitions": str(partitions)} | {name: entry.value for name, entry in live.items()}
+    differences = tuple(
+        Difference(name, value, str(found[name]))
+        for name, value in wanted.items()
+        if name in found and found[name] != value  # a small broker does not name them all
+    )
+    return EnsuredTopic(spec, False, differences)
+
+
+def _only(futures: Mapping[Any, "Future[Any]"]) -> Any:
+    (future,) = futures.values()
+    return future.result()
+
+
+def _translated(error: KafkaException, servers: str) -> UsagePipeError:
+    cause: KafkaError = error.args[0]
+    if cause.code() in _AWAY:
+        return ServerUnavailableError("Kafka", servers, cause.str())
+    return UsagePipeError(f"Kafka at {servers} refused: {cause.str()} ({cause.name()})")
