@@ -21,6 +21,23 @@ def encode(event: UsageEvent) -> bytes:
     return _VERSION_PREFIX + body[1:]
 
 
+class StampingEncoder:
+    """Encodes events as those of one producer: its id and each event's number, spliced in.
+
+    As cheap as `encode`: no copy of the event is made unless it names a producer already.
+    """
+
+    def __init__(self, producer_id: str) -> None:
+        name = json.dumps(producer_id, ensure_ascii=False).encode()
+        self._prefix = _VERSION_PREFIX + b'"producer_id":' + name + b',"sequence":'
+
+    def encode(self, event: UsageEvent, sequence: int) -> bytes:
+        if event.producer_id or event.sequence is not None:
+            event = event.model_copy(update={"producer_id": "", "sequence": None})
+        body = event.model_dump_json(exclude_defaults=True, warnings=False).encode()
+        return b"%b%d,%b" % (self._prefix, sequence, body[1:])
+
+
 def decode(raw: bytes | None) -> UsageEvent:
     """The event that `raw` holds.
 

@@ -7,14 +7,14 @@ keys and a null sorts nowhere; a null cost means "unknown" and is never the same
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from usagepipe.schemas.ids import uuid7
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 MAX_TOKENS = 10**12  # of one request: a million times the largest context window of today
 MAX_MILLISECONDS = 10**10  # 115 days: longer than any request lives

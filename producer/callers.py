@@ -1,0 +1,59 @@
+"""Who made a request. A caller's ids go into events as they are; a raw key must never be one.
+
+A key without an id of its own becomes its fingerprint: the same key gives the same id, and nobody
+without the secret can find the key from it.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from usagepipe.producer.asgi import Scope
+
+FINGERPRINT_HEX_DIGITS = 32  # 128 bits: no two keys of one installation will ever share it
+SHOWN_CHARS = 4
+MIN_KEY_CHARS_TO_SHOW = 16  # four characters of a shorter key would be too much of it
+MIN_SECRET_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who the usage of a request counts for. Names are snapshots for people, ids are for sums."""
+
+    user_id: str
+    user_name: str = ""
+    api_key_id: str = ""  # the key's id or its `fingerprint_key`, never the key
+    api_key_name: str = ""
+    source: str = ""  # web, apikey, legacy or another word; empty: apikey with a key, else web
+    virtual_key_id: str = ""
+    team_id: str = ""
+    customer_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+# Called once the answer is complete, so an authentication inside the application has filled the
+# scope by then, and a slow look-up delays no byte. None: nobody is known, nothing is recorded.
+Identify = Callable[[Scope], Caller | Awaitable[Caller | None] | None]
+
+
+def fingerprint_key(raw: str, secret: str | bytes) -> str:
+    """An id for the API key `raw`: a hash keyed with `secret`, and the key's last four characters.
+
+    Keep `secret` the same for ever and in all processes: with another one, every key gets another
+    id. The last four are left out of keys so short that they would give them away.
+
+    Raises:
+        ValueError: `secret` is shorter than 16 bytes; the text holds neither secret nor key.
+    """
+    key = secret.encode() if isinstance(secret, str) else secret
+    if len(key) < MIN_SECRET_BYTES:
+        raise ValueError(f"the secret of fingerprint_key needs {MIN_SECRET_BYTES} bytes or more")
+    digest = hmac.digest(key, raw.encode("utf-8", "surrogateescape"), "sha256").hex()
+    return f"key-{digest[:FINGERPRINT_HEX_DIGITS]}{_last_characters(raw)}"
+
+
+def _last_characters(raw: str) -> str:
+    last = raw[-SHOWN_CHARS:]
+    if len(raw) < MIN_KEY_CHARS_TO_SHOW or not (last.isascii() and last.isprintable()):
+        return ""
+    return f"-{last}"

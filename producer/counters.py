@@ -1,0 +1,90 @@
+"""What became of each request and event, as numbers. Nothing is lost without being counted here.
+
+At rest `recorded` = `delivered` + what Kafka has not acknowledged yet + dropped `delivery_failed`:
+the other reasons are events that were never accepted.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from threading import Lock
+from typing import Literal
+
+DropReason = Literal[
+    "queue_full",  # Kafka is away or slow and the queue is at its bound
+    "too_large",  # larger than the topic takes
+    "delivery_failed",  # accepted, then refused by Kafka or left over when the recorder closed
+    "invalid",  # the event breaks the contract
+    "closed",  # recorded after close()
+    "record_failed",  # anything else; the log names the error
+]
+UnrecordedReason = Literal[
+    "no_user",  # identify knew nobody
+    "no_usage",  # neither a stamp nor usage in the answer
+    "parse_failed",  # the answer claims to be JSON and is not, or was cut
+    "too_large",  # the answer is larger than max_body_kilobytes
+    "compressed",  # the answer is compressed: put UsageMiddleware inside of the compression
+    "unsupported",  # a kind of answer that is not read yet, such as an event stream
+    "failed",  # the request failed and no token is known
+    "identify_failed",  # the identify hook raised
+    "cancelled",  # the request was cancelled while its caller was looked up
+    "record_failed",  # the event could not be made or recorded; the log names the error
+]
+
+# Paths are the caller's to choose: without a bound they would fill the memory.
+MAX_ENDPOINTS = 1_000
+OTHER_ENDPOINTS = "(other)"
+WARN_EVERY = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class CountersSnapshot:
+    """The numbers of one process at one moment."""
+
+    recorded: int  # events that record() accepted
+    delivered: int  # of these, acknowledged by Kafka
+    queued: int  # of these, on their way
+    dropped: dict[str, int]  # by DropReason
+    unrecorded: dict[tuple[str, str], int]  # by endpoint and UnrecordedReason
+
+
+class Counters:
+    """Counts, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._dropped: Counter[str] = Counter()
+        self._dropped_total = 0
+        self._unrecorded: Counter[tuple[str, str]] = Counter()
+        self._unrecorded_total: Counter[str] = Counter()
+        self._endpoints: set[str] = set()
+
+    def drop(self, reason: DropReason) -> bool:
+        """Count a lost event; whether it is the 1st, 1025th, 2049th … and so worth a warning."""
+        with self._lock:
+            self._dropped[reason] += 1
+            self._dropped_total += 1
+            return self._dropped_total % WARN_EVERY == 1
+
+    def leave_out(self, endpoint: str, reason: UnrecordedReason) -> bool:
+        """Count a request that yields no event; whether it is worth a log line, as in `drop`."""
+        with self._lock:
+            self._unrecorded[self._label(endpoint), reason] += 1
+            self._unrecorded_total[reason] += 1
+            return self._unrecorded_total[reason] % WARN_EVERY == 1
+
+    def _label(self, endpoint: str) -> str:
+        if endpoint not in self._endpoints:
+            if len(self._endpoints) >= MAX_ENDPOINTS:
+                return OTHER_ENDPOINTS
+            self._endpoints.add(endpoint)
+        return endpoint
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._dropped)
+
+    @property
+    def unrecorded(self) -> dict[tuple[str, str], int]:
+        with self._lock:
+            return dict(self._unrecorded)

@@ -1,0 +1,99 @@
+"""Puts one event together from what is known of a request: its course, its caller, its usage.
+
+Text that a stranger can choose (a path, a header, a model's name in the answer) must never cost
+the event: it is cut to the contract's length. Ids are never cut: half an id is another's id.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from usagepipe.producer.callers import Caller
+from usagepipe.producer.extraction import Usage
+from usagepipe.producer.stamps import Stamp
+from usagepipe.schemas.event import MAX_ID_CHARS, MAX_NAME_CHARS, UsageEvent
+
+TOKEN_FIELDS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "usage_quality",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a request went, as seen from outside."""
+
+    occurred_at: datetime
+    endpoint: str
+    request_id: str
+    status_code: int
+    failed: bool
+    streaming: bool
+    duration_ms: int
+    ttft_ms: int | None
+
+
+def event_of(
+    course: Course, caller: Caller, stamp: Stamp, usage: Usage | None, provider: str
+) -> UsageEvent:
+    """The event of a request. The stamp wins over the answer's usage.
+
+    Raises:
+        pydantic.ValidationError: ids, stamped values or tags break the contract.
+    """
+    fields: dict[str, Any] = {
+        "occurred_at": course.occurred_at,
+        "endpoint": clip(course.endpoint, MAX_NAME_CHARS),
+        "request_id": course.request_id if len(course.request_id) <= MAX_ID_CHARS else "",
+        "status_code": course.status_code,
+        "failed": course.failed,
+        "streaming": course.streaming,
+        "duration_ms": course.duration_ms,
+        "ttft_ms": course.ttft_ms,
+        "provider": provider,
+        "user_id": caller.user_id,
+        "user_name": clip(caller.user_name, MAX_NAME_CHARS),
+        "api_key_id": caller.api_key_id,
+        "api_key_name": clip(caller.api_key_name, MAX_NAME_CHARS),
+        "source": caller.source or ("apikey" if caller.api_key_id else "web"),
+        "virtual_key_id": caller.virtual_key_id,
+        "team_id": caller.team_id,
+        "customer_id": caller.customer_id,
+    }
+    if usage is not None:
+        fields["model"] = usage.model
+        fields.update((name, getattr(usage, name)) for name in TOKEN_FIELDS)
+    if has_tokens(stamp):
+        fields.update(_tokens_of(stamp))
+    fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
+    for name in ("model", "requested_model"):
+        if name in fields:
+            fields[name] = clip(fields[name], MAX_ID_CHARS)
+    fields["tags"] = {**caller.tags, **stamp.get("tags", {})}
+    return UsageEvent.new(**fields)
+
+
+def has_tokens(stamp: Stamp) -> bool:
+    """Whether a stamp tells the tokens. Zeros count: the handler knows."""
+    return "prompt_tokens" in stamp or "completion_tokens" in stamp
+
+
+def _tokens_of(stamp: Stamp) -> dict[str, Any]:
+    """The stamp's tokens, complete: none of the answer's own is mixed in."""
+    tokens: dict[str, Any] = dict.fromkeys(TOKEN_FIELDS, 0) | {"usage_quality": "complete"}
+    tokens |= {name: stamp[name] for name in TOKEN_FIELDS if name in stamp}
+    if "total_tokens" not in stamp:
+        tokens["total_tokens"] = tokens["prompt_tokens"] + tokens["completion_tokens"]
+    return tokens
+
+
+def clip(text: str, chars: int) -> str:
+    """The first `chars` of `text`, with what UTF-8 cannot carry (lone surrogates) replaced."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return text[:chars]

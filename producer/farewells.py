@@ -1,0 +1,71 @@
+"""Delivers what is queued when SIGTERM ends the process, without taking the signal from anybody.
+
+Python's default for SIGTERM is to die on the spot: no `atexit`, no `finally`. Where somebody else
+handles the signal (uvicorn, gunicorn, the application), theirs is called and nothing more is done
+here: they end the process in good order, and `atexit` or the middleware's lifespan does the rest.
+"""
+
+import _thread
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
+Farewell = Callable[[], object]  # delivers what a recorder has queued, within its own bound
+
+_farewells: dict[int, Farewell] = {}
+
+
+class TermHandler:
+    """What SIGTERM calls. `previous` is whom this one stands in front of; None is the default."""
+
+    def __init__(self, previous: Handler | None) -> None:
+        self.previous = previous
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.previous is not None:
+            self.previous(number, frame)
+            return
+        # A second SIGTERM ends the process at once. The farewells get a thread, because the main
+        # one may have been interrupted while it held a lock that they need.
+        signal.signal(number, signal.SIG_DFL)
+        _thread.start_new_thread(_end, (number,))
+
+
+def _end(number: int) -> None:
+    try:
+        for farewell in list(_farewells.values()):
+            farewell()
+    finally:
+        os.kill(os.getpid(), number)
+
+
+def add_farewell(owner: object, farewell: Farewell) -> None:
+    """Have SIGTERM call `farewell` before it ends the process.
+
+    Python lets only the main thread install handlers: from another one this does nothing, unless
+    a recorder made in the main thread has done it before.
+    """
+    _farewells[id(owner)] = farewell
+    current = signal.getsignal(signal.SIGTERM)
+    if isinstance(current, TermHandler) or not _in_main_thread():
+        return
+    # Ignored, or handled by something that is not Python: not ours to change.
+    if current == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, TermHandler(None))
+    elif callable(current):
+        signal.signal(signal.SIGTERM, TermHandler(current))
+
+
+def remove_farewell(owner: object) -> None:
+    """Undo `add_farewell`. With the last one, SIGTERM is handled as it was before the first."""
+    _farewells.pop(id(owner), None)
+    current = signal.getsignal(signal.SIGTERM)
+    if not _farewells and isinstance(current, TermHandler) and _in_main_thread():
+        signal.signal(signal.SIGTERM, current.previous or signal.SIG_DFL)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,76 @@
+"""How librdkafka is set up for events, and how its noise becomes few log lines.
+
+With Kafka away librdkafka reports every attempt of every connection. One line says that it is
+away and one that it is back; in between the counters tell the story.
+"""
+
+import structlog
+from confluent_kafka import KafkaError
+
+from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.topics import MAX_RECORD_BYTES
+
+log = structlog.get_logger()
+
+# A batch may hold as much as one message, and the topic's bound counts the batch's frame too.
+MESSAGE_MAX_BYTES = MAX_RECORD_BYTES - 4_096
+
+ConfigValue = str | int | float | bool
+
+
+def producer_config(settings: Settings) -> dict[str, ConfigValue]:
+    """librdkafka's properties for the events' producer."""
+    return {
+        "bootstrap.servers": settings.kafka,
+        "client.id": "usagepipe",
+        # Retries make neither gaps nor doubles nor another order within a partition.
+        "enable.idempotence": True,
+        "acks": "all",
+        # The Java client's: all clients put a key's events into the same partition, in order.
+        "partitioner": "murmur2_random",
+        "compression.type": settings.compression,
+        "linger.ms": settings.linger_ms,
+        "queue.buffering.max.messages": settings.queue_events,
+        "queue.buffering.max.kbytes": settings.queue_kilobytes,
+        "message.max.bytes": MESSAGE_MAX_BYTES,
+        # No limit: memory is bounded by the queue, so a time limit would only lose events that
+        # there is room for, and Kafka may be away for longer than any limit we could guess.
+        "delivery.timeout.ms": 0,
+        # The longest it takes: a topic that `usagepipe migrate` has yet to make is no reason to
+        # lose events. The default fails them after 30 s.
+        "topic.metadata.propagation.max.ms": 3_600_000,
+        "reconnect.backoff.max.ms": 2_000,  # the default of 10 s is felt when Kafka comes back
+        # Python sees failures only: a call for each delivered event would cost more than produce().
+        "delivery.report.only.error": True,
+        "log_level": 2,  # syslog's "critical": the rest is each failed attempt, or comes as error
+    }
+
+
+class LibraryLog:
+    """Stands where librdkafka wants a `logging.Logger`, for the little that it may say."""
+
+    def log(self, level: int, text: str, *values: object) -> None:
+        log.error("librdkafka_failed", text=text % values if values else text)
+
+
+class Availability:
+    """Says once that Kafka is in trouble, by kind of trouble, and once that it works again."""
+
+    def __init__(self, servers: str) -> None:
+        self._servers = servers
+        self._told: set[str] = set()
+        self._delivered_then = 0
+
+    def failed(self, error: KafkaError, delivered: int) -> None:
+        name = str(error.name())
+        # _TRANSPORT is one connection; without any other, _ALL_BROKERS_DOWN follows.
+        if name in self._told or name == "_TRANSPORT":
+            return
+        self._told.add(name)
+        self._delivered_then = delivered
+        log.warning("kafka_failed", error=name, text=error.str(), servers=self._servers)
+
+    def delivered(self, total: int) -> None:
+        if self._told and total > self._delivered_then:
+            self._told.clear()
+            log.warning("kafka_recovered", servers=self._servers)

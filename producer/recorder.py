@@ -1,0 +1,127 @@
+"""The recorder: takes events from any thread, at once, and gets them to Kafka.
+
+It may be made before a fork (gunicorn's preload): each process that uses it has an outbox of its
+own, made with its first event, so nothing is shared with the parent and nothing is sent twice.
+"""
+
+import atexit
+import os
+from types import TracebackType
+from typing import Protocol, Self
+
+from usagepipe.producer.counters import Counters, CountersSnapshot
+from usagepipe.producer.farewells import add_farewell, remove_farewell
+from usagepipe.producer.outbox import Outbox
+from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.settings import Settings
+
+
+class Recorder(Protocol):
+    """What `UsageMiddleware` needs of a recorder."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def counters(self) -> Counters: ...
+    def record(self, event: UsageEvent) -> bool: ...
+    def start(self) -> None: ...
+    def flush(self, timeout: float | None = None) -> int: ...
+
+
+class UsageRecorder:
+    """Records usage events. Making one does nothing yet: no connection, no thread.
+
+    Takes `Settings`, or their fields as keyword options over the environment:
+    `UsageRecorder(kafka="kafka:9092", topic="usage.events.v1")`. Close it, or use it in a `with`;
+    the end of the interpreter and SIGTERM close it too.
+
+    Raises:
+        SettingsError: options or environment are wrong; it names every field.
+    """
+
+    def __init__(self, settings: Settings | None = None, **options: object) -> None:
+        if settings is not None and options:
+            raise TypeError(f"give settings or options, not both: {', '.join(sorted(options))}")
+        self.settings = settings or Settings.load(**options)
+        # By process id. `setdefault` is the lock: it is atomic, and a fork cannot leave it locked.
+        self._outboxes: dict[int, Outbox] = {}
+        self._closed = False
+        if self.settings.enabled:
+            atexit.register(self.close)
+            add_farewell(self, self.flush)
+
+    def record(self, event: UsageEvent) -> bool:
+        """Queue `event` for Kafka, with this producer's id and the event's number in it.
+
+        Never blocks, does no I/O and never raises.
+
+        Returns:
+            Whether the event was accepted. False: it was dropped and counted, or the recorder is
+            not enabled.
+        """
+        if not self.settings.enabled:
+            return False
+        return self._outbox().put(event)
+
+    def start(self) -> None:
+        """Connect now rather than with the first event. Optional; raises nothing."""
+        if self.settings.enabled:
+            self._outbox().start()
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Wait until Kafka has acknowledged all that is queued, `timeout` seconds at most.
+
+        Returns:
+            How many events are left. `timeout` is the setting `close_seconds` unless given.
+        """
+        return self._outbox().flush(self._seconds(timeout))
+
+    def close(self, timeout: float | None = None) -> int:
+        """Deliver what is queued, for `timeout` seconds at most, and refuse events from now on.
+
+        Idempotent. What could not be delivered is counted as `delivery_failed`.
+
+        Returns:
+            How many events were given up. `timeout` is the setting `close_seconds` unless given.
+        """
+        self._closed = True
+        left = self._outbox().close(self._seconds(timeout))
+        atexit.unregister(self.close)
+        remove_farewell(self)
+        return left
+
+    @property
+    def counters(self) -> Counters:
+        """Where this process counts what is lost."""
+        return self._outbox().counters
+
+    def snapshot(self) -> CountersSnapshot:
+        """The numbers of this process, at this moment. A forked process starts from 0."""
+        return self._outbox().snapshot()
+
+    @property
+    def producer_id(self) -> str:
+        """The name of this process in its events."""
+        return self._outbox().producer_id
+
+    def _outbox(self) -> Outbox:
+        pid = os.getpid()
+        outbox = self._outboxes.get(pid)
+        if outbox is None:
+            fresh = Outbox(self.settings, closed=self._closed)
+            outbox = self._outboxes.setdefault(pid, fresh)
+        return outbox
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.settings.close_seconds if timeout is None else timeout
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
