@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from types import UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
 
 import annotated_types
 import msgspec
@@ -131,6 +131,14 @@ def _is_certain_time(text: str) -> bool:
         return False
     datetime.fromisoformat(text)  # ValueError: no such moment
     return _EARLIEST <= text < _LATEST
+
+
+def _is_certain_cost(cost: Decimal) -> bool:
+    return cost.is_finite() and 0 <= cost < MAX_COST and _exponent(cost) >= -COST_DECIMALS
+
+
+def _exponent(number: Decimal) -> int:
+    return cast(int, number.as_tuple().exponent)  # a letter only for what is not finite
 
 
 def _judge(value: bytes | None) -> Any:
