@@ -73,13 +73,17 @@ class Tenure:
             log.warning("tenure_cut_short", seconds=seconds, stored=stored, committed=committed)
 
     async def _cancel(self) -> None:
-        tasks = [*self._storing, *([self._committing] if self._committing else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                log.error("lane_failed", exc_info=ended)
 
     @property
     def broken(self) -> bool:
         """Whether a lane or the committer ended by itself, which none does while all is well."""
-        tasks = [*self._storing, *([self._committing] if self._committing else [])]
-        return any(task.done() for task in tasks)
+        return any(task.done() for task in self._tasks)
+
+    @property
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [*self._storing, *([self._committing] if self._committing else [])]
