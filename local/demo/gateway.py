@@ -1,0 +1,137 @@
+"""The demo's gateway: a FastAPI application with the middleware, run as a process of its own.
+
+Its provider is a stub: a request's `metadata` tells how the answer shall be, so the replay knows
+what must be counted. Everything about usage is what any gateway would do; only the stub is not.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from usagepipe.local.demo.catalogue import MODEL_BY_NAME, PRICE_VERSION, Model
+from usagepipe.local.demo.population import BEARER, LEGACY, SESSION, Population
+from usagepipe.local.ports import HOST, bound_socket
+from usagepipe.producer import Caller, UsageMiddleware, UsageRecorder, stamp_usage
+from usagepipe.schemas import Settings
+from usagepipe.schemas.logs import configure_logs
+
+PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCounters:
+    """What became of the gateway's events, as it says when it has ended."""
+
+    recorded: int
+    delivered: int
+    dropped: dict[str, int]  # by reason
+    unrecorded: dict[str, int]  # requests without an event, by reason
+
+
+def create_app(recorder: UsageRecorder, population: Population) -> FastAPI:
+    """The gateway. Prints its counters as one line of JSON when it shuts down."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(recorder.close)
+        _say(asdict(_counters(recorder)))
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app.add_middleware(
+        UsageMiddleware, recorder=recorder, identify=lambda scope: _identify(scope, population)
+    )
+    app.post(PATH)(complete_chat)
+    return app
+
+
+def _identify(scope: Mapping[str, Any], population: Population) -> Caller | None:
+    for name, value in scope["headers"]:
+        header = name.decode("latin-1")
+        if header in (BEARER, SESSION, LEGACY):
+            return population.directory.get((header, value.decode("latin-1")))
+    return None
+
+
+async def complete_chat(request: Request) -> JSONResponse:
+    """Answer as OpenAI would, with the usage that the request's metadata tells."""
+    body = await request.json()
+    wish = {name: int(text) for name, text in body["metadata"].items() if name != "model"}
+    model = MODEL_BY_NAME[body["metadata"]["model"]]
+    stamp_usage(model.name, requested_model=body["model"], provider=model.provider)
+    if wish["status"] != 200:
+        return _fail(wish["status"])
+    prompt, completion = wish["prompt_tokens"], wish["completion_tokens"]
+    # The tokens are not stamped: the middleware reads them from the answer as it passes.
+    stamp_usage(cost=model.cost(prompt, completion), price_version=_price_version(model))
+    return JSONResponse(_answer(model, prompt, completion, wish["cached_tokens"]))
+
+
+def _fail(status: int) -> JSONResponse:
+    stamp_usage(prompt_tokens=0, completion_tokens=0)  # the provider refused: nothing was used
+    kind = "rate_limit_exceeded" if status == 429 else "server_error"
+    return JSONResponse({"error": {"type": kind, "message": "as asked for"}}, status)
+
+
+def _price_version(model: Model) -> str | None:
+    return None if model.prompt_price is None else PRICE_VERSION
+
+
+def _answer(model: Model, prompt: int, completion: int, cached: int) -> dict[str, object]:
+    message = {"role": "assistant", "content": "This is a stub's answer."}
+    return {
+        "id": "chatcmpl-demo",
+        "object": "chat.completion",
+        "model": model.name,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": cached},
+        },
+    }
+
+
+def _counters(recorder: UsageRecorder) -> GatewayCounters:
+    snapshot = recorder.snapshot()
+    unrecorded: dict[str, int] = {}
+    for (_, reason), requests in snapshot.unrecorded.items():
+        unrecorded[reason] = unrecorded.get(reason, 0) + requests
+    return GatewayCounters(snapshot.recorded, snapshot.delivered, snapshot.dropped, unrecorded)
+
+
+def _say(line: dict[str, object]) -> None:
+    """One line of JSON on standard output, the way back to the demo."""
+    os.write(1, json.dumps(line).encode() + b"\n")
+
+
+def main() -> None:
+    """Serve until SIGTERM, on a free port that the first line of output names."""
+    parser = argparse.ArgumentParser(prog="python -m usagepipe.local.demo.gateway")
+    parser.add_argument("--seed", type=int, default=0, help="of the people who may call")
+    arguments = parser.parse_args()
+    settings = Settings.load()
+    configure_logs(settings.log_level)
+    app = create_app(UsageRecorder(settings), Population(arguments.seed))
+    listener = bound_socket(0, "--port")
+    # asyncio does so only for sockets made with IPPROTO_TCP; else each answer waits 40 ms for the
+    # acknowledgement of its headers.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    _say({"gateway": f"http://{HOST}:{listener.getsockname()[1]}"})
+    config = uvicorn.Config(app, access_log=False, log_config=None, ws="none")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Sends the planned requests to the gateway over HTTP, many at a time, and adds up what was sent.
+
+Uses aiohttp, which the worker brings along: httpx sends a tenth of the requests in the same time,
+and this client must not be what the demo measures.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import aiohttp
+
+from usagepipe.local.demo.check import Sums
+from usagepipe.local.demo.gateway import PATH
+from usagepipe.local.demo.plan import PlannedRequest
+from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+
+CONCURRENT_REQUESTS = 32
+REQUEST_SECONDS = 30.0  # of a stub that answers in a millisecond: the gateway hangs
+
+
+@dataclass
+class Sent:
+    """What the replay has sent and the gateway has answered."""
+
+    by_source: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    by_key: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    seconds: float = 0.0
+
+    @property
+    def sums(self) -> Sums:
+        return sum_up(self.by_source.values())
+
+    def add(self, request: PlannedRequest) -> None:
+        """Count a request that was answered as planned."""
+        sums, caller = sums_of(request), request.credential.caller
+        self.by_source[caller.source] = self.by_source[caller.source].plus(sums)
+        if caller.api_key_id:
+            self.by_key[caller.api_key_id] = self.by_key[caller.api_key_id].plus(sums)
+
+
+def sum_up(parts: Iterable[Sums]) -> Sums:
+    """The sum of all `parts`."""
+    total = Sums()
+    for part in parts:
+        total = total.plus(part)
+    return total
+
+
+def sums_of(request: PlannedRequest) -> Sums:
+    """What one request must add to every sum."""
+    prompt, completion = request.prompt_tokens, request.completion_tokens
+    cost = None if request.failed else request.model.cost(prompt, completion)
+    return Sums(1, int(request.failed), prompt, completion, prompt + completion, cost or Decimal(0))
+
+
+async def replay(
+    requests: Iterator[PlannedRequest],
+    gateway: str,
+    speed: float | None,
+    answered: Callable[[], None],
+) -> Sent:
+    """Send every request and check every answer; `answered` is called after each.
+
+    `speed` 1 keeps the trace's own pace, 10 is ten times as fast, None as fast as possible.
+
+    Raises:
+        ServerUnavailableError: the gateway does not answer.
+        UsagePipeError: it answered otherwise than planned.
+    """
+    sent = Sent()
+    started = time.perf_counter()
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    connector = aiohttp.TCPConnector(limit=CONCURRENT_REQUESTS)
+    async with aiohttp.ClientSession(gateway, connector=connector, timeout=timeout) as session:
+
+        async def send_some() -> None:
+            for request in requests:  # one iterator, shared: each request is taken once
+                if speed is not None:
+                    due = started + request.at_seconds / speed
+                    await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                await _send(session, request)
+                sent.add(request)
+                answered()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONCURRENT_REQUESTS):
+                    group.create_task(send_some())
+        except ExceptionGroup as errors:
+            raise _meaning(errors.exceptions[0], gateway) from None
+    sent.seconds = time.perf_counter() - started
+    return sent
+
+
+def _meaning(error: Exception, gateway: str) -> Exception:
+    if isinstance(error, aiohttp.ClientError | TimeoutError):
+        reason = str(error) or type(error).__name__
+        return ServerUnavailableError("The gateway", gateway, reason)
+    return error
+
+
+async def _send(session: aiohttp.ClientSession, request: PlannedRequest) -> None:
+    credential = request.credential
+    headers = {credential.header: credential.value}
+    async with session.post(PATH, json=_body(request), headers=headers) as response:
+        answer = await response.json()
+    usage = answer.get("usage", {})
+    told = response.status, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
+    planned = request.status, request.prompt_tokens, request.completion_tokens
+    if told != planned:
+        raise UsagePipeError(f"The gateway answered {told} where {planned} was asked for.")
+
+
+def _body(request: PlannedRequest) -> dict[str, object]:
+    """An OpenAI-style request. `metadata` is for the stub: it tells the answer."""
+    return {
+        "model": request.requested_model,
+        "messages": [{"role": "user", "content": "…"}],
+        "metadata": {
+            "model": request.model.name,
+            "status": str(request.status),
+            "prompt_tokens": str(request.prompt_tokens),
+            "completion_tokens": str(request.completion_tokens),
+            "cached_tokens": str(request.cached_tokens),
+        },
+    }
