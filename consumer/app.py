@@ -8,10 +8,11 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import faust
 import structlog
+from aiokafka.errors import UnknownTopicOrPartitionError
 from faust.serializers.schemas import Schema
 from faust.types import Message
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,9 +22,9 @@ from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import Run
-from usagepipe.consumer.storing import Storing
+from usagepipe.consumer.storing import Storing, brief
 from usagepipe.consumer.tenures import Tenures
-from usagepipe.consumer.transport import SCHEME
+from usagepipe.consumer.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.writer import Writer
 from usagepipe.schemas.settings import Settings
 
@@ -129,6 +130,8 @@ async def _watch(app: WorkerApp) -> None:
         await asyncio.sleep(WATCH_SECONDS)
         app.metrics.buffered_rows.set(app.tenures.buffered_rows())
         app.metrics.healthy.set(app.health.state == "running")
+        if app.health.assigned and not app.health.partitions:
+            await _look_for_topic(app)
         if app.tenures.broken and not app.rebalancing:
             log.error("tenure_broken")
             await app.consumer.perform_seek()
@@ -139,6 +142,21 @@ async def _watch(app: WorkerApp) -> None:
         elif clock() - stuck_since > STUCK_SECONDS:
             log.critical("worker_stuck", seconds=STUCK_SECONDS)
             os._exit(STUCK_STATUS)
+
+
+async def _look_for_topic(app: WorkerApp) -> None:
+    """Tell a stand-by, which is well, from a worker whose topic nobody made."""
+    consumer = cast(ChunkConsumer, app.consumer)
+    try:
+        await consumer.log_of_kafka.topic_id(app.settings.topic)
+    except UnknownTopicOrPartitionError as error:
+        if "topic" not in app.health.troubles:
+            log.error("topic_missing", topic=app.settings.topic, cure="run usagepipe migrate")
+        app.health.failed("topic", error)
+    except Exception as error:  # Kafka away: the next look tells
+        log.debug("topic_look_up_failed", error=brief(error))
+    else:
+        app.health.succeeded("topic")
 
 
 def _stuck(app: WorkerApp) -> bool:

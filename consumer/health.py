@@ -32,7 +32,11 @@ class Health:
         trouble.error = type(error).__name__
 
     def succeeded(self, server: str) -> None:
+        """Note that `server` did what it was asked to."""
         self.troubles.pop(server, None)
+
+    def stored(self) -> None:
+        """Note that a batch was stored."""
         self.last_stored_at = time.monotonic()
 
     @property

@@ -5,10 +5,12 @@ import logging
 import faust
 
 from usagepipe.consumer.app import WorkerApp
-from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.logs import OncePerInterval, configure_logs
 
 # They tell of every service and rebalance at "info". Normal running is quiet.
 _TALKATIVE = ("faust", "mode", "aiokafka", "usagepipe.consumer.transport", "usagepipe.consumer.app")
+
+REPEAT_SECONDS = 30.0  # a library's line about a server that is away
 
 
 def run_worker(app: WorkerApp) -> int:
@@ -17,6 +19,8 @@ def run_worker(app: WorkerApp) -> int:
     if app.settings.log_level == "info":
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(OncePerInterval(REPEAT_SECONDS))
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     try:

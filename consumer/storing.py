@@ -59,6 +59,7 @@ class Storing:
             )
             await self._persist("clickhouse", batch, lambda: self._insert(rows, token))
         self._metrics.batches.inc()
+        self._health.stored()
 
     async def _send_letters(self, rows: Rows, batch: Batch, topic_id: str) -> None:
         await self._letters.send(rows.rejected, batch.partition, topic_id)

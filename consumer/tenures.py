@@ -65,6 +65,7 @@ class Tenures:
     def assign(self, partitions: Set[TopicPartition]) -> None:
         """The group gave us `partitions`; `take_over` may begin."""
         self._assigned = frozenset(partitions)
+        self._health.assigned = True  # with no partition too: a stand-by is a healthy worker
 
     async def take_over(self, log_: Log, flow: Flow) -> None:
         """Begin a tenure of what is assigned. Returns when it has begun, or may not begin."""
@@ -147,7 +148,6 @@ class Tenures:
         self._metrics.tenures.inc()
         self._metrics.partitions.set(len(partitions))
         self._health.partitions = len(partitions)
-        self._health.assigned = True
         log.info("tenure_began", number=self._number, generation=membership.generation)
 
     async def _end(self, seconds: float, *, keep: bool) -> None:

@@ -37,6 +37,8 @@ FETCH_WAIT_MS: Final = 100
 # How soon a paused worker looks whether a partition may be fetched again (stock: 1 s).
 ALL_PAUSED_SECONDS: Final = 0.02
 
+TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
+
 OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     "faust.transport.drivers.aiokafka.Consumer": (
         "_new_consumer_thread",
@@ -90,7 +92,12 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         """Start the consumer; wait for a broker that is away (stock: the process ends)."""
-        await _when_answered(super().on_start, "consumer")
+        await _when_answered(super().on_start, self._discard)
+
+    async def _discard(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -198,6 +205,11 @@ class ChunkConsumer(stock.Consumer):
         self._read_offset = _NoReadOffsets()
         self.tenures: Tenures = cast(Any, self.app).tenures
 
+    @property
+    def log_of_kafka(self) -> ChunkThread:
+        """The log and the group, as the tenures see them."""
+        return self._thread
+
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -263,7 +275,12 @@ class WaitingProducer(stock.Producer):
     """Faust's own producer, which the worker does not use. It too must wait for the broker."""
 
     async def on_start(self) -> None:
-        await _when_answered(super().on_start, "producer")
+        await _when_answered(super().on_start, self._discard)
+
+    async def _discard(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
 
 
 class Transport(stock.Transport):
@@ -273,13 +290,17 @@ class Transport(stock.Transport):
     Producer = WaitingProducer
 
 
-async def _when_answered(start: Callable[[], Awaitable[None]], who: str) -> None:
-    """Call `start` until the broker answers."""
+async def _when_answered(
+    start: Callable[[], Awaitable[None]], discard: Callable[[], Awaitable[None]]
+) -> None:
+    """Call `start` until the broker answers, and `discard` after each time it did not."""
     for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
         try:
             await start()
         except KafkaConnectionError as error:
-            log.warning("kafka_away", client=who, tries=tries, error=str(error))
+            if tries % TRIES_PER_LINE == 1:
+                log.warning("kafka_away", tries=tries, error=str(error))
+            await discard()
             await asyncio.sleep(delay)
         else:
             return

@@ -6,6 +6,7 @@ producer keeps the structlog configuration it has.
 
 import logging
 import sys
+import time
 
 import structlog
 
@@ -37,3 +38,22 @@ def configure_logs(level: str) -> None:
         )
     )
     logging.basicConfig(level=number, handlers=[handler], force=True)
+
+
+class OncePerInterval(logging.Filter):
+    """Lets each message of a talkative library through once in `seconds`, whatever its values.
+
+    aiokafka writes an error for every attempt while a broker is away: thirty a second.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._last: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now - self._last.get(record.msg, -self._seconds) < self._seconds:
+            return False
+        self._last[record.msg] = now
+        return True
