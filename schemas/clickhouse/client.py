@@ -91,20 +91,22 @@ def _await_port(address: ClickHouseAddress, wait_seconds: float) -> None:
         time.sleep(RETRY_SECONDS)
 
 
-def as_usagepipe_error(error: Exception, address: ClickHouseAddress) -> UsagePipeError:
-    """What an error of the driver means to a user of usagepipe, and what to do about it."""
+def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
+    """What an error of the driver means to a user of usagepipe, and what to do about it.
+
+    `place` is the address to tell, as `str()` of it: never with a password.
+    """
     code = error_code(error)
     reason = str(error)[:MAX_REASON_CHARS]
     if code is None:
-        return ServerUnavailableError("ClickHouse", str(address), reason)
+        return ServerUnavailableError("ClickHouse", str(place), reason)
     if code in REFUSED_CREDENTIALS:
-        refusal = f"USAGEPIPE_CLICKHOUSE: {address} refuses user {address.user!r} or its password."
-        return SettingsError((refusal,))
+        return SettingsError((f"USAGEPIPE_CLICKHOUSE: {place} refuses the user or the password.",))
     if code == UNKNOWN_DATABASE:
-        return MigrationError(f"{address}: the database does not exist. Run usagepipe migrate.")
+        return MigrationError(f"{place}: the database does not exist. Run usagepipe migrate.")
     if code == UNKNOWN_TABLE:
-        return MigrationError(f"{address}: a table is missing. Run usagepipe migrate.")
-    return UsagePipeError(f"ClickHouse at {address} refused: {reason}")
+        return MigrationError(f"{place}: a table is missing. Run usagepipe migrate.")
+    return UsagePipeError(f"ClickHouse at {place} refused: {reason}")
 
 
 def error_code(error: Exception) -> int | None:

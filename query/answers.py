@@ -1,0 +1,123 @@
+"""What the queries answer: frozen models, times in UTC, costs exact.
+
+A cost is the sum of what is known; `unpriced_requests` beside it tells how many requests it says
+nothing about. Serialized, a cost is text, because a JSON number would be read as a float.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_serializer
+
+from usagepipe.query.periods import Width
+
+
+class Usage(BaseModel):
+    """What requests used, in the normal form of tokens (see `UsageEvent`)."""
+
+    model_config = ConfigDict(frozen=True, serialize_by_alias=True)
+
+    requests: int = Field(description="Requests, the failed ones included.")
+    failures: int = Field(description="Requests that failed.")
+    prompt_tokens: int = Field(description="Every input token, cache included.")
+    completion_tokens: int = Field(description="Every output token, reasoning included.")
+    total_tokens: int = Field(description="The providers' totals, else the sums.")
+    cached_tokens: int = Field(description="Input read from a cache: part of prompt.")
+    cache_write_tokens: int = Field(description="Input written to a cache: part of prompt.")
+    reasoning_tokens: int = Field(description="Output not shown: part of completion.")
+    cost: Decimal = Field(description="US dollars, exact: the sum of the costs that are known.")
+    unpriced_requests: int = Field(description="Requests whose cost is not known.")
+
+    @field_serializer("cost")
+    def _plain(self, cost: Decimal) -> str:
+        return format(cost, "f")  # str() may say 1E-9
+
+
+class Ranged(BaseModel):
+    """An answer about the half-open range `[from, to)`, in UTC."""
+
+    model_config = ConfigDict(frozen=True, serialize_by_alias=True)
+
+    start: datetime = Field(serialization_alias="from", description="First moment of the range.")
+    end: datetime = Field(serialization_alias="to", description="First moment after the range.")
+
+
+class Totals(Usage, Ranged):
+    """All usage of a range."""
+
+
+class Bucket(Usage):
+    """The usage of one bucket of time; the first and last of a range may be cut by its ends."""
+
+    start: datetime = Field(description="Start of the bucket, in the time zone asked for.")
+
+
+class BucketOf(Bucket):
+    """The usage of one bucket of time by one value of a dimension."""
+
+    value: str = Field(description="The dimension's value; empty is none.")
+
+
+class Used(Usage):
+    """The usage of one row of a roll-up."""
+
+    last_used: datetime = Field(description="Start of the last request, UTC.")
+
+
+class SourceUsage(Used):
+    source: str
+
+
+class ModelUsage(Used):
+    model: str
+
+
+class ProviderUsage(Used):
+    provider: str
+
+
+class TeamUsage(Used):
+    team_id: str
+
+
+class CustomerUsage(Used):
+    customer_id: str
+
+
+class UserUsage(Used):
+    user_id: str
+    user_name: str = Field(description="The latest name that any event had; empty is none.")
+
+
+class KeyUsage(Used):
+    api_key_id: str
+    api_key_name: str = Field(description="The latest name that any event had; empty is none.")
+    user_id: str = Field(description="Who used the key last.")
+    user_name: str = Field(description="Their latest name.")
+    users: int = Field(description="How many users used the key.")
+
+
+class UserSourceUsage(Used):
+    user_id: str
+    user_name: str = Field(description="The latest name that any event had; empty is none.")
+    source: str
+
+
+Row = TypeVar("Row", bound=Usage)
+
+
+class RollUp(Ranged, Generic[Row]):
+    """Rows, the most tokens first. `truncated`: there are more rows than the limit let through."""
+
+    rows: tuple[SerializeAsAny[Row], ...]
+    truncated: bool
+
+
+class Series(Ranged, Generic[Row]):
+    """Buckets in the order of time; those without requests are absent."""
+
+    width: Width
+    time_zone: str
+    rows: tuple[SerializeAsAny[Row], ...]
+    truncated: bool

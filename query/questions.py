@@ -1,0 +1,135 @@
+"""How each kind of question is asked: bind the time and the filters, read, make the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from usagepipe.query.answers import (
+    Bucket,
+    CustomerUsage,
+    KeyUsage,
+    ModelUsage,
+    ProviderUsage,
+    RollUp,
+    Series,
+    SourceUsage,
+    TeamUsage,
+    Totals,
+    Used,
+    UserSourceUsage,
+    UserUsage,
+)
+from usagepipe.query.filters import Filters, filter_parameters
+from usagepipe.query.periods import TimeRange, Width, zone_of
+from usagepipe.query.slices import slice_range
+from usagepipe.query.statements import Dimension, statement
+from usagepipe.query.store import Store
+from usagepipe.schemas.errors import WrongUseError
+
+MAX_ROWS = 1_000_000  # of one answer: it is held in memory
+
+Row = TypeVar("Row", bound=Used)
+Point = TypeVar("Point", bound=Bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class RollUpQuestion(Generic[Row]):
+    """A roll-up: the file of `sql/` that asks for it and the model of its rows."""
+
+    row: type[Row]
+    sql: str = "by_dimension"
+    dimension: Dimension | None = None
+
+
+BY_SOURCE = RollUpQuestion(SourceUsage, dimension="source")
+BY_MODEL = RollUpQuestion(ModelUsage, dimension="model")
+BY_PROVIDER = RollUpQuestion(ProviderUsage, dimension="provider")
+BY_TEAM = RollUpQuestion(TeamUsage, dimension="team_id")
+BY_CUSTOMER = RollUpQuestion(CustomerUsage, dimension="customer_id")
+BY_USER = RollUpQuestion(UserUsage, dimension="user_id")
+BY_KEY = RollUpQuestion(KeyUsage, sql="by_key")
+BY_USER_SOURCE = RollUpQuestion(UserSourceUsage, sql="by_user_source")
+
+
+def ask_totals(store: Store, span: TimeRange, filters: Filters) -> Totals:
+    (row,) = store.rows(statement("totals"), _bound(span, filters))
+    return Totals(start=span.start, end=span.end, **row)
+
+
+def ask_roll_up(
+    store: Store, question: RollUpQuestion[Row], span: TimeRange, limit: int, filters: Filters
+) -> RollUp[Row]:
+    sql = statement(question.sql, dimension=question.dimension)
+    rows = store.rows(sql, _bound(span, filters) | {"limit": _one_more(limit)})
+    truncated = len(rows) > limit
+    rows = rows[:limit]
+    _add_names(store, question.row, rows)
+    for row in rows:
+        row["last_used"] = datetime.fromtimestamp(row["last_used"] / 1000, UTC)
+    return RollUp(
+        start=span.start,
+        end=span.end,
+        rows=tuple(question.row(**row) for row in rows),
+        truncated=truncated,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesQuestion(Generic[Point]):
+    """Usage over time, in buckets of a width that start as a time zone's do."""
+
+    point: type[Point]
+    width: Width
+    time_zone: str
+    dimension: Dimension | None = None
+
+    @property
+    def sql(self) -> str:
+        name = "buckets" if self.dimension is None else "buckets_by"
+        return statement(name, width=self.width, dimension=self.dimension)
+
+    @property
+    def fits_days(self) -> bool:
+        """The day rollup has rows fine enough for it."""
+        return self.width in ("day", "month") and self.time_zone == "UTC"
+
+
+def ask_series(
+    store: Store, question: SeriesQuestion[Point], span: TimeRange, limit: int, filters: Filters
+) -> Series[Point]:
+    zone = zone_of(question.time_zone)
+    words = {"time_zone": question.time_zone, "limit": _one_more(limit)}
+    rows = store.rows(question.sql, _bound(span, filters, question.fits_days) | words)
+    for row in rows:
+        row["start"] = datetime.fromtimestamp(row["start"], zone)
+    return Series(
+        start=span.start,
+        end=span.end,
+        width=question.width,
+        time_zone=question.time_zone,
+        rows=tuple(question.point(**row) for row in rows[:limit]),
+        truncated=len(rows) > limit,
+    )
+
+
+def _bound(span: TimeRange, filters: Filters, use_days: bool = True) -> dict[str, object]:
+    return {**slice_range(span, use_days=use_days).parameters(), **filter_parameters(filters)}
+
+
+def _one_more(limit: int) -> int:
+    """One row more than is shown tells whether there are more."""
+    if not 1 <= limit <= MAX_ROWS:
+        raise WrongUseError(f"the limit is {limit}: it must lie in 1 to {MAX_ROWS}.")
+    return limit + 1
+
+
+def _add_names(store: Store, model: type[Used], rows: Sequence[dict[str, Any]]) -> None:
+    for kind, field, name in (
+        ("user", "user_id", "user_name"),
+        ("api_key", "api_key_id", "api_key_name"),
+    ):
+        if name in model.model_fields:
+            names = store.names(kind, (row[field] for row in rows))
+            for row in rows:
+                row[name] = names.get(row[field], "")

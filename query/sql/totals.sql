@@ -1,0 +1,7 @@
+-- Totals of a range.
+SELECT
+    ${measures}
+FROM
+(
+    ${slices}
+) AS usage

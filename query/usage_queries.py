@@ -1,0 +1,179 @@
+"""`UsageQueries`: every question about usage as one method.
+
+Errors of the store are raised: an answer of zeros means that nothing was used.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, Unpack
+
+from usagepipe.query import questions
+from usagepipe.query.answers import (
+    Bucket,
+    BucketOf,
+    CustomerUsage,
+    KeyUsage,
+    ModelUsage,
+    ProviderUsage,
+    RollUp,
+    Series,
+    SourceUsage,
+    TeamUsage,
+    Totals,
+    UserSourceUsage,
+    UserUsage,
+)
+from usagepipe.query.filters import Filters
+from usagepipe.query.periods import PeriodName, TimeRange, Width, default_width, range_of
+from usagepipe.query.questions import RollUpQuestion, Row, SeriesQuestion
+from usagepipe.query.statements import Dimension
+from usagepipe.query.store import Store
+from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+DEFAULT_ROWS = 200
+DEFAULT_BUCKETS = 10_000
+
+Period = PeriodName | TimeRange
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class UsageQueries:
+    """Questions about usage. Each method blocks; several threads may ask at once.
+
+    `period` is "day", "week", "month" or "all", trailing from now, or a `TimeRange`; every answer
+    tells the range it is about. The other keywords narrow the question (see `Filters`). Each method
+    raises:
+
+        WrongUseError: the period, a filter or another argument is none that there is.
+        ServerUnavailableError: ClickHouse does not answer.
+        MigrationError: the tables are missing.
+    """
+
+    def __init__(self, client: "Client", *, clock: Callable[[], datetime] = _utc_now) -> None:
+        """Ask through a client of clickhouse-connect whose database holds the tables."""
+        self._store = Store(client)
+        self._clock = clock
+
+    @classmethod
+    def connect(cls, server: Settings | str | None = None, *, wait_seconds: float = 0) -> Self:
+        """Ask the server at a URL (`http://user:password@host:8123/database`), or the one that the
+        settings name, those of the environment unless given.
+
+        Raises:
+            SettingsError: the URL or the environment is wrong.
+            ServerUnavailableError: nobody answered within `wait_seconds`.
+        """
+        settings = server if isinstance(server, Settings) else Settings.load(clickhouse=server)
+        return cls(connect(settings.clickhouse_address, wait_seconds=wait_seconds))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def totals(self, period: Period = "month", **filters: Unpack[Filters]) -> Totals:
+        """All usage of a period."""
+        return questions.ask_totals(self._store, self._span(period), filters)
+
+    def buckets(
+        self,
+        period: Period = "month",
+        *,
+        width: Width | None = None,
+        time_zone: str = "UTC",
+        limit: int = DEFAULT_BUCKETS,
+        **filters: Unpack[Filters],
+    ) -> Series[Bucket]:
+        """Usage over time, in buckets that start as the hours, days or months of a time zone do."""
+        span = self._span(period)
+        question = SeriesQuestion(Bucket, width or default_width(period), time_zone)
+        return questions.ask_series(self._store, question, span, limit, filters)
+
+    def buckets_by(
+        self,
+        dimension: Dimension,
+        period: Period = "month",
+        *,
+        width: Width | None = None,
+        time_zone: str = "UTC",
+        limit: int = DEFAULT_BUCKETS,
+        **filters: Unpack[Filters],
+    ) -> Series[BucketOf]:
+        """Usage over time, with a row of a bucket for each value of a dimension."""
+        span = self._span(period)
+        question = SeriesQuestion(BucketOf, width or default_width(period), time_zone, dimension)
+        return questions.ask_series(self._store, question, span, limit, filters)
+
+    def by_source(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[SourceUsage]:
+        """Usage by the way callers came in."""
+        return self._roll_up(questions.BY_SOURCE, period, limit, filters)
+
+    def by_key(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[KeyUsage]:
+        """Usage by API key, with the latest names. Requests without a key are left out."""
+        return self._roll_up(questions.BY_KEY, period, limit, filters)
+
+    def by_user(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[UserUsage]:
+        """Usage by user, with the latest names."""
+        return self._roll_up(questions.BY_USER, period, limit, filters)
+
+    def by_user_source(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[UserSourceUsage]:
+        """Usage without an API key by user and source: what `by_key` leaves out."""
+        return self._roll_up(questions.BY_USER_SOURCE, period, limit, filters)
+
+    def by_model(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[ModelUsage]:
+        """Usage by the model that answered."""
+        return self._roll_up(questions.BY_MODEL, period, limit, filters)
+
+    def by_provider(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[ProviderUsage]:
+        """Usage by who served the model."""
+        return self._roll_up(questions.BY_PROVIDER, period, limit, filters)
+
+    def by_team(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[TeamUsage]:
+        """Usage by the team that it counts for."""
+        return self._roll_up(questions.BY_TEAM, period, limit, filters)
+
+    def by_customer(
+        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+    ) -> RollUp[CustomerUsage]:
+        """Usage by the customer that it counts for."""
+        return self._roll_up(questions.BY_CUSTOMER, period, limit, filters)
+
+    def _roll_up(
+        self, question: RollUpQuestion[Row], period: Period, limit: int, filters: Filters
+    ) -> RollUp[Row]:
+        return questions.ask_roll_up(self._store, question, self._span(period), limit, filters)
+
+    def _span(self, period: Period) -> TimeRange:
+        return range_of(period, self._clock())
