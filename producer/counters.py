@@ -80,6 +80,10 @@ class Counters:
         return endpoint
 
     @property
+    def failed_deliveries(self) -> int:
+        return self._dropped["delivery_failed"]
+
+    @property
     def dropped(self) -> dict[str, int]:
         with self._lock:
             return dict(self._dropped)

@@ -1,8 +1,10 @@
-"""How librdkafka is set up for events, and how its noise becomes few log lines.
+"""How librdkafka is set up for events, and what its many reports come down to.
 
 With Kafka away librdkafka reports every attempt of every connection. One line says that it is
 away and one that it is back; in between the counters tell the story.
 """
+
+import json
 
 import structlog
 from confluent_kafka import KafkaError
@@ -14,6 +16,7 @@ log = structlog.get_logger()
 
 # A batch may hold as much as one message, and the topic's bound counts the batch's frame too.
 MESSAGE_MAX_BYTES = MAX_RECORD_BYTES - 4_096
+REPORT_MILLISECONDS = 2_000
 
 ConfigValue = str | int | float | bool
 
@@ -43,6 +46,7 @@ def producer_config(settings: Settings) -> dict[str, ConfigValue]:
         # Python sees failures only: a call for each delivered event would cost more than produce().
         "delivery.report.only.error": True,
         "log_level": 2,  # syslog's "critical": the rest is each failed attempt, or comes as error
+        "statistics.interval.ms": REPORT_MILLISECONDS,
     }
 
 
@@ -74,3 +78,25 @@ class Availability:
         if self._told and total > self._delivered_then:
             self._told.clear()
             log.warning("kafka_recovered", servers=self._servers)
+
+
+class IdentityWatch:
+    """Notices a broker that refuses the producer's identity for ever.
+
+    A broker that has lost its memory (the laptop's, when it is started again) does not know the
+    producer's id. librdkafka then raises its epoch and tries again, for ever and without a word:
+    only its statistics show that epochs pass and nothing is delivered.
+    """
+
+    EPOCHS = 5  # between two reports; where an identity is accepted in the end, one is enough
+
+    def __init__(self) -> None:
+        self._epoch = 0
+        self._delivered = 0
+
+    def is_refused(self, statistics: str, delivered: int) -> bool:
+        """Look at librdkafka's report; `delivered` is the number of events so far."""
+        epoch = int(json.loads(statistics).get("eos", {}).get("producer_epoch", 0))
+        refused = delivered == self._delivered and epoch >= self._epoch + self.EPOCHS
+        self._epoch, self._delivered = epoch, delivered
+        return refused

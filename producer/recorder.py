@@ -48,7 +48,7 @@ class UsageRecorder:
         self._closed = False
         if self.settings.enabled:
             atexit.register(self.close)
-            add_farewell(self, self.flush)
+            add_farewell(self, self.close)
 
     def record(self, event: UsageEvent) -> bool:
         """Queue `event` for Kafka, with this producer's id and the event's number in it.

@@ -1,0 +1,23 @@
+"""For tests of applications: a recorder that keeps its events in a list, with no Kafka anywhere."""
+
+from usagepipe.producer.counters import Counters
+from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.settings import Settings
+
+
+class MemoryRecorder:
+    """Stands where a `UsageRecorder` would: `events` holds what was recorded, in order."""
+
+    def __init__(self, **options: object) -> None:
+        self.settings = Settings.load(**options)
+        self.counters = Counters()
+        self.events: list[UsageEvent] = []
+
+    def record(self, event: UsageEvent) -> bool:
+        self.events.append(event)
+        return True
+
+    def start(self) -> None: ...
+
+    def flush(self, timeout: float | None = None) -> int:
+        return 0
