@@ -35,7 +35,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one place on the way has counted, by name; the places know different things."""
+    """What one place on the way has counted, or must have. Places know different things."""
 
     place: str
     numbers: dict[str, Number]
@@ -57,17 +57,7 @@ class Difference:
         return f"{self.place}: {self.number} is {self.found}, {self.sent} were sent ({gap:+})"
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
-    """A place, and what it must have counted."""
-
-    place: str
-    numbers: dict[str, Number]
-
-
-def find_differences(
-    expected: Sequence[Expectation], counted: Sequence[Count]
-) -> tuple[Difference, ...]:
+def find_differences(expected: Sequence[Count], counted: Sequence[Count]) -> tuple[Difference, ...]:
     """Every number of every expected place that was counted otherwise or not at all."""
     by_place = {count.place: count.numbers for count in counted}
     return tuple(

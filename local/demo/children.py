@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -53,12 +54,13 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    def check(self) -> None:
+    def check(self, grace_seconds: float = 0) -> None:
         """
         Raises:
-            ChildEndedError: it has ended.
+            ChildEndedError: it has ended, or does so within the grace.
         """
-        if (status := self._process.poll()) is not None:
+        with suppress(subprocess.TimeoutExpired):
+            status = self._process.wait(grace_seconds)
             raise ChildEndedError(self.name, status, self.last_words())
 
     def read_line(self, seconds: float) -> bytes:
@@ -142,7 +144,6 @@ class Children:
             ChildEndedError: it ended otherwise than asked to.
             UsagePipeError: it has not within `seconds`.
         """
-        child.check()
         self._children.remove(child)
         try:
             child.terminate()

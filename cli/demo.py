@@ -1,0 +1,149 @@
+"""`usagepipe demo`: the whole pipeline on a trace of requests, and a proof of its sums."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn, Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from usagepipe.cli.options import clickhouse_option, kafka_option
+from usagepipe.local.demo.report import print_report
+from usagepipe.local.demo.run import Plan, run
+from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
+from usagepipe.local.demo.trace import MAX_REQUESTS, TraceRow, read_trace
+from usagepipe.schemas import Settings
+from usagepipe.schemas.logs import configure_logs
+
+DOES_NOT_BALANCE = 1
+TERMINATED = 128 + signal.SIGTERM
+NARROWEST = 110  # columns of the report where no terminal tells
+
+
+@click.command("demo")
+@click.option(
+    "--trace",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="CSV with the columns TIMESTAMP, ContextTokens, GeneratedTokens; else a made-up trace.",
+)
+@click.option(
+    "--requests",
+    metavar="N",
+    type=click.IntRange(1, MAX_REQUESTS),
+    help=f"Send so many requests only.  [default: all of FILE, else {DEFAULT_REQUESTS}]",
+)
+@click.option("--seed", default=1, show_default=True, metavar="N", help="Who calls, and for what.")
+@click.option(
+    "--speed",
+    metavar="FACTOR",
+    type=click.FloatRange(min=0, min_open=True),
+    help="1 is the trace's own pace, 60 makes a minute of each hour.  [default: no pause]",
+)
+@kafka_option
+@clickhouse_option
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the local ClickHouse.  [default: a temporary one]",
+)
+@click.option("--keep", is_flag=True, help="Leave the run's database and topics where they are.")
+def command(
+    trace: Path | None,
+    requests: int | None,
+    seed: int,
+    speed: float | None,
+    kafka: str | None,
+    clickhouse: str | None,
+    data: Path | None,
+    keep: bool,
+) -> int:
+    """Run the whole pipeline here on a trace of requests, and prove its sums.
+
+    Starts a laptop's Kafka and ClickHouse unless yours are named, then the worker and an example
+    gateway with the middleware, sends it the requests over HTTP, and shows usage by source and by
+    key. Exit status 1: what was sent is not what was counted.
+
+    The run has a database and topics of its own and removes them: your tables are not touched.
+    """
+    settings = Settings.load(kafka=kafka, clickhouse=clickhouse)
+    configure_logs("warning")
+    given = settings.model_fields_set
+    own = settings.clickhouse.get_secret_value() if "clickhouse" in given else None
+    if keep and data is None and own is None:
+        raise click.UsageError("--keep needs --data or --clickhouse: a temporary folder goes.")
+    wanted = Plan(
+        rows=_rows(trace, requests, seed),
+        seed=seed,
+        speed=speed,
+        kafka=settings.kafka if "kafka" in given else None,
+        clickhouse=own,
+        data=data,
+        keep=keep,
+    )
+    with _ends_on_sigterm(), _Bars(len(wanted.rows)) as bars:
+        result = run(wanted, bars)
+    print_report(_console(), result)
+    return DOES_NOT_BALANCE if result.balance.differences else 0
+
+
+def _rows(trace: Path | None, requests: int | None, seed: int) -> list[TraceRow]:
+    if trace is not None:
+        return read_trace(trace, requests)
+    return synthesize(requests or DEFAULT_REQUESTS, seed)
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=NARROWEST)
+
+
+@contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """Have SIGTERM end the run as Ctrl-C does: its default would leave servers behind."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Bars:
+    """The progress of a run, on standard error."""
+
+    def __init__(self, requests: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._stage = self._progress.add_task("", total=None)
+        self._sent = self._progress.add_task("requests sent", total=requests)
+        self._stored = self._progress.add_task("events stored", total=requests)
+
+    def stage(self, text: str) -> None:
+        self._progress.update(self._stage, description=text)
+
+    def sent(self) -> None:
+        self._progress.advance(self._sent)
+
+    def stored(self, events: int) -> None:
+        self._progress.update(self._stored, completed=events)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self._progress.stop()

@@ -1,0 +1,170 @@
+"""One run of the demo, from servers to verdict: every part is a process of its own, as it would be
+elsewhere.
+
+Whatever ends the run (Ctrl-C, a part that died, an error), all that was started is stopped first.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from usagepipe.local.broker import EmbeddedBroker
+from usagepipe.local.demo.balance import Balance, balance
+from usagepipe.local.demo.children import Child, Children
+from usagepipe.local.demo.gateway import GatewayCounters
+from usagepipe.local.demo.plan import plan
+from usagepipe.local.demo.replay import Sent, replay
+from usagepipe.local.demo.sandbox import Sandbox
+from usagepipe.local.demo.tables import Tables
+from usagepipe.local.demo.trace import TraceRow
+from usagepipe.local.servers import LocalClickHouse, LocalServers
+from usagepipe.query import UsageQueries
+from usagepipe.query.answers import KeyUsage, RollUp, SourceUsage
+
+GATEWAY_COMMAND = (sys.executable, "-P", "-m", "usagepipe.local.demo.gateway")
+WORKER_COMMAND = (sys.executable, "-P", "-c", "from usagepipe.cli import main; main()", "worker")
+
+GATEWAY_SECONDS = 30.0  # to start, and to deliver what is left
+STALLED_SECONDS = 60.0  # without a further stored event: the worker will not get on
+WORKER_SECONDS = 30.0  # to drain and stop
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run shall do. `kafka` or `clickhouse` None: a local one."""
+
+    rows: Sequence[TraceRow]
+    seed: int
+    speed: float | None
+    kafka: str | None
+    clickhouse: str | None
+    data: Path | None
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run found."""
+
+    sources: RollUp[SourceUsage]
+    keys: RollUp[KeyUsage]
+    balance: Balance
+
+
+class Progress(Protocol):
+    """Who is told how a run goes on."""
+
+    def stage(self, text: str) -> None:
+        """A stage of the run begins."""
+
+    def sent(self) -> None:
+        """A request was answered."""
+
+    def stored(self, events: int) -> None:
+        """So many events are stored."""
+
+
+def run(wanted: Plan, progress: Progress) -> Result:
+    """Run the whole pipeline once. Blocks, in the main thread.
+
+    Raises:
+        ServerUnavailableError: a server does not answer.
+        ChildEndedError: a part of the pipeline died; tells its last words.
+        UsagePipeError: something else went wrong. A sum that does not balance is no error here.
+    """
+    with ExitStack() as stack:
+        progress.stage("Starting servers")
+        sandbox = _open_sandbox(wanted, stack)
+        progress.stage("Making tables and topics")
+        sandbox.make()
+        progress.stage("Starting worker and gateway")
+        children = stack.enter_context(Children())
+        worker = children.start("worker", WORKER_COMMAND, sandbox.environment)
+        command = (*GATEWAY_COMMAND, "--seed", str(wanted.seed))
+        gateway = children.start("gateway", command, sandbox.environment)
+        address = json.loads(gateway.read_line(GATEWAY_SECONDS))["gateway"]
+        progress.stage("Sending requests")
+        sent = asyncio.run(_send(wanted, address, children, gateway, progress))
+        counters = _close_gateway(children, gateway)
+        progress.stage("Waiting for the worker")
+        tables = stack.enter_context(closing(Tables(sandbox.settings)))
+        _await_stored(tables, counters.delivered, children, progress)
+        # Stopped before anything is added up: a row that comes late or twice is counted, too.
+        children.stop(worker, WORKER_SECONDS)
+        return _add_up(sandbox, tables, sent, counters)
+
+
+def _open_sandbox(wanted: Plan, stack: ExitStack) -> Sandbox:
+    """The run's own names on the servers that are given, or else on local ones."""
+    kafka, clickhouse = wanted.kafka, wanted.clickhouse
+    if clickhouse is None:
+        data = wanted.data or Path(stack.enter_context(_temporary_folder()))
+        servers = LocalServers(data) if kafka is None else LocalClickHouse(data)
+        stack.enter_context(servers)
+        clickhouse = servers.clickhouse
+        kafka = kafka or servers.kafka
+    if kafka is None:
+        kafka = stack.enter_context(EmbeddedBroker()).address
+    local_kafka = wanted.kafka is None
+    sandbox = Sandbox.of(kafka, clickhouse, datetime.now(UTC), local_kafka=local_kafka)
+    outlives = bool(wanted.kafka or wanted.clickhouse or wanted.data)
+    if outlives and not wanted.keep:
+        stack.callback(sandbox.remove)
+    return sandbox
+
+
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="usagepipe-demo-", ignore_cleanup_errors=True)
+
+
+async def _send(
+    wanted: Plan, address: str, children: Children, gateway: Child, progress: Progress
+) -> Sent:
+    """Replay the trace, and look after the other processes meanwhile."""
+    requests = plan(wanted.rows, wanted.seed)
+    sending = asyncio.create_task(replay(requests, address, wanted.speed, progress.sent))
+    while not sending.done():
+        await asyncio.wait([sending], timeout=POLL_SECONDS)
+        children.check()
+    if sending.exception() is not None:
+        gateway.check(grace_seconds=1)  # if it died, that is the reason
+    return sending.result()
+
+
+def _close_gateway(children: Children, gateway: Child) -> GatewayCounters:
+    """Stop the gateway, which delivers what it has queued; what it says of its events."""
+    gateway.terminate()
+    line = gateway.read_line(GATEWAY_SECONDS)
+    children.stop(gateway, GATEWAY_SECONDS)
+    return GatewayCounters(**json.loads(line))
+
+
+def _await_stored(tables: Tables, events: int, children: Children, progress: Progress) -> None:
+    """Return when as many events are stored, or when no more of them come."""
+    stored = tables.stored_events()
+    deadline = time.monotonic() + STALLED_SECONDS
+    while stored < events and time.monotonic() < deadline:
+        progress.stored(stored)
+        children.check()
+        time.sleep(POLL_SECONDS)
+        before, stored = stored, tables.stored_events()
+        if stored > before:
+            deadline = time.monotonic() + STALLED_SECONDS
+    progress.stored(stored)
+
+
+def _add_up(sandbox: Sandbox, tables: Tables, sent: Sent, counters: GatewayCounters) -> Result:
+    with UsageQueries.connect(sandbox.settings) as queries:
+        sources = queries.by_source("all")
+        keys = queries.by_key("all", limit=max(1, len(sent.by_key) * 2))
+    counts = (tables.count_events(), tables.count_rollups())
+    return Result(sources, keys, balance(sent, counters, *counts, sources.rows, keys.rows))

@@ -1,0 +1,128 @@
+"""A run's own database, topics and group, so that it balances by itself and touches nobody else's.
+
+Whoever runs the demo against their own servers keeps their tables: all that is made here is named
+after the run, and only that is removed.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+from urllib.parse import quote
+
+import structlog
+from pydantic import SecretStr
+
+from usagepipe.local.demo.tables import load_statement
+from usagepipe.local.ports import HOST, free_port
+from usagepipe.schemas import Settings
+from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.migrate import migrate
+from usagepipe.schemas.settings import PREFIX, ClickHouseAddress
+from usagepipe.schemas.topic_admin import ensure_topics
+
+log = structlog.get_logger()
+
+SERVER_SECONDS = 30.0  # to wait for a server that is just starting
+REMOVE_SECONDS = 10.0
+# The embedded broker lets the first member of a group wait for half of the session timeout.
+LOCAL_SESSION_SECONDS = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """The settings of one run: those of the environment, with names of its own."""
+
+    settings: Settings
+
+    @classmethod
+    def of(cls, kafka: str, clickhouse: str, now: datetime, *, local_kafka: bool) -> Self:
+        """A sandbox on these servers. Nothing is made yet.
+
+        Raises:
+            SettingsError: an address, or another setting of the environment, is wrong.
+        """
+        run = f"{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+        given = Settings.load(kafka=kafka, clickhouse=clickhouse)
+        address = given.clickhouse_address
+        patient = not local_kafka or "session_seconds" in given.model_fields_set
+        settings = Settings.load(
+            kafka=kafka,
+            clickhouse=SecretStr(_url(address, f"usagepipe_demo_{run}")),
+            topic=f"usage.events.demo_{run}.v1",
+            group=f"usagepipe_demo_{run}",
+            enabled=True,
+            web_host=HOST,
+            web_port=free_port(),  # Faust takes no 0
+            session_seconds=None if patient else LOCAL_SESSION_SECONDS,
+            log_level=None if "log_level" in given.model_fields_set else "warning",
+        )
+        return cls(settings)
+
+    @property
+    def database(self) -> str:
+        return self.settings.clickhouse_address.database
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that works in this sandbox. It holds the password."""
+        fields = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
+        return _without_settings(os.environ) | {
+            PREFIX + name.upper(): _text(value) for name, value in fields.items()
+        }
+
+    def make(self) -> None:
+        """Make the tables and topics.
+
+        Raises:
+            ServerUnavailableError: a server does not answer.
+            UsagePipeError: it refuses.
+        """
+        migrate(self.settings, wait_seconds=SERVER_SECONDS)
+        ensure_topics(self.settings, wait_seconds=SERVER_SECONDS)
+
+    def remove(self) -> None:
+        """Remove the tables, topics and the group. What cannot be removed is logged and left."""
+        for remove in (self._drop_database, self._delete_topics):
+            try:
+                remove()
+            except Exception as error:  # the run has its result: a leftover must not change it
+                log.warning("demo_leftover", database=self.database, error=str(error)[:300])
+
+    def _drop_database(self) -> None:
+        cluster = self.settings.clickhouse_cluster
+        statement = "drop_database_on_cluster" if cluster else "drop_database"
+        names = {"database": self.database, "cluster": cluster}
+        with connect(self.settings.clickhouse_address, database=None) as client:
+            client.command(load_statement(statement), parameters=names)
+
+    def _delete_topics(self) -> None:
+        from confluent_kafka import KafkaException
+        from confluent_kafka.admin import AdminClient
+
+        admin = AdminClient({"bootstrap.servers": self.settings.kafka, "log_level": 0})
+        topics = [self.settings.topic, self.settings.dead_letter_topic]
+        for future in admin.delete_topics(topics, operation_timeout=REMOVE_SECONDS).values():
+            future.result(REMOVE_SECONDS)
+        group = admin.delete_consumer_groups([self.settings.group])[self.settings.group]
+        with suppress(KafkaException):  # it ends by itself: a group without members or offsets
+            group.result(REMOVE_SECONDS)
+
+
+def _url(address: ClickHouseAddress, database: str) -> str:
+    scheme = "https" if address.secure else "http"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    user, password = quote(address.user, safe=""), quote(address.password, safe="")
+    return f"{scheme}://{user}:{password}@{host}:{address.port}/{database}"
+
+
+def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without settings in any spelling: pydantic reads `usagepipe_kafka` as well."""
+    return {n: v for n, v in environment.items() if not n.upper().startswith(PREFIX)}
+
+
+def _text(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

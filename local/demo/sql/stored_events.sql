@@ -1,0 +1,3 @@
+-- Counts the events that are stored so far.
+SELECT count() AS events
+FROM usage_events

@@ -1,0 +1,56 @@
+"""What the tables say of a run: sums over the raw events and over each rollup.
+
+Asks with SQL of its own, not through `query`: the check also covers what `query` answers.
+"""
+
+from importlib.resources import files
+from typing import Any
+
+from clickhouse_connect.driver.exceptions import Error
+
+from usagepipe.local.demo.check import Count
+from usagepipe.schemas import Settings
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+
+EVENTS = "usage_events"
+
+
+def load_statement(name: str) -> str:
+    """The text of a file in `sql/`."""
+    return (files("usagepipe.local.demo") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+class Tables:
+    """The tables of one run. Every method blocks and raises:
+
+    ServerUnavailableError: ClickHouse does not answer.
+    UsagePipeError: it refuses.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._address = settings.clickhouse_address
+        self._client = connect(self._address)
+
+    def stored_events(self) -> int:
+        """How many events are stored so far."""
+        return int(self._rows("stored_events")[0]["events"])
+
+    def count_events(self) -> Count:
+        """The sums over the raw events."""
+        return Count(EVENTS, self._rows("event_sums")[0])
+
+    def count_rollups(self) -> tuple[Count, ...]:
+        """The sums over each rollup that there is."""
+        found = self._rows("rollups", database=self._address.database)
+        names = [str(row["name"]) for row in found]
+        return tuple(Count(name, self._rows("rollup_sums", rollup=name)[0]) for name in names)
+
+    def _rows(self, statement: str, **parameters: str) -> list[dict[str, Any]]:
+        try:
+            result = self._client.query(load_statement(statement), parameters=parameters)
+        except Error as error:
+            raise as_usagepipe_error(error, self._address) from error
+        return list(result.named_results())
+
+    def close(self) -> None:
+        self._client.close()
