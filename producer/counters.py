@@ -1,7 +1,8 @@
 """What became of each request and event, as numbers. Nothing is lost without being counted here.
 
 At rest `recorded` = `delivered` + what Kafka has not acknowledged yet + dropped `delivery_failed`:
-the other reasons are events that were never accepted.
+the other reasons are events that were never accepted. Each request that the middleware watches is
+one event given to the recorder, or one in `unrecorded`.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ DropReason = Literal[
     "queue_full",  # Kafka is away or slow and the queue is at its bound
     "too_large",  # larger than the topic takes
     "delivery_failed",  # accepted, then refused by Kafka or left over when the recorder closed
-    "invalid",  # the event breaks the contract
+    "invalid",  # it cannot be encoded: an event made without its checks
     "closed",  # recorded after close()
     "record_failed",  # anything else; the log names the error
 ]
@@ -26,8 +27,9 @@ UnrecordedReason = Literal[
     "unsupported",  # a kind of answer that is not read yet, such as an event stream
     "failed",  # the request failed and no token is known
     "identify_failed",  # the identify hook raised
+    "invalid",  # ids, stamped values or tags break the contract; the log names the fields
     "cancelled",  # the request was cancelled while its caller was looked up
-    "record_failed",  # the event could not be made or recorded; the log names the error
+    "record_failed",  # anything else; the log names the error
 ]
 
 # Paths are the caller's to choose: without a bound they would fill the memory.

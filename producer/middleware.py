@@ -84,8 +84,7 @@ class UsageMiddleware:
             reason = await self._record(exchange, scope)
         except ValidationError as error:
             fields = sorted({str(problem["loc"][0]) for problem in error.errors()})
-            self._recorder.counters.drop("invalid")
-            self._leave_out(exchange.endpoint, "record_failed", f"invalid: {', '.join(fields)}")
+            self._leave_out(exchange.endpoint, "invalid", ", ".join(fields))
         except Exception as error:
             self._leave_out(exchange.endpoint, "record_failed", describe(error))
         except BaseException:

@@ -1,0 +1,36 @@
+"""Counting from many threads, in bounded memory."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from usagepipe.producer.counters import MAX_ENDPOINTS, OTHER_ENDPOINTS, Counters
+
+
+def test_first_drop_and_every_1024th_after_it_is_worth_a_warning() -> None:
+    """The 1st, 1025th, 2049th drop ask for a warning, whatever their reasons."""
+    counters = Counters()
+
+    told = [n for n in range(1, 3_001) if counters.drop("queue_full" if n % 2 else "closed")]
+
+    assert [1, 1025, 2049] == told
+
+
+def test_counts_of_many_threads_add_up() -> None:
+    """No count is lost between threads."""
+    counters = Counters()
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(8):
+            pool.submit(lambda: [counters.drop("queue_full") for _ in range(2_000)])
+
+    assert {"queue_full": 16_000} == counters.dropped
+
+
+def test_endpoints_are_bounded() -> None:
+    """Paths that a stranger makes up do not fill the memory: the rest shares one name."""
+    counters = Counters()
+
+    for number in range(MAX_ENDPOINTS + 50):
+        counters.leave_out(f"/{number}", "no_user")
+
+    assert MAX_ENDPOINTS + 1 == len(counters.unrecorded)
+    assert 50 == counters.unrecorded[OTHER_ENDPOINTS, "no_user"]

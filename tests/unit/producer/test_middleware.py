@@ -1,0 +1,629 @@
+"""The middleware around six-line applications: what it records, what it counts, what it leaves."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
+from usagepipe.producer.asgi import App, Message, Receive, Scope, Send
+from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.schemas.event import UsageEvent
+
+ALICE = Caller("u-alice", "Alice", api_key_id="k-1", api_key_name="laptop", team_id="t-1")
+CHAT = {"model": "qwen-7b", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
+
+
+def answering(
+    body: object,
+    *,
+    status: int = 200,
+    headers: list[tuple[str, str]] | None = None,
+    before: Callable[[], object] = lambda: None,
+) -> App:
+    """An application that runs `before`, then answers `body` (bytes, or an object as JSON)."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    pairs = [("content-type", "application/json")] if headers is None else headers
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        before()
+        encoded = [(name.encode(), value.encode()) for name, value in pairs]
+        await send({"type": "http.response.start", "status": status, "headers": encoded})
+        await send({"type": "http.response.body", "body": raw})
+
+    return app
+
+
+class Bench:
+    """An application under the middleware, and all that comes out of it."""
+
+    def __init__(self, app: App, **options: Any) -> None:
+        self.recorder = options.pop("recorder", None) or MemoryRecorder()
+        identify = options.pop("identify", lambda scope: ALICE)
+        self.app = UsageMiddleware(app, recorder=self.recorder, identify=identify, **options)
+
+    def get(self, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
+        async def request() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                return await client.get(path, headers=headers)
+
+        return asyncio.run(request())
+
+    @property
+    def event(self) -> UsageEvent:
+        (event,) = self.recorder.events
+        return event
+
+    @property
+    def tokens(self) -> tuple[int, int, int]:
+        event = self.event
+        return event.prompt_tokens, event.completion_tokens, event.total_tokens
+
+    @property
+    def unrecorded(self) -> dict[str, int]:
+        return {reason: n for (_, reason), n in self.recorder.counters.unrecorded.items()}
+
+
+def test_stamp_makes_the_event() -> None:
+    """T-01: a handler that reports qwen-7b, 9 and 5 makes one event of 9/5/14."""
+    bench = Bench(answering({}, before=lambda: stamp_usage("qwen-7b", 9, 5)))
+
+    bench.get()
+
+    assert (9, 5, 14) == bench.tokens
+    assert "qwen-7b" == bench.event.model
+    assert {} == bench.unrecorded
+
+
+def test_json_body_makes_the_event() -> None:
+    """T-02: without a report, the usage of the JSON body counts, and its total is the sum."""
+    bench = Bench(answering(CHAT))
+
+    answer = bench.get()
+
+    assert (31, 7, 38) == bench.tokens
+    assert CHAT == answer.json()
+
+
+def test_anthropic_body_makes_the_event() -> None:
+    """T-03: an Anthropic body of 15 in and 7 out is 15/7/22."""
+    body = {"type": "message", "model": "claude", "usage": {"input_tokens": 15, "output_tokens": 7}}
+    bench = Bench(answering(body))
+
+    bench.get()
+
+    assert (15, 7, 22) == bench.tokens
+
+
+def test_failed_answer_with_usage_is_a_failed_event() -> None:
+    """T-04: a status of 500 with a usage body makes an event that says it failed."""
+    bench = Bench(answering(CHAT, status=500))
+
+    bench.get()
+
+    assert (True, 500) == (bench.event.failed, bench.event.status_code)
+    assert (31, 7, 38) == bench.tokens
+
+
+def test_failed_answer_without_usage_is_counted_as_failed() -> None:
+    """T-04: a status of 500 without usage makes no event and one count."""
+    bench = Bench(answering({"error": {"message": "overloaded"}}, status=500))
+
+    bench.get()
+
+    assert [] == bench.recorder.events
+    assert {"failed": 1} == bench.unrecorded
+
+
+def test_requested_and_served_model_are_both_kept() -> None:
+    """T-05: `auto` asked for, `qwen-7b` served: the event has both, the model is the served one."""
+    bench = Bench(answering(CHAT, before=lambda: stamp_usage(requested_model="auto")))
+
+    bench.get()
+
+    assert ("auto", "qwen-7b") == (bench.event.requested_model, bench.event.model)
+    assert (31, 7, 38) == bench.tokens
+
+
+def test_unknown_caller_is_counted() -> None:
+    """T-06: where identify knows nobody there is no event, and `no_user` is counted."""
+    bench = Bench(answering(CHAT), identify=lambda scope: None)
+
+    bench.get()
+
+    assert [] == bench.recorder.events
+    assert {("/v1/chat/completions", "no_user"): 1} == bench.recorder.counters.unrecorded
+
+
+def test_caller_with_an_empty_id_is_nobody() -> None:
+    """T-06: a caller without a user id is counted as `no_user`."""
+    bench = Bench(answering(CHAT), identify=lambda scope: Caller(""))
+
+    bench.get()
+
+    assert {"no_user": 1} == bench.unrecorded
+
+
+def test_answer_without_usage_is_counted_and_untouched() -> None:
+    """T-07: JSON without usage makes no event, one `no_usage`, and reaches the client as it was."""
+    raw = b'{"id": 1,\n  "usage" : null}'
+    bench = Bench(answering(raw))
+
+    answer = bench.get()
+
+    assert raw == answer.content
+    assert [] == bench.recorder.events
+    assert {"no_usage": 1} == bench.unrecorded
+
+
+def test_responses_body_is_not_taken_for_a_bare_total() -> None:
+    """T-10: a Responses body of 328/1052/1380 keeps all three numbers."""
+    usage = {"input_tokens": 328, "output_tokens": 1052, "total_tokens": 1380}
+    bench = Bench(answering({"object": "response", "model": "gpt-5", "usage": usage}))
+
+    bench.get()
+
+    assert (328, 1052, 1380) == bench.tokens
+
+
+def test_correlation_id_is_taken_from_the_answer() -> None:
+    """T-11: a correlation id that stands in the response header only is in the event."""
+    headers = [("Content-Type", "application/json"), ("X-Correlation-ID", "corr-7")]
+    bench = Bench(answering(CHAT, headers=headers))
+
+    bench.get()
+
+    assert "corr-7" == bench.event.request_id
+
+
+def test_correlation_id_is_else_taken_from_the_request() -> None:
+    """Without one in the answer, the request's correlation id counts."""
+    bench = Bench(answering(CHAT))
+
+    bench.get(**{"x-correlation-id": "corr-8"})
+
+    assert "corr-8" == bench.event.request_id
+
+
+def test_overlong_correlation_id_does_not_cost_the_event() -> None:
+    """A client cannot escape the count by sending an id that the contract refuses."""
+    bench = Bench(answering(CHAT))
+
+    bench.get(**{"x-correlation-id": "c" * 300})
+
+    assert "" == bench.event.request_id
+    assert (31, 7, 38) == bench.tokens
+
+
+def test_event_tells_the_caller_and_the_course() -> None:
+    """Who called, how the caller came in, the path without its query, and the status are kept."""
+    bench = Bench(answering(CHAT), provider="openai")
+
+    bench.get("/v1/chat/completions?key=sk-not-for-the-event")
+
+    event = bench.event
+    assert ("u-alice", "Alice", "k-1", "laptop") == (
+        event.user_id,
+        event.user_name,
+        event.api_key_id,
+        event.api_key_name,
+    )
+    assert ("apikey", "t-1", "openai") == (event.source, event.team_id, event.provider)
+    assert ("/v1/chat/completions", 200) == (event.endpoint, event.status_code)
+    assert "sk-not" not in event.model_dump_json()
+
+
+def test_stamp_wins_over_the_body() -> None:
+    """Where handler and body both tell tokens, the handler's count, none of the body's."""
+    body = {"usage": {"prompt_tokens": 1, "prompt_tokens_details": {"cached_tokens": 1}}}
+    bench = Bench(answering(body, before=lambda: stamp_usage("m", 9, 5)))
+
+    bench.get()
+
+    assert (9, 5, 14) == bench.tokens
+    assert 0 == bench.event.cached_tokens
+
+
+def test_stamp_of_zeros_counts() -> None:
+    """A stamp of zero tokens is a request of zero tokens, whatever the body says."""
+    bench = Bench(answering(CHAT, before=lambda: stamp_usage("m", 0, 0)))
+
+    bench.get()
+
+    assert (0, 0, 0) == bench.tokens
+
+
+def test_stamps_of_one_request_add_up() -> None:
+    """A later stamp overrules the fields that it gives, and tags are added up."""
+
+    def stamp() -> None:
+        stamp_usage("m", 9, 5, tags={"a": "1"})
+        stamp_usage(completion_tokens=6, cost=Decimal("0.25"), tags={"b": "2"})
+
+    bench = Bench(answering({}, before=stamp))
+
+    bench.get()
+
+    assert (9, 6, 15) == bench.tokens
+    assert Decimal("0.25") == bench.event.cost
+    assert {"a": "1", "b": "2"} == bench.event.tags
+
+
+def test_stamp_outside_of_a_request_is_harmless() -> None:
+    """Outside of the middleware there is nothing to stamp, and the handler is told so."""
+    assert stamp_usage("m", 1, 1) is False
+
+
+def test_stamp_works_in_threads_and_tasks() -> None:
+    """A handler's thread, task, and a thread started by hand all reach their own request."""
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+        await asyncio.to_thread(stamp_usage, "m", 9)
+        await asyncio.create_task(_stamp(completion_tokens=5))
+        thread = threading.Thread(target=lambda: stamp_usage(provider="p", scope=scope))
+        thread.start()
+        thread.join()
+        await answering({})(scope, receive, send)
+
+    async def _stamp(**fields: Any) -> None:
+        stamp_usage(**fields)
+
+    bench = Bench(app)
+
+    bench.get()
+
+    assert (9, 5, 14) == bench.tokens
+    assert "p" == bench.event.provider
+
+
+def test_concurrent_requests_do_not_share_a_stamp() -> None:
+    """Two hundred requests at once: each event holds its own number."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        number = int(scope["path"].rpartition("/")[2])
+        stamp_usage("m", prompt_tokens=number)
+        await asyncio.sleep(0)
+        stamp_usage(completion_tokens=number)
+        await answering({})(scope, receive, send)
+
+    bench = Bench(app)
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(bench.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            await asyncio.gather(*(client.get(f"/{n}") for n in range(200)))
+
+    asyncio.run(main())
+
+    seen = {(e.endpoint, e.prompt_tokens, e.completion_tokens) for e in bench.recorder.events}
+    assert {(f"/{n}", n, n) for n in range(200)} == seen
+
+
+def test_stamp_in_a_background_task_counts() -> None:
+    """What a background task stamps after the answer is in the event."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await answering({})(scope, receive, send)
+        stamp_usage("m", 9, 5)
+
+    bench = Bench(app)
+
+    bench.get()
+
+    assert (9, 5, 14) == bench.tokens
+
+
+def test_async_identify_is_awaited() -> None:
+    """The hook may be a coroutine function."""
+
+    async def identify(scope: Scope) -> Caller:
+        await asyncio.sleep(0)
+        return ALICE
+
+    bench = Bench(answering(CHAT), identify=identify)
+
+    bench.get()
+
+    assert "u-alice" == bench.event.user_id
+
+
+def test_identify_sees_what_the_application_authenticated() -> None:
+    """The hook runs after the application, so a user that it put into the scope is there."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["user"] = "bob"
+        await answering(CHAT)(scope, receive, send)
+
+    bench = Bench(app, identify=lambda scope: Caller(scope["user"]))
+
+    bench.get()
+
+    assert "bob" == bench.event.user_id
+    assert "web" == bench.event.source
+
+
+def _raise(*_: object) -> Any:
+    raise RuntimeError("sk-secret-in-the-text")
+
+
+class BrokenRecorder(MemoryRecorder):
+    def record(self, event: UsageEvent) -> bool:
+        return bool(_raise())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"identify": _raise}, "identify_failed"),
+        ({"recorder": BrokenRecorder()}, "record_failed"),
+        ({"identify": lambda scope: "not a caller"}, "record_failed"),
+        ({"identify": lambda scope: Caller("u" * 257)}, "invalid"),
+    ],
+)
+def test_fault_in_the_middleware_never_reaches_the_request(
+    options: dict[str, Any], reason: str
+) -> None:
+    """A hook or recorder that fails is logged and counted; the client sees its answer."""
+    bench = Bench(answering(CHAT), **options)
+
+    with capture_logs() as logs:
+        answer = bench.get()
+
+    assert CHAT == answer.json()
+    assert {reason: 1} == bench.unrecorded
+    assert ["usage_unrecorded"] == [entry["event"] for entry in logs]
+    assert "sk-secret" not in str(logs)
+
+
+def test_invalid_event_is_told_by_field_and_never_by_value() -> None:
+    """An event that breaks the contract is counted, and the log names the fields alone."""
+    bench = Bench(
+        answering({}, before=lambda: stamp_usage("m", -5, cost=Decimal("NaN"))),
+        identify=lambda scope: Caller("u" * 1000),
+    )
+
+    with capture_logs() as logs:
+        bench.get()
+
+    assert {"invalid": 1} == bench.unrecorded
+    assert "cost, prompt_tokens, total_tokens, user_id" == logs[0]["detail"]
+    assert "uuu" not in str(logs)
+
+
+def test_long_names_are_clipped_and_cost_nothing() -> None:
+    """Display names, paths and model names are cut to the contract's length."""
+    body = {"model": "m" * 300, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+    bench = Bench(answering(body), identify=lambda scope: Caller("u", "N\ud800" + "n" * 600))
+
+    bench.get("/" + "p" * 600)
+
+    event = bench.event
+    assert (512, 512, 256) == (len(event.user_name), len(event.endpoint), len(event.model))
+
+
+def test_raising_application_is_failed_and_its_error_goes_on() -> None:
+    """The application's own exception passes unchanged; tokens stamped before it are recorded."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        stamp_usage("m", 9, 5)
+        raise KeyError("the application's own")
+
+    bench = Bench(app)
+
+    with pytest.raises(KeyError, match="the application's own"):
+        asyncio.run(bench.app({"type": "http", "path": "/x", "headers": []}, _nothing, _swallow))
+
+    assert (True, 500) == (bench.event.failed, bench.event.status_code)
+
+
+def test_cancelled_request_keeps_what_was_stamped() -> None:
+    """A request whose client goes away is cancelled; its stamped tokens are recorded."""
+    entered = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        stamp_usage("m", 9, 5)
+        entered.set()
+        await asyncio.sleep(60)
+
+    bench = Bench(app)
+
+    async def main() -> None:
+        scope = {"type": "http", "path": "/x", "headers": []}
+        task = asyncio.create_task(_run(bench.app, scope))
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert (9, 5, 14) == bench.tokens
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "reason"),
+    [
+        ([("content-type", "application/json")], b'{"usage": {"prompt', "parse_failed"),
+        ([("content-type", "application/json")], b"not json", "parse_failed"),
+        ([("content-type", "application/json")], b"[" * 5_000, "parse_failed"),
+        ([("content-type", "application/json")], b"", "no_usage"),
+        ([("content-type", "application/json")], b"[1]", "no_usage"),
+        ([("content-type", "application/json")], b'"usage"', "no_usage"),
+        ([("content-type", "text/html")], json.dumps(CHAT).encode(), "no_usage"),
+        ([], b"<html>", "no_usage"),
+        ([("content-type", "text/event-stream")], b"data: {}\n\n", "unsupported"),
+        ([("content-type", "application/json"), ("content-encoding", "gzip")], b"x", "compressed"),
+        ([("content-type", "application/json")], b" " * 9_000, "too_large"),
+    ],
+)
+def test_unreadable_answer_is_counted_by_reason(
+    headers: list[tuple[str, str]], body: bytes, reason: str
+) -> None:
+    """Each kind of answer that cannot be read has its own count, and its bytes pass untouched."""
+    sent: list[Message] = []
+    bench = Bench(answering(body, headers=headers), max_body_kilobytes=8)
+
+    asyncio.run(_run(bench.app, {"type": "http", "path": "/x", "headers": []}, sent))
+
+    assert body == sent[1]["body"]
+    assert {reason: 1} == bench.unrecorded
+    assert [] == bench.recorder.events
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["Application/JSON; charset=utf-8", "application/vnd.api+json", " application/json ;x=y", ""],
+)
+def test_content_type_is_compared_loosely(content_type: str) -> None:
+    """Case and parameters do not matter; without a type, the first byte tells."""
+    bench = Bench(answering(CHAT, headers=[("Content-Type", content_type)]))
+
+    bench.get()
+
+    assert (31, 7, 38) == bench.tokens
+
+
+def test_each_chunk_is_sent_on_before_it_is_looked_at() -> None:
+    """No byte is delayed: the same message objects pass, one by one, in order."""
+    raw = json.dumps(CHAT).encode()
+    chunks: list[Message] = [
+        {"type": "http.response.body", "body": raw[i : i + 1], "more_body": True}
+        for i in range(len(raw))
+    ]
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number, chunk in enumerate(chunks, start=2):
+            await send(chunk)
+            assert number == len(sent)
+        await send({"type": "http.response.body"})
+
+    bench = Bench(app)
+
+    asyncio.run(_run(bench.app, {"type": "http", "path": "/x"}, sent))
+
+    assert all(a is b for a, b in zip(chunks, sent[1:-1], strict=True))
+    assert (31, 7, 38) == bench.tokens
+
+
+def test_client_that_has_gone_is_counted_all_the_same() -> None:
+    """Where sending fails, the tokens were used: the chunk that could not be sent still counts."""
+
+    async def gone(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the client has gone")
+
+    bench = Bench(answering(CHAT))
+
+    with pytest.raises(OSError, match="the client has gone"):
+        asyncio.run(bench.app({"type": "http", "path": "/x", "headers": []}, _nothing, gone))
+
+    assert (31, 7, 38) == bench.tokens
+
+
+@pytest.mark.parametrize("kind", ["websocket", "something.new"])
+def test_other_protocols_pass_through(kind: str) -> None:
+    """A websocket reaches the application with the very same callables."""
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend([scope, receive, send])
+
+    bench = Bench(app)
+    scope: Scope = {"type": kind}
+
+    asyncio.run(bench.app(scope, _nothing, _swallow))
+
+    assert [{"type": kind}, _nothing, _swallow] == seen
+    assert {} == bench.unrecorded
+
+
+def test_disabled_recorder_makes_the_middleware_transparent() -> None:
+    """With `enabled=False` nothing is looked at and nothing is counted."""
+    bench = Bench(answering(CHAT), recorder=MemoryRecorder(enabled=False), identify=_raise)
+
+    bench.get()
+
+    assert [] == bench.recorder.events
+    assert {} == bench.unrecorded
+
+
+def test_mounted_twice_counts_once() -> None:
+    """The middleware inside the middleware leaves the request to the outer one."""
+    recorder = MemoryRecorder()
+    inner = UsageMiddleware(answering(CHAT), recorder=recorder, identify=lambda scope: ALICE)
+    bench = Bench(inner, recorder=recorder)
+
+    bench.get()
+
+    assert (31, 7, 38) == bench.tokens
+
+
+def test_lifespan_shutdown_delivers_first() -> None:
+    """When the server shuts down, the queue is flushed before shutdown is reported complete."""
+    steps: list[str] = []
+
+    class Noting(MemoryRecorder):
+        def start(self) -> None:
+            steps.append("start")
+
+        def flush(self, timeout: float | None = None) -> int:
+            steps.append("flush" if threading.current_thread() is not _main else "blocked")
+            return 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def note(message: Message) -> None:
+        steps.append(message["type"])
+
+    _main = threading.current_thread()
+    bench = Bench(app, recorder=Noting())
+
+    asyncio.run(bench.app({"type": "lifespan"}, _nothing, note))
+
+    expected = ["start", "lifespan.startup.complete", "flush", "lifespan.shutdown.complete"]
+    assert expected == steps
+
+
+def test_application_that_never_answers_is_failed() -> None:
+    """A server answers 500 for an application that returns without an answer."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        stamp_usage("m", 1, 1)
+
+    bench = Bench(app)
+
+    asyncio.run(_run(bench.app, {"type": "http", "path": "/x"}))
+
+    assert (True, 500) == (bench.event.failed, bench.event.status_code)
+
+
+async def _run(app: App, scope: Scope, sent: list[Message] | None = None) -> None:
+    messages = [] if sent is None else sent
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    await app(scope, _nothing, send)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _swallow(message: Message) -> None: ...
+
+
+_typed: Callable[[], Awaitable[Message]] = _nothing

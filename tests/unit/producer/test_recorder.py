@@ -1,0 +1,228 @@
+"""The recorder where Kafka is not: nothing blocks, nothing raises, every loss is counted."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from usagepipe.producer import UsageRecorder
+from usagepipe.producer.librdkafka import IdentityWatch
+from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.settings import Settings
+
+NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
+
+
+def event() -> UsageEvent:
+    return UsageEvent.new(user_id="u-1")
+
+
+def test_queue_keeps_its_bound_and_counts_the_rest() -> None:
+    """T-13: with Kafka away the first N events are kept, each one more is counted, none waits."""
+    with UsageRecorder(kafka=NOWHERE, queue_events=100, close_seconds=0.1) as recorder:
+        recorder.start()
+        started = time.perf_counter()
+        accepted = [recorder.record(event()) for _ in range(2_500)]
+        seconds = time.perf_counter() - started
+
+        snapshot = recorder.snapshot()
+
+    assert [True] * 100 + [False] * 2_400 == accepted
+    assert (100, 100, 0) == (snapshot.recorded, snapshot.queued, snapshot.delivered)
+    assert {"queue_full": 2_400} == snapshot.dropped
+    assert seconds < 1.0  # 400 µs an event: a hundred times what it takes
+
+
+def test_one_warning_for_1024_drops() -> None:
+    """2,400 drops make three warnings, and Kafka's absence makes one line."""
+    recorder = UsageRecorder(kafka=NOWHERE, queue_events=1)
+
+    with capture_logs() as logs:
+        for _ in range(2_401):
+            recorder.record(event())
+        recorder.close(timeout=0.5)
+
+    told = [entry["event"] for entry in logs]
+    assert 3 == told.count("usage_events_dropped")
+    assert 1 == told.count("kafka_failed")
+
+
+def test_close_gives_up_in_time_and_counts_what_was_left() -> None:
+    """Closing without Kafka ends after its time, and each event left is counted as failed."""
+    recorder = UsageRecorder(kafka=NOWHERE)
+    for _ in range(50):
+        recorder.record(event())
+    started = time.monotonic()
+
+    left = recorder.close(timeout=0.2)
+
+    assert 50 == left
+    assert time.monotonic() - started < 2.0
+    assert {"delivery_failed": 50} == recorder.snapshot().dropped
+    assert 0 == recorder.snapshot().queued
+
+
+def test_close_twice_is_harmless() -> None:
+    """T-15: the second close returns at once, with nothing left."""
+    recorder = UsageRecorder(kafka=NOWHERE)
+    recorder.record(event())
+    recorder.close(timeout=0.1)
+
+    assert 0 == recorder.close(timeout=60)
+    assert {"delivery_failed": 1} == recorder.snapshot().dropped
+
+
+def test_event_after_close_is_counted() -> None:
+    """A closed recorder refuses events, and says why."""
+    recorder = UsageRecorder(kafka=NOWHERE)
+    recorder.close()
+
+    assert recorder.record(event()) is False
+    assert {"closed": 1} == recorder.snapshot().dropped
+
+
+def test_flush_returns_what_is_left() -> None:
+    """A flush that runs out of time tells how many events wait."""
+    with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
+        recorder.record(event())
+
+        assert 1 == recorder.flush(timeout=0.1)
+
+
+def test_event_larger_than_the_topic_takes_is_counted() -> None:
+    """An event that Kafka would refuse never enters the queue."""
+    with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
+        huge = event().model_copy(update={"tags": {"t": "x" * 2_000_000}})
+
+        assert recorder.record(huge) is False
+        assert {"too_large": 1} == recorder.snapshot().dropped
+
+
+def test_event_that_cannot_be_encoded_is_counted() -> None:
+    """An event made around its checks does not raise in the request."""
+    with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
+        wrong = event().model_copy(update={"user_id": object()})
+
+        assert recorder.record(wrong) is False
+        assert {"invalid": 1} == recorder.snapshot().dropped
+
+
+def test_disabled_recorder_does_nothing() -> None:
+    """With `enabled=False` every call is accepted and none has an effect."""
+    with UsageRecorder(enabled=False) as recorder:
+        recorder.start()
+
+        assert recorder.record(event()) is False
+        assert (0, 0) == (recorder.snapshot().recorded, recorder.flush())
+    assert {} == recorder.snapshot().dropped
+
+
+def test_wrong_options_are_all_named() -> None:
+    """A wrong option stops the start, and every wrong one is in the text."""
+    with pytest.raises(SettingsError) as caught:
+        UsageRecorder(kafka="kafka", queue_events=0)
+
+    assert 2 == len(caught.value.problems)
+
+
+def test_settings_and_options_are_not_mixed() -> None:
+    """Options beside settings would be lost: they are refused."""
+    with pytest.raises(TypeError, match="not both: kafka"):
+        UsageRecorder(Settings.load(), kafka=NOWHERE)
+
+
+def test_making_a_recorder_starts_no_thread_and_no_connection() -> None:
+    """A recorder may be made at import time, before a fork."""
+    script = (
+        "import threading; from usagepipe.producer import UsageRecorder;"
+        "r = UsageRecorder(); r.counters; print(threading.active_count(), r._outbox()._producer)"
+    )
+
+    assert "1 None\n" == _python(script).stdout
+
+
+def test_sigterm_handler_of_the_application_is_called() -> None:
+    """An application's own handler, set before the recorder, gets the signal and decides."""
+    calls: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: calls.append(number))
+    try:
+        with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
+            os.kill(os.getpid(), signal.SIGTERM)
+            recorded = recorder.record(event())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert [signal.SIGTERM] == calls
+    assert recorded is True
+
+
+def test_closing_the_last_recorder_gives_the_signal_back() -> None:
+    """The handler that was there before the first recorder is there after the last."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    with UsageRecorder(kafka=NOWHERE), UsageRecorder(kafka=NOWHERE):
+        during = signal.getsignal(signal.SIGTERM)
+
+    assert before != during
+    assert before == signal.getsignal(signal.SIGTERM)
+
+
+def test_ignored_sigterm_stays_ignored() -> None:
+    """A process that ignores SIGTERM goes on ignoring it."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with UsageRecorder(kafka=NOWHERE):
+            during = signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert signal.SIG_IGN == during
+
+
+def test_sigterm_ends_a_process_that_has_no_handler() -> None:
+    """The process still dies of SIGTERM, after the time it gives its events."""
+    script = (
+        "import os, signal, time; from usagepipe.producer import UsageRecorder;"
+        "from usagepipe.schemas import UsageEvent;"
+        f"r = UsageRecorder(kafka='{NOWHERE}', close_seconds=0.3);"
+        "r.record(UsageEvent.new(user_id='u')); os.kill(os.getpid(), signal.SIGTERM);"
+        "time.sleep(30); print('not reached')"
+    )
+
+    process = _python(script)
+
+    assert -signal.SIGTERM == process.returncode
+    assert "not reached" not in process.stdout
+    assert "usage_events_given_up" in process.stdout
+
+
+def test_each_process_has_its_own_producer_id() -> None:
+    """Two recorders never share an id, so neither can hide the other's gaps."""
+    with UsageRecorder(kafka=NOWHERE) as one, UsageRecorder(kafka=NOWHERE) as other:
+        assert one.producer_id != other.producer_id
+        assert one.producer_id == one.producer_id
+
+
+def test_identity_is_refused_only_when_epochs_pass_and_nothing_is_delivered() -> None:
+    """One new epoch is librdkafka at work; many, with nothing delivered, is a broker's no."""
+    watch = IdentityWatch()
+    reports = [(3, 0), (4, 0), (30, 500), (60, 500), (60, 500)]
+
+    verdicts = [watch.is_refused(f'{{"eos": {{"producer_epoch": {e}}}}}', d) for e, d in reports]
+
+    assert [False, False, False, True, False] == verdicts
+
+
+def _python(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
