@@ -104,7 +104,8 @@ class UserSourceUsage(Used):
     source: str
 
 
-Row = TypeVar("Row", bound=Usage)
+Row = TypeVar("Row", bound=Used)
+Point = TypeVar("Point", bound=Bucket)
 
 
 class RollUp(Ranged, Generic[Row]):
@@ -114,10 +115,10 @@ class RollUp(Ranged, Generic[Row]):
     truncated: bool
 
 
-class Series(Ranged, Generic[Row]):
+class Series(Ranged, Generic[Point]):
     """Buckets in the order of time; those without requests are absent."""
 
     width: Width
     time_zone: str
-    rows: tuple[SerializeAsAny[Row], ...]
+    rows: tuple[SerializeAsAny[Point], ...]
     truncated: bool

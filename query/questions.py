@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from usagepipe.query.answers import (
-    Bucket,
     CustomerUsage,
     KeyUsage,
     ModelUsage,
+    Point,
     ProviderUsage,
     RollUp,
+    Row,
     Series,
     SourceUsage,
     TeamUsage,
@@ -28,9 +29,6 @@ from usagepipe.query.store import Store
 from usagepipe.schemas.errors import WrongUseError
 
 MAX_ROWS = 1_000_000  # of one answer: it is held in memory
-
-Row = TypeVar("Row", bound=Used)
-Point = TypeVar("Point", bound=Bucket)
 
 
 @dataclass(frozen=True, slots=True)

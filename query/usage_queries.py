@@ -17,6 +17,7 @@ from usagepipe.query.answers import (
     ModelUsage,
     ProviderUsage,
     RollUp,
+    Row,
     Series,
     SourceUsage,
     TeamUsage,
@@ -26,7 +27,7 @@ from usagepipe.query.answers import (
 )
 from usagepipe.query.filters import Filters
 from usagepipe.query.periods import PeriodName, TimeRange, Width, default_width, range_of
-from usagepipe.query.questions import RollUpQuestion, Row, SeriesQuestion
+from usagepipe.query.questions import RollUpQuestion, SeriesQuestion
 from usagepipe.query.statements import Dimension
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import connect

@@ -1,0 +1,160 @@
+"""`usagepipe usage`: what was used, as tables or as JSON."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import click
+from rich.console import Console
+
+from usagepipe.cli.options import clickhouse_option
+from usagepipe.query import TimeRange, UsageQueries
+from usagepipe.query.answers import Series, Totals
+from usagepipe.query.filters import Filters
+from usagepipe.query.periods import (
+    EVER,
+    PERIOD_NAMES,
+    WIDTHS,
+    PeriodName,
+    Width,
+    default_width,
+)
+from usagepipe.query.tables import roll_up_table, series_table, totals_table
+from usagepipe.query.usage_queries import Period
+from usagepipe.schemas import Settings
+from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.logs import configure_logs
+
+PIPE_COLUMNS = 200  # where no terminal tells its width: wide enough that nothing is cut
+ROLL_UPS = ("source", "key", "user", "user_source", "model", "provider", "team", "customer")
+OVER_TIME = "time"
+FILTERS = {
+    "user": "user_id",
+    "source": "source",
+    "key": "api_key_id",
+    "model": "model",
+    "provider": "provider",
+    "team": "team_id",
+    "customer": "customer_id",
+}
+Command = Callable[..., None]
+
+
+class Moment(click.ParamType):
+    """A date or a time in ISO 8601; without a time zone it is UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _filter_options(command: Command) -> Command:
+    for option, field in FILTERS.items():
+        command = click.option(
+            f"--{option}", field, metavar="TEXT", help=f"Only requests of this {option}."
+        )(command)
+    return command
+
+
+@click.command("usage")
+@clickhouse_option
+@click.option("--period", type=click.Choice(PERIOD_NAMES), help="Up to now.  [default: month]")
+@click.option("--from", "start", type=Moment(), help="First moment, as 2026-01-31T14:30 (UTC).")
+@click.option("--to", "end", type=Moment(), help="First moment after the range.")
+@click.option(
+    "--by",
+    type=click.Choice([*ROLL_UPS, OVER_TIME]),
+    multiple=True,
+    default=("source", "key"),
+    show_default=True,
+    help="What to group by; may be given several times.",
+)
+@_filter_options
+@click.option("--width", type=click.Choice(WIDTHS), help="Of the buckets of --by time.")
+@click.option("--time-zone", default="UTC", show_default=True, help="Of the buckets' borders.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    clickhouse: str | None,
+    period: PeriodName | None,
+    start: datetime | None,
+    end: datetime | None,
+    by: tuple[str, ...],
+    width: Width | None,
+    time_zone: str,
+    limit: int,
+    as_json: bool,
+    **filters: str | None,
+) -> None:
+    """Print usage by source, key, user, model.
+
+    An option that names an empty text, such as --key "", asks for requests that have none.
+    """
+    settings = Settings.load(clickhouse=clickhouse)
+    configure_logs(settings.log_level)
+    asked = _period(period, start, end)
+    narrowed = cast(Filters, filters)
+    with UsageQueries.connect(settings) as usage:
+        totals = usage.totals(asked, **narrowed)
+        span = TimeRange(totals.start, totals.end)  # one range for all, not one "now" each
+        answers: dict[str, Any] = {}
+        for word in by:
+            if word == OVER_TIME:
+                answers[word] = usage.buckets(
+                    span,
+                    width=width or default_width(asked),
+                    time_zone=time_zone,
+                    limit=limit,
+                    **narrowed,
+                )
+            else:
+                answers[word] = getattr(usage, f"by_{word}")(span, limit=limit, **narrowed)
+    if as_json:
+        _print_json(totals, answers)
+    else:
+        _print_tables(totals, answers)
+
+
+def _period(period: PeriodName | None, start: datetime | None, end: datetime | None) -> Period:
+    if start is None and end is None:
+        return period or "month"
+    if period is not None:
+        raise WrongUseError("--period and --from or --to exclude each other.")
+    return TimeRange(start or EVER.start, end or datetime.now(UTC))
+
+
+def _print_json(totals: Totals, answers: dict[str, Any]) -> None:
+    document = {"totals": totals.model_dump(mode="json")}
+    for word, answer in answers.items():
+        document[f"by_{word}"] = answer.model_dump(mode="json")
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def _print_tables(totals: Totals, answers: dict[str, Any]) -> None:
+    span = _span_text(totals)
+    if totals.requests == 0:
+        click.echo(f"No usage {span}.")
+        return
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    console.print(f"Usage {span}\n", highlight=False)
+    console.print(totals_table(totals))
+    for word, answer in answers.items():
+        if isinstance(answer, Series):
+            console.print(series_table(answer))
+        elif answer.rows:
+            console.print(roll_up_table(f"By {word.replace('_', ' and ')}", answer))
+
+
+def _span_text(totals: Totals) -> str:
+    if (totals.start, totals.end) == (EVER.start, EVER.end):
+        return "of all time"
+    return f"from {totals.start:%Y-%m-%d %H:%M:%S} to {totals.end:%Y-%m-%d %H:%M:%S} UTC"
