@@ -1,7 +1,6 @@
 """`usagepipe local`: a laptop's Kafka and ClickHouse."""
 
 import json
-import signal
 from pathlib import Path
 
 import click
@@ -45,16 +44,13 @@ def command(
     if no_kafka and kafka_port:
         raise click.UsageError("--kafka-port and --no-kafka contradict each other.")
     configure_logs("warning")
-    number = serve(
+    return serve(
         data,
         None if no_kafka else kafka_port,
         clickhouse_port,
         lambda addresses: _announce(addresses, data),
         lifeline,
     )
-    if number == signal.SIGINT:
-        raise click.Abort
-    return 0
 
 
 def _announce(addresses: Addresses, data: Path) -> None:

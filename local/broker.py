@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 
 from usagepipe.local.ports import free_port
 from usagepipe.schemas.errors import MissingExtraError, ServerUnavailableError, UsagePipeError
@@ -39,32 +39,29 @@ class EmbeddedBroker:
         self.port = port or free_port()
         self.address = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._words: IO[bytes] | None = None
 
     def start(self) -> None:
         """Start the broker; returns when it answers.
 
         Raises:
-            ServerUnavailableError: it ended or did not answer in time; says its last words.
+            ServerUnavailableError: it ended or did not answer in time; tells its last words.
         """
-        words = tempfile.TemporaryFile()  # noqa: SIM115  # closed below, read until then
-        with words:
-            self._process = subprocess.Popen(
-                _command(self.address),
-                stdin=subprocess.DEVNULL,
-                stdout=words,
-                stderr=words,
-                env=_environment(),
-                process_group=0,  # Ctrl-C is for us: we stop it
-                preexec_fn=_die_with_parent(os.getpid()),
-            )
-            try:
-                self._wait(time.monotonic() + START_SECONDS)
-            except BaseException as error:
-                self.stop()
-                if isinstance(error, ServerUnavailableError):
-                    reason = f"{error.reason}. It said: {_tail(words.fileno())}"
-                    raise ServerUnavailableError(error.server, error.address, reason) from None
-                raise
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed when it ends
+        self._process = subprocess.Popen(
+            _command(self.address),
+            stdin=subprocess.DEVNULL,
+            stdout=self._words,
+            stderr=self._words,
+            env=_environment(),
+            process_group=0,  # Ctrl-C is for us: we stop it
+            preexec_fn=_die_with_parent(os.getpid()),
+        )
+        try:
+            self._wait(time.monotonic() + START_SECONDS)
+        except BaseException:
+            self.stop()
+            raise
 
     def _wait(self, deadline: float) -> None:
         from confluent_kafka.admin import AdminClient  # pulls in threads: not at import
@@ -72,12 +69,15 @@ class EmbeddedBroker:
         client = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
         while not _answers(client):
             if (status := self.ended()) is not None:
-                raise self._unavailable(f"it ended at once with status {status}")
+                raise self.unavailable(f"it ended at once with status {status}")
             if time.monotonic() > deadline:
-                raise self._unavailable(f"it did not answer within {START_SECONDS:.0f} s")
+                raise self.unavailable(f"it did not answer within {START_SECONDS:.0f} s")
 
-    def _unavailable(self, reason: str) -> ServerUnavailableError:
-        return ServerUnavailableError("The embedded Kafka broker", self.address, reason)
+    def unavailable(self, reason: str) -> ServerUnavailableError:
+        """The error for a broker that has failed, with its last words."""
+        words = _tail(self._words.fileno()) if self._words else ""
+        text = f"{reason}. It said: {words or 'nothing'}"
+        return ServerUnavailableError("The embedded Kafka broker", self.address, text)
 
     def ended(self) -> int | None:
         """The exit status of the process if it has ended, else None."""
@@ -98,6 +98,9 @@ class EmbeddedBroker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._words:
+            self._words.close()
+            self._words = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -167,6 +170,4 @@ def _answers(client: "AdminClient") -> bool:
 def _tail(descriptor: int) -> str:
     size = os.fstat(descriptor).st_size
     start = max(0, size - _LAST_WORDS_BYTES)
-    return (
-        os.pread(descriptor, _LAST_WORDS_BYTES, start).decode(errors="replace").strip() or "nothing"
-    )
+    return os.pread(descriptor, _LAST_WORDS_BYTES, start).decode(errors="replace").strip()

@@ -7,6 +7,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.local.clickhouse import ClickHouseFront, Engine
 from usagepipe.local.folder import DataFolder
 from usagepipe.local.ports import HOST, bound_socket, check_free
-from usagepipe.schemas.errors import ServerUnavailableError
 
 log = structlog.get_logger()
 
 REQUEST_LINE_BYTES: Final = 1 << 20  # settings and parameters are in it; a server's limit
+INTERRUPTED: Final = 128 + signal.SIGINT
 GRACE_SECONDS: Final = 3  # for requests that run when the process is asked to stop
 WATCH_SECONDS: Final = 0.5
+# A connection that is closed as a client sends an INSERT on it is an error the client cannot retry.
+IDLE_SECONDS: Final = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ def serve(
 
     `kafka_port` None: no broker. Ports of 0: free ones. `ready` is called once, when all answer.
     `lifeline` is a descriptor whose other end closes when the servers are not wanted any more.
-    Returns the signal's number, or 0 when the lifeline was cut.
+    Returns the exit status: 0, or 130 after Ctrl-C. Requests that still run `GRACE_SECONDS` later
+    are abandoned, and then the process ends here.
 
     Raises:
         WrongUseError: the folder or a port cannot be used.
@@ -65,8 +69,8 @@ def serve(
             clickhouse=f"http://{HOST}:{listener.getsockname()[1]}",
         )
         folder.tell(kafka=addresses.kafka, clickhouse=addresses.clickhouse)
-        server = _Server(ClickHouseFront(engine), lambda: ready(addresses))
-        return asyncio.run(server.run(listener, broker, lifeline))
+        server = _Server(ClickHouseFront(engine), broker, lambda: ready(addresses))
+        return asyncio.run(server.until_stopped(listener, lifeline))
 
 
 def _start_broker(port: int | None, stack: ExitStack) -> EmbeddedBroker | None:
@@ -78,9 +82,11 @@ def _start_broker(port: int | None, stack: ExitStack) -> EmbeddedBroker | None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with our own reading of signals: it would end the process by the signal itself."""
+    """uvicorn with our own way to stop: its own would end the process by the signal itself."""
 
-    def __init__(self, front: ClickHouseFront, started: Callable[[], None]) -> None:
+    def __init__(
+        self, front: ClickHouseFront, broker: EmbeddedBroker | None, started: Callable[[], None]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 front,
@@ -90,51 +96,59 @@ class _Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 h11_max_incomplete_event_size=REQUEST_LINE_BYTES,
-                timeout_graceful_shutdown=GRACE_SECONDS,
-                timeout_keep_alive=60,
+                timeout_keep_alive=IDLE_SECONDS,
             )
         )
+        self._broker = broker
         self._started = started
-        self._signal = 0
+        self._status: int | None = None
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
-        yield
-
-    def _stop(self, number: int) -> None:
-        self._signal = number
-        self.force_exit = self.should_exit  # asked twice: at once
-        self.should_exit = True
+    async def until_stopped(self, listener: socket.socket, lifeline: int | None) -> int:
+        if lifeline is not None:
+            asyncio.get_running_loop().add_reader(lifeline, self._cut, lifeline)
+        watch = asyncio.create_task(self._watch())
+        await self.serve(sockets=[listener])
+        watch.cancel()
+        if self._status is None and self._broker:
+            raise self._broker.unavailable(f"it ended with status {self._broker.ended()}")
+        return self._status or 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._started()
 
-    async def run(  # type: ignore[override]  # this one runs in a loop that is there
-        self, listener: socket.socket, broker: EmbeddedBroker | None, lifeline: int | None
-    ) -> int:
-        if lifeline is not None:
-            asyncio.get_running_loop().add_reader(lifeline, self._cut, lifeline)
-        watch = asyncio.create_task(self._watch(broker))
-        await self.serve(sockets=[listener])
-        watch.cancel()
-        if broker and (status := broker.ended()) is not None and not self._signal:
-            raise ServerUnavailableError(
-                "The embedded Kafka broker", broker.address, f"it ended with status {status}"
-            )
-        return self._signal
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._stop, INTERRUPTED)
+        loop.add_signal_handler(signal.SIGTERM, self._stop, 0)
+        yield
+
+    def _stop(self, status: int) -> None:
+        if self._status is not None:  # asked twice
+            self._abandon()
+        self._status = status
+        self.should_exit = True
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abandon)
+
+    def _abandon(self) -> None:
+        """End now. A thread inside the engine cannot be stopped, and closing the engine under it
+        crashes; the data survive this end as they survive a kill.
+        """
+        log.warning("requests_abandoned", requests=len(self.server_state.tasks))
+        if self._broker:
+            self._broker.stop()
+        sys.stdout.flush()
+        os._exit(self._status or 0)
 
     def _cut(self, lifeline: int) -> None:
         if not os.read(lifeline, 1):
             asyncio.get_running_loop().remove_reader(lifeline)
-            self.should_exit = True
+            self._stop(0)
 
-    async def _watch(self, broker: EmbeddedBroker | None) -> None:
-        while broker and broker.ended() is None:
+    async def _watch(self) -> None:
+        while self._broker and self._broker.ended() is None:
             await asyncio.sleep(WATCH_SECONDS)
-        if broker:
-            self.should_exit = True
+        self.should_exit = self._broker is not None

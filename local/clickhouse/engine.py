@@ -7,10 +7,11 @@ Everything here blocks: call it in a thread.
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from usagepipe.local.clickhouse.exceptions import UNKNOWN_SETTING, ClickHouseError
 from usagepipe.local.clickhouse.statement import Statement
@@ -74,7 +75,8 @@ class Engine:
         Raises:
             ClickHouseError: a setting or the database is unknown, or a value is none.
         """
-        connection = Connection(self._connect(self._path))
+        with _told():
+            connection = Connection(self._connect(self._path))
         try:
             connection.enter(scope)
         except BaseException:
@@ -83,103 +85,115 @@ class Engine:
         return connection
 
     def close(self) -> None:
+        """Close the data, when no connection is open any more."""
         self._first.close()
 
 
 class Connection:
-    """One request's connection: one statement, then `close`."""
+    """One request's connection: one statement, then `close`, which ends what still runs."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        self._running: Any = None  # chDB crashes if a connection closes before what runs on it
 
     def close(self) -> None:
+        """Give up what runs. Whole blocks of an INSERT that are written stay, as on a server."""
+        if self._running is not None:
+            with suppress(Exception):  # it may have failed, and that error has been told
+                self._running.cancel()  # does nothing when it has ended
         self._raw.close()
 
     def enter(self, scope: Scope) -> None:
-        """Take over the scope: settings first, since readonly would forbid them."""
+        """Take over the scope: settings first, since readonly would forbid them.
+
+        Raises:
+            ClickHouseError: a setting or the database is unknown, or a value is none.
+        """
         changes = {**_SERVER_DEFAULTS, **scope.settings}
         changes |= {f"param_{name}": value for name, value in scope.parameters.items()}
         if scope.read_only:
             changes["readonly"] = "2"
         pairs = ", ".join(f"{_name(name)} = {quote(value)}" for name, value in changes.items())
-        self._run(f"SET {pairs}".encode("utf-8", "surrogateescape"), "Null")
-        if scope.database:
-            self._run(f"USE {quote(scope.database, '`')}".encode(), "Null")
+        with _told():
+            self._raw.query(f"SET {pairs}".encode("utf-8", "surrogateescape"), "Null")
+            if scope.database:
+                self._raw.query(f"USE {quote(scope.database, '`')}".encode(), "Null")
 
-    def query(self, statement: Statement, answer_format: str, scope: Scope) -> Iterator[bytes]:
-        """Run a statement; its answer in parts. The first part is ready when this returns.
+    def query(self, statement: Statement, answer_format: str, scope: Scope) -> "Answer":
+        """Run a statement. The answer's first part is ready when this returns.
 
         Raises:
-            ClickHouseError: also from the iterator, when it breaks half-way.
+            ClickHouseError: also from the answer, when it breaks half-way.
         """
         if _is_streamed(statement, answer_format, scope):
             try:
-                return _primed(self._stream(statement.sql, answer_format))
+                return self._stream(statement.sql, answer_format)
             except ClickHouseError as error:
                 if "Streaming query is not supported" not in error.text:
                     raise
-        return iter([self._run(statement.sql, answer_format)])
+        with _told():
+            result = self._raw.query(statement.sql, answer_format)
+            written = Written(result.rows_written(), result.bytes_written())
+            return Answer(iter([bytes(result.bytes())]), written)
 
-    def _stream(self, sql: bytes, answer_format: str) -> Iterator[bytes]:
-        try:
-            with self._raw.send_query(sql, answer_format) as parts:
-                for part in parts:
-                    yield bytes(part.bytes())
-        except Exception as error:
-            raise ClickHouseError.from_engine(error) from None
+    def _stream(self, sql: bytes, answer_format: str) -> "Answer":
+        with _told():
+            self._running = self._raw.send_query(sql, answer_format)
+        parts = _parts(self._running)
+        # Fetched here: what fails early becomes a status and no torso.
+        first = next(parts, None)
+        return Answer(iter(()) if first is None else chain([first], parts))
 
-    def _run(self, sql: bytes, answer_format: str) -> bytes:
-        try:
-            return bytes(self._raw.query(sql, answer_format).bytes())
-        except Exception as error:
-            raise ClickHouseError.from_engine(error) from None
-
-    def insert(self, statement: Statement) -> "Insert":
-        """Begin an INSERT whose data follow in parts.
+    def insert(self, statement: Statement) -> None:
+        """Begin an INSERT. The engine parses while `append` brings its data.
 
         Raises:
             ClickHouseError: the table, a column or the format is not known, …
         """
-        try:
-            return Insert(self._raw.send_insert(statement.sql, statement.format or "Values"))
-        except Exception as error:
-            raise ClickHouseError.from_engine(error) from None
+        with _told():
+            self._running = self._raw.send_insert(statement.sql, statement.format or "Values")
 
+    def append(self, data: bytes) -> None:
+        """Some more data, cut anywhere.
 
-class Insert:
-    """A running INSERT. The engine parses while parts arrive; `finish` writes what is left."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def append(self, part: bytes) -> None:
-        try:
-            self._raw.append(part)
-        except Exception as error:
-            raise ClickHouseError.from_engine(error) from None
+        Raises:
+            ClickHouseError: they are not what the format or the table asks for.
+        """
+        with _told():
+            self._running.append(data)
 
     def finish(self) -> Written:
-        """Write what is left. When this returns, the rows survive a crash of the process."""
-        try:
-            result = self._raw.finish()
-        except Exception as error:
-            raise ClickHouseError.from_engine(error) from None
+        """Write what is left. When this returns, the rows survive a crash of the process.
+
+        Raises:
+            ClickHouseError: as `append`; or a view, a constraint or the disk refused the rows.
+        """
+        with _told():
+            result = self._running.finish()
         return Written(result.rows_written, result.bytes_written)
 
-    def cancel(self) -> None:
-        """Give up: whole blocks that are written stay, as on a server."""
-        self._raw.cancel()
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A statement's answer in parts, and what it wrote as far as that is known."""
+
+    parts: Iterator[bytes]
+    written: Written = Written(0, 0)
+
+
+def _parts(running: Any) -> Iterator[bytes]:
+    with _told():
+        for part in running:
+            yield bytes(part.bytes())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turns the binding's bare errors into ClickHouse's."""
+    try:
+        yield
+    except Exception as error:
+        raise ClickHouseError.from_engine(error) from None
 
 
 def quote(value: str, mark: str = "'") -> str:
@@ -201,14 +215,3 @@ def _is_streamed(statement: Statement, answer_format: str, scope: Scope) -> bool
         text = statement.sql.lower()
         return not (b"totals" in text or b"extremes" in text or "extremes" in scope.settings)
     return answer_format in _STREAMED
-
-
-def _primed(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The same parts, the first one fetched: what fails early becomes a status, not a torso."""
-    first = next(parts, None)
-    return iter(()) if first is None else _chained(first, parts)
-
-
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest

@@ -11,8 +11,9 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
+from anyio import CancelScope
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -44,6 +45,8 @@ class ClickHouseFront:
             response = await self._answer(request)
         except ClickHouseError as error:
             response = self._refusal(error)
+        except ClientDisconnect:
+            return  # in the middle of its body: what it began is cancelled
         response.headers["X-ClickHouse-Server-Display-Name"] = "usagepipe local"
         response.headers["X-ClickHouse-Query-Id"] = query_id
         response.headers["X-ClickHouse-Timezone"] = self._engine.timezone
@@ -76,29 +79,27 @@ class ClickHouseFront:
     async def _insert(self, call: Call, statement: Statement, body: Body) -> Response:
         connection = await run_in_threadpool(self._engine.connect, call.scope)
         try:
-            insert = await run_in_threadpool(connection.insert, statement)
-            try:
-                async for part in body.data(APPEND_BYTES):
-                    await run_in_threadpool(insert.append, part)
-                written = await run_in_threadpool(insert.finish)
-            finally:
-                insert.cancel()  # nothing to do after `finish`
+            await run_in_threadpool(connection.insert, statement)
+            async for part in body.data(APPEND_BYTES):
+                await run_in_threadpool(connection.append, part)
+            written = await run_in_threadpool(connection.finish)
         finally:
-            connection.close()
+            await _close(connection)
         return Response(headers=_summary(written), media_type="text/plain; charset=UTF-8")
 
     async def _query(self, call: Call, statement: Statement) -> Response:
         answer_format = statement.format or call.answer_format
         connection = await run_in_threadpool(self._engine.connect, call.scope)
         try:
-            parts = await run_in_threadpool(connection.query, statement, answer_format, call.scope)
+            answer = await run_in_threadpool(connection.query, statement, answer_format, call.scope)
+            parts = answer.parts
             if call.whole:
-                parts = await run_in_threadpool(_spool, parts)
+                parts = await run_in_threadpool(_spooled, parts)
         except BaseException:
-            connection.close()
+            await _close(connection)
             raise
         tag = secrets.token_hex(8)
-        headers = _summary(Written(0, 0)) | {
+        headers = _summary(answer.written) | {
             "X-ClickHouse-Format": answer_format,
             "X-ClickHouse-Exception-Tag": tag,
         }
@@ -159,10 +160,15 @@ async def _encoded(
             yield encoder.encode(mark + text + end)
         yield encoder.finish()
     finally:
-        connection.close()
+        await _close(connection)
 
 
-def _spool(parts: Iterator[bytes]) -> Iterator[bytes]:
+async def _close(connection: Connection) -> None:
+    with CancelScope(shield=True):  # also when the client has gone
+        await run_in_threadpool(connection.close)
+
+
+def _spooled(parts: Iterator[bytes]) -> Iterator[bytes]:
     """All parts computed, and then again."""
     spool = tempfile.SpooledTemporaryFile(max_size=MEMORY_ANSWER_BYTES)  # noqa: SIM115
     for part in parts:

@@ -6,13 +6,12 @@ comments and parentheses and nothing else of SQL; the engine is the parser.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from usagepipe.local.clickhouse.exceptions import (
-    BAD_ARGUMENTS,
     NOT_IMPLEMENTED,
     SYNTAX_ERROR,
     ClickHouseError,
@@ -21,7 +20,7 @@ from usagepipe.local.clickhouse.exceptions import (
 _TOKEN: Final = re.compile(
     rb"""
       (?P<space>  \s+ | --[^\n]* | \#[!\ ][^\n]* | /\*.*?\*/ )
-    | (?P<quoted> '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*`
+    | (?P<quoted> '(?:[^'\\]++|\\.)*+' | "(?:[^"\\]++|\\.)*+" | `(?:[^`\\]++|\\.)*+`
                 | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
     | (?P<word>   [A-Za-z_]\w* )
     | (?P<number> \d[\w.]* )
@@ -39,7 +38,7 @@ class Statement:
 
     sql: bytes
     kind: str  # its first word in capitals: SELECT, INSERT, CREATE, …
-    format: str | None
+    format: str | None  # of the data, or of the answer
     data_start: int | None = None
 
 
@@ -57,14 +56,9 @@ def read_statement(buffer: bytes, *, complete: bool) -> Statement | None:
     Raises:
         ClickHouseError: it is empty, several statements, or reads or writes a client's files.
     """
-    tokens = list(_tokens(buffer))
-    if not tokens:
-        if complete:
-            raise ClickHouseError.of(SYNTAX_ERROR, "Empty query.")
-        return None
-    if _kind(tokens) == "INSERT" and (insert := _insert(buffer, tokens, complete)):
+    if _kind(_tokens(buffer)) == "INSERT" and (insert := _insert(buffer, complete)):
         return insert
-    return _whole(buffer, tokens) if complete else None
+    return _whole(buffer) if complete else None
 
 
 def _tokens(buffer: bytes) -> Iterator[_Token]:
@@ -84,29 +78,32 @@ def _tokens(buffer: bytes) -> Iterator[_Token]:
             depth += 1
 
 
-def _kind(tokens: list[_Token]) -> str:
-    word = next((t.text for t in tokens if t.text != b"("), b"")
+def _kind(tokens: Iterable[_Token]) -> str:
+    word = next((token.text for token in tokens if token.text != b"("), b"")
     return word.decode("ascii", "replace")
 
 
-def _insert(buffer: bytes, tokens: list[_Token], complete: bool) -> Statement | None:
+def _insert(buffer: bytes, complete: bool) -> Statement | None:
     """An INSERT that is followed by data; None for INSERT … SELECT, or when it is cut off."""
-    top = [token for token in tokens if token.depth == 0]
-    for token, following in zip(top, [*top[1:], None], strict=True):
-        if token.text in {b"SELECT", b"WITH", b";"}:
+    named: _Token | None = None  # the word FORMAT, when it was the last one
+    for token in _tokens(buffer):  # no further than the data: they are no SQL
+        if token.depth:
+            continue
+        if named:
+            start = _data_start(buffer, token.end, complete)
+            name = buffer[token.start : token.end].decode("ascii", "replace")
+            sql = buffer[: named.start]
+            return None if start is None else Statement(sql, "INSERT", name, start)
+        if token.text in {b"SELECT", b"WITH"}:
             return None
         if token.text == b"INFILE":
             raise _client_side("FROM INFILE")
-        if token.text == b"VALUES" and (complete or token.end < len(buffer)):
-            return Statement(buffer[: token.start], "INSERT", "Values", token.end)
-        if token.text == b"FORMAT" and following is not None:
-            start = _data_start(buffer, following.end, complete)
-            name = buffer[following.start : following.end].decode("ascii", "replace")
-            if start is None:
-                return None
-            return Statement(buffer[: token.start], "INSERT", name, start)
-    if complete and not any(token.text in {b"SELECT", b"WITH"} for token in tokens):
-        return Statement(buffer, "INSERT", None, len(buffer))
+        if token.text == b"VALUES":
+            cut_off = token.end == len(buffer) and not complete
+            return (
+                None if cut_off else Statement(buffer[: token.start], "INSERT", "Values", token.end)
+            )
+        named = token if token.text == b"FORMAT" else None
     return None
 
 
@@ -121,7 +118,8 @@ def _data_start(buffer: bytes, after: int, complete: bool) -> int | None:
     return start
 
 
-def _whole(buffer: bytes, tokens: list[_Token]) -> Statement:
+def _whole(buffer: bytes) -> Statement:
+    tokens = list(_tokens(buffer))
     end = next((i for i, token in enumerate(tokens) if token.text == b";"), len(tokens))
     if any(token.text != b";" for token in tokens[end:]):
         raise ClickHouseError.of(
@@ -130,12 +128,15 @@ def _whole(buffer: bytes, tokens: list[_Token]) -> Statement:
             f"{tokens[end].start + 1} (end of query).",
         )
     words = [token for token in tokens[:end] if token.depth == 0]
+    if not words:
+        raise ClickHouseError.of(SYNTAX_ERROR, "Empty query.")
     for first, second in pairwise(words):
         if (first.text, second.text) == (b"INTO", b"OUTFILE"):
             raise _client_side("INTO OUTFILE")
-    if not words:
-        raise ClickHouseError.of(SYNTAX_ERROR, "Empty query.")
-    return Statement(buffer, _kind(tokens), _answer_format(buffer, words))
+    kind = _kind(words)
+    if kind == "INSERT" and not any(token.text in {b"SELECT", b"WITH"} for token in tokens):
+        return Statement(buffer[: words[-1].end], kind, None, len(buffer))
+    return Statement(buffer, kind, _answer_format(buffer, words))
 
 
 def _answer_format(buffer: bytes, words: list[_Token]) -> str | None:
@@ -150,6 +151,5 @@ def _answer_format(buffer: bytes, words: list[_Token]) -> str | None:
 
 def _client_side(clause: str) -> ClickHouseError:
     return ClickHouseError.of(
-        NOT_IMPLEMENTED if clause == "INTO OUTFILE" else BAD_ARGUMENTS,
-        f"{clause} is a command line client's and does not work over HTTP.",
+        NOT_IMPLEMENTED, f"{clause} is for command line clients and does not work over HTTP."
     )
