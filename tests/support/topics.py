@@ -1,0 +1,115 @@
+"""Topics for tests: made afresh, filled with any bytes, read to their end."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.topic_admin import ensure_topics
+from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES
+
+SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a record holds, untouched, and where it stands."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes | None]
+
+
+def make_topics(bootstrap: str, topic: str, partitions: int) -> None:
+    """Make the topic of events and the topic of its dead letters, as `usagepipe migrate` does."""
+    settings = Settings.load(kafka=bootstrap, topic=topic, topic_partitions=partitions)
+    ensure_topics(settings, wait_seconds=SECONDS)
+
+
+def send(
+    bootstrap: str,
+    topic: str,
+    values: Iterable[bytes | None],
+    *,
+    partition: int = -1,
+    key: bytes | None = None,
+) -> None:
+    """Send one record for each value and wait until all are acknowledged. -1: any partition."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "message.max.bytes": MAX_DEAD_LETTER_BYTES,
+        }
+    )
+    failures: list[object] = []
+
+    def delivered(error: object, _: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    for value in values:
+        while True:
+            try:
+                producer.produce(topic, value, key, partition=partition, on_delivery=delivered)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    left = producer.flush(SECONDS)
+    assert (left, failures) == (0, [])
+
+
+def read(bootstrap: str, topic: str) -> list[Record]:
+    """Every record that stands on the topic now, by partition and offset."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "tests.read",  # never joined: partitions are assigned by hand
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": False,
+        }
+    )
+    try:
+        found = consumer.list_topics(topic, SECONDS).topics[topic]
+        records = [
+            record
+            for partition in sorted(found.partitions)
+            for record in _read_partition(consumer, topic, partition)
+        ]
+    finally:
+        consumer.close()
+    return records
+
+
+def _read_partition(consumer: Consumer, topic: str, partition: int) -> Iterable[Record]:
+    place = TopicPartition(topic, partition)
+    low, high = consumer.get_watermark_offsets(place, SECONDS)
+    if low == high:
+        return
+    consumer.assign([TopicPartition(topic, partition, low)])
+    position = low
+    while position < high:
+        message = consumer.poll(SECONDS)
+        assert message is not None, f"{topic}[{partition}] gave nothing at {position} of {high}"
+        if error := message.error():
+            raise AssertionError(str(error))
+        record = _record(message)
+        position = record.offset + 1
+        yield record
+
+
+def _record(message: Message) -> Record:
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    # The client's types allow text where only bytes come back.
+    key, value = cast(tuple[bytes | None, ...], (message.key(), message.value()))
+    headers = cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return Record(partition, offset, key, value, dict(headers))

@@ -1,0 +1,29 @@
+"""Waiting for what another process does: on a condition with a deadline, never a sleep for luck."""
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+Found = TypeVar("Found")
+POLL_SECONDS: Final = 0.05
+
+
+def eventually(
+    condition: Callable[[], Found],
+    seconds: float = 30,
+    what: str | Callable[[], str] = "the condition to hold",
+) -> Found:
+    """The first true value of `condition`, asked again and again; what it raises is passed on.
+
+    `what` ends the sentence "waited for …"; a function is asked only when time is up.
+
+    Raises:
+        AssertionError: `seconds` went by; tells what was waited for and the last value.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() >= deadline:
+            goal = what() if callable(what) else what
+            raise AssertionError(f"waited {seconds:g} s for {goal}; last seen: {found!r}")
+        time.sleep(POLL_SECONDS)
+    return found

@@ -1,0 +1,57 @@
+"""The helpers that all tests stand on."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.programs import Program, as_environment, clean_environment
+from tests.support.servers import REQUIRE_VARIABLE, skip_or_fail
+from tests.support.waiting import eventually
+from usagepipe.schemas.settings import Settings
+
+
+def test_waiting_ends_with_what_was_waited_for() -> None:
+    """A condition that never holds fails with the goal and the last value."""
+    with pytest.raises(AssertionError, match="waited 0 s for rows; last seen: 0"):
+        eventually(lambda: 0, 0, "rows")
+
+
+def test_a_missing_server_skips_with_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has no server learns how to name one."""
+    monkeypatch.delenv(REQUIRE_VARIABLE, raising=False)
+
+    with pytest.raises(pytest.skip.Exception, match=r"no Kafka \(no Java\): set WHERE"):
+        skip_or_fail("Kafka", "WHERE", "no Java")
+
+
+def test_a_missing_server_fails_where_servers_are_required(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In CI no test is skipped for want of a server."""
+    monkeypatch.setenv(REQUIRE_VARIABLE, "1")
+
+    with pytest.raises(pytest.fail.Exception, match="no Kafka"):
+        skip_or_fail("Kafka", "WHERE", "no Java")
+
+
+def test_a_program_that_ended_early_fails_with_its_last_words(tmp_path: Path) -> None:
+    """Waiting for a line from a program that crashed tells why at once."""
+    command = [sys.executable, "-c", "raise SystemExit('no such file')"]
+    program = Program(command, clean_environment(), tmp_path, "crash")
+
+    with pytest.raises(AssertionError, match=r"ended with 1(.|\n)*no such file"):
+        program.wait_for_output("ready")
+    program.kill()
+
+
+def test_settings_survive_the_way_through_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program loads the very settings that the test made."""
+    given = Settings.load(kafka="127.0.0.1:1", enabled=False, batch_seconds=0.5)
+
+    for name, value in as_environment(given).items():
+        monkeypatch.setenv(name, value)
+
+    assert given == Settings.load()
