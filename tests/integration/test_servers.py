@@ -11,7 +11,7 @@ from tests.support.programs import Programs, as_environment
 from tests.support.topics import make_topics, read, send
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas.clickhouse.client import connect
-from usagepipe.schemas.settings import ClickHouseAddress, Settings
+from usagepipe.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -64,13 +64,17 @@ def test_a_migrated_database_holds_the_tables(clickhouse_client: "Client") -> No
 
 
 def test_programs_see_the_settings_of_the_test_only(
-    settings: Callable[..., Settings], database: ClickHouseAddress, run_program: Programs
+    settings: Callable[..., Settings],
+    kafka: str,
+    topic_name: str,
+    clickhouse_client: "Client",
+    run_program: Programs,
 ) -> None:
-    """What a test sets reaches the program, and what the caller has set does not."""
-    given = settings(topic_partitions=3)
+    """What a test sets reaches the program: it makes its topic and its tables there."""
+    environment = as_environment(settings(topic=topic_name))
 
-    program = run_program("migrate", "--dry-run", environment=as_environment(given))
+    program = run_program("migrate", environment=environment)
 
     assert 0 == program.wait()
-    assert f"{given.topic}: 3 partitions" in program.stdout
-    assert database.database in program.stdout
+    assert [] == read(kafka, topic_name)
+    assert 0 == clickhouse_client.command("SELECT count() FROM usage_events")
