@@ -133,7 +133,7 @@ def _whole(buffer: bytes) -> Statement:
     for first, second in pairwise(words):
         if (first.text, second.text) == (b"INTO", b"OUTFILE"):
             raise _client_side("INTO OUTFILE")
-    kind = _kind(words)
+    kind = _kind(tokens)
     if kind == "INSERT" and not any(token.text in {b"SELECT", b"WITH"} for token in tokens):
         return Statement(buffer[: words[-1].end], kind, None, len(buffer))
     return Statement(buffer, kind, _answer_format(buffer, words))
