@@ -23,9 +23,9 @@ class Retention:
 
     def change(self, definition: str, target: Target) -> str | None:
         """The statement that brings the table, defined so, to this retention; None if it has it."""
-        if self.days == (found := live_days(definition)):
+        if self.days == live_days(definition):
             return None
-        if found is not None and self.days == 0:
+        if self.days == 0:
             return target.render(load_statement("retention_remove.sql"), table=self.table)
         return target.render(
             load_statement("retention_set.sql"),

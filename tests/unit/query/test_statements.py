@@ -1,0 +1,49 @@
+"""The SQL as it is sent. Run with `UPDATE_GOLDEN=1` to write the golden files anew."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from usagepipe.query.statements import DIMENSIONS, statement
+from usagepipe.schemas.errors import WrongUseError
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES: dict[str, dict[str, str]] = {
+    "totals": {},
+    "buckets": {"width": "day"},
+    "buckets_by": {"width": "hour", "dimension": "model"},
+    "by_dimension": {"dimension": "source"},
+    "by_key": {},
+    "by_user_source": {},
+    "names": {},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_sql_is_the_golden_one(name: str) -> None:
+    """A statement put together of fragments reads as if it was written in one go."""
+    golden = GOLDEN / f"{name}.sql"
+    sql = statement(name, **CASES[name]) + "\n"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        golden.write_text(sql)
+
+    assert golden.read_text() == sql
+
+
+def test_every_query_has_a_golden_file() -> None:
+    """No query is sent that nobody looked at."""
+    assert set(CASES) == {path.stem for path in GOLDEN.glob("*.sql")}
+
+
+@pytest.mark.parametrize("dimension", DIMENSIONS)
+def test_a_dimension_stands_in_the_sql_as_it_is(dimension: str) -> None:
+    """Each listed dimension gives a statement grouped by it."""
+    assert f"GROUP BY {dimension}" in statement("by_dimension", dimension=dimension)
+
+
+@pytest.mark.parametrize("words", [{"dimension": "1; DROP TABLE x"}, {"width": "year"}])
+def test_a_word_that_is_not_listed_never_reaches_the_sql(words: dict[str, str]) -> None:
+    """Only listed words are put into the text; anything else is refused."""
+    with pytest.raises(WrongUseError, match="it is one of"):
+        statement("buckets_by", **{"dimension": "model", "width": "day"} | words)
