@@ -79,6 +79,7 @@ def command(
         raise click.UsageError("--keep needs --data or --clickhouse: a temporary folder goes.")
     wanted = Plan(
         rows=_rows(trace, requests, seed),
+        refusals=trace is None,
         seed=seed,
         speed=speed,
         kafka=settings.kafka if "kafka" in given else None,

@@ -19,6 +19,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from usagepipe.local.demo.catalogue import MODEL_BY_NAME, PRICE_VERSION, Model
+from usagepipe.local.demo.plan import BROKEN, REFUSED
 from usagepipe.local.demo.population import BEARER, LEGACY, SESSION, Population
 from usagepipe.local.ports import HOST, bound_socket
 from usagepipe.producer import Caller, UsageMiddleware, UsageRecorder, stamp_usage
@@ -68,18 +69,20 @@ async def complete_chat(request: Request) -> JSONResponse:
     body = await request.json()
     wish = {name: int(text) for name, text in body["metadata"].items() if name != "model"}
     model = MODEL_BY_NAME[body["metadata"]["model"]]
-    stamp_usage(model.name, requested_model=body["model"], provider=model.provider)
-    if wish["status"] != 200:
-        return _fail(wish["status"])
     prompt, completion = wish["prompt_tokens"], wish["completion_tokens"]
-    # The tokens are not stamped: the middleware reads them from the answer as it passes.
+    stamp_usage(model.name, requested_model=body["model"], provider=model.provider)
+    if wish["status"] == REFUSED:
+        stamp_usage(prompt_tokens=0, completion_tokens=0)
+        return _error(REFUSED, "rate_limit_exceeded")
     stamp_usage(cost=model.cost(prompt, completion), price_version=_price_version(model))
+    if wish["status"] == BROKEN:
+        stamp_usage(prompt_tokens=prompt, completion_tokens=completion)
+        return _error(BROKEN, "server_error")
+    # Not stamped: the middleware reads the tokens from the answer as it passes.
     return JSONResponse(_answer(model, prompt, completion, wish["cached_tokens"]))
 
 
-def _fail(status: int) -> JSONResponse:
-    stamp_usage(prompt_tokens=0, completion_tokens=0)  # the provider refused: nothing was used
-    kind = "rate_limit_exceeded" if status == 429 else "server_error"
+def _error(status: int, kind: str) -> JSONResponse:
     return JSONResponse({"error": {"type": kind, "message": "as asked for"}}, status)
 
 
@@ -129,7 +132,7 @@ def main() -> None:
     # acknowledgement of its headers.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     _say({"gateway": f"http://{HOST}:{listener.getsockname()[1]}"})
-    config = uvicorn.Config(app, access_log=False, log_config=None, ws="none")
+    config = uvicorn.Config(app, access_log=False, log_config=None, ws="none", lifespan="on")
     uvicorn.Server(config).run(sockets=[listener])
 
 

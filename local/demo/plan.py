@@ -18,9 +18,11 @@ SOURCES = ("web", "apikey", "legacy")
 SOURCE_WEIGHTS = (40, 55, 5)
 AUTO_SHARE = 0.1  # of the requests ask for "auto"
 CACHED_SHARE = 0.3  # of the requests find part of their prompt in a cache
-FAILED_SHARE = 0.02
-FAILED_STATUS = (429, 429, 429, 500)  # drawn from
+REFUSED_SHARE = 0.015  # of the requests of a made-up trace
+BROKEN_SHARE = 0.005
 OK = 200
+REFUSED = 429  # before anything was used
+BROKEN = 500  # after the model had answered: its tokens are used all the same
 ZIPF_EXPONENT = 1.1  # the busiest of 240 users makes a fifth of the requests
 
 Thing = TypeVar("Thing")
@@ -35,7 +37,7 @@ class PlannedRequest:
     requested_model: str
     model: Model
     status: int
-    prompt_tokens: int  # of a failed request: 0, as all its tokens
+    prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
 
@@ -56,8 +58,12 @@ class _Zipf(Generic[Thing]):
         return random.choices(self._things, cum_weights=self._weights)[0]
 
 
-def plan(rows: Sequence[TraceRow], seed: int) -> Iterator[PlannedRequest]:
-    """A request for each row of the trace; equal arguments give equal requests."""
+def plan(rows: Sequence[TraceRow], seed: int, *, refusals: bool) -> Iterator[PlannedRequest]:
+    """A request for each row of the trace; equal arguments give equal requests.
+
+    `refusals` lets some requests be refused, which takes their tokens away: not for a real trace,
+    whose tokens shall all arrive.
+    """
     random = Random(f"plan {seed}")
     population = Population(seed)
     sessions, keys, models = _Zipf(population.sessions), _Zipf(population.keys), _Zipf(MODELS)
@@ -67,20 +73,29 @@ def plan(rows: Sequence[TraceRow], seed: int) -> Iterator[PlannedRequest]:
             credential = population.legacy
         else:
             credential = (keys if source == "apikey" else sessions).draw(random)
-        yield _request(row, credential, models.draw(random), random)
+        yield _request(row, credential, models.draw(random), _status(random, refusals), random)
 
 
-def _request(row: TraceRow, credential: Credential, model: Model, random: Random) -> PlannedRequest:
-    failed = random.random() < FAILED_SHARE
-    prompt = 0 if failed else row.prompt_tokens
+def _status(random: Random, refusals: bool) -> int:
+    chance = random.random()
+    if chance < BROKEN_SHARE:
+        return BROKEN
+    return REFUSED if refusals and chance < BROKEN_SHARE + REFUSED_SHARE else OK
+
+
+def _request(
+    row: TraceRow, credential: Credential, model: Model, status: int, random: Random
+) -> PlannedRequest:
+    prompt = 0 if status == REFUSED else row.prompt_tokens
+    completion = 0 if status == REFUSED else row.completion_tokens
     cached = random.randint(0, prompt) if random.random() < CACHED_SHARE else 0
     return PlannedRequest(
         at_seconds=row.at_seconds,
         credential=credential,
         requested_model=AUTO if random.random() < AUTO_SHARE else model.name,
         model=model,
-        status=random.choice(FAILED_STATUS) if failed else OK,
+        status=status,
         prompt_tokens=prompt,
-        completion_tokens=0 if failed else row.completion_tokens,
+        completion_tokens=completion,
         cached_tokens=cached,
     )

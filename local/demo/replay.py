@@ -53,8 +53,8 @@ def sum_up(parts: Iterable[Sums]) -> Sums:
 def sums_of(request: PlannedRequest) -> Sums:
     """What one request must add to every sum."""
     prompt, completion = request.prompt_tokens, request.completion_tokens
-    cost = None if request.failed else request.model.cost(prompt, completion)
-    return Sums(1, int(request.failed), prompt, completion, prompt + completion, cost or Decimal(0))
+    cost = request.model.cost(prompt, completion) or Decimal(0)
+    return Sums(1, int(request.failed), prompt, completion, prompt + completion, cost)
 
 
 async def replay(
@@ -109,8 +109,9 @@ async def _send(session: aiohttp.ClientSession, request: PlannedRequest) -> None
     async with session.post(PATH, json=_body(request), headers=headers) as response:
         answer = await response.json()
     usage = answer.get("usage", {})
-    told = response.status, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0)
-    planned = request.status, request.prompt_tokens, request.completion_tokens
+    told = response.status, usage.get("prompt_tokens"), usage.get("completion_tokens")
+    tokens = (request.prompt_tokens, request.completion_tokens)
+    planned = (request.status, *((None, None) if request.failed else tokens))
     if told != planned:
         raise UsagePipeError(f"The gateway answered {told} where {planned} was asked for.")
 

@@ -40,9 +40,10 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run shall do. `kafka` or `clickhouse` None: a local one."""
+    """What a run shall do. `kafka` or `clickhouse` None: a local one. `refusals`: see `plan`."""
 
     rows: Sequence[TraceRow]
+    refusals: bool
     seed: int
     speed: float | None
     kafka: str | None
@@ -94,6 +95,7 @@ def run(wanted: Plan, progress: Progress) -> Result:
         address = json.loads(gateway.read_line(GATEWAY_SECONDS))["gateway"]
         progress.stage("Sending requests")
         sent = asyncio.run(_send(wanted, address, children, gateway, progress))
+        progress.stage("Closing the gateway")
         counters = _close_gateway(children, gateway)
         progress.stage("Waiting for the worker")
         tables = stack.enter_context(closing(Tables(sandbox.settings)))
@@ -114,8 +116,13 @@ def _open_sandbox(wanted: Plan, stack: ExitStack) -> Sandbox:
         kafka = kafka or servers.kafka
     if kafka is None:
         kafka = stack.enter_context(EmbeddedBroker()).address
-    local_kafka = wanted.kafka is None
-    sandbox = Sandbox.of(kafka, clickhouse, datetime.now(UTC), local_kafka=local_kafka)
+    sandbox = Sandbox.of(
+        kafka,
+        clickhouse,
+        datetime.now(UTC),
+        local_kafka=wanted.kafka is None,
+        local_clickhouse=wanted.clickhouse is None,
+    )
     outlives = bool(wanted.kafka or wanted.clickhouse or wanted.data)
     if outlives and not wanted.keep:
         stack.callback(sandbox.remove)
@@ -130,7 +137,7 @@ async def _send(
     wanted: Plan, address: str, children: Children, gateway: Child, progress: Progress
 ) -> Sent:
     """Replay the trace, and look after the other processes meanwhile."""
-    requests = plan(wanted.rows, wanted.seed)
+    requests = plan(wanted.rows, wanted.seed, refusals=wanted.refusals)
     sending = asyncio.create_task(replay(requests, address, wanted.speed, progress.sent))
     while not sending.done():
         await asyncio.wait([sending], timeout=POLL_SECONDS)

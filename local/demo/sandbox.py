@@ -30,6 +30,8 @@ SERVER_SECONDS = 30.0  # to wait for a server that is just starting
 REMOVE_SECONDS = 10.0
 # The embedded broker lets the first member of a group wait for half of the session timeout.
 LOCAL_SESSION_SECONDS = 6.0
+# A laptop's two cores run everything: larger batches leave more of them to the requests.
+LOCAL_BATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,16 @@ class Sandbox:
     settings: Settings
 
     @classmethod
-    def of(cls, kafka: str, clickhouse: str, now: datetime, *, local_kafka: bool) -> Self:
-        """A sandbox on these servers. Nothing is made yet.
+    def of(
+        cls,
+        kafka: str,
+        clickhouse: str,
+        now: datetime,
+        *,
+        local_kafka: bool = False,
+        local_clickhouse: bool = False,
+    ) -> Self:
+        """A sandbox on these servers. Nothing is made yet. Local ones get settings that suit them.
 
         Raises:
             SettingsError: an address, or another setting of the environment, is wrong.
@@ -48,7 +58,11 @@ class Sandbox:
         run = f"{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
         given = Settings.load(kafka=kafka, clickhouse=clickhouse)
         address = given.clickhouse_address
-        patient = not local_kafka or "session_seconds" in given.model_fields_set
+        preferred: dict[str, object] = {"log_level": "warning"}
+        if local_kafka:
+            preferred["session_seconds"] = LOCAL_SESSION_SECONDS
+        if local_clickhouse:
+            preferred["batch_seconds"] = LOCAL_BATCH_SECONDS
         settings = Settings.load(
             kafka=kafka,
             clickhouse=SecretStr(_url(address, f"usagepipe_demo_{run}")),
@@ -57,8 +71,7 @@ class Sandbox:
             enabled=True,
             web_host=HOST,
             web_port=free_port(),  # Faust takes no 0
-            session_seconds=None if patient else LOCAL_SESSION_SECONDS,
-            log_level=None if "log_level" in given.model_fields_set else "warning",
+            **{n: v for n, v in preferred.items() if n not in given.model_fields_set},
         )
         return cls(settings)
 
