@@ -1,0 +1,44 @@
+# One command each, for people and for CI. The first target that runs makes .venv.
+#   make demo TRACE=FILE KAFKA=host:port CLICKHOUSE=http://user:password@host:8123
+#   make test ARGS='-k worker'      make PYTHON=python3.12 test
+
+SHELL := /bin/sh
+PYTHON ?=
+VENV := .venv
+READY := $(VENV)/ready-$(notdir $(PYTHON))
+BIN := $(VENV)/bin
+UV := $(BIN)/python -m uv
+COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
+	--no-annotate --no-emit-index-url pyproject.toml
+
+# Given in the environment, an address with a password is in no list of processes.
+SERVERS := $(if $(KAFKA),USAGEPIPE_KAFKA='$(KAFKA)') \
+	$(if $(CLICKHOUSE),USAGEPIPE_CLICKHOUSE='$(CLICKHOUSE)')
+
+.PHONY: help demo test lint requirements
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: $(READY) ## Run the whole pipeline on a trace of requests; TRACE, KAFKA, CLICKHOUSE to choose
+	@$(SERVERS) $(BIN)/usagepipe demo $(if $(TRACE),--trace '$(TRACE)') $(ARGS)
+
+test: $(READY) ## Run all tests, against real servers
+	$(BIN)/pytest $(ARGS)
+
+lint: $(READY) ## Check style, types, import directions and the list of versions
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@cp requirements.txt $(VENV)/requirements.txt
+	@$(COMPILE) --output-file $(VENV)/requirements.txt
+	@diff -u requirements.txt $(VENV)/requirements.txt || \
+		{ echo "requirements.txt is behind pyproject.toml: run make requirements" >&2; exit 1; }
+
+requirements: $(READY) ## Bring requirements.txt in step with pyproject.toml; ARGS=--upgrade for newer
+	$(COMPILE) $(ARGS) --output-file requirements.txt
+
+$(READY): requirements.txt pyproject.toml scripts/set-up
+	@scripts/set-up "$(VENV)" "$(PYTHON)"
+	@touch $@
