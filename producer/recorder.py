@@ -6,6 +6,7 @@ own, made with its first event, so nothing is shared with the parent and nothing
 
 import atexit
 import os
+import sys
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -110,7 +111,16 @@ class UsageRecorder:
         if outbox is None:
             fresh = Outbox(self.settings, closed=self._closed)
             outbox = self._outboxes.setdefault(pid, fresh)
+            self._close_at_end_of_multiprocessing()
         return outbox
+
+    def _close_at_end_of_multiprocessing(self) -> None:
+        """A forked child of `multiprocessing` ends without `atexit`, but with its finalizers."""
+        process = sys.modules.get("multiprocessing.process")  # not there: not its child
+        if process is not None and process.parent_process() is not None:
+            from multiprocessing.util import Finalize
+
+            Finalize(None, self.close, exitpriority=0)
 
     def _seconds(self, timeout: float | None) -> float:
         return self.settings.close_seconds if timeout is None else timeout
