@@ -74,6 +74,8 @@ class WorkerApp(faust.App):
         self.add_future(_watch(self))
 
     async def on_stop(self) -> None:
+        # First of all, while this worker still is in the group: store and commit what it has.
+        await self.tenures.close()
         await super().on_stop()
         await self.letters.close()
         self.threads.shutdown(wait=False, cancel_futures=True)

@@ -44,13 +44,14 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
         "_new_consumer_thread",
         "_to_message",
         "_wait_next_records",
+        "on_buffer_full",
+        "on_buffer_drop",
         "_add_gap",
         "_commit",
         "force_commit",
         "perform_seek",
         "on_partitions_assigned",
         "on_partitions_revoked",
-        "on_stop",
         "_read_offset",
     ),
     "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread": (
@@ -240,6 +241,12 @@ class ChunkConsumer(stock.Consumer):
             return {}, active
         return await self._getmany(active_partitions=active, timeout=timeout), active
 
+    def on_buffer_full(self, tp: tuple[str, int]) -> None:
+        super().on_buffer_full(TP(*tp))  # Faust asserts its own type
+
+    def on_buffer_drop(self, tp: tuple[str, int]) -> None:
+        super().on_buffer_drop(TP(*tp))
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: stock would acknowledge the records inside a run. Loss."""
 
@@ -264,11 +271,6 @@ class ChunkConsumer(stock.Consumer):
         """Give running inserts a grace before the partitions are another worker's."""
         await self.tenures.release()
         await super().on_partitions_revoked(revoked)
-
-    async def on_stop(self) -> None:
-        """Store and commit what was fetched while this worker is still in the group."""
-        await self.tenures.close()
-        await super().on_stop()
 
 
 class WaitingProducer(stock.Producer):
