@@ -50,7 +50,9 @@ RequiredId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Milliseconds = Annotated[int, Field(ge=0, le=MAX_MILLISECONDS)]
-Cost = Annotated[Decimal, Field(ge=0, lt=MAX_COST, decimal_places=COST_DECIMALS)]
+Cost = Annotated[
+    Decimal, Field(strict=False, ge=0, lt=MAX_COST, decimal_places=COST_DECIMALS)
+]  # not strict: exact text is as good as a Decimal
 EventTime = Annotated[AwareDatetime, AfterValidator(to_utc_milliseconds)]
 TagKey = Annotated[str, Field(min_length=1, max_length=MAX_TAG_KEY_CHARS)]
 TagValue = Annotated[str, Field(max_length=MAX_TAG_VALUE_CHARS)]
@@ -67,7 +69,9 @@ class UsageEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    event_id: UUID = Field(description="Identity of the event: the same id is the same event.")
+    event_id: UUID = Field(
+        strict=False, description="Identity of the event: the same id is the same event."
+    )
     schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Version of this contract.")
     producer_id: Id = Field("", description="The process that recorded the event.")
     sequence: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = Field(
