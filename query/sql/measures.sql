@@ -7,5 +7,5 @@ sum(usage.total_tokens) AS total_tokens,
 sum(usage.cached_tokens) AS cached_tokens,
 sum(usage.cache_write_tokens) AS cache_write_tokens,
 sum(usage.reasoning_tokens) AS reasoning_tokens,
-sum(usage.cost) AS cost,
+ifNull(sum(usage.cost), 0) AS cost,
 sum(usage.unpriced_requests) AS unpriced_requests

@@ -71,7 +71,7 @@ SELECT
     events.cached_tokens AS cached_tokens,
     events.cache_write_tokens AS cache_write_tokens,
     events.reasoning_tokens AS reasoning_tokens,
-    ifNull(events.cost, 0) AS cost,
+    events.cost AS cost,
     toUInt64(events.cost IS NULL) AS unpriced_requests,
     events.occurred_at AS last_occurred_at
 FROM usage_events AS events

@@ -1,5 +1,6 @@
 -- Sums usage in buckets of 15 minutes, UTC: every time zone's day is made of whole ones.
 -- Keyed by ids, never by names: a renamed key stays one row.
+-- The cost sums what is known and is null where nothing is; unpriced_requests tells for how many.
 CREATE TABLE IF NOT EXISTS rollup_usage_15m${local} ${on_cluster}
 (
     bucket DateTime('UTC') CODEC(Delta, ZSTD(1)),
@@ -19,7 +20,7 @@ CREATE TABLE IF NOT EXISTS rollup_usage_15m${local} ${on_cluster}
     cached_tokens SimpleAggregateFunction(sum, UInt64),
     cache_write_tokens SimpleAggregateFunction(sum, UInt64),
     reasoning_tokens SimpleAggregateFunction(sum, UInt64),
-    cost SimpleAggregateFunction(sum, Decimal(38, 12)),
+    cost SimpleAggregateFunction(sum, Nullable(Decimal(38, 12))),
     unpriced_requests SimpleAggregateFunction(sum, UInt64),
 
     first_occurred_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')),

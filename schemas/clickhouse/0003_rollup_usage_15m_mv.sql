@@ -18,7 +18,7 @@ AS SELECT
     sum(events.cached_tokens) AS cached_tokens,
     sum(events.cache_write_tokens) AS cache_write_tokens,
     sum(events.reasoning_tokens) AS reasoning_tokens,
-    sum(ifNull(events.cost, 0)) AS cost,
+    sum(events.cost) AS cost,
     countIf(events.cost IS NULL) AS unpriced_requests,
     min(occurred_at) AS first_occurred_at,
     max(occurred_at) AS last_occurred_at,

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS rollup_usage_1d${local} ${on_cluster}
     cached_tokens SimpleAggregateFunction(sum, UInt64),
     cache_write_tokens SimpleAggregateFunction(sum, UInt64),
     reasoning_tokens SimpleAggregateFunction(sum, UInt64),
-    cost SimpleAggregateFunction(sum, Decimal(38, 12)),
+    cost SimpleAggregateFunction(sum, Nullable(Decimal(38, 12))),
     unpriced_requests SimpleAggregateFunction(sum, UInt64),
 
     first_occurred_at SimpleAggregateFunction(min, DateTime64(3, 'UTC')),

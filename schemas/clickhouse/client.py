@@ -64,7 +64,7 @@ def connect(
         "secure": address.secure,
         "autogenerate_session_id": False,
         "connect_timeout": CONNECT_SECONDS,
-        "tz_mode": "schema",  # else times in UTC are read as naive ones
+        "tz_mode": "aware",  # else times are read as naive ones
     }
     _await_port(address, wait_seconds)
     try:
@@ -111,7 +111,7 @@ def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
 
 def error_code(error: Exception) -> int | None:
     """ClickHouse's code in an error of the driver; None when no server answered."""
-    code = getattr(error, "code", None)  # since clickhouse-connect 1.0
+    code = getattr(error, "code", None)  # where the driver only quotes it, None
     if isinstance(code, int):
         return code
     quoted = _CODE.search(str(error))

@@ -9,7 +9,7 @@ SELECT
     sum(usage.cached_tokens) AS cached_tokens,
     sum(usage.cache_write_tokens) AS cache_write_tokens,
     sum(usage.reasoning_tokens) AS reasoning_tokens,
-    sum(usage.cost) AS cost,
+    ifNull(sum(usage.cost), 0) AS cost,
     sum(usage.unpriced_requests) AS unpriced_requests,
     toUnixTimestamp64Milli(max(usage.last_occurred_at)) AS last_used
 FROM
@@ -104,7 +104,7 @@ FROM
         events.cached_tokens AS cached_tokens,
         events.cache_write_tokens AS cache_write_tokens,
         events.reasoning_tokens AS reasoning_tokens,
-        ifNull(events.cost, 0) AS cost,
+        events.cost AS cost,
         toUInt64(events.cost IS NULL) AS unpriced_requests,
         events.occurred_at AS last_occurred_at
     FROM usage_events AS events
