@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from usagepipe.cli.options import clickhouse_option, kafka_option
 from usagepipe.local.demo.report import print_report
-from usagepipe.local.demo.run import Plan, run
+from usagepipe.local.demo.run import Plan, Result, run
 from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
 from usagepipe.local.demo.trace import MAX_REQUESTS, TraceRow, read_trace
 from usagepipe.schemas import Settings
@@ -21,7 +21,6 @@ from usagepipe.schemas.logs import configure_logs
 
 DOES_NOT_BALANCE = 1
 TERMINATED = 128 + signal.SIGTERM
-NARROWEST = 110  # columns of the report where no terminal tells
 
 
 @click.command("demo")
@@ -89,7 +88,9 @@ def command(
     )
     with _ends_on_sigterm(), _Bars(len(wanted.rows)) as bars:
         result = run(wanted, bars)
-    print_report(_console(), result)
+    print_report(Console(), result)
+    if keep:
+        click.echo(_where(result, data))
     return DOES_NOT_BALANCE if result.balance.differences else 0
 
 
@@ -99,9 +100,10 @@ def _rows(trace: Path | None, requests: int | None, seed: int) -> list[TraceRow]
     return synthesize(requests or DEFAULT_REQUESTS, seed)
 
 
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=NARROWEST)
+def _where(result: Result, data: Path | None) -> str:
+    """How to look at what was kept."""
+    start = f" Start it with `usagepipe local --data {data}`." if data else ""
+    return f"Kept: the database {result.database}.{start} See it with `usagepipe usage`."
 
 
 @contextmanager
@@ -129,12 +131,11 @@ class _Bars:
             TimeElapsedColumn(),
             console=Console(stderr=True),
         )
-        self._stage = self._progress.add_task("", total=None)
         self._sent = self._progress.add_task("requests sent", total=requests)
         self._stored = self._progress.add_task("events stored", total=requests)
 
     def stage(self, text: str) -> None:
-        self._progress.update(self._stage, description=text)
+        self._progress.console.print(f"{text} …")
 
     def sent(self) -> None:
         self._progress.advance(self._sent)

@@ -14,6 +14,7 @@ CUSTOMERS = 6
 TEAMS = 18
 USERS = 240
 KEYS_A_USER = (0, 1, 1, 1, 2, 3)  # drawn from: some have no key, a few have many
+KEY_NAMES = ("laptop", "notebook", "pipeline", "staging", "website")
 LEGACY_USER = Caller("legacy-api-key", "API Key User", source="legacy")
 
 BEARER = "authorization"
@@ -68,8 +69,10 @@ class Population:
         keys = []
         for user in self.users:
             for number in range(1, random.choice(KEYS_A_USER) + 1):
-                name = f"{user.user_id}-key-{number}"
-                owner = replace(user, source="apikey", api_key_id=name, api_key_name=f"Key {name}")
+                key = f"{user.user_id.replace('user', 'key')}-{number}"
+                owner = replace(
+                    user, source="apikey", api_key_id=key, api_key_name=random.choice(KEY_NAMES)
+                )
                 keys.append(Credential(BEARER, f"Bearer demo-{random.getrandbits(96):024x}", owner))
         random.shuffle(keys)
         return tuple(keys)

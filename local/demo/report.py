@@ -1,9 +1,13 @@
-"""What the demo prints: usage by source and by key, and the balance of all places."""
+"""What the demo prints: usage by source and by key, and the balance of all places.
+
+The tables fit a terminal of 80 columns; `usagepipe usage` has the wider ones.
+"""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from rich.console import Console, Group, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -14,71 +18,75 @@ from usagepipe.query.answers import Usage
 
 TOP_KEYS = 10
 MAX_DIFFERENCES = 20  # a lost batch differs in every key: the first ones tell it
-_USAGE_COLUMNS = ("requests", "failures", "prompt", "completion", "total", "cost $")
-_BALANCE_COLUMNS = ("requests", "failures", "prompt", "completion", "total", "cost $")
-_BALANCE_NUMBERS = (
-    "requests",
-    "failures",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cost",
-)
+# The columns, and the numbers under them.
+_SUMS = {
+    "requests": "requests",
+    "failures": "failures",
+    "prompt": "prompt_tokens",
+    "completion": "completion_tokens",
+    "total": "total_tokens",
+    "USD": "cost",
+}
+_USAGE = _SUMS | {"unpriced": "unpriced_requests"}
 
 
 def print_report(console: Console, result: Result) -> None:
     """Print the tables and the verdict."""
-    sources, keys, balance = result.sources, result.keys, result.balance
-    console.print(_usage_table("Usage by source", "source", ((r.source, r) for r in sources.rows)))
-    top = keys.rows[:TOP_KEYS]
-    title = f"Usage by key, the {len(top)} busiest of {len(keys.rows)}"
-    console.print(_usage_table(title, "key", ((r.api_key_name or r.api_key_id, r) for r in top)))
-    console.print(_balance_table(balance))
-    console.print(_verdict(balance))
-
-
-def _table(title: str, first: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+    sources = [(row.source, row) for row in result.sources.rows]
+    keys = [(row.api_key_id, row) for row in result.keys.rows]
+    top = keys[:TOP_KEYS]
+    console.print(_usage_table("Usage by source, in tokens", "source", sources))
+    console.print(_usage_table(f"Usage by key, the busiest {len(top)} of {len(keys)}", "key", top))
+    console.print(_balance_table(result.balance))
+    console.print(_verdict(result.balance))
 
 
 def _usage_table(title: str, first: str, rows: Iterable[tuple[str, Usage]]) -> Table:
-    table = _table(title, first, _USAGE_COLUMNS)
+    table = _table(title, first, list(_USAGE))
     for name, row in rows:
-        table.add_row(Text(name), *(_shown(getattr(row, number)) for number in _BALANCE_NUMBERS))
+        table.add_row(Text(name), *(_shown(getattr(row, field)) for field in _USAGE.values()))
     return table
 
 
-def _balance_table(balance: Balance) -> RenderableType:
-    table = _table("Balance", "place", (*_BALANCE_COLUMNS, ""))
-    sent = balance.sent.numbers()
-    table.add_row("sent", *(_shown(sent[number]) for number in _BALANCE_NUMBERS), "")
+def _balance_table(balance: Balance) -> Table:
+    table = _table("Balance of all places with what was sent", "place", [*_SUMS, ""])
+    table.add_row("sent", *_cells(balance.sent.numbers()))
     wrong = {difference.place for difference in balance.differences}
     for count in balance.counts:
-        numbers = {"requests": count.numbers.get("delivered"), **count.numbers}
-        cells = [_shown(numbers.get(number)) for number in _BALANCE_NUMBERS]
-        mark = "[red]✗[/red]" if count.place in wrong else "[green]✓[/green]"
-        table.add_row(count.place, *cells, mark)
-    note = Text("by key: requests that came with an API key, and no others", style="dim")
-    return Group(table, note)
+        mark = Text("≠", style="red") if count.place in wrong else Text("=", style="green")
+        table.add_row(count.place, *_cells(count.numbers), mark)
+    table.caption = "by key: only requests that came with an API key"
+    return table
 
 
-def _verdict(balance: Balance) -> RenderableType:
-    if not balance.differences:
-        requests, seconds = balance.sent.requests, balance.seconds
-        return Text(
-            f"Balanced: {requests:,} requests sent = delivered = stored = in every rollup, "
-            f"and so are the tokens and the cost.\n"
-            f"{requests:,} requests in {seconds:.1f} s: {requests / seconds:,.0f} a second.",
-            style="green",
-        )
-    lines = [str(difference) for difference in balance.differences[:MAX_DIFFERENCES]]
-    more = len(balance.differences) - len(lines)
-    lines += [f"… and {more} more differences"] * (more > 0)
-    return Text("Not balanced:\n" + "\n".join(lines), style="red")
+def _table(title: str, first: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.caption_justify = "left"
+    table.padding = 0
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
+    return table
+
+
+def _cells(numbers: dict[str, Number]) -> list[str]:
+    # The gateway's requests are those it has delivered.
+    known = {"requests": numbers.get("delivered")} | numbers
+    return [_shown(known.get(name)) for name in _SUMS.values()]
+
+
+def _verdict(balance: Balance) -> Text:
+    if balance.differences:
+        shown = [str(difference) for difference in balance.differences[:MAX_DIFFERENCES]]
+        more = len(balance.differences) - len(shown)
+        more_lines = [f"… and {more} more differences"] if more else []
+        return Text("\n".join(["Not balanced:", *shown, *more_lines]), style="red")
+    requests, seconds = balance.sent.requests, balance.seconds
+    return Text(
+        f"Balanced: {requests:,} requests sent = delivered = stored = in every rollup;\n"
+        f"tokens and cost, too. {seconds:.1f} s, {requests / seconds:,.0f} requests a second.",
+        style="green",
+    )
 
 
 def _shown(number: Number | None) -> str:

@@ -54,8 +54,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run found."""
+    """What a run found. `database` was removed unless it was to be kept."""
 
+    database: str
     sources: RollUp[SourceUsage]
     keys: RollUp[KeyUsage]
     balance: Balance
@@ -174,4 +175,6 @@ def _add_up(sandbox: Sandbox, tables: Tables, sent: Sent, counters: GatewayCount
         sources = queries.by_source("all")
         keys = queries.by_key("all", limit=max(1, len(sent.by_key) * 2))
     counts = (tables.count_events(), tables.count_rollups())
-    return Result(sources, keys, balance(sent, counters, *counts, sources.rows, keys.rows))
+    return Result(
+        sandbox.database, sources, keys, balance(sent, counters, *counts, sources.rows, keys.rows)
+    )
