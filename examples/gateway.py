@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.types import Scope
+
 from usagepipe.producer import Caller, UsageMiddleware, UsageRecorder
 
 

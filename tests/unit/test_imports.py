@@ -1,0 +1,145 @@
+"""Who may import whom, and what an import may do: nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.installs import ROOT, run
+
+FOLDERS = ("schemas", "producer", "consumer", "query", "local", "cli")
+LINT = Path(sys.executable).with_name("lint-imports")
+
+# Runs in a process of its own: asks Python to report what is done while each module is imported,
+# and blames the module whose code runs at that moment. What other libraries do is theirs.
+WATCH = """
+import importlib, json, os, pkgutil, sys, threading
+
+sys.dont_write_bytecode = True
+import usagepipe
+
+acts = []
+watched = {"socket.connect", "socket.bind", "subprocess.Popen", "os.fork", "os.putenv",
+           "os.mkdir", "os.remove", "shutil.rmtree"}
+
+def blame(act):
+    frame = sys._getframe(2)
+    while frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    module = frame.f_globals["__name__"]
+    if module.startswith("usagepipe"):
+        acts.append(f"{module}: {act}")
+
+def hook(event, arguments):
+    if event in watched or event == "open" and set(arguments[1] or "") & set("wax+"):
+        blame(event)
+
+class Environment(os._Environ):
+    def __getitem__(self, name):
+        if name.startswith("USAGEPIPE_"):
+            blame(name)
+        return super().__getitem__(name)
+
+    def __iter__(self):
+        blame("environment")
+        return super().__iter__()
+
+start_thread = threading.Thread.start
+
+def start(thread):  # before Python 3.12 a new thread is no event
+    blame("thread")
+    start_thread(thread)
+
+threading.Thread.start = start
+os.environ.__class__ = Environment
+sys.addaudithook(hook)
+every = [module.name for module in pkgutil.walk_packages(usagepipe.__path__, "usagepipe.")]
+for module in sys.argv[1:] or every:
+    importlib.import_module(module)
+print(json.dumps({"acts": acts, "threads": [t.name for t in threading.enumerate()][1:]}))
+"""
+
+
+def test_importing_any_module_does_nothing() -> None:
+    """No import connects, starts a thread or process, writes a file or reads a setting."""
+    ended = run(sys.executable, "-c", WATCH, cwd=ROOT)
+
+    assert {"acts": [], "threads": []} == json.loads(ended.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "import threading; threading.Thread(target=int).start()",
+        "import socket; socket.create_server(('127.0.0.1', 0)).close()",
+        "import os; os.environ.get('USAGEPIPE_KAFKA')",
+        "from usagepipe.schemas import Settings; Settings.load()",
+        "open('/dev/null', 'w').close()",
+    ],
+)
+def test_a_module_that_acts_is_found(act: str, copy: Path) -> None:
+    """The watch above really sees a thread, a socket, a setting and a file."""
+    culprit = copy / "usagepipe" / "schemas" / "culprit.py"
+    culprit.write_text(act + "\n")
+
+    watch = f"import sys; sys.path.insert(0, '.')\n{WATCH}"
+    ended = run(sys.executable, "-c", watch, "usagepipe.schemas.culprit", cwd=copy)
+    culprit.unlink()
+
+    acts = json.loads(ended.stdout.splitlines()[-1])["acts"]
+    assert {"usagepipe.schemas.culprit"} == {act.split(":")[0] for act in acts}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as a folder of its own, to be broken."""
+    root = tmp_path_factory.mktemp("copy")
+    package = root / "usagepipe"
+    shutil.copytree(ROOT / "src" / "usagepipe", package)  # follows the links
+    shutil.copy(ROOT / "pyproject.toml", root)
+    return root
+
+
+def _lint(root: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"}
+    return subprocess.run(
+        [LINT, "--no-cache"], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_import_directions_hold() -> None:
+    """Schemas import no sibling, the stages never each other; local and cli stand on top."""
+    ended = _lint(ROOT)
+
+    assert 0 == ended.returncode, ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("schemas/event.py", "usagepipe.producer"),
+        ("producer/recorder.py", "usagepipe.query"),
+        ("consumer/lane.py", "usagepipe.producer"),
+        ("query/periods.py", "usagepipe.consumer"),
+        ("query/periods.py", "usagepipe.local"),
+        ("local/ports.py", "usagepipe.cli"),
+        ("producer/recorder.py", "faust"),
+        ("producer/recorder.py", "clickhouse_connect"),
+        ("producer/recorder.py", "starlette"),
+    ],
+)
+def test_a_wrong_import_is_found(copy: Path, module: str, forbidden: str) -> None:
+    """The contracts really refuse each direction that must not be."""
+    file = copy / "usagepipe" / module
+    before = file.read_text()
+    file.write_text(f"{before}\nimport {forbidden}\n")
+
+    ended = _lint(copy)
+    file.write_text(before)
+
+    assert 1 == ended.returncode, ended.stdout + ended.stderr
+    assert "BROKEN" in ended.stdout
