@@ -47,9 +47,10 @@ class EmbeddedBroker:
         Raises:
             ServerUnavailableError: it ended or did not answer in time; tells its last words.
         """
+        command = _command(self.address)
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed when it ends
         self._process = subprocess.Popen(
-            _command(self.address),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=self._words,
             stderr=self._words,

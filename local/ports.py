@@ -1,11 +1,19 @@
-"""Ports on this machine. A port found free may be taken a moment later; a bound one is ours."""
+"""Ports on this machine. A port found free may be taken a moment later; a bound one is ours.
+
+Free ports are sought below the range that the kernel gives to outgoing connections: a client that
+retries a server which is away, on a port of that range, can end up connected to itself.
+"""
 
 import errno
+import random
 import socket
+from typing import Final
 
 from usagepipe.schemas.errors import WrongUseError
 
-HOST = "127.0.0.1"  # the servers have no passwords: nobody else may reach them
+HOST: Final = "127.0.0.1"  # the servers have no passwords: nobody else may reach them
+_FREE: Final = range(15_000, 32_000)  # Linux gives outgoing connections 32,768 and up
+_ATTEMPTS: Final = 100
 
 
 def bound_socket(port: int, option: str) -> socket.socket:
@@ -14,26 +22,40 @@ def bound_socket(port: int, option: str) -> socket.socket:
     Raises:
         WrongUseError: the port is taken or may not be used.
     """
+    try:
+        return _listening(port) if port else _listening_anywhere()
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        reason = "is taken by another program" if taken else f"cannot be used ({error.strerror})"
+        raise WrongUseError(
+            f"Port {port} on {HOST} {reason}: give {option} another, or 0 for a free one."
+        ) from error
+
+
+def _listening(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(128)
-    except OSError as error:
+    except OSError:
         listener.close()
-        reason = "taken by another program" if error.errno == errno.EADDRINUSE else error.strerror
-        raise WrongUseError(
-            f"Port {port} on {HOST} is {reason}: give {option} another, or 0 for a free one."
-            if error.errno == errno.EADDRINUSE
-            else f"Port {port} on {HOST} cannot be used ({reason}): give {option} another."
-        ) from error
+        raise
     return listener
+
+
+def _listening_anywhere() -> socket.socket:
+    for port in random.sample(_FREE, _ATTEMPTS):
+        try:
+            return _listening(port)
+        except OSError:
+            continue
+    return _listening(0)
 
 
 def free_port() -> int:
     """A port that nobody listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
+    with _listening_anywhere() as probe:
         return int(probe.getsockname()[1])
 
 

@@ -76,9 +76,9 @@ class Engine:
             ClickHouseError: a setting or the database is unknown, or a value is none.
         """
         with _told():
-            connection = Connection(self._connect(self._path))
+            connection = Connection(self._connect(self._path), scope)
         try:
-            connection.enter(scope)
+            connection.enter()
         except BaseException:
             connection.close()
             raise
@@ -92,8 +92,9 @@ class Engine:
 class Connection:
     """One request's connection: one statement, then `close`, which ends what still runs."""
 
-    def __init__(self, raw: Any) -> None:
+    def __init__(self, raw: Any, scope: Scope) -> None:
         self._raw = raw
+        self._scope = scope
         self._running: Any = None  # chDB crashes if a connection closes before what runs on it
 
     def close(self) -> None:
@@ -103,42 +104,43 @@ class Connection:
                 self._running.cancel()  # does nothing when it has ended
         self._raw.close()
 
-    def enter(self, scope: Scope) -> None:
+    def enter(self) -> None:
         """Take over the scope: settings first, since readonly would forbid them.
 
         Raises:
             ClickHouseError: a setting or the database is unknown, or a value is none.
         """
-        changes = {**_SERVER_DEFAULTS, **scope.settings}
-        changes |= {f"param_{name}": value for name, value in scope.parameters.items()}
-        if scope.read_only:
-            changes["readonly"] = "2"
-        pairs = ", ".join(f"{_name(name)} = {quote(value)}" for name, value in changes.items())
+        read_only = {"readonly": "2"} if self._scope.read_only else {}
+        self._set({**_SERVER_DEFAULTS, **self._scope.settings, **read_only})
+        if self._scope.database:
+            with _told():
+                self._raw.query(f"USE {quote(self._scope.database, '`')}".encode(), "Null")
+
+    def _set(self, values: Mapping[str, str]) -> None:
+        pairs = ", ".join(f"{_name(name)} = {quote(value)}" for name, value in values.items())
         with _told():
             self._raw.query(f"SET {pairs}".encode("utf-8", "surrogateescape"), "Null")
-            if scope.database:
-                self._raw.query(f"USE {quote(scope.database, '`')}".encode(), "Null")
 
-    def query(self, statement: Statement, answer_format: str, scope: Scope) -> "Answer":
+    def query(self, statement: Statement, answer_format: str) -> "Answer":
         """Run a statement. The answer's first part is ready when this returns.
 
         Raises:
             ClickHouseError: also from the answer, when it breaks half-way.
         """
-        if _is_streamed(statement, answer_format, scope):
+        if _is_streamed(statement, answer_format, self._scope):
             try:
                 return self._stream(statement.sql, answer_format)
             except ClickHouseError as error:
                 if "Streaming query is not supported" not in error.text:
                     raise
         with _told():
-            result = self._raw.query(statement.sql, answer_format)
+            result = self._raw.query(statement.sql, answer_format, self._scope.parameters)
             written = Written(result.rows_written(), result.bytes_written())
             return Answer(iter([bytes(result.bytes())]), written)
 
     def _stream(self, sql: bytes, answer_format: str) -> "Answer":
         with _told():
-            self._running = self._raw.send_query(sql, answer_format)
+            self._running = self._raw.send_query(sql, answer_format, self._scope.parameters)
         parts = _parts(self._running)
         # Fetched here: what fails early becomes a status and no torso.
         first = next(parts, None)
@@ -150,6 +152,8 @@ class Connection:
         Raises:
             ClickHouseError: the table, a column or the format is not known, …
         """
+        if parameters := self._scope.parameters:  # chDB takes none with an INSERT
+            self._set({f"param_{name}": value for name, value in parameters.items()})
         with _told():
             self._running = self._raw.send_insert(statement.sql, statement.format or "Values")
 

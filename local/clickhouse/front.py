@@ -91,7 +91,7 @@ class ClickHouseFront:
         answer_format = statement.format or call.answer_format
         connection = await run_in_threadpool(self._engine.connect, call.scope)
         try:
-            answer = await run_in_threadpool(connection.query, statement, answer_format, call.scope)
+            answer = await run_in_threadpool(connection.query, statement, answer_format)
             parts = answer.parts
             if call.whole:
                 parts = await run_in_threadpool(_spooled, parts)

@@ -1,0 +1,74 @@
+"""The embedded broker: a real one, in memory, that never outlives its maker."""
+
+import time
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    AdminClient,
+    NewTopic,
+)
+
+from usagepipe.local.broker import EmbeddedBroker
+from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+
+
+def make_topic(address: str) -> None:
+    admin = AdminClient({"bootstrap.servers": address})
+    for made in admin.create_topics([NewTopic("t", num_partitions=2)]).values():
+        made.result(30)
+
+
+def topics(address: str) -> set[str]:
+    return set(AdminClient({"bootstrap.servers": address}).list_topics(timeout=30).topics)
+
+
+def test_record_goes_through() -> None:
+    """What is produced is consumed, with key and headers."""
+    with EmbeddedBroker() as broker:
+        make_topic(broker.address)
+        producer = Producer({"bootstrap.servers": broker.address, "acks": "all"})
+        producer.produce("t", b"value", b"key", headers={"a": b"b"})
+        undelivered = producer.flush(30)
+        consumer = Consumer({"bootstrap.servers": broker.address, "group.id": "g"})
+        consumer.assign([TopicPartition("t", 0, 0), TopicPartition("t", 1, 0)])
+        deadline, record = time.monotonic() + 30, None
+        while record is None and time.monotonic() < deadline:
+            record = consumer.poll(1)
+        consumer.close()
+
+    assert undelivered == 0
+    assert record is not None
+    assert (b"key", b"value", [("a", b"b")]) == (record.key(), record.value(), record.headers())
+
+
+def test_broker_forgets_everything_when_it_stops() -> None:
+    """It keeps its topics in memory: the user is told so, and this holds us to it."""
+    broker = EmbeddedBroker()
+    with broker:
+        make_topic(broker.address)
+        before = topics(broker.address)
+    with EmbeddedBroker(broker.port) as again:
+        after = topics(again.address)
+
+    assert (True, False) == ("t" in before, "t" in after)
+
+
+def test_broker_that_dies_at_once_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last words and its status are in the error."""
+    program = tmp_path / "tansu"
+    program.write_text("#!/bin/sh\necho out of luck >&2\nexit 4\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("CALF_TANSU_BIN", str(program))
+
+    with pytest.raises(ServerUnavailableError, match=r"status 4.*out of luck"):
+        EmbeddedBroker().start()
+
+
+def test_missing_broker_tells_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a binary for it can use a Kafka of its own."""
+    monkeypatch.setenv("CALF_TANSU_BIN", str(tmp_path / "none"))
+
+    with pytest.raises(UsagePipeError, match="--no-kafka"):
+        EmbeddedBroker().start()
