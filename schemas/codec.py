@@ -7,6 +7,7 @@ know (a newer producer may send more within version 1) and refuses everything el
 import json
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import SCHEMA_VERSION, UsageEvent
@@ -55,7 +56,7 @@ def decode(raw: bytes | None) -> UsageEvent:
 
 def _rejection(error: ValidationError) -> EventRejectedError:
     problems = error.errors(include_url=False, include_input=False, include_context=False)
-    detail = "; ".join(f"{_path(p['loc'])}: {p['msg']}" for p in problems)[:MAX_DETAIL_CHARS]
+    detail = "; ".join(f"{_path(p['loc'])}: {_rule(p)}" for p in problems)[:MAX_DETAIL_CHARS]
     kinds = {p["type"] for p in problems}
     if "json_invalid" in kinds:
         return EventRejectedError("not_json", problems[0]["msg"][:MAX_DETAIL_CHARS])
@@ -64,6 +65,12 @@ def _rejection(error: ValidationError) -> EventRejectedError:
     if any(p["loc"] == ("schema_version",) for p in problems):
         return EventRejectedError("unknown_schema_version", detail)
     return EventRejectedError("invalid_fields", detail)
+
+
+def _rule(problem: ErrorDetails) -> str:
+    if problem["type"] == "uuid_parsing":
+        return "Input should be a valid UUID"  # pydantic's own text quotes characters of it
+    return problem["msg"]
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -45,14 +45,22 @@ def to_utc_milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def to_plain_decimal(number: Decimal) -> Decimal:
+    """`number` in its shortest plain form: 100 for 1E+2, 0.5 for 0.500, 0 for -0."""
+    return Decimal(f"{number.normalize():f}") if number else Decimal(0)
+
+
 Id = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 RequiredId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 Milliseconds = Annotated[int, Field(ge=0, le=MAX_MILLISECONDS)]
 Cost = Annotated[
-    Decimal, Field(strict=False, ge=0, lt=MAX_COST, decimal_places=COST_DECIMALS)
-]  # not strict: exact text is as good as a Decimal
+    Decimal,
+    # Not strict: exact text is as good as a Decimal.
+    Field(strict=False, ge=0, lt=MAX_COST, decimal_places=COST_DECIMALS),
+    AfterValidator(to_plain_decimal),
+]
 EventTime = Annotated[AwareDatetime, AfterValidator(to_utc_milliseconds)]
 TagKey = Annotated[str, Field(min_length=1, max_length=MAX_TAG_KEY_CHARS)]
 TagValue = Annotated[str, Field(max_length=MAX_TAG_VALUE_CHARS)]

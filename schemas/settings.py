@@ -71,15 +71,15 @@ class ClickHouseAddress:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
-            raise ValueError(f"is no URL ({error}): {form}") from None
+        except ValueError:  # its text may quote a part of the password
+            raise ValueError(f"is no URL (a password's / @ : are %2F %40 %3A): {form}") from None
         if parts.scheme not in {"http", "https"}:
-            raise ValueError(f"has the scheme {parts.scheme!r}, not http or https: {form}")
+            raise ValueError(f"has another scheme than http or https: {form}")
         if not parts.hostname:
             raise ValueError(f"has no host: {form}")
         database = unquote(parts.path.strip("/")) or "default"
         if not _IDENTIFIER.fullmatch(database):
-            raise ValueError(f"names the database {database!r}: letters, digits and _ only")
+            raise ValueError(f"names a database that is not of letters, digits and _: {form}")
         secure = parts.scheme == "https"
         return cls(
             host=parts.hostname,
