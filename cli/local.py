@@ -38,8 +38,8 @@ def command(
     """Run a laptop's Kafka and ClickHouse until stopped.
 
     Prints one line of JSON with their addresses when both answer. Needs neither Docker nor Java.
-    ClickHouse keeps its data in a folder; Kafka keeps everything in memory, and nothing when it
-    stops.
+    ClickHouse keeps its data in a folder; Kafka keeps everything in memory and forgets it when
+    it stops.
     """
     if no_kafka and kafka_port:
         raise click.UsageError("--kafka-port and --no-kafka contradict each other.")
@@ -57,7 +57,7 @@ def _announce(addresses: Addresses, data: Path) -> None:
     if addresses.kafka:
         click.echo(
             f"Kafka at {addresses.kafka} is an embedded broker (Tansu): it keeps everything in "
-            "memory and nothing when it stops.",
+            "memory and forgets it when it stops.",
             err=True,
         )
     click.echo(
