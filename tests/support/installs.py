@@ -18,6 +18,7 @@ SECONDS: Final = 120
 def run(*command: str | Path, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder; its output, and a failed test if it fails and `check` is on."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    inherited.setdefault("UV_SYSTEM_CERTS", "true")  # as pyproject.toml says, from any folder
     ended = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
