@@ -1,6 +1,7 @@
 """What the tables do with the rows: sums in both rollups, and nothing twice."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -61,23 +62,23 @@ def many(count: int = 200) -> list[UsageEvent]:
     ]
 
 
-def raw_sums(client: "Client") -> tuple[object, ...]:
+def raw_sums(client: "Client") -> Sequence[object]:
     sums = ", ".join(f"sum({name})" for name in TOKENS)
     return client.query(
         f"SELECT count(), countIf(failed), {sums}, sum(cost), countIf(cost IS NULL), "
         "min(occurred_at), max(occurred_at) FROM usage_events"
-    ).first_row
+    ).result_rows[0]
 
 
-def rollup_sums(client: "Client", table: str) -> tuple[object, ...]:
+def rollup_sums(client: "Client", table: str) -> Sequence[object]:
     sums = ", ".join(f"sum({name})" for name in TOKENS)
     return client.query(
         f"SELECT sum(requests), sum(failures), {sums}, sum(cost), sum(unpriced_requests), "
         f"min(first_occurred_at), max(last_occurred_at) FROM {table}"
-    ).first_row
+    ).result_rows[0]
 
 
-def contents(client: "Client") -> dict[str, list[tuple[object, ...]]]:
+def contents(client: "Client") -> dict[str, list[Sequence[object]]]:
     """All rows of all tables that an insert reaches."""
     tables = ("usage_events", *ROLLUPS, "usage_names")
     return {
@@ -235,12 +236,12 @@ def test_the_largest_event_is_stored_to_the_last_digit(clickhouse_client: "Clien
 
 def test_a_column_is_named_and_defaults_as_the_field(clickhouse_client: "Client") -> None:
     """What an event leaves out is left out of the insert, and comes back as the model has it."""
-    bare = UsageEvent(event_id=UUID(int=7), user_id="u-1", occurred_at=NOON)
+    bare = event(event_id=UUID(int=7))
     store(clickhouse_client, bare)
 
     result = clickhouse_client.query("SELECT * FROM usage_events")
 
-    found = dict(zip(result.column_names, result.first_row, strict=True))
+    found = dict(zip(result.column_names, result.result_rows[0], strict=True))
     fields = list(UsageEvent.model_fields)
     assert fields == [*result.column_names][: len(fields)]
     assert COORDINATES == {*result.column_names} - {*fields}
