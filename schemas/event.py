@@ -45,8 +45,8 @@ def to_utc_milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def to_plain_decimal(number: Decimal) -> Decimal:
-    """`number` in its shortest plain form: 100 for 1E+2, 0.5 for 0.500, 0 for -0."""
+def to_canonical_decimal(number: Decimal) -> Decimal:
+    """`number` in the one form that its amount has: 100 for 1E+2, 0.5 for 0.500, 0 for -0."""
     return Decimal(f"{number.normalize():f}") if number else Decimal(0)
 
 
@@ -59,7 +59,7 @@ Cost = Annotated[
     Decimal,
     # Not strict: exact text is as good as a Decimal.
     Field(strict=False, ge=0, lt=MAX_COST, decimal_places=COST_DECIMALS),
-    AfterValidator(to_plain_decimal),
+    AfterValidator(to_canonical_decimal),
 ]
 EventTime = Annotated[AwareDatetime, AfterValidator(to_utc_milliseconds)]
 TagKey = Annotated[str, Field(min_length=1, max_length=MAX_TAG_KEY_CHARS)]
