@@ -120,8 +120,8 @@ class Tenures:
     async def _try_to_take_over(
         self, log_: Log, flow: Flow, partitions: Set[TopicPartition]
     ) -> None:
-        # 1. End the old tenure: two of them must never store the same partition.
-        await self._end_tenure(0, keep=False)
+        # 1. End the old tenure, if a rebalance did not: two must never store the same partition.
+        await self._end_tenure(RELEASE_SECONDS, keep=False)
         # 2. Remember who we are to the group, before reading what is committed: if the group
         #    moves on in between, every commit of this tenure is fenced.
         membership = await log_.membership()

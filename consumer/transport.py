@@ -116,9 +116,12 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         self._indexes[partition] = index + 1
         return Run(partition, records, self._stamp, index)
 
-    async def _membership(self) -> Membership:
+    def _current_membership(self) -> Membership:
         coordinator = self._ensure_consumer()._coordinator
         return Membership(coordinator.generation, coordinator.member_id)
+
+    async def _membership(self) -> Membership:
+        return self._current_membership()
 
     async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:
         consumer = self._ensure_consumer()
@@ -149,12 +152,17 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             AIOTopicPartition(*tp): OffsetAndMetadata(offset, "")
             for tp, offset in positions.items()
         }
-        async with coordinator._commit_lock:
-            current = await self._membership()
+
+        async def commit() -> None:
+            # One step of the loop from the look to the request: it is built before the first
+            # await inside, so the group cannot move on in between.
+            current = self._current_membership()
             if current != membership:
                 raise FencedError(f"was {membership}, is {current}")
-            # The request is built before the first await inside: nothing comes in between.
-            await asyncio.shield(coordinator._do_commit_offsets(None, offsets))
+            await coordinator._do_commit_offsets(None, offsets)
+
+        async with coordinator._commit_lock:
+            await asyncio.shield(commit())
 
     # What the tenures call, from the worker's own thread (`tenures.Log`).
 
