@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
-from anyio import CancelScope
+from anyio import CancelScope, CapacityLimiter
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
@@ -26,6 +26,8 @@ from usagepipe.local.clickhouse.statement import Statement
 
 APPEND_BYTES: Final = 1 << 20  # what an INSERT hands to the engine at once
 MEMORY_ANSWER_BYTES: Final = 16 << 20  # of an answer that must wait for its end; the rest on disk
+# Each running INSERT has threads of the engine; more of them wait, as on a server with a limit.
+MAX_INSERTS: Final = 64
 _OWN_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -35,6 +37,7 @@ class ClickHouseFront:
     def __init__(self, engine: Engine, account: Account | None = None) -> None:
         self._engine = engine
         self._account = account or Account()
+        self._inserting = CapacityLimiter(MAX_INSERTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,7 +76,8 @@ class ClickHouseFront:
         body = Body(call.query, parts, request.headers.get("content-encoding", ""))
         statement = await body.statement()
         if statement.data_start is not None:
-            return await self._insert(call, statement, body)
+            async with self._inserting:
+                return await self._insert(call, statement, body)
         return await self._query(call, statement)
 
     async def _insert(self, call: Call, statement: Statement, body: Body) -> Response:
