@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usagepipe.producer.answers import AnswerReader
@@ -14,6 +14,7 @@ BODY = json.dumps({"model": "m", "t": "ü😀", "usage": {"prompt_tokens": 3}}, 
 LIMIT = 1_024
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(st.lists(st.integers(0, len(BODY.encode())), max_size=10))
 def test_any_split_gives_the_same_usage(cuts: list[int]) -> None:
     """Where the network cuts the body makes no difference, not even inside of a character."""
@@ -64,6 +65,7 @@ def test_bytes_that_are_no_utf8_do_not_hide_the_usage() -> None:
     assert Usage("", 3, 0, 3) == reader.read()
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_without_an_error(raw: bytes) -> None:
     """Broken bodies give a reason, never an error."""

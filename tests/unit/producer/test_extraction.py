@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usagepipe.producer.extraction import Usage, usage_of
@@ -180,6 +180,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(json_values)
 def test_any_json_is_read_without_an_error(answer: object) -> None:
     """Whatever stands in an answer, the counts are within the contract and nothing is raised."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import usagepipe.schemas
@@ -74,12 +74,14 @@ events = st.builds(
 )
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(events)
 def test_event_comes_back_as_it_was(event: UsageEvent) -> None:
     """Whatever an event holds, its bytes hold."""
     assert event == decode(encode(event))
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(events, st.integers(1, 2**63 - 1), st.text(min_size=1, max_size=40))
 def test_stamped_event_differs_by_its_stamp_alone(
     event: UsageEvent, sequence: int, producer_id: str
@@ -201,6 +203,7 @@ json_text = st.recursive(
 ).map(json.dumps)
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(st.binary(max_size=300) | json_text.map(str.encode))
 def test_nothing_but_a_rejection_is_ever_raised(raw: bytes) -> None:
     """Whatever stands on the topic, the worker sees an event or a rejection."""
@@ -208,6 +211,7 @@ def test_nothing_but_a_rejection_is_ever_raised(raw: bytes) -> None:
         assert isinstance(decode(raw), UsageEvent)
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(st.sampled_from(sorted(UsageEvent.model_fields)), json_text)
 def test_one_wild_field_is_an_event_or_a_rejection(field: str, value: str) -> None:
     """A good record with one wild field decodes to an event within the limits, or not at all."""
@@ -218,6 +222,7 @@ def test_one_wild_field_is_an_event_or_a_rejection(field: str, value: str) -> No
     assert event == UsageEvent.model_validate(event.model_dump())
 
 
+@settings(deadline=None)  # a shared machine may pause
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_flipped_byte_is_an_event_or_a_rejection(place: int, byte: int) -> None:
     """A record with one byte changed never does worse than being rejected."""
