@@ -1,5 +1,5 @@
 # Two small images from one file: `worker` (the default: worker, migrations, queries) and `gateway`
-# (the example web service on the bare install). Neither has a compiler, pip, uv or root.
+# (the example web service on the bare install). Neither has a compiler, uv or root.
 #   docker build --target worker .
 
 FROM python:3.11.14-slim-bookworm AS build
@@ -9,21 +9,22 @@ COPY requirements.txt pyproject.toml ./
 # The same uv, and below the same packages, as were tested.
 RUN python -m pip install --no-cache-dir --disable-pip-version-check \
         "$(grep '^uv==' requirements.txt)" \
-    && python -m uv venv /opt/usagepipe
-ENV VIRTUAL_ENV=/opt/usagepipe
+    && uv venv /opt/usagepipe
+# Where uv installs to.
+ENV UV_PYTHON=/opt/usagepipe/bin/python
 
 # Packages first: a change of our own code builds only the last layer anew.
 FROM build AS build-worker
-RUN python -m uv pip install --constraint requirements.txt \
+RUN uv pip install --constraint requirements.txt \
         --requirement pyproject.toml --extra consumer --extra query
 COPY . .
-RUN python -m uv pip install --no-deps .
+RUN uv pip install --no-deps .
 
 FROM build AS build-gateway
-RUN python -m uv pip install --constraint requirements.txt \
+RUN uv pip install --constraint requirements.txt \
         --requirement pyproject.toml fastapi uvicorn
 COPY . .
-RUN python -m uv pip install --no-deps .
+RUN uv pip install --no-deps .
 
 FROM python:3.11.14-slim-bookworm AS runtime
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin usagepipe
