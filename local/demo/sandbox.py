@@ -26,7 +26,7 @@ from usagepipe.schemas.topic_admin import ensure_topics
 
 log = structlog.get_logger()
 
-SERVER_SECONDS = 30.0  # to wait for a server that is just starting
+SERVER_SECONDS = 10.0  # to wait for a server that is just starting
 REMOVE_SECONDS = 10.0
 # The embedded broker lets the first member of a group wait for half of the session timeout.
 LOCAL_SESSION_SECONDS = 6.0
