@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.installs import ROOT
 from tests.support.programs import Program, as_environment, clean_environment
 from tests.support.servers import REQUIRE_VARIABLE, skip_or_fail
 from tests.support.waiting import eventually
@@ -43,6 +44,33 @@ def test_a_program_that_ended_early_fails_with_its_last_words(tmp_path: Path) ->
     with pytest.raises(AssertionError, match=r"ended with 1(.|\n)*no such file"):
         program.wait_for_output("ready")
     program.kill()
+
+
+def test_a_killed_test_run_leaves_no_process(tmp_path: Path) -> None:
+    """`kill -9` of the process that started a server ends the server, too."""
+    code = """
+import subprocess, time
+from tests.support.tether import Tether
+server = subprocess.Popen(["sleep", "600"])
+Tether(server.pid)
+print(server.pid, flush=True)
+time.sleep(600)
+"""
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
+    run = Program([sys.executable, "-c", code], environment, tmp_path, "run")
+    server = int(eventually(lambda: run.stdout.strip(), 30, run.tail))
+
+    run.kill()
+
+    eventually(lambda: not _runs(server), 10, "the server to end")
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there and no zombie (nobody may reap it in a container)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_settings_survive_the_way_through_the_environment(
