@@ -77,8 +77,9 @@ def _measures(usage: Usage) -> list[str]:
 
 
 def _words_of(rows: Sequence[Used]) -> list[str]:
-    """The fields that tell what a row is about."""
-    return [name for name in type(rows[0]).model_fields if name not in Used.model_fields]
+    """The fields that tell what a row is about; of no rows, none."""
+    fields = type(rows[0]).model_fields if rows else ()
+    return [name for name in fields if name not in Used.model_fields]
 
 
 def _word(row: Used, field: str) -> Text:
