@@ -6,6 +6,7 @@ sure of, and only what it refuses goes before the judge. The fast decoder may re
 never accept too much: a test holds the two side by side.
 """
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -134,11 +135,11 @@ def _is_certain_time(text: str) -> bool:
 
 
 def _is_certain_cost(cost: Decimal) -> bool:
-    return cost.is_finite() and 0 <= cost < MAX_COST and _exponent(cost) >= -COST_DECIMALS
-
-
-def _exponent(number: Decimal) -> int:
-    return cast(int, number.as_tuple().exponent)  # a letter only for what is not finite
+    if not cost.is_finite() or not 0 <= cost < MAX_COST:
+        return False
+    _, digits, exponent = cost.as_tuple()
+    # A JSON number of more digits is a float to the model, which may round it.
+    return cast(int, exponent) >= -COST_DECIMALS and len(digits) <= sys.float_info.dig
 
 
 def _judge(value: bytes | None) -> Any:

@@ -70,6 +70,8 @@ HOSTILE: dict[str, bytes | None] = {
     "cost zero, fine": event_json(cost="0E-20"),
     "cost with exponent": event_json(cost="1E+3"),
     "cost as number": event_json()[:-1] + b', "cost": 0.1}',
+    "cost as number of 21 digits": event_json()[:-1] + b', "cost": 123456789.123456789012}',
+    "cost as text of 21 digits": event_json(cost="123456789.123456789012"),
     "cost too large": event_json(cost="1000000000"),
     "tags nested": event_json(tags={"a": {"b": 1}}),
     "tag not text": event_json(tags={"a": 1}),
