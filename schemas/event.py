@@ -80,59 +80,77 @@ class UsageEvent(BaseModel):
     event_id: UUID = Field(
         strict=False, description="Identity of the event: the same id is the same event."
     )
-    schema_version: Literal[1] = Field(SCHEMA_VERSION, description="Version of this contract.")
-    producer_id: Id = Field("", description="The process that recorded the event.")
+    schema_version: Literal[1] = Field(
+        default=SCHEMA_VERSION, description="Version of this contract."
+    )
+    producer_id: Id = Field(default="", description="The process that recorded the event.")
     sequence: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = Field(
-        None,
+        default=None,
         description="Number of the event in its producer, counting from 1: a gap is a loss before "
         "Kafka. Null from producers that do not count.",
     )
     occurred_at: EventTime = Field(description="Start of the request, UTC, milliseconds.")
 
-    request_id: Id = Field("", description="The request's id, kept over its retries.")
-    attempt: Annotated[int, Field(ge=1, le=65_535)] = Field(1, description="1 is the first try.")
+    request_id: Id = Field(default="", description="The request's id, kept over its retries.")
+    attempt: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        default=1, description="1 is the first try."
+    )
 
     user_id: RequiredId = Field(description="Who made the request.")
-    user_name: Name = Field("", description="The user's name at that moment: a snapshot.")
-    api_key_id: Id = Field("", description="The key's id, never the key. Empty: no key.")
-    api_key_name: Name = Field("", description="The key's name at that moment: a snapshot.")
+    user_name: Name = Field(default="", description="The user's name at that moment: a snapshot.")
+    api_key_id: Id = Field(default="", description="The key's id, never the key. Empty: no key.")
+    api_key_name: Name = Field(default="", description="The key's name at that moment: a snapshot.")
     source: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        "web", description="How the caller came in: web, apikey, legacy, or another word."
+        default="web", description="How the caller came in: web, apikey, legacy, or another word."
     )
-    virtual_key_id: Id = Field("", description="A gateway's virtual key.")
-    team_id: Id = Field("", description="The team that the usage counts for.")
-    customer_id: Id = Field("", description="The customer that the usage counts for.")
+    virtual_key_id: Id = Field(default="", description="A gateway's virtual key.")
+    team_id: Id = Field(default="", description="The team that the usage counts for.")
+    customer_id: Id = Field(default="", description="The customer that the usage counts for.")
 
-    provider: Id = Field("", description="Who served the model, such as openai.")
-    requested_model: Id = Field("", description="The model that was asked for, such as auto.")
-    model: Id = Field("", description="The model that answered.")
-    endpoint: Name = Field("", description="The path of the request, without its query.")
+    provider: Id = Field(default="", description="Who served the model, such as openai.")
+    requested_model: Id = Field(
+        default="", description="The model that was asked for, such as auto."
+    )
+    model: Id = Field(default="", description="The model that answered.")
+    endpoint: Name = Field(default="", description="The path of the request, without its query.")
 
-    prompt_tokens: Tokens = Field(0, description="Every input token, cache included.")
-    completion_tokens: Tokens = Field(0, description="Every output token, reasoning included.")
-    total_tokens: Tokens = Field(0, description="The provider's total, else the sum.")
-    cached_tokens: Tokens = Field(0, description="Input read from a cache: part of prompt.")
-    cache_write_tokens: Tokens = Field(0, description="Input written to a cache: part of prompt.")
-    reasoning_tokens: Tokens = Field(0, description="Output not shown: part of completion.")
+    prompt_tokens: Tokens = Field(default=0, description="Every input token, cache included.")
+    completion_tokens: Tokens = Field(
+        default=0, description="Every output token, reasoning included."
+    )
+    total_tokens: Tokens = Field(default=0, description="The provider's total, else the sum.")
+    cached_tokens: Tokens = Field(default=0, description="Input read from a cache: part of prompt.")
+    cache_write_tokens: Tokens = Field(
+        default=0, description="Input written to a cache: part of prompt."
+    )
+    reasoning_tokens: Tokens = Field(default=0, description="Output not shown: part of completion.")
     pre_filter_prompt_tokens: Tokens | None = Field(
-        None, description="Input before the gateway's filters. Null: not known."
+        default=None, description="Input before the gateway's filters. Null: not known."
     )
     post_filter_prompt_tokens: Tokens | None = Field(
-        None, description="Input after the gateway's filters. Null: not known."
+        default=None, description="Input after the gateway's filters. Null: not known."
     )
     usage_quality: UsageQuality = Field(
-        "complete", description="How far the token counts can be trusted."
+        default="complete", description="How far the token counts can be trusted."
     )
 
-    status_code: Annotated[int, Field(ge=0, le=999)] = Field(0, description="HTTP status, or 0.")
-    failed: bool = Field(False, description="The request failed.")
-    streaming: bool = Field(False, description="The answer was a stream.")
-    duration_ms: Milliseconds = Field(0, description="From start to the end of the answer.")
-    ttft_ms: Milliseconds | None = Field(None, description="Time to first token. Null: not known.")
+    status_code: Annotated[int, Field(ge=0, le=999)] = Field(
+        default=0, description="HTTP status, or 0."
+    )
+    failed: bool = Field(default=False, description="The request failed.")
+    streaming: bool = Field(default=False, description="The answer was a stream.")
+    duration_ms: Milliseconds = Field(default=0, description="From start to the end of the answer.")
+    ttft_ms: Milliseconds | None = Field(
+        default=None, description="Time to first token. Null: not known."
+    )
 
-    cost: Cost | None = Field(None, description="US dollars, exact. Null: unknown, never 0.")
-    price_version: Id = Field("", description="The price list that the cost was computed from.")
-    tags: Tags = Field({}, description="Anything else, as text.")
+    cost: Cost | None = Field(
+        default=None, description="US dollars, exact. Null: unknown, never 0."
+    )
+    price_version: Id = Field(
+        default="", description="The price list that the cost was computed from."
+    )
+    tags: Tags = Field(default={}, description="Anything else, as text.")
 
     @classmethod
     def new(cls, **fields: object) -> "UsageEvent":

@@ -105,90 +105,97 @@ class Settings(BaseSettings):
 
     # Servers and names that other programs rely on (DESIGN: names are fixed).
     kafka: Annotated[str, AfterValidator(_check_bootstrap)] = Field(
-        "127.0.0.1:9092", description="Kafka's bootstrap servers: host:port[,host:port…]."
+        default="127.0.0.1:9092", description="Kafka's bootstrap servers: host:port[,host:port…]."
     )
     clickhouse: Annotated[SecretStr, AfterValidator(_check_clickhouse)] = Field(
-        SecretStr("http://default:@127.0.0.1:8123/default"),
+        default=SecretStr("http://default:@127.0.0.1:8123/default"),
         description="ClickHouse over HTTP: http://user:password@host:8123/database.",
     )
     topic: Annotated[str, AfterValidator(_check_topic)] = Field(
-        EVENTS_TOPIC, description="Topic of the usage events."
+        default=EVENTS_TOPIC, description="Topic of the usage events."
     )
     group: Annotated[str, Field(min_length=1, max_length=200)] = Field(
-        "usagepipe", description="Consumer group of the workers."
+        default="usagepipe", description="Consumer group of the workers."
     )
 
     # What `usagepipe migrate` makes.
     topic_partitions: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        8, description="Partitions of the topic, when `usagepipe migrate` makes it."
+        default=8, description="Partitions of the topic, when `usagepipe migrate` makes it."
     )
     topic_replication: Annotated[int, Field(ge=-1, le=100)] = Field(
-        -1, description="Replicas of the topic's partitions; -1 is the broker's default."
+        default=-1, description="Replicas of the topic's partitions; -1 is the broker's default."
     )
     topic_retention_days: Annotated[int, Field(ge=1, le=3_650)] = Field(
-        7, description="How long Kafka keeps events and dead letters."
+        default=7, description="How long Kafka keeps events and dead letters."
     )
     clickhouse_cluster: Identifier = Field(
-        "", description="Name of the ClickHouse cluster; empty is one server."
+        default="", description="Name of the ClickHouse cluster; empty is one server."
     )
     raw_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
-        400, description="How long raw events stay, counted from their arrival; 0 is for ever."
+        default=400,
+        description="How long raw events stay, counted from their arrival; 0 is for ever.",
     )
     rollup_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
-        0,
+        default=0,
         description="How long rollups stay, counted from their last event's arrival; 0 is for "
         "ever.",
     )
 
     # The producer.
-    enabled: bool = Field(True, description="False makes the recorder do nothing.")
+    enabled: bool = Field(default=True, description="False makes the recorder do nothing.")
     queue_events: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        100_000, description="Events the recorder holds while Kafka is away; more are dropped."
+        default=100_000,
+        description="Events the recorder holds while Kafka is away; more are dropped.",
     )
     queue_kilobytes: Annotated[int, Field(ge=64, le=2_097_151)] = Field(
-        131_072, description="The same bound in KiB of memory."
+        default=131_072, description="The same bound in KiB of memory."
     )
     linger_ms: Annotated[int, Field(ge=0, le=60_000)] = Field(
-        20, description="How long the recorder gathers events before it sends them."
+        default=20, description="How long the recorder gathers events before it sends them."
     )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        "lz4", description="How the recorder compresses what it sends."
+        default="lz4", description="How the recorder compresses what it sends."
     )
     close_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
-        10.0, description="How long the recorder tries to deliver what is left when it closes."
+        default=10.0,
+        description="How long the recorder tries to deliver what is left when it closes.",
     )
     max_body_kilobytes: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
-        256, description="The most of a JSON answer that the middleware holds to read its usage."
+        default=256,
+        description="The most of a JSON answer that the middleware holds to read its usage.",
     )
 
     # The worker.
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        50_000, description="A batch closes at so many rows."
+        default=50_000, description="A batch closes at so many rows."
     )
     batch_megabytes: Annotated[int, Field(ge=1, le=1_024)] = Field(
-        32, description="A batch closes at so many MiB of records."
+        default=32, description="A batch closes at so many MiB of records."
     )
     batch_seconds: Annotated[float, Field(ge=0.01, le=60)] = Field(
-        0.25, description="A batch closes when its first record has waited so long."
+        default=0.25, description="A batch closes when its first record has waited so long."
     )
     inserts: Annotated[int, Field(ge=1, le=64)] = Field(
-        4, description="Inserts that a worker runs at once, each of one partition."
+        default=4, description="Inserts that a worker runs at once, each of one partition."
     )
     insert_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
-        15.0, description="How long one insert may take; keep it well under session_seconds."
+        default=15.0,
+        description="How long one insert may take; keep it well under session_seconds.",
     )
     session_seconds: Annotated[float, Field(ge=6, le=1_800)] = Field(
-        45.0, description="Kafka takes a worker for dead after so long without a heartbeat."
+        default=45.0, description="Kafka takes a worker for dead after so long without a heartbeat."
     )
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
-        20.0, description="How long a stopping worker finishes what it has begun."
+        default=20.0, description="How long a stopping worker finishes what it has begun."
     )
-    web_host: str = Field("127.0.0.1", description="Address of the worker's health and metrics.")
+    web_host: str = Field(
+        default="127.0.0.1", description="Address of the worker's health and metrics."
+    )
     web_port: Annotated[int, Field(ge=0, le=65_535)] = Field(
-        6066, description="Port of the worker's health and metrics."
+        default=6066, description="Port of the worker's health and metrics."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged."
+        default="info", description="Least level that is logged."
     )
 
     @classmethod
