@@ -117,13 +117,7 @@ _SMALLEST_STEP: Final = Decimal(1).scaleb(-COST_DECIMALS)
 
 def _is_certain(row: Any) -> bool:
     """Whether the model would accept `row` too: what msgspec's types cannot say."""
-    cost = row.cost
-    return _is_certain_time(row.occurred_at) and (
-        cost is None
-        or (
-            cost.is_finite() and 0 <= cost < MAX_COST and cost.as_tuple().exponent >= -COST_DECIMALS
-        )
-    )
+    return _is_certain_time(row.occurred_at) and (row.cost is None or _is_certain_cost(row.cost))
 
 
 def _is_certain_time(text: str) -> bool:
