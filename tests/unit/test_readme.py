@@ -1,0 +1,228 @@
+"""What README and docs say is held against the code: tables, snippets, links, commands."""
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Self
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from fastapi import FastAPI, Request
+from pydantic import SecretStr
+
+import usagepipe.producer
+import usagepipe.query
+from tests.support.installs import ROOT
+from usagepipe.cli.root import root
+from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.query.answers import KeyUsage, RollUp
+from usagepipe.schemas.settings import PREFIX, Settings
+
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!http)([^)#]*)(#[^)]*)?\)")
+
+
+def between(page: Path, start: str, end: str) -> str:
+    return page.read_text().partition(start)[2].partition(end)[0]
+
+
+def table(page: Path, name: str) -> list[str]:
+    """The lines of the table that two comments enclose."""
+    return between(page, f"<!-- {name}: ", f"<!-- end of {name} -->").splitlines()[1:]
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def shown(default: object) -> str:
+    match default:
+        case SecretStr():
+            text = default.get_secret_value()
+        case bool():
+            text = str(default).lower()
+        case float():
+            text = f"{default:g}"
+        case _:
+            text = str(default)
+    return f"`{text}`" if text else ""
+
+
+def test_the_table_of_settings_is_the_model() -> None:
+    """Every setting stands in the README with its default and meaning, in the model's order."""
+    rows = [
+        f"| `{PREFIX}{name.upper()}` | {shown(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+
+    assert ["| variable | default | meaning |", "| --- | --- | --- |", *rows] == table(
+        README, "settings"
+    )
+
+
+def test_the_table_of_metrics_is_the_worker() -> None:
+    """Every metric of the worker stands in the page about operations."""
+    rows = [
+        f"| `{metric.name}{'_total' * (metric.type == 'counter')}` | {metric.type} "
+        f"| {metric.documentation} |"
+        for metric in WorkerMetrics().registry.collect()
+    ]
+
+    assert ["| metric | type | meaning |", "| --- | --- | --- |", *rows] == table(
+        ROOT / "docs" / "operations.md", "metrics"
+    )
+
+
+def ask(app: FastAPI) -> httpx.Response:
+    async def request() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return await client.post("/v1/chat/completions")
+
+    return asyncio.run(request())
+
+
+def service(
+    monkeypatch: pytest.MonkeyPatch, answer: object, stamp: str = "", *, known: bool = True
+) -> MemoryRecorder:
+    """A service with authentication under the README's middleware, asked once."""
+    recorder = MemoryRecorder()
+    monkeypatch.setattr(usagepipe.producer, "UsageRecorder", lambda: recorder)
+    app = FastAPI()
+
+    @app.post("/v1/chat/completions")
+    async def complete(request: Request) -> object:
+        if known:
+            request.state.user = SimpleNamespace(id="u-1", name="Ada", key_id="k-1")
+        exec(stamp, {})
+        return answer
+
+    exec(snippets("python")[0], {"app": app})
+
+    assert 200 == ask(app).status_code
+    return recorder
+
+
+def test_ten_lines_add_the_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's lines, at most ten, record a request of an application that had none of it."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+
+    (event,) = service(monkeypatch, {"model": "m-1", "usage": usage}).events
+
+    assert len(snippets("python")[0].strip().splitlines()) <= 10
+    assert ("u-1", "Ada", "k-1", "apikey", "m-1", 9, 5, 14) == (
+        event.user_id,
+        event.user_name,
+        event.api_key_id,
+        event.source,
+        event.model,
+        event.prompt_tokens,
+        event.completion_tokens,
+        event.total_tokens,
+    )
+
+
+def test_nobody_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T-06: a request that the README's lines find nobody for is no event, and counted."""
+    answer = {"model": "m-1", "usage": {"prompt_tokens": 9, "completion_tokens": 5}}
+
+    recorder = service(monkeypatch, answer, known=False)
+
+    assert [] == recorder.events
+    assert {("/v1/chat/completions", "no_user"): 1} == recorder.counters.unrecorded
+
+
+def test_a_stamp_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's stamp is what is recorded, whatever the answer says."""
+    answer = {"model": "other", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+    (event,) = service(monkeypatch, answer, snippets("python")[1]).events
+
+    assert ("llama-3", 12, 34, Decimal("0.00046")) == (
+        event.model,
+        event.prompt_tokens,
+        event.completion_tokens,
+        event.cost,
+    )
+
+
+def test_the_query_snippet_prints_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The README's loop reads what a roll-up by key answers."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    zeros = dict.fromkeys((n for n in KeyUsage.model_fields if n.endswith("_tokens")), 0)
+    words = dict.fromkeys(("api_key_name", "user_id", "user_name"), "")
+    counts = {"requests": 1, "failures": 0, "unpriced_requests": 0, "users": 1, "last_used": now}
+    row = zeros | words | counts | {"api_key_id": "k-1", "total_tokens": 7, "cost": Decimal("0.5")}
+    answer = {"start": now, "end": now, "truncated": False, "rows": [row]}
+
+    class Queries:
+        @classmethod
+        def connect(cls) -> Self:
+            return cls()
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *ended: object) -> None: ...
+
+        def by_key(self, period: str) -> RollUp[KeyUsage]:
+            assert "week" == period
+            return RollUp[KeyUsage].model_validate(answer)
+
+    assert {"connect", "by_key"} <= set(dir(usagepipe.query.UsageQueries))
+    monkeypatch.setattr(usagepipe.query, "UsageQueries", Queries)
+
+    exec(snippets("python")[2], {})
+
+    assert "k-1 7 0.5\n" == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every file and heading that a page names exists."""
+    broken = []
+    for path, anchor in LINK.findall(page.read_text()):
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor[1:] not in headings(target)):
+            broken.append(path + anchor)
+
+    assert [] == broken
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as forges make them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page: Path) -> None:
+    """Every `usagepipe …` of a page is a command with those options."""
+    for command, rest in re.findall(
+        r"usagepipe ([a-z]+)((?: --?[a-z-]+(?: \w+)?)*)", page.read_text()
+    ):
+        if command not in root.list_commands(None):  # type: ignore[arg-type]
+            continue
+        help_text = CliRunner().invoke(root, [command, "--help"]).output
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in help_text, f"usagepipe {command} {option}"
+
+
+def test_make_targets_exist() -> None:
+    """Every `make …` of the pages stands in the Makefile, and CI runs the README's tests."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {
+        t for page in PAGES for t in re.findall(r"^make (\w+)", page.read_text(), re.MULTILINE)
+    }
+
+    assert {"demo", "test"} == targets
+    assert [] == [target for target in targets if f"\n{target}: " not in makefile]
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
