@@ -1,6 +1,9 @@
 """`usagepipe …`: one file a command group, nothing but arguments and output."""
 
 import sys
+from typing import Final
+
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 
 def main() -> None:
@@ -13,6 +16,10 @@ def main() -> None:
             "Run pip install 'usagepipe[local]' for all of them, or [consumer] or [query].\n"
         )
         sys.exit(2)
-    from usagepipe.cli.root import run
+    try:
+        from usagepipe.cli.root import run
 
-    sys.exit(run(sys.argv[1:]))
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before the commands are there to handle it
+        status = INTERRUPTED
+    sys.exit(status)

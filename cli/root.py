@@ -5,9 +5,8 @@ from typing import ClassVar
 
 import click
 
+from usagepipe.cli import INTERRUPTED
 from usagepipe.schemas.errors import MissingExtraError, UsagePipeError
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 class LazyGroup(click.Group):

@@ -32,12 +32,15 @@ def command(
     settings = Settings.load(
         kafka=kafka, clickhouse=clickhouse, topic=topic, group=group, web_port=web_port
     )
-    _check_port(settings.web_host, settings.web_port)
-    return run_worker(create_app(settings))
+    port = _free_port(settings.web_host, settings.web_port)
+    return run_worker(create_app(settings.model_copy(update={"web_port": port})))
 
 
-def _check_port(host: str, port: int) -> None:
-    """Find a taken port before Faust does: it would go on without web, or hang."""
+def _free_port(host: str, port: int) -> int:
+    """`port`, or any free one for 0.
+
+    A taken port is found out before Faust does: it would go on without web, or hang.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -47,3 +50,5 @@ def _check_port(host: str, port: int) -> None:
                 f"USAGEPIPE_WEB_PORT is {port} and {host} does not have it free ({error.strerror}):"
                 " stop what listens there, or choose another with --web-port (0: any)."
             ) from error
+        free: int = probe.getsockname()[1]
+        return free

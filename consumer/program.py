@@ -3,12 +3,15 @@
 import logging
 
 import faust
+import structlog
 
 from usagepipe.consumer.app import WorkerApp
 from usagepipe.schemas.logs import OncePerInterval, configure_logs
 
 # They tell of every service and rebalance at "info". Normal running is quiet.
 _TALKATIVE = ("faust", "mode", "aiokafka", "usagepipe.consumer.transport", "usagepipe.consumer.app")
+
+log = structlog.get_logger()
 
 REPEAT_SECONDS = 30.0  # a library's line about a server that is away
 
@@ -21,6 +24,8 @@ def run_worker(app: WorkerApp) -> int:
             logging.getLogger(name).setLevel(logging.WARNING)
         for handler in logging.getLogger().handlers:
             handler.addFilter(OncePerInterval(REPEAT_SECONDS))
+    web = f"http://{app.settings.web_host}:{app.settings.web_port}"
+    log.info("worker_started", health=f"{web}/health", metrics=f"{web}/metrics")
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     try:
