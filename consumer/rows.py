@@ -6,6 +6,7 @@ sure of, and only what it refuses goes before the judge. The fast decoder may re
 never accept too much: a test holds the two side by side.
 """
 
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -107,11 +108,13 @@ def _row_type() -> type[msgspec.Struct]:
 Row: Final[Any] = _row_type()
 _decode_row = msgspec.json.Decoder(Row).decode
 _encoder = msgspec.json.Encoder(decimal_format="string")  # a JSON number would be a float
-_TIME_LENGTHS: Final = frozenset(
-    map(len, ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.678Z", "2026-01-02T03:04:05.678901Z"))
-)
+# Narrower than `datetime.fromisoformat`, which also takes weeks (2026-W01-1), commas and times
+# without colons: ClickHouse refuses some of them, and with them their whole batch, for ever.
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{3}(?:\d{3})?)?Z", re.ASCII)
 _EARLIEST: Final = EARLIEST.strftime("%Y")  # texts of one form sort like the moments
 _LATEST: Final = LATEST.strftime("%Y")
+_FIRST_MS: Final = int(EARLIEST.timestamp()) * 1000  # nine digits of seconds, or ten: no date
+_LAST_MS: Final = int(LATEST.timestamp()) * 1000 - 1
 _SMALLEST_STEP: Final = Decimal(1).scaleb(-COST_DECIMALS)
 
 
@@ -122,7 +125,7 @@ def _is_certain(row: Any) -> bool:
 
 def _is_certain_time(text: str) -> bool:
     """Whether `text` is RFC 3339 in UTC, to the second, milli- or microsecond, and in range."""
-    if len(text) not in _TIME_LENGTHS or text[-1] != "Z" or text[10] != "T":
+    if not _TIME.fullmatch(text):
         return False
     datetime.fromisoformat(text)  # ValueError: no such moment
     return _EARLIEST <= text < _LATEST
@@ -132,8 +135,9 @@ def _is_certain_cost(cost: Decimal) -> bool:
     if not cost.is_finite() or not 0 <= cost < MAX_COST:
         return False
     _, digits, exponent = cost.as_tuple()
-    # A JSON number of more digits is a float to the model, which may round it.
-    return cast(int, exponent) >= -COST_DECIMALS and len(digits) <= sys.float_info.dig
+    # A JSON number of more digits is a float to the model, which may round it. ClickHouse reads
+    # no exponent above its precision, not even of a zero: 0E+40.
+    return -COST_DECIMALS <= cast(int, exponent) <= 0 and len(digits) <= sys.float_info.dig
 
 
 def _judge(value: bytes | None) -> Any:
@@ -185,4 +189,10 @@ def encode_rows(
 
 
 def _seconds(milliseconds: int) -> str:
+    """A record's time as ClickHouse reads it; one that cannot be is cut to the nearest that can.
+
+    Only the broker's clock (`LogAppendTime`) can be trusted: on a topic that somebody else made,
+    the time is the producer's word, and no time at all is -1.
+    """
+    milliseconds = min(max(milliseconds, _FIRST_MS), _LAST_MS)
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"

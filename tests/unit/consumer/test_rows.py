@@ -74,6 +74,24 @@ def test_a_bad_record_leaves_its_neighbours_alone() -> None:
     assert [(r.record.offset, r.reason) for r in rows.rejected] == [(8, "not_json")]
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "seconds"),
+    [
+        (-1, "946684800.000"),  # no time
+        (0, "946684800.000"),
+        (1_700_000_000_123_456, "4102444799.999"),  # microseconds
+        (2**63 - 1, "4102444799.999"),
+    ],
+)
+def test_a_records_own_time_cannot_spoil_its_batch(timestamp: int, seconds: str) -> None:
+    """A time that ClickHouse cannot read would have it refuse the whole batch, for ever."""
+    records = [FakeRecord(7, event_json(), timestamp=timestamp)]
+
+    (row,) = lines(encode_rows(records, PARTITION, "topic-id", epoch=0))
+
+    assert seconds == row["ingested_at"]
+
+
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 def test_each_record_is_one_row_or_one_rejection_as_the_model_says(value: bytes | None) -> None:
     """Whatever a record holds: exactly one row, or exactly one rejection with a reason."""
