@@ -1,17 +1,25 @@
 """Sends records that are no event to the dead-letter topic, with the reason and untouched bytes.
 
 A dead letter is delivered before the batch it came from is committed, so a crash in between sends
-it again: its coordinates (`topic_id`, `partition`, `offset`) tell that it is the same one.
+it again: its coordinates (`topic_id`, `partition`, `offset`) tell that it is the same one. A record
+that no letter could be made of would stop its partition for ever: there must be none.
 """
 
 import asyncio
 from collections.abc import Iterable
 
+import structlog
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import Rejected
-from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES
+
+log = structlog.get_logger()
+
+# The topic's limit is one of compressed bytes: a record may hold many times more, and the letter
+# with it. The client would compare what is not compressed yet, so the broker alone is to judge.
+NO_CLIENT_LIMIT = 1 << 30
 
 
 class DeadLetters:
@@ -32,16 +40,28 @@ class DeadLetters:
             aiokafka.errors.KafkaError: some may be delivered and some not; send all again.
         """
         producer = await self._started()
+        letters = [(letter, _headers(letter, partition, topic_id)) for letter in rejected]
         deliveries = [
             await producer.send(
-                self._topic,
-                value=letter.record.value,
-                key=letter.record.key,
-                headers=_headers(letter, partition, topic_id),
+                self._topic, value=letter.record.value, key=_key(letter), headers=headers
             )
-            for letter in rejected
+            for letter, headers in letters
         ]
-        await asyncio.gather(*deliveries)
+        outcomes = await asyncio.gather(*deliveries, return_exceptions=True)
+        for (letter, headers), outcome in zip(letters, outcomes, strict=True):
+            if isinstance(outcome, MessageSizeTooLargeError):
+                await self._send_without_value(producer, letter, headers)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _send_without_value(
+        self, producer: AIOKafkaProducer, letter: Rejected, headers: list[tuple[str, bytes]]
+    ) -> None:
+        """Tell at least where the record is, while its own topic keeps it."""
+        size = len(letter.record.value or b"")
+        log.warning("dead_letter_too_large", offset=letter.record.offset, value_bytes=size)
+        headers = [*headers, ("omitted_value_bytes", str(size).encode())]
+        await producer.send_and_wait(self._topic, key=letter.record.key or b"", headers=headers)
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -53,9 +73,11 @@ class DeadLetters:
             if self._producer is None:
                 producer = AIOKafkaProducer(
                     bootstrap_servers=self._kafka,
+                    # Not idempotent: a letter that came twice is told by its coordinates, while
+                    # aiokafka's idempotent producer is dead for good after one refused batch.
                     acks="all",
-                    enable_idempotence=True,
-                    max_request_size=MAX_DEAD_LETTER_BYTES,
+                    compression_type="zstd",
+                    max_request_size=NO_CLIENT_LIMIT,
                 )
                 try:
                     await producer.start()
@@ -64,6 +86,12 @@ class DeadLetters:
                     raise
                 self._producer = producer
             return self._producer
+
+
+def _key(letter: Rejected) -> bytes | None:
+    """The record's key. A tombstone without one gets an empty one: the client sends no nothing."""
+    key = letter.record.key
+    return b"" if key is None and letter.record.value is None else key
 
 
 def _headers(letter: Rejected, partition: TopicPartition, topic_id: str) -> list[tuple[str, bytes]]:
