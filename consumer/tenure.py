@@ -57,6 +57,14 @@ class Tenure:
         `keep` stores what was already fetched too (a stop); without it that is left to the next
         owner of the partitions (a rebalance, which must be quick).
         """
+        try:
+            await self._finish(seconds, keep=keep)
+        finally:
+            # Also when a rebalance cancels us in the wait: a lane left behind would go on trying
+            # to store what by then is another tenure's.
+            await self._cancel()
+
+    async def _finish(self, seconds: float, *, keep: bool) -> None:
         deadline = time.monotonic() + seconds
         for lane in self.lanes.values():
             lane.drain(keep=keep)
@@ -68,7 +76,6 @@ class Tenure:
             committed = True
         except TimeoutError:
             committed = False
-        await self._cancel()
         if not (stored and committed):
             log.warning("tenure_cut_short", seconds=seconds, stored=stored, committed=committed)
 

@@ -56,8 +56,13 @@ class FakeStoring:
     def __init__(self) -> None:
         self.ranges: list[tuple[int, int]] = []
         self.defect = False
+        self.begun = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def store(self, batch: Batch, topic_id: str) -> None:
+        self.begun.set()
+        await self.answers.wait()
         if self.defect:
             raise RuntimeError("a defect of ours")
         self.ranges.append((batch.first, batch.last))
@@ -136,6 +141,27 @@ async def test_a_rebalance_in_a_takeover_ends_it_without_an_exception() -> None:
         await waiting
 
     assert [] == world.log.sought
+
+
+async def test_a_rebalance_leaves_no_lane_behind() -> None:
+    """Also where it cancels a takeover that waits for the old tenure's running insert: the lane
+    would store later what by then is another's, and count it twice."""
+    world = World()
+    world.storing.answers.clear()
+    await world.take_over()
+    for offset in range(10):
+        world.tenures.feed(run_of(offset, index=offset))
+    await world.storing.begun.wait()
+    again = asyncio.create_task(world.tenures.take_over(world.log, Flow()))
+    await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(5):
+        await world.tenures.release()
+        await again
+    world.storing.answers.set()
+    await asyncio.sleep(0.01)
+
+    assert [] == world.storing.ranges
 
 
 async def test_a_caller_that_gives_up_does_not_end_the_takeover() -> None:
