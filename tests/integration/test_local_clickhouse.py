@@ -485,7 +485,13 @@ def test_get_reads_and_never_writes(server: LocalClickHouse) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Origin": "http://example.org"}, {"Host": "example.org"}, {"Host": ""}]
+    "headers",
+    [
+        {"Origin": "http://example.org"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "example.org"},
+        {"Host": ""},
+    ],
 )
 def test_web_pages_are_refused(server: LocalClickHouse, headers: dict[str, str]) -> None:
     """The account has no password: a page in the user's browser must not be able to use it."""
