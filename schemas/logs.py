@@ -28,7 +28,7 @@ def configure_logs(level: str) -> None:
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # else a logger keeps the stream of its first line
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -4,6 +4,7 @@ Servers start when the first test asks for them. A test never sees another's top
 database, so tests need no order and may fail alone.
 """
 
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from tests.support import clickhouse_server, kafka_server
 from tests.support.apache_kafka import ApacheKafka
@@ -48,6 +50,16 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(PREFIX) and name not in OUR_VARIABLES:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A test that configures logs writes to the stream of that test, which is closed after it."""
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    yield
+    structlog.reset_defaults()
+    logging.getLogger().handlers[:] = handlers
+    logging.getLogger().setLevel(level)
 
 
 def _noted(config: pytest.Config, server: Server) -> str:
