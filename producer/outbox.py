@@ -83,10 +83,14 @@ class Outbox:
         return None
 
     def start(self) -> None:
-        """Make the librdkafka handle now rather than with the first event."""
+        """Make the librdkafka handle now rather than with the first event. Never raises: a web
+        application starts without it, and the first event tries again."""
         with self._lock:
             if self._producer is None and not self._closed:
-                self._start()
+                try:
+                    self._start()
+                except Exception as error:
+                    log.error("outbox_start_failed", error=describe(error))
 
     def _start(self) -> Producer:
         self._producer = self._handle()

@@ -9,7 +9,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from usagepipe.producer import UsageRecorder
+from usagepipe.producer import UsageRecorder, outbox
 from usagepipe.producer.librdkafka import IdentityWatch
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
@@ -144,6 +144,25 @@ def test_making_a_recorder_starts_no_thread_and_no_connection() -> None:
     )
 
     assert "1 None\n" == _python(script).stdout
+
+
+def test_starting_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web application starts without librdkafka's handle; the next event asks for it again."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(outbox, "Producer", refuse)
+    recorder = UsageRecorder(kafka=NOWHERE)
+
+    with capture_logs() as logs:
+        recorder.start()
+        accepted = recorder.record(event())
+    recorder.close()
+
+    assert "outbox_start_failed" in [entry["event"] for entry in logs]
+    assert not accepted
+    assert {"record_failed": 1} == recorder.snapshot().dropped
 
 
 def test_sigterm_handler_of_the_application_is_called() -> None:
