@@ -121,7 +121,12 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         return Membership(coordinator.generation, coordinator.member_id)
 
     async def _membership(self) -> Membership:
-        return self._current_membership()
+        current = self._current_membership()
+        # Out of the group, until aiokafka has joined it again. Kafka takes commits of nobody (-1)
+        # in a group without members, so the fence would hold nobody back.
+        if current.generation < 0:
+            raise FencedError("not in the group")
+        return current
 
     async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:
         consumer = self._ensure_consumer()
@@ -167,7 +172,11 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     # What the tenures call, from the worker's own thread (`tenures.Log`).
 
     async def membership(self) -> Membership:
-        """Who this worker is to the group at this moment."""
+        """Who this worker is to the group at this moment.
+
+        Raises:
+            FencedError: it is out of the group.
+        """
         return await self._call(self._membership())
 
     async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:

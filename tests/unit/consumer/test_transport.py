@@ -2,6 +2,8 @@
 
 import importlib
 import inspect
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from aiokafka.consumer.consumer import AIOKafkaConsumer
@@ -10,7 +12,9 @@ from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
-from usagepipe.consumer.transport import OVERRIDDEN
+from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.tenure import Membership
+from usagepipe.consumer.transport import OVERRIDDEN, ChunkThread
 
 MEMBERS = [(owner, member) for owner, members in OVERRIDDEN.items() for member in members]
 
@@ -54,6 +58,15 @@ def test_faust_takes_the_read_offsets_from_the_member_that_is_replaced() -> None
 
     assert "get_read_offset = self._read_offset.__getitem__" in source
     assert "set_read_offset = self._read_offset.__setitem__" in source
+
+
+@pytest.mark.anyio
+async def test_nobody_takes_over_while_out_of_the_group() -> None:
+    """Kafka takes the commits of generation -1 in an empty group: no fence would hold them."""
+    thread = SimpleNamespace(_current_membership=lambda: Membership(-1, ""))
+
+    with pytest.raises(FencedError, match="not in the group"):
+        await ChunkThread._membership(cast(ChunkThread, thread))
 
 
 def test_faust_seeks_after_each_assignment() -> None:
