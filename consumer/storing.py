@@ -1,6 +1,7 @@
 """How a batch becomes stored rows: the steps, their order, and what a crash after each costs."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,14 @@ from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.rows import Rows, encode_rows
 from usagepipe.consumer.writer import Writer
+from usagepipe.schemas.clickhouse.client import error_code
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
+
+_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\) \(version ")  # as ClickHouse ends its errors
 
 FIRST_EPOCH = 0  # a range written again under another epoch is the next issue's recovery
 
@@ -111,6 +115,15 @@ class Storing:
         return await loop.run_in_executor(self._threads, partial(function, *arguments))
 
 
-def brief(error: BaseException) -> str:
-    """One line about an error, short enough for a log: servers quote whole queries."""
-    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]
+def brief(error: Exception) -> str:
+    """One line about an error, short enough for a log.
+
+    Of ClickHouse's errors only code and name: their text quotes the rows that it refuses, and what
+    users wrote must not be in a log.
+    """
+    text = str(error)
+    code = error_code(error)
+    if code is not None:
+        name = _NAME.search(text)
+        return f"{type(error).__name__}: code {code}" + (f" {name[1]}" if name else "")
+    return f"{type(error).__name__}: {text}".split("\n", 1)[0][:300]
