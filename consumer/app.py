@@ -150,7 +150,7 @@ async def _look_for_topic(app: WorkerApp) -> None:
     """Tell a stand-by, which is well, from a worker whose topic nobody made."""
     consumer = cast(ChunkConsumer, app.consumer)
     try:
-        await consumer.log_of_kafka.topic_id(app.settings.topic)
+        await consumer.log_of_kafka.topic_identity(app.settings.topic)
     except UnknownTopicOrPartitionError as error:
         if "topic" not in app.health.troubles:
             log.error("topic_missing", topic=app.settings.topic, cure="run usagepipe migrate")

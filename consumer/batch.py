@@ -6,7 +6,8 @@ ends at a data record, so that seeing any offset >= `last` proves that the range
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from usagepipe.consumer.records import Record, Run, TopicPartition
@@ -20,10 +21,22 @@ class BatchPolicy:
     rows: int
     size: int  # bytes
     seconds: float
+    buffer: int = 1 << 40  # bytes that all partitions of a worker may hold together
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings.batch_rows, settings.batch_megabytes << 20, settings.batch_seconds)
+        """The policy of a worker, whatever partitions it gets."""
+        return cls(
+            settings.batch_rows,
+            settings.batch_megabytes << 20,
+            settings.batch_seconds,
+            settings.buffer_megabytes << 20,
+        )
+
+    def among(self, partitions: int) -> Self:
+        """The same for each of so many: a partition holds a batch in hand and one that fills."""
+        room = self.buffer // (2 * max(1, partitions))
+        return replace(self, size=max(1, min(self.size, room)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,25 @@ class Cutter:
         arrived = self._runs[0][1]
         return max(0.0, arrived + self._policy.seconds - now)
 
+    def has_seen(self, offset: int) -> bool:
+        """Whether a record at or behind `offset` is here: the log up to it was read whole."""
+        return bool(self._runs) and self._runs[-1][0].records[-1].offset >= offset
+
+    def cut_to(self, last: int) -> Batch:
+        """All that is here up to the offset `last`, whatever the policy's limits.
+
+        There may be nothing: the log can have lost what it held.
+        """
+        records: list[Record] = []
+        while self._runs and self._runs[0][0].records[0].offset <= last:
+            run, arrived = self._runs.popleft()
+            taken = [record for record in run.records if record.offset <= last]
+            rest = run.records[len(taken) :]
+            if rest:
+                self._runs.appendleft((replace(run, records=rest), arrived))
+            records += taken
+        return self._batch(records, last)
+
     def cut(self) -> Batch:
         """The next batch, of what is here: at least one record, at most the policy's limits.
 
@@ -80,11 +112,18 @@ class Cutter:
             taken = run.records[: self._policy.rows - len(records)]
             rest = run.records[len(taken) :]
             if rest:
-                self._runs.appendleft((Run(run.partition, rest, run.stamp, run.index), arrived))
+                self._runs.appendleft((replace(run, records=rest), arrived))
             records += taken
-            size += sum(len(record.value or b"") for record in taken)
-        batch = Batch(self._partition, self._position, records[-1].offset, tuple(records), size)
+            size += _size(taken)
+        return self._batch(records, records[-1].offset)
+
+    def _batch(self, records: list[Record], last: int) -> Batch:
+        batch = Batch(self._partition, self._position, last, tuple(records), _size(records))
         self._position = batch.end
         self.rows -= len(records)
-        self.size -= size
+        self.size -= batch.size
         return batch
+
+
+def _size(records: Sequence[Record]) -> int:
+    return sum(len(record.value or b"") for record in records)

@@ -6,16 +6,26 @@ next one (a commit takes longer than an insert), each superseding the one before
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import structlog
 
+from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
 
 log = structlog.get_logger()
 
-Commit = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
+
+class Position(NamedTuple):
+    """What is committed for a partition: all before `offset` is stored, `metadata` is pending."""
+
+    offset: int
+    metadata: str = ""
+
+
+Commit = Callable[[Mapping[TopicPartition, Position]], Awaitable[None]]
 
 
 class FencedError(Exception):
@@ -28,21 +38,33 @@ class Committer:
     def __init__(self, commit: Commit, metrics: WorkerMetrics) -> None:
         self._commit = commit
         self._metrics = metrics
-        self._waiting: dict[TopicPartition, int] = {}
+        self._waiting: dict[TopicPartition, Position] = {}
+        self._announced: dict[TopicPartition, asyncio.Future[None]] = {}
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.committed: dict[TopicPartition, int] = {}
+        self.committed: dict[TopicPartition, Position] = {}
         self.fenced = False
 
     def acknowledge(self, partition: TopicPartition, end: int) -> None:
         """Commit `end` soon: everything before it in `partition` is stored for good."""
-        self._waiting[partition] = end
-        self._idle.clear()
-        self._work.set()
+        self._put(partition, Position(end))
+
+    async def announce(self, partition: TopicPartition, pending: Announcement) -> None:
+        """Commit that `pending` is about to be inserted, and that all before it is stored.
+
+        Returns when it is committed: only then may the insert begin.
+
+        Raises:
+            FencedError: the group moved on; the insert must not begin.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._announced[partition] = done
+        self._put(partition, Position(pending.first, pending.encode()))
+        await done
 
     async def idle(self) -> None:
-        """Wait until everything acknowledged so far is committed, or never will be."""
+        """Wait until everything put in so far is committed, or never will be."""
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -55,9 +77,7 @@ class Committer:
             try:
                 await self._commit(positions)
             except FencedError as error:
-                log.warning("commit_fenced", reason=str(error), partitions=len(positions))
-                self.fenced = True
-                self._idle.set()
+                self._fence(error)
                 return
             except Exception as error:  # any failure of a client: it is tried again
                 self._metrics.commit_failures.inc()
@@ -67,6 +87,39 @@ class Committer:
                 await asyncio.sleep(next(delays))
             else:
                 delays = SERVER_AWAY.delays()
-                self.committed.update(positions)
-                if not self._waiting:
-                    self._idle.set()
+                self._committed(positions)
+
+    def _put(self, partition: TopicPartition, position: Position) -> None:
+        if self.fenced:
+            self._fence(FencedError("the tenure is over"))
+            return
+        self._waiting[partition] = position
+        self._idle.clear()
+        self._work.set()
+
+    def _committed(self, positions: Mapping[TopicPartition, Position]) -> None:
+        self.committed.update(positions)
+        for partition, position in positions.items():
+            if position.metadata and partition in self._announced:
+                _resolve(self._announced.pop(partition))
+        if not self._waiting:
+            self._idle.set()
+
+    def _fence(self, error: FencedError) -> None:
+        if not self.fenced:
+            log.warning("commit_fenced", reason=str(error))
+        self.fenced = True
+        self._waiting.clear()
+        for done in self._announced.values():
+            _resolve(done, error)
+        self._announced.clear()
+        self._idle.set()
+
+
+def _resolve(done: "asyncio.Future[None]", error: FencedError | None = None) -> None:
+    if done.done():
+        return  # its lane was cancelled
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

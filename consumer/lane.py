@@ -7,15 +7,23 @@ them moves to another worker.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
-from usagepipe.consumer.records import Run, TopicPartition
+import structlog
 
-# A lane holds the batch it stores, one that is full, and what is fetched until fetching stops.
-FULL_BATCHES = 2
+from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
+from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.topic_identity import TopicIdentity
+
+log = structlog.get_logger()
+
+# A batch is acknowledged by the announcement of the next; alone after so long without one.
+IDLE_SECONDS = 0.2
+FIRST_EPOCH = 0
 
 
 class Flow(Protocol):
@@ -25,29 +33,53 @@ class Flow(Protocol):
     def on_buffer_drop(self, tp: Any, /) -> None: ...
 
 
+class Offsets(Protocol):
+    """Where a lane announces and acknowledges: the tenure's committer."""
+
+    async def announce(self, partition: TopicPartition, pending: Announcement) -> None: ...
+    def acknowledge(self, partition: TopicPartition, end: int) -> None: ...
+
+
+class Store(Protocol):
+    """Where a lane stores its batches."""
+
+    async def __call__(self, batch: Batch, pending: Announcement, *, again: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a lane begins: the committed offset, and the range that was pending there."""
+
+    offset: int
+    topic: TopicIdentity
+    pending: Announcement | None = None
+
+
 class Lane:
-    """Stores one partition from `position` on, for as long as its tenure lasts."""
+    """Stores one partition from `start` on, for as long as its tenure lasts."""
 
     def __init__(
         self,
         partition: TopicPartition,
-        position: int,
+        start: Start,
         policy: BatchPolicy,
-        store: Callable[[Batch], Awaitable[None]],
-        acknowledge: Callable[[TopicPartition, int], None],
+        store: Store,
+        offsets: Offsets,
         flow: Flow,
     ) -> None:
         self._partition = partition
-        self._cutter = Cutter(partition, position, policy)
+        self._start = start
+        self._cutter = Cutter(partition, start.offset, policy)
         self._policy = policy
         self._store = store
-        self._acknowledge = acknowledge
+        self._offsets = offsets
         self._flow = flow
         self._arrived = asyncio.Event()
         self._next_index = 0
         self._held = False
         self._draining = False
-        self.position = position  # everything before it is stored
+        self._stored_at: float | None = None  # of a batch that is not acknowledged yet
+        self.position = start.offset  # everything before it is stored
 
     @property
     def buffered_rows(self) -> int:
@@ -71,33 +103,102 @@ class Lane:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Cut, store, acknowledge; for ever, or until drained."""
-        while (batch := await self._next_batch()) is not None:
-            # 1. Store. A crash in here or after it repeats the batch: nothing was committed.
-            await self._store(batch)
-            # 2. Acknowledge. Committed soon, by the tenure's committer.
-            self.position = batch.end
-            self._acknowledge(self._partition, batch.end)
-            self._press()
+        """Recover, then announce, store and acknowledge; for ever, until drained or fenced."""
+        with suppress(FencedError):  # told by the committer; what was announced is the next owner's
+            if self._start.pending is not None and not await self._recover(self._start.pending):
+                return  # never cut what lies inside a range that may have landed
+            while (batch := await self._next_batch()) is not None:
+                await self._advance(batch)
+            self._acknowledge()
+
+    async def _advance(self, batch: Batch) -> None:
+        # 1. Announce: commit the batch's start with its exact range as metadata. This same commit
+        #    acknowledges the batch before. A crash before it costs nothing: the records are read
+        #    and cut again, perhaps elsewhere, and nothing of them was inserted.
+        pending = Announcement(
+            self._start.topic.topic_id, batch.first, batch.last, len(batch.records), FIRST_EPOCH
+        )
+        await self._offsets.announce(self._partition, pending)
+        # 2. Store, under a token of that range. A crash in here, or after it, makes the next owner
+        #    send exactly this range again under the same token: the tables drop what they have.
+        await self._store(batch, pending, again=False)
+        # 3. Acknowledge, with the next announcement or alone when idle. A crash before it: as 2.
+        self._stored(batch)
+
+    async def _recover(self, pending: Announcement) -> bool:
+        """Send the range that an owner before us had announced: exactly it, whatever its size.
+
+        No announcement is needed, it stands. A crash in here: the next owner recovers it again.
+        False: drained before the range was read whole; it still is pending.
+        """
+        batch = await self._pending_batch(pending)
+        if batch is None:
+            return False
+        if len(batch.records) != pending.records:
+            log.error(
+                "pending_range_changed",
+                partition=str(self._partition),
+                first=pending.first,
+                last=pending.last,
+                announced=pending.records,
+                found=len(batch.records),
+            )
+        await self._store(batch, pending, again=True)
+        log.info("range_recovered", partition=str(self._partition), rows=len(batch.records))
+        self._stored(batch)
+        return True
+
+    def _stored(self, batch: Batch) -> None:
+        self.position = batch.end
+        self._stored_at = time.monotonic()
+        self._press()
+
+    def _acknowledge(self) -> None:
+        if self._stored_at is not None:
+            self._stored_at = None
+            self._offsets.acknowledge(self._partition, self.position)
+
+    async def _pending_batch(self, pending: Announcement) -> Batch | None:
+        """The pending range as soon as a record at or behind its end was seen: all limits off."""
+        while not self._draining:
+            self._arrived.clear()
+            if self._cutter.has_seen(pending.last):
+                return self._cutter.cut_to(pending.last)
+            await self._arrived.wait()
+        return None
 
     async def _next_batch(self) -> Batch | None:
         while True:
             self._arrived.clear()
-            wait = self._cutter.seconds_to_close(time.monotonic())
+            now = time.monotonic()
+            wait = self._cutter.seconds_to_close(now)
             if wait == 0 or (self._draining and wait is not None):
-                return self._cutter.cut()
+                self._stored_at = None  # the announcement of this batch acknowledges
+                batch = self._cutter.cut()
+                self._press()  # the next one may be fetched while this one is stored
+                return batch
             if self._draining:
                 return None
-            with suppress(TimeoutError):  # the batch closes by time
+            if self._stored_at is not None:
+                idle = self._stored_at + IDLE_SECONDS - now
+                if idle <= 0:
+                    self._acknowledge()
+                else:
+                    wait = idle if wait is None else min(wait, idle)
+            with suppress(TimeoutError):  # the batch closes by time, or idle time is over
                 await asyncio.wait_for(self._arrived.wait(), wait)
 
     def _press(self) -> None:
-        """Stop fetching at two batches in hand, resume below one."""
+        """Stop fetching while a full batch waits behind the one in hand, go on at half of one.
+
+        A pending range is read whole, whatever its size.
+        """
         full = self._fill()
-        if not self._held and full >= FULL_BATCHES:
+        recovering = self._start.pending is not None and self.position == self._start.offset
+        if not self._held and full >= 1 and not recovering:
             self._held = True
             self._flow.on_buffer_full(self._partition)
-        elif self._held and full < 1:
+        elif self._held and full < 0.5:
             self._held = False
             self._flow.on_buffer_drop(self._partition)
 

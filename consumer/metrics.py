@@ -22,8 +22,16 @@ class WorkerMetrics:
             ["reason"],
             registry=registry,
         )
-        self.insert_failures = Counter(
-            "usagepipe_insert_failures", "Inserts that failed and are retried.", registry=registry
+        self.store_failures = Counter(
+            "usagepipe_store_failures",
+            "Attempts to store at a server that failed; each is tried again.",
+            ["server"],
+            registry=registry,
+        )
+        self.incomplete_ranges = Counter(
+            "usagepipe_incomplete_ranges",
+            "Ranges that were stored again and still lack rows.",
+            registry=registry,
         )
         self.insert_seconds = Histogram(
             "usagepipe_insert_seconds", "Seconds an insert took.", registry=registry

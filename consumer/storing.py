@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
+from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.batch import Batch
 from usagepipe.consumer.dead_letters import DeadLetters
@@ -25,8 +26,6 @@ Result = TypeVar("Result")
 log = structlog.get_logger()
 
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\) \(version ")  # as ClickHouse ends its errors
-
-FIRST_EPOCH = 0  # a range written again under another epoch is the next issue's recovery
 
 
 class Storing:
@@ -46,24 +45,52 @@ class Storing:
         self._metrics = metrics
         self._health = health
 
-    async def store(self, batch: Batch, topic_id: str) -> None:
-        """Return when every record of `batch` is a row or a dead letter. Tries until it is."""
+    async def store(
+        self, batch: Batch, pending: Announcement, *, again: bool, cluster: str
+    ) -> None:
+        """Return when every record of `batch` is a row or a dead letter. Tries until it is.
+
+        `pending` is what was announced for it; `again` tells that it may have been stored before.
+        """
         # 1. Encode. Pure: the same records give the same bytes.
         rows = await self._in_thread(
-            encode_rows, batch.records, batch.partition, topic_id, FIRST_EPOCH
+            encode_rows, batch.records, batch.partition, pending.topic_id, pending.epoch
         )
         # 2. Dead letters. A crash from here on sends them again, with the same coordinates.
         if rows.rejected:
-            await self._persist("kafka", batch, lambda: self._send_letters(rows, batch, topic_id))
-        # 3. Insert, under a token of the exact range. A crash after it repeats the range; the
-        #    token absorbs a repetition within the process, the commit that follows ends it.
-        if rows.count:
-            token = (
-                f"{topic_id}:{batch.partition.partition}:{batch.first}-{batch.last}:{FIRST_EPOCH}"
+            await self._persist(
+                "kafka", batch, lambda: self._send_letters(rows, batch, pending.topic_id)
             )
-            await self._persist("clickhouse", batch, lambda: self._insert(rows, token))
+        # 3. Insert, under the token of the announced range. A crash after it makes the next owner
+        #    repeat it with the same bytes and token, which changes nothing.
+        if rows.count:
+            token = pending.token(cluster, batch.partition.partition)
+            tries = await self._persist("clickhouse", batch, lambda: self._insert(rows, token))
+            # 4. Verify what was undecided: a server killed at the wrong moment can remember a
+            #    token whose rows it lost.
+            if again or tries > 1:
+                await self._persist("clickhouse", batch, lambda: self._verify(rows, batch, pending))
         self._metrics.batches.inc()
         self._health.stored()
+
+    async def _verify(self, rows: Rows, batch: Batch, pending: Announcement) -> None:
+        found = await self._in_thread(
+            self._writer.count,
+            pending.topic_id,
+            batch.partition.partition,
+            pending.first,
+            pending.last,
+        )
+        if found != rows.count:
+            self._metrics.incomplete_ranges.inc()
+            log.critical(
+                "range_incomplete",
+                partition=str(batch.partition),
+                first=pending.first,
+                last=pending.last,
+                expected=rows.count,
+                found=found,
+            )
 
     async def _send_letters(self, rows: Rows, batch: Batch, topic_id: str) -> None:
         await self._letters.send(rows.rejected, batch.partition, topic_id)
@@ -86,8 +113,11 @@ class Storing:
 
     async def _persist(
         self, server: str, batch: Batch, attempt: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Repeat `attempt` until it succeeds. The lane's back-pressure bounds what waits here."""
+    ) -> int:
+        """Repeat `attempt` until it succeeds; the number of tries.
+
+        The lane's back-pressure bounds what waits here.
+        """
         where = f"{batch.partition}@{batch.first}-{batch.last}"
         for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
             try:
@@ -95,7 +125,7 @@ class Storing:
             except (
                 Exception
             ) as error:  # any failure of a server or client: nothing is lost by trying
-                self._metrics.insert_failures.inc()
+                self._metrics.store_failures.labels(server).inc()
                 self._health.failed(server, error)
                 log.warning(
                     "store_failed", server=server, batch=where, tries=tries, error=brief(error)
@@ -103,7 +133,8 @@ class Storing:
                 await asyncio.sleep(delay)
             else:
                 self._health.succeeded(server)
-                return
+                return tries
+        raise AssertionError("delays never end")
 
     async def _in_thread(
         self,

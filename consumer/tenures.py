@@ -14,29 +14,34 @@ import structlog
 
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.batch import BatchPolicy
-from usagepipe.consumer.committer import Committer
+from usagepipe.consumer.committer import Committer, Position
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.lane import Flow, Lane
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import Run, TopicPartition
 from usagepipe.consumer.storing import Storing, brief
+from usagepipe.consumer.takeover import Found, where_to_start
 from usagepipe.consumer.tenure import Membership, Tenure
+from usagepipe.consumer.topic_identity import TopicIdentity
 
 log = structlog.get_logger()
 
 # A rebalance waits for us at most so long: the others of the group stand still meanwhile.
 RELEASE_SECONDS = 5.0
+COMMIT_SECONDS = 1.0  # for the last commit of a tenure that ends
 
 
 class Log(Protocol):
     """The consumer's side of the log; each call runs in the consumer's thread."""
 
     async def membership(self) -> Membership: ...
-    async def positions(self, partitions: Set[TopicPartition]) -> Mapping[TopicPartition, int]: ...
-    async def topic_id(self, topic: str) -> str: ...
+    async def positions(
+        self, partitions: Set[TopicPartition]
+    ) -> Mapping[TopicPartition, Found]: ...
+    async def topic_identity(self, topic: str) -> TopicIdentity: ...
     async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None: ...
     async def commit_as(
-        self, membership: Membership, positions: Mapping[TopicPartition, int]
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
     ) -> None: ...
 
 
@@ -59,6 +64,7 @@ class Tenures:
         self._number = 0
         self._tenure: Tenure | None = None
         self._taking: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._assigned: Set[TopicPartition] | None = None  # None: in a rebalance, or stopping
         self._closed = False
 
@@ -122,29 +128,40 @@ class Tenures:
     ) -> None:
         # 1. End the old tenure, if a rebalance did not: two must never store the same partition.
         await self._end_tenure(RELEASE_SECONDS, keep=False)
+        for partition in partitions:
+            flow.on_buffer_drop(partition)  # a lane that was cut short may have held it
         # 2. Remember who we are to the group, before reading what is committed: if the group
         #    moves on in between, every commit of this tenure is fenced.
         membership = await log_.membership()
-        # 3. Read where to go on. A crash up to here has changed nothing.
-        positions = await log_.positions(partitions)
-        topic_ids = {topic: await log_.topic_id(topic) for topic in {tp.topic for tp in partitions}}
-        # 4. Begin, then seek: runs of the new stamp find their lanes.
+        # 3. Read what was committed and what was pending. A crash up to here has changed nothing.
+        found = await log_.positions(partitions)
+        topics = {
+            topic: await log_.topic_identity(topic) for topic in {tp.topic for tp in partitions}
+        }
+        starts = {tp: where_to_start(tp, found[tp], topics[tp.topic]) for tp in partitions}
+        # 4. Begin, then seek: runs of the new stamp find their lanes. Each lane first recovers
+        #    what was pending.
         self._number += 1
+        policy = self._policy.among(len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics)
         lanes = {
             tp: Lane(
                 tp,
-                positions[tp],
-                self._policy,
-                partial(self._storing.store, topic_id=topic_ids[tp.topic]),
-                committer.acknowledge,
+                start,
+                policy,
+                partial(self._storing.store, cluster=start.topic.cluster),
+                committer,
                 flow,
             )
-            for tp in partitions
+            for tp, start in starts.items()
         }
         self._tenure = Tenure(self._number, lanes, committer)
         self._tenure.start()
-        await log_.seek_as(self._number, positions)
+        # Never below the log's start: aiokafka would reset such a position as it likes.
+        await log_.seek_as(
+            self._number,
+            {tp: max(start.offset, found[tp].start) for tp, start in starts.items()},
+        )
         self._metrics.tenures.inc()
         self._metrics.partitions.set(len(partitions))
         self._health.partitions = len(partitions)
@@ -157,9 +174,20 @@ class Tenures:
         self._metrics.partitions.set(0)
 
     async def _end_tenure(self, seconds: float, *, keep: bool) -> None:
+        """End the tenure, or wait for the one that ends already; not much longer than `seconds`.
+
+        A rebalance in the middle of a stop must not give the partitions away while the stop
+        still stores them.
+        """
         tenure, self._tenure = self._tenure, None
         if tenure is not None:
-            await tenure.end(seconds, keep=keep)
+            self._ending = asyncio.create_task(tenure.end(seconds, keep=keep))
+        if self._ending is None:
+            return
+        await asyncio.wait([self._ending], timeout=seconds + COMMIT_SECONDS)
+        if not self._ending.done():
+            self._ending.cancel()
+            await asyncio.gather(self._ending, return_exceptions=True)
 
     async def _cancel_taking(self) -> None:
         taking, self._taking = self._taking, None

@@ -6,7 +6,7 @@ aiokafka's own types, and sent over the consumer's own connection.
 """
 
 from io import BytesIO
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from uuid import UUID
 
 from aiokafka.errors import NoError, for_code
@@ -112,8 +112,15 @@ class _MetadataRequest(Request[_MetadataRequestV10]):  # type: ignore[misc]
         return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})
 
 
-async def topic_id(client: Any, topic: str) -> str:
-    """The id of `topic` as 32 hexadecimal digits; `client` is an `AIOKafkaClient`.
+class TopicIdentity(NamedTuple):
+    """What no topic made later shares, even under the same name on a cluster made anew."""
+
+    cluster: str
+    topic_id: str
+
+
+async def topic_identity(client: Any, topic: str) -> TopicIdentity:
+    """The id of `topic` (32 hexadecimal digits) and of its cluster; `client` is aiokafka's.
 
     Raises:
         aiokafka.errors.KafkaError: the topic does not exist, or the broker did not answer.
@@ -125,4 +132,4 @@ async def topic_id(client: Any, topic: str) -> str:
     error = for_code(error_code)
     if error is not NoError:
         raise error(topic)
-    return str(identity.hex)
+    return TopicIdentity(response.cluster_id or "", identity.hex)

@@ -20,11 +20,12 @@ from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
 from usagepipe.consumer.backoff import SERVER_AWAY
-from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.takeover import Found
 from usagepipe.consumer.tenure import Membership
 from usagepipe.consumer.tenures import Tenures
-from usagepipe.consumer.topic_identity import topic_id
+from usagepipe.consumer.topic_identity import TopicIdentity, topic_identity
 
 Result = TypeVar("Result")
 
@@ -128,18 +129,18 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             raise FencedError("not in the group")
         return current
 
-    async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
         consumer = self._ensure_consumer()
         tps = [AIOTopicPartition(*tp) for tp in partitions]
         committed = await consumer._coordinator.fetch_committed_offsets(tps)
         starts = await consumer.beginning_offsets(tps)
         ends = await consumer.end_offsets(tps)
-        positions = {}
-        for tp in tps:
-            offset = committed[tp].offset if tp in committed else -1
-            partition = TopicPartition(tp.topic, tp.partition)
-            positions[partition] = _position(partition, offset, starts[tp], ends[tp])
-        return positions
+        return {
+            TopicPartition(tp.topic, tp.partition): Found(
+                Position(*committed[tp]) if tp in committed else None, starts[tp], ends[tp]
+            )
+            for tp in tps
+        }
 
     async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
         consumer = self._ensure_consumer()
@@ -149,13 +150,13 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             consumer.seek(AIOTopicPartition(*partition), offset)
 
     async def _commit_as(
-        self, membership: Membership, positions: Mapping[TopicPartition, int]
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
     ) -> None:
         coordinator = self._ensure_consumer()._coordinator
         await coordinator.ensure_coordinator_known()
         offsets = {
-            AIOTopicPartition(*tp): OffsetAndMetadata(offset, "")
-            for tp, offset in positions.items()
+            AIOTopicPartition(*tp): OffsetAndMetadata(position.offset, position.metadata)
+            for tp, position in positions.items()
         }
 
         async def commit() -> None:
@@ -179,23 +180,20 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         """
         return await self._call(self._membership())
 
-    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where to read on: the committed offset of each, or the log's start without one.
-
-        A committed offset outside the log is told in the worker's log, never skipped over in
-        silence: aiokafka would reset it without a word.
-        """
+    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
+        """What is committed for each, with its metadata, and where its log begins and ends."""
         return await self._call(self._positions(partitions))
 
-    async def topic_id(self, topic: str) -> str:
-        return await self._call(topic_id(self._ensure_consumer()._client, topic))
+    async def topic_identity(self, topic: str) -> TopicIdentity:
+        """The ids of the topic and its cluster."""
+        return await self._call(topic_identity(self._ensure_consumer()._client, topic))
 
     async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
         """Seek, and stamp what is fetched from now on. One step for the fetching loop."""
         await self._call(self._seek_as(stamp, positions))
 
     async def commit_as(
-        self, membership: Membership, positions: Mapping[TopicPartition, int]
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
     ) -> None:
         """Commit `positions` if this worker still is `membership`.
 
@@ -323,20 +321,6 @@ async def _when_answered(
             await asyncio.sleep(delay)
         else:
             return
-
-
-def _position(partition: TopicPartition, committed: int, start: int, end: int) -> int:
-    if committed < 0:
-        return start
-    if committed < start:
-        log.error(
-            "records_expired_unread", partition=str(partition), first=committed, last=start - 1
-        )
-        return start
-    if committed > end:
-        log.error("committed_beyond_log", partition=str(partition), committed=committed, end=end)
-        return start
-    return committed
 
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"

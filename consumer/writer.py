@@ -64,6 +64,23 @@ class Writer:
             fmt="JSONEachRow",
         )
 
+    def count(self, topic_id: str, partition: int, first: int, last: int) -> int:
+        """How many rows of the offsets `first` … `last` are stored. Blocks; a few granules."""
+        result = self._connected().query(
+            f"SELECT count() FROM {TABLE} WHERE kafka_topic_id = {{topic_id:String}}"
+            " AND kafka_partition = {partition:UInt32}"
+            " AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}",
+            parameters={
+                "topic_id": topic_id,
+                "partition": partition,
+                "first": first,
+                "last": last,
+            },
+            settings={"select_sequential_consistency": 1},
+        )
+        ((count,),) = result.result_rows
+        return int(count)
+
     def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:

@@ -94,3 +94,12 @@ def test_batches_cover_every_record_once_in_order(
     assert expected == [record.offset for batch in batches for record in batch.records]
     assert [0, *(batch.end for batch in batches[:-1])] == [batch.first for batch in batches]
     assert (cutter.rows, cutter.size) == (0, 0)
+
+
+def test_the_partitions_of_a_worker_share_its_memory() -> None:
+    """Many partitions close their batches earlier: each holds one in hand and one that fills."""
+    policy = BatchPolicy(rows=50_000, size=1_000, seconds=1, buffer=4_000)
+
+    assert 1_000 == policy.among(1).size
+    assert 500 == policy.among(4).size
+    assert 1 == policy.among(1_000_000).size

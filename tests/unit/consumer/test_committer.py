@@ -5,12 +5,19 @@ from collections.abc import Mapping
 
 import pytest
 
-from usagepipe.consumer.committer import Committer, FencedError
+from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.committer import Committer, FencedError, Position
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
 
 pytestmark = pytest.mark.anyio
 ONE, TWO = TopicPartition("t", 1), TopicPartition("t", 2)
+
+PENDING = Announcement("topic-id", 5, 9, records=4, epoch=0)
+
+
+def at(offset: int) -> Position:
+    return Position(offset)
 
 
 class Coordinator:
@@ -18,11 +25,11 @@ class Coordinator:
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
-        self.commits: list[dict[TopicPartition, int]] = []
+        self.commits: list[dict[TopicPartition, Position]] = []
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, positions: Mapping[TopicPartition, Position]) -> None:
         await self.gate.wait()
         if self.failures:
             raise self.failures.pop(0)
@@ -46,8 +53,8 @@ async def test_positions_that_wait_go_out_together() -> None:
         await committer.idle()
     task.cancel()
 
-    assert [{ONE: 5}, {ONE: 7, TWO: 9}] == coordinator.commits
-    assert {ONE: 7, TWO: 9} == committer.committed
+    assert [{ONE: at(5)}, {ONE: at(7), TWO: at(9)}] == coordinator.commits
+    assert {ONE: at(7), TWO: at(9)} == committer.committed
 
 
 async def test_a_failed_commit_is_tried_again() -> None:
@@ -61,7 +68,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
         await committer.idle()
     task.cancel()
 
-    assert [{ONE: 5}] == coordinator.commits
+    assert [{ONE: at(5)}] == coordinator.commits
 
 
 async def test_a_fenced_committer_never_commits_again() -> None:
@@ -75,4 +82,32 @@ async def test_a_fenced_committer_never_commits_again() -> None:
         await committer.idle()
 
     assert committer.fenced
+    assert [] == coordinator.commits
+
+
+async def test_an_announcement_returns_when_it_is_committed() -> None:
+    """Its commit acknowledges what came before, and names what comes now."""
+    coordinator = Coordinator(ConnectionError("away"))
+    committer = Committer(coordinator.commit, WorkerMetrics())
+    task = asyncio.create_task(committer.run())
+
+    async with asyncio.timeout(5):
+        await committer.announce(ONE, PENDING)
+    task.cancel()
+
+    assert [{ONE: Position(5, PENDING.encode())}] == coordinator.commits
+
+
+async def test_an_announcement_of_a_fenced_tenure_is_refused() -> None:
+    """Its insert must not begin, whether the fence falls before or after it was put in."""
+    coordinator = Coordinator(FencedError("moved on"))
+    committer = Committer(coordinator.commit, WorkerMetrics())
+    task = asyncio.create_task(committer.run())
+
+    for _ in range(2):
+        with pytest.raises(FencedError):
+            async with asyncio.timeout(5):
+                await committer.announce(ONE, PENDING)
+    await task
+
     assert [] == coordinator.commits

@@ -6,25 +6,38 @@ from typing import Any
 import pytest
 
 from tests.unit.consumer.records import PARTITION, run_of
+from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch, BatchPolicy
-from usagepipe.consumer.lane import Lane
+from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.lane import Lane, Start
+from usagepipe.consumer.topic_identity import TopicIdentity
 
 pytestmark = pytest.mark.anyio
 EAGER = BatchPolicy(rows=2, size=1_000, seconds=0.01)
 
 
+TOPIC = TopicIdentity("cluster", "topic-id")
+
+
 class World:
-    """Where a lane stores and acknowledges, and who fetches for it."""
+    """Where a lane announces, stores and acknowledges, and who fetches for it."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int]] = []
         self.held = False
+        self.fenced = False
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def store(self, batch: Batch) -> None:
+    async def announce(self, partition: Any, pending: Announcement) -> None:
+        if self.fenced:
+            raise FencedError("moved on")
+        self.events.append(("announced", pending.last + 1))
+
+    async def store(self, batch: Batch, pending: Announcement, *, again: bool) -> None:
         await self.gate.wait()
-        self.events.append(("stored", batch.end))
+        assert (batch.first, batch.last) == (pending.first, pending.last)
+        self.events.append(("stored again" if again else "stored", batch.end))
 
     def acknowledge(self, partition: Any, end: int) -> None:
         self.events.append(("acknowledged", end))
@@ -35,12 +48,12 @@ class World:
     def on_buffer_drop(self, tp: Any, /) -> None:
         self.held = False
 
-    def lane(self, policy: BatchPolicy = EAGER, position: int = 0) -> Lane:
-        return Lane(PARTITION, position, policy, self.store, self.acknowledge, self)
+    def lane(self, start: Start | None = None) -> Lane:
+        return Lane(PARTITION, start or Start(0, TOPIC), EAGER, self.store, self, self)
 
 
-async def test_a_batch_is_acknowledged_after_it_is_stored() -> None:
-    """Store, then acknowledge, batch by batch, in the order of the log."""
+async def test_a_batch_is_announced_then_stored_then_acknowledged() -> None:
+    """The next announcement acknowledges the batch before; the last is acknowledged alone."""
     world = World()
     lane = world.lane()
     lane.take(run_of(0, 1, 2))
@@ -48,8 +61,71 @@ async def test_a_batch_is_acknowledged_after_it_is_stored() -> None:
     lane.drain(keep=True)
     await lane.run()
 
-    assert [("stored", 2), ("acknowledged", 2), ("stored", 3), ("acknowledged", 3)] == world.events
+    expected = [("announced", 2), ("stored", 2), ("announced", 3), ("stored", 3)]
+    assert [*expected, ("acknowledged", 3)] == world.events
     assert 3 == lane.position
+
+
+async def test_a_fenced_lane_stores_nothing() -> None:
+    """A zombie that wakes up with a batch in hand may not announce it, so it may not insert it."""
+    world = World()
+    world.fenced = True
+    lane = world.lane()
+    lane.take(run_of(0, 1))
+
+    lane.drain(keep=True)
+    await lane.run()
+
+    assert [] == world.events
+
+
+async def test_a_pending_range_is_sent_again_exactly_and_without_an_announcement() -> None:
+    """Recovery ignores all limits: the range is the one that was announced, token and all."""
+    world = World()
+    lane = world.lane(Start(3, TOPIC, Announcement("topic-id", 3, 9, records=6, epoch=0)))
+    lane.take(run_of(3, 4, 5, index=0))
+    lane.take(run_of(7, 8, 9, 10, index=1))
+
+    lane.drain(keep=True)
+    lane._draining = False  # the range first, then the stop
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(5):
+        while lane.position < 10:
+            await asyncio.sleep(0.001)
+    lane.drain(keep=True)
+    await task
+
+    assert [("stored again", 10), ("announced", 11), ("stored", 11)] == world.events[:3]
+
+
+async def test_a_pending_range_waits_until_its_end_was_seen() -> None:
+    """Half a range is not the range; only an offset at or behind its end proves it whole."""
+    world = World()
+    lane = world.lane(Start(3, TOPIC, Announcement("topic-id", 3, 9, records=6, epoch=0)))
+    lane.take(run_of(3, 4, 5))
+    task = asyncio.create_task(lane.run())
+    await asyncio.sleep(0.05)
+
+    lane.drain(keep=True)
+    await task
+
+    assert [] == world.events
+
+
+async def test_a_pending_range_whose_last_records_are_gone_ends_with_the_next_one() -> None:
+    """An offset behind the end closes the range as well: transaction markers leave gaps."""
+    world = World()
+    lane = world.lane(Start(3, TOPIC, Announcement("topic-id", 3, 9, records=2, epoch=0)))
+    lane.take(run_of(3, 4, 12))
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(5):
+        while lane.position < 13:
+            await asyncio.sleep(0.001)
+
+    lane.drain(keep=True)
+    await task
+
+    assert [("stored again", 10), ("announced", 13), ("stored", 13)] == world.events[:3]
 
 
 async def test_a_failed_store_acknowledges_nothing() -> None:
@@ -62,11 +138,11 @@ async def test_a_failed_store_acknowledges_nothing() -> None:
     with pytest.raises(RuntimeError, match="refused"):
         await lane.run()
 
-    assert [] == world.events
+    assert [("announced", 2)] == world.events
     assert 0 == lane.position
 
 
-async def _refuse(batch: Batch) -> None:
+async def _refuse(batch: Batch, pending: Announcement, *, again: bool) -> None:
     raise RuntimeError("refused")
 
 
@@ -79,7 +155,7 @@ async def test_a_missing_run_is_noticed() -> None:
     assert 2 == lane.buffered_rows
 
 
-async def test_fetching_stops_at_two_batches_and_resumes_below_one() -> None:
+async def test_fetching_stops_behind_a_full_batch_and_goes_on_when_it_is_cut() -> None:
     """The memory of a lane is bounded, however long the server is away."""
     world = World()
     world.gate.clear()
@@ -87,14 +163,16 @@ async def test_fetching_stops_at_two_batches_and_resumes_below_one() -> None:
     task = asyncio.create_task(lane.run())
     lane.take(run_of(0, 1, index=0))
     await asyncio.sleep(0)
-    lane.take(run_of(2, 3, 4, 5, index=1))
-    full = world.held
+    while_one_is_stored = world.held
+    lane.take(run_of(2, 3, index=1))
+    behind_a_full_one = world.held
 
     world.gate.set()
     lane.drain(keep=True)
     await task
 
-    assert full
+    assert not while_one_is_stored
+    assert behind_a_full_one
     assert not world.held
 
 
@@ -110,7 +188,7 @@ async def test_a_batch_that_does_not_fill_closes_by_time() -> None:
             await asyncio.sleep(0.001)
     task.cancel()
 
-    assert [("stored", 1), ("acknowledged", 1)] == world.events
+    assert [("announced", 1), ("stored", 1), ("acknowledged", 1)] == world.events
 
 
 async def test_a_rebalance_leaves_what_was_only_fetched() -> None:
@@ -127,4 +205,4 @@ async def test_a_rebalance_leaves_what_was_only_fetched() -> None:
     world.gate.set()
     await task
 
-    assert [("stored", 2), ("acknowledged", 2)] == world.events
+    assert [("announced", 2), ("stored", 2), ("acknowledged", 2)] == world.events

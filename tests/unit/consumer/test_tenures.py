@@ -7,14 +7,17 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.consumer.records import PARTITION, run_of
+from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch, BatchPolicy
-from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.storing import Storing
+from usagepipe.consumer.takeover import Found
 from usagepipe.consumer.tenure import Membership
 from usagepipe.consumer.tenures import Tenures
+from usagepipe.consumer.topic_identity import TopicIdentity
 
 pytestmark = pytest.mark.anyio
 
@@ -26,6 +29,7 @@ class FakeLog:
         self.failures = list(failures)
         self.generation = 1
         self.committed = 0
+        self.metadata = ""
         self.sought: list[tuple[int, int]] = []
 
     async def membership(self) -> Membership:
@@ -33,21 +37,22 @@ class FakeLog:
             raise self.failures.pop(0)
         return Membership(self.generation, "me")
 
-    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(partitions, self.committed)
+    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
+        found = Found(Position(self.committed, self.metadata), start=0, end=1_000)
+        return dict.fromkeys(partitions, found)
 
-    async def topic_id(self, topic: str) -> str:
-        return "topic-id"
+    async def topic_identity(self, topic: str) -> TopicIdentity:
+        return TopicIdentity("cluster", "topic-id")
 
     async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
         self.sought.append((stamp, positions[PARTITION]))
 
     async def commit_as(
-        self, membership: Membership, positions: Mapping[TopicPartition, int]
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
     ) -> None:
         if membership.generation != self.generation:
             raise FencedError("moved on")
-        self.committed = positions[PARTITION]
+        self.committed, self.metadata = positions[PARTITION]
 
 
 class FakeStoring:
@@ -60,7 +65,9 @@ class FakeStoring:
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def store(self, batch: Batch, topic_id: str) -> None:
+    async def store(
+        self, batch: Batch, pending: Announcement, *, again: bool, cluster: str
+    ) -> None:
         self.begun.set()
         await self.answers.wait()
         if self.defect:
@@ -219,3 +226,46 @@ async def test_nothing_begins_after_the_stop() -> None:
 
     assert [(1, 0)] == world.log.sought
     assert "stopping" == world.health.state
+
+
+async def test_a_rebalance_in_a_stop_waits_for_the_insert_that_still_runs() -> None:
+    """Else the partitions are another worker's while this one stores them: counted twice."""
+    world = World()
+    world.storing.answers.clear()
+    await world.take_over()
+    world.tenures.feed(run_of(0, 1))
+    stop = asyncio.create_task(world.tenures.close())
+    await world.storing.begun.wait()
+
+    release = asyncio.create_task(world.tenures.release())
+    await asyncio.sleep(0.05)
+    released_early = release.done()
+    world.storing.answers.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(stop, release)
+
+    assert not released_early
+    assert 2 == world.log.committed
+
+
+async def test_a_takeover_resumes_partitions_that_the_old_lanes_held() -> None:
+    """A lane that was cut short with a full buffer leaves its partition paused for ever."""
+    world = World()
+    flow = RememberingFlow()
+    world.tenures.assign({PARTITION})
+
+    async with asyncio.timeout(5):
+        await world.tenures.take_over(world.log, flow)
+    await world.tenures.close()
+
+    assert [PARTITION] == flow.resumed
+
+
+class RememberingFlow(Flow):
+    """Remembers which partitions were resumed."""
+
+    def __init__(self) -> None:
+        self.resumed: list[Any] = []
+
+    def on_buffer_drop(self, tp: Any, /) -> None:
+        self.resumed.append(tp)

@@ -1,0 +1,60 @@
+"""Decides where a partition is read on, from what its last owner left: offset and metadata.
+
+Nothing is skipped or begun anew in silence: aiokafka would reset an offset outside the log without
+a word, and a topic made anew under its old name would have its events taken for old ones.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.committer import Position
+from usagepipe.consumer.lane import Start
+from usagepipe.consumer.records import TopicPartition
+from usagepipe.consumer.topic_identity import TopicIdentity
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the group and the log say of a partition: the log holds `start` … `end` - 1."""
+
+    committed: Position | None
+    start: int
+    end: int
+
+
+class AnotherTopicError(Exception):
+    """The group's offsets are of a topic that was deleted and made anew under its name."""
+
+
+def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity) -> Start:
+    """Where the lane of `partition` begins, and what it has to recover first.
+
+    Raises:
+        AnotherTopicError: a range is pending that belongs to another topic of this name. Offsets
+            of one log mean nothing in another, so somebody has to say which group goes on.
+    """
+    if found.committed is None or found.committed.offset < 0:
+        return Start(found.start, topic)
+    offset, metadata = found.committed
+    pending = Announcement.decode(metadata)
+    if pending is None and metadata.strip("\0 "):
+        log.warning("foreign_metadata", partition=str(partition), offset=offset)
+    if pending is not None and pending.topic_id != topic.topic_id:
+        raise AnotherTopicError(
+            f"{partition}: the group's offset {offset} belongs to the topic {pending.topic_id}, "
+            f"the topic is {topic.topic_id} now: it was made anew. Use a new group, or delete "
+            "this group's offsets."
+        )
+    if offset > found.end:
+        log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
+        return Start(found.start, topic)
+    if offset < found.start:
+        lost = {"first": offset, "last": found.start - 1}
+        log.error("records_expired_unread", partition=str(partition), **lost)
+        if pending is None or pending.last < found.start:
+            return Start(found.start, topic)
+    return Start(offset, topic, pending)
