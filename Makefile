@@ -15,7 +15,7 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --all-ext
 SERVERS := $(if $(KAFKA),USAGEPIPE_KAFKA='$(KAFKA)') \
 	$(if $(CLICKHOUSE),USAGEPIPE_CLICKHOUSE='$(CLICKHOUSE)')
 
-.PHONY: help demo test lint requirements
+.PHONY: help demo test chaos lint requirements
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -25,6 +25,9 @@ demo: $(READY) ## Run the whole pipeline on a trace of requests; TRACE, KAFKA, C
 
 test: $(READY) ## Run all tests, against real servers
 	$(BIN)/pytest $(ARGS)
+
+chaos: $(READY) ## Kill, pause and cut workers and ClickHouse for long; CHAOS_SEEDS=20
+	CHAOS_SEEDS=$${CHAOS_SEEDS:-20} $(BIN)/pytest tests/acceptance/test_chaos.py $(ARGS)
 
 lint: $(READY) ## Check style, types, import directions and the list of versions
 	$(BIN)/ruff check
