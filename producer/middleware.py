@@ -121,18 +121,18 @@ class UsageMiddleware:
             log.error("usage_unrecorded", endpoint=endpoint[:100], reason=reason, detail=detail)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_after_flush(message: Message) -> None:
+        async def send_after_stop(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):
-                await self._flush()
+                await self._stop()
             await send(message)
 
         self._recorder.start()
-        await self.app(scope, receive, send_after_flush)
+        await self.app(scope, receive, send_after_stop)
 
-    async def _flush(self) -> None:
+    async def _stop(self) -> None:
         """Deliver what is queued, in a thread: the server may still be answering requests."""
         try:
-            left = await asyncio.to_thread(self._recorder.flush)
+            left = await asyncio.to_thread(self._recorder.stop)
         except Exception as error:
             log.error("shutdown_flush_failed", error=describe(error))
         else:

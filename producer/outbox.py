@@ -24,6 +24,7 @@ from usagepipe.schemas.settings import Settings
 log = structlog.get_logger()
 
 POLL_SECONDS = 0.1  # how late a failure is seen, and how long close() waits for the thread
+AGAIN_SECONDS = 0.5  # for events that have been waited for before
 PURGE_SECONDS = 1.0  # for the reports of what a handle gives up
 
 # A handle that Kafka will not serve again gives its events back under these codes.
@@ -58,6 +59,7 @@ class Outbox:
         self._sequence = 0
         self._accepted = 0
         self._delivered = 0
+        self._waited_for = 0  # of the accepted: a stop() has spent its time on them
 
     def put(self, event: UsageEvent) -> bool:
         """Queue `event`; False when it was dropped (and counted). Never blocks, never raises."""
@@ -86,6 +88,7 @@ class Outbox:
         """Make the librdkafka handle now rather than with the first event. Never raises: a web
         application starts without it, and the first event tries again."""
         with self._lock:
+            self._waited_for = 0  # an application that starts again may take its time again
             if self._producer is None and not self._closed:
                 try:
                     self._start()
@@ -151,6 +154,18 @@ class Outbox:
                 break
         return self.queued
 
+    def stop(self, seconds: float) -> int:
+        """`flush` at the application's end: the next `stop` or `close` will not wait again."""
+        accepted = self._accepted
+        left = self.flush(self.patience(seconds))
+        self._waited_for = accepted if left else 0
+        return left
+
+    def patience(self, seconds: float) -> float:
+        """`seconds`, or a moment while events are left that a `stop` has waited for in vain."""
+        settled = self.delivered + self.counters.failed_deliveries
+        return min(seconds, AGAIN_SECONDS) if settled < self._waited_for else seconds
+
     def close(self, seconds: float) -> int:
         """Refuse new events, deliver what is queued, give up the rest; how many were given up."""
         with self._closing:
@@ -160,20 +175,32 @@ class Outbox:
             if self._producer is None:
                 return 0
             # 2. Deliver what there is.
+            started = time.monotonic()
             left = self.flush(seconds)
+            waited = time.monotonic() - started
             # 3. End the thread: from here on no handle takes over from another.
             self._stopped.set()
             if self._thread is not None:
                 self._thread.join()
             # 4. Give up the rest: each is reported, and so counted, as failed.
-            if left:
-                log.warning("usage_events_given_up", events=left, waited_seconds=seconds)
-                self._giving_up = True
-                self._producer.purge()
-                self._producer.flush(PURGE_SECONDS)
+            given_up = self._give_up(self._producer, waited) if left else 0
             self._delivered = self.delivered
             self._producer = None
-            return left
+            return given_up
+
+    def _give_up(self, producer: Producer, waited: float) -> int:
+        before = self.counters.failed_deliveries
+        self._giving_up = True
+        producer.purge()
+        producer.flush(PURGE_SECONDS)
+        given_up = self.counters.failed_deliveries - before
+        log.warning(
+            "usage_events_given_up",
+            events=given_up,
+            waited_seconds=round(waited, 1),
+            dropped=self.counters.dropped,
+        )
+        return given_up
 
     @property
     def delivered(self) -> int:
@@ -206,6 +233,8 @@ class Outbox:
         if error.code() in TAKEN_OVER and not self._giving_up and key and value:
             self._rescued.append((key, value))
             self._refused |= error.code() == KafkaError._FATAL
+        elif self._giving_up:
+            self.counters.drop("delivery_failed")  # told once, when all of it is counted
         else:
             self._drop("delivery_failed", str(error.name()))
 

@@ -26,7 +26,7 @@ class Recorder(Protocol):
     def counters(self) -> Counters: ...
     def record(self, event: UsageEvent) -> bool: ...
     def start(self) -> None: ...
-    def flush(self, timeout: float | None = None) -> int: ...
+    def stop(self) -> int: ...
 
 
 class UsageRecorder:
@@ -75,7 +75,18 @@ class UsageRecorder:
         Returns:
             How many events are left. `timeout` is the setting `close_seconds` unless given.
         """
-        return self._outbox().flush(self._seconds(timeout))
+        return self._outbox().flush(self.settings.close_seconds if timeout is None else timeout)
+
+    def stop(self) -> int:
+        """The application ends: wait as `flush` does. It may start again, so events are taken on.
+
+        Events that were waited for in vain are not waited for again: until `start`, another
+        `stop` or a `close` without a timeout tries for a moment only.
+
+        Returns:
+            How many events are left.
+        """
+        return self._outbox().stop(self.settings.close_seconds)
 
     def close(self, timeout: float | None = None) -> int:
         """Deliver what is queued, for `timeout` seconds at most, and refuse events from now on.
@@ -86,7 +97,9 @@ class UsageRecorder:
             How many events were given up. `timeout` is the setting `close_seconds` unless given.
         """
         self._closed = True
-        left = self._outbox().close(self._seconds(timeout))
+        outbox = self._outbox()
+        patience = outbox.patience(self.settings.close_seconds)
+        left = outbox.close(patience if timeout is None else timeout)
         atexit.unregister(self.close)
         remove_farewell(self)
         return left
@@ -121,9 +134,6 @@ class UsageRecorder:
             from multiprocessing.util import Finalize
 
             Finalize(None, self.close, exitpriority=0)
-
-    def _seconds(self, timeout: float | None) -> float:
-        return self.settings.close_seconds if timeout is None else timeout
 
     def __enter__(self) -> Self:
         return self

@@ -19,5 +19,8 @@ class MemoryRecorder:
 
     def start(self) -> None: ...
 
+    def stop(self) -> int:
+        return 0
+
     def flush(self, timeout: float | None = None) -> int:
         return 0

@@ -570,15 +570,15 @@ def test_mounted_twice_counts_once() -> None:
 
 
 def test_lifespan_shutdown_delivers_first() -> None:
-    """When the server shuts down, the queue is flushed before shutdown is reported complete."""
+    """When the server shuts down, the recorder is stopped before shutdown is reported complete."""
     steps: list[str] = []
 
     class Noting(MemoryRecorder):
         def start(self) -> None:
             steps.append("start")
 
-        def flush(self, timeout: float | None = None) -> int:
-            steps.append("flush" if threading.current_thread() is not _main else "blocked")
+        def stop(self) -> int:
+            steps.append("stop" if threading.current_thread() is not _main else "blocked")
             return 0
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -593,7 +593,7 @@ def test_lifespan_shutdown_delivers_first() -> None:
 
     asyncio.run(bench.app({"type": "lifespan"}, _nothing, note))
 
-    expected = ["start", "lifespan.startup.complete", "flush", "lifespan.shutdown.complete"]
+    expected = ["start", "lifespan.startup.complete", "stop", "lifespan.shutdown.complete"]
     assert expected == steps
 
 

@@ -77,6 +77,47 @@ def test_close_twice_is_harmless() -> None:
     assert {"delivery_failed": 1} == recorder.snapshot().dropped
 
 
+def test_close_does_not_repeat_the_wait_of_a_stop() -> None:
+    """An application that ends while Kafka is away spends its time once, however many wait."""
+    recorder = UsageRecorder(kafka=NOWHERE, close_seconds=2)
+    recorder.record(event())
+    started = time.monotonic()
+
+    left = [recorder.stop(), recorder.stop(), recorder.close()]
+
+    assert [1, 1, 1] == left
+    assert 2.0 <= time.monotonic() - started < 3.9  # 2 + 0.5 + 0.5, where it was 6
+
+
+def test_application_that_starts_again_waits_again() -> None:
+    """A stop that ran out of time does not shorten that of the application's next life."""
+    recorder = UsageRecorder(kafka=NOWHERE, close_seconds=0.8)
+    recorder.record(event())
+    recorder.stop()
+    recorder.start()
+    started = time.monotonic()
+
+    recorder.close()
+
+    assert 0.8 <= time.monotonic() - started
+
+
+def test_last_line_has_the_exact_loss() -> None:
+    """What is given up is told in one line, which counts all of it."""
+    recorder = UsageRecorder(kafka=NOWHERE)
+    for _ in range(3):
+        recorder.record(event())
+
+    with capture_logs() as logs:
+        left = recorder.close(timeout=0.1)
+
+    told = [entry for entry in logs if entry["event"].startswith("usage_events_")]
+    assert 3 == left
+    assert [("usage_events_given_up", 3, {"delivery_failed": 3})] == [
+        (entry["event"], entry["events"], entry["dropped"]) for entry in told
+    ]
+
+
 def test_event_after_close_is_counted() -> None:
     """A closed recorder refuses events, and says why."""
     recorder = UsageRecorder(kafka=NOWHERE)
