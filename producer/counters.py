@@ -40,13 +40,13 @@ WARN_EVERY = 1_024
 
 @dataclass(frozen=True, slots=True)
 class CountersSnapshot:
-    """The numbers of one process at one moment."""
+    """The numbers of one process at one moment; `dataclasses.asdict` of it is JSON as it is."""
 
     recorded: int  # events that record() accepted
     delivered: int  # of these, acknowledged by Kafka
     queued: int  # of these, on their way
     dropped: dict[str, int]  # by DropReason
-    unrecorded: dict[tuple[str, str], int]  # by endpoint and UnrecordedReason
+    unrecorded: dict[str, dict[str, int]]  # requests by endpoint, then UnrecordedReason
 
 
 class Counters:
@@ -91,6 +91,10 @@ class Counters:
             return dict(self._dropped)
 
     @property
-    def unrecorded(self) -> dict[tuple[str, str], int]:
+    def unrecorded(self) -> dict[str, dict[str, int]]:
         with self._lock:
-            return dict(self._unrecorded)
+            counted = list(self._unrecorded.items())
+        endpoints: dict[str, dict[str, int]] = {}
+        for (endpoint, reason), requests in counted:
+            endpoints.setdefault(endpoint, {})[reason] = requests
+        return endpoints

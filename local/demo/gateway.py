@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -108,9 +109,9 @@ def _answer(model: Model, prompt: int, completion: int, cached: int) -> dict[str
 
 def _counters(recorder: UsageRecorder) -> GatewayCounters:
     snapshot = recorder.snapshot()
-    unrecorded: dict[str, int] = {}
-    for (_, reason), requests in snapshot.unrecorded.items():
-        unrecorded[reason] = unrecorded.get(reason, 0) + requests
+    unrecorded: Counter[str] = Counter()
+    for reasons in snapshot.unrecorded.values():
+        unrecorded.update(reasons)
     return GatewayCounters(snapshot.recorded, snapshot.delivered, snapshot.dropped, unrecorded)
 
 

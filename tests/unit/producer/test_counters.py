@@ -33,4 +33,16 @@ def test_endpoints_are_bounded() -> None:
         counters.leave_out(f"/{number}", "no_user")
 
     assert MAX_ENDPOINTS + 1 == len(counters.unrecorded)
-    assert 50 == counters.unrecorded[OTHER_ENDPOINTS, "no_user"]
+    assert 50 == counters.unrecorded[OTHER_ENDPOINTS]["no_user"]
+
+
+def test_reasons_are_counted_by_endpoint() -> None:
+    """Each endpoint has its own count of each reason."""
+    counters = Counters()
+
+    counters.leave_out("/a", "no_user")
+    counters.leave_out("/a", "no_user")
+    counters.leave_out("/a", "failed")
+    counters.leave_out("/b", "no_user")
+
+    assert {"/a": {"no_user": 2, "failed": 1}, "/b": {"no_user": 1}} == counters.unrecorded

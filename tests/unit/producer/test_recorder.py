@@ -1,12 +1,15 @@
 """The recorder where Kafka is not: nothing blocks, nothing raises, every loss is counted."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from usagepipe.producer import UsageRecorder, outbox
@@ -116,6 +119,25 @@ def test_last_line_has_the_exact_loss() -> None:
     assert [("usage_events_given_up", 3, {"delivery_failed": 3})] == [
         (entry["event"], entry["events"], entry["dropped"]) for entry in told
     ]
+
+
+def test_snapshot_can_be_served() -> None:
+    """A route may return the snapshot as it is: its keys are text, so it is JSON."""
+    app = FastAPI()
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+            return await client.get("/usage-counters")
+
+    with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
+        recorder.counters.leave_out("/v1/embeddings", "no_user")
+        app.get("/usage-counters")(recorder.snapshot)
+
+        answer = asyncio.run(ask())
+
+    assert 200 == answer.status_code
+    assert {"/v1/embeddings": {"no_user": 1}} == answer.json()["unrecorded"]
 
 
 def test_event_after_close_is_counted() -> None:
