@@ -6,7 +6,11 @@ nothing; the app is made, and the environment read, when `app` is first asked fo
 
 import asyncio
 import os
+import signal
+import threading
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from typing import Any, cast
 
@@ -22,7 +26,7 @@ from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import Run
-from usagepipe.consumer.storing import Storing, brief
+from usagepipe.consumer.storing import Storing
 from usagepipe.consumer.tenures import Tenures
 from usagepipe.consumer.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.writer import Writer
@@ -31,6 +35,9 @@ from usagepipe.schemas.settings import Settings
 log = structlog.get_logger()
 
 WATCH_SECONDS = 2.0
+LOOK_SECONDS = 5.0  # a server that takes longer to answer is as good as away
+WAITING_SECONDS = 10.0
+STOP_SECONDS = 5.0  # beyond the drain, for leaving the group
 # An idle process that looks alive is the worst state: after so long it ends, to be restarted.
 STUCK_SECONDS = 60.0
 STUCK_STATUS = 70  # EX_SOFTWARE of sysexits.h
@@ -74,8 +81,10 @@ class WorkerApp(faust.App):
         self.add_future(_watch(self))
 
     async def on_stop(self) -> None:
+        _end_for_sure(self.settings.drain_seconds + STOP_SECONDS)
         # First of all, while this worker still is in the group: store and commit what it has.
         await self.tenures.close()
+        _end_for_sure(STOP_SECONDS)
         await super().on_stop()
         await self.letters.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
@@ -125,15 +134,20 @@ def _feed(app: WorkerApp, run: Run) -> None:
 
 
 async def _watch(app: WorkerApp) -> None:
-    """Read on where a lane ended by itself; end the process where nothing else helps."""
+    """Look at the servers; read on where a lane ended by itself; end where nothing else helps."""
     stuck_since: float | None = None
     clock = asyncio.get_running_loop().time
+    waiting_since = clock()
     while not app.should_stop:
         await asyncio.sleep(WATCH_SECONDS)
         app.metrics.buffered_rows.set(app.tenures.buffered_rows())
+        await asyncio.gather(_look_at_kafka(app), _look_at_clickhouse(app))
         app.metrics.healthy.set(app.health.state == "running")
-        if app.health.assigned and not app.health.partitions:
-            await _look_for_topic(app)
+        if app.health.assigned:
+            waiting_since = clock()
+        elif clock() - waiting_since > WAITING_SECONDS:
+            waiting_since = clock()
+            log.info("waiting_for_partitions", at_most_seconds=app.settings.session_seconds)
         if app.tenures.broken and not app.rebalancing:
             log.error("tenure_broken")
             await app.consumer.perform_seek()
@@ -146,19 +160,42 @@ async def _watch(app: WorkerApp) -> None:
             os._exit(STUCK_STATUS)
 
 
-async def _look_for_topic(app: WorkerApp) -> None:
-    """Tell a stand-by, which is well, from a worker whose topic nobody made."""
+async def _look_at_kafka(app: WorkerApp) -> None:
+    """An idle worker notices only by looking that its broker is gone."""
     consumer = cast(ChunkConsumer, app.consumer)
+    looking = consumer.log_of_kafka.topic_identity(app.settings.topic)
+    await _look(app, "kafka_unreachable", looking)
+
+
+async def _look_at_clickhouse(app: WorkerApp) -> None:
+    loop = asyncio.get_running_loop()
+    await _look(app, "clickhouse_unreachable", loop.run_in_executor(None, app.writer.ping))
+
+
+async def _look(app: WorkerApp, trouble: str, looking: Awaitable[Any]) -> None:
     try:
-        await consumer.log_of_kafka.topic_identity(app.settings.topic)
-    except UnknownTopicOrPartitionError as error:
-        if "topic" not in app.health.troubles:
-            log.error("topic_missing", topic=app.settings.topic, cure="run usagepipe migrate")
-        app.health.failed("topic", error)
-    except Exception as error:  # Kafka away: the next look tells
-        log.debug("topic_look_up_failed", error=brief(error))
+        await asyncio.wait_for(looking, LOOK_SECONDS)
+    except UnknownTopicOrPartitionError:
+        app.health.succeeded(trouble)  # it answered; what is missing is told where it is needed
+    except Exception as error:
+        app.health.failed(trouble, error)
     else:
-        app.health.succeeded("topic")
+        app.health.succeeded(trouble)
+
+
+def _end_for_sure(seconds: float) -> None:
+    """End the process after so long, whatever still waits; at once at a second Ctrl-C.
+
+    What matters is stored and committed by then, or is the next worker's. Clients that lost their
+    broker can keep a process for a minute.
+    """
+    end = threading.Timer(seconds, os._exit, (0,))
+    end.daemon = True
+    end.start()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError, ValueError, RuntimeError):
+            loop.add_signal_handler(number, os._exit, 128 + number)
 
 
 def _stuck(app: WorkerApp) -> bool:

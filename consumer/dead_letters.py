@@ -14,6 +14,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import Rejected
+from usagepipe.consumer.topic_identity import topic_identity
 
 log = structlog.get_logger()
 
@@ -81,6 +82,9 @@ class DeadLetters:
                 )
                 try:
                     await producer.start()
+                    # The client would let the broker make a topic that nobody made, with settings
+                    # of the broker's own.
+                    await topic_identity(producer.client, self._topic)
                 except BaseException:
                     await producer.stop()
                     raise

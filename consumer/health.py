@@ -55,6 +55,7 @@ class Health:
             "state": self.state,
             "uptime_seconds": round(now - self.started_at, 1),
             "partitions": self.partitions,
+            "waiting_for": None if self.assigned else "the group's assignment of partitions",
             "seconds_since_stored": self.last_stored_at and round(now - self.last_stored_at, 1),
             "troubles": {
                 server: {

@@ -87,6 +87,7 @@ class Tenures:
     async def release(self) -> None:
         """The group takes the partitions: end the tenure, quickly."""
         self._assigned = None
+        self._health.assigned = False
         await self._end(RELEASE_SECONDS, keep=False)
 
     async def close(self) -> None:

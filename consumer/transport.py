@@ -6,12 +6,12 @@ test; their versions are bounded in `pyproject.toml`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Set
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Set
 from typing import Any, Final, TypeVar, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as AIOTopicPartition
 from faust.transport.consumer import RecordMap
@@ -21,6 +21,7 @@ from faust.types import TP, ConsumerMessage
 
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.committer import FencedError, Position
+from usagepipe.consumer.health import Health
 from usagepipe.consumer.records import Run, TopicPartition
 from usagepipe.consumer.takeover import Found
 from usagepipe.consumer.tenure import Membership
@@ -60,6 +61,8 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
         "_create_worker_consumer",
         "_ensure_consumer",
         "on_start",
+        "on_thread_stop",
+        "subscribe",
     ),
     "faust.transport.drivers.aiokafka.Producer": ("on_start", "_new_producer"),
     "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
@@ -95,6 +98,13 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start the consumer; wait for a broker that is away (stock: the process ends)."""
         await _when_answered(super().on_start, self._discard)
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group. A broker that is away is not worth a traceback at the end."""
+        try:
+            await super().on_thread_stop()
+        except (KafkaError, asyncio.CancelledError) as error:
+            log.debug("consumer_stop_failed", error=repr(error))
 
     async def _discard(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -170,6 +180,35 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         async with coordinator._commit_lock:
             await asyncio.shield(commit())
 
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Subscribe to topics that exist; wait for those that nobody made yet.
+
+        aiokafka asks for a topic's metadata in a way that lets the broker make it, with settings
+        of its own: too few partitions, or a retention that eats events.
+        """
+        wanted = list(topics)
+        for topic in wanted:
+            await self._await_topic(topic)
+        await super().subscribe(wanted)
+
+    async def _await_topic(self, topic: str) -> None:
+        health: Health = cast(Any, self.app).health
+        for delay in SERVER_AWAY.delays():
+            try:
+                await self.topic_identity(topic)
+            except UnknownTopicOrPartitionError as error:
+                if "topic" not in health.troubles:
+                    log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
+                health.failed("topic", error)
+            except KafkaError as error:
+                health.failed("topic", error)
+            else:
+                health.succeeded("topic")
+                return
+            if self.should_stop:
+                return
+            await asyncio.sleep(delay)
+
     # What the tenures call, from the worker's own thread (`tenures.Log`).
 
     async def membership(self) -> Membership:
@@ -208,7 +247,12 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     async def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run `work` in this thread. Faust's own queue has two workers and a fetch holds one."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
+        try:
+            running = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
+        except RuntimeError:  # the thread's loop is closed: the worker stops
+            work.close()
+            raise
+        return await asyncio.wrap_future(running)
 
 
 class ChunkConsumer(stock.Consumer):

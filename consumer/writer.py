@@ -64,6 +64,10 @@ class Writer:
             fmt="JSONEachRow",
         )
 
+    def ping(self) -> None:
+        """Raise unless the server answers a query. Blocks."""
+        self._connected().command("SELECT 1")
+
     def count(self, topic_id: str, partition: int, first: int, last: int) -> int:
         """How many rows of the offsets `first` … `last` are stored. Blocks; a few granules."""
         result = self._connected().query(

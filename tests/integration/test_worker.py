@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -13,7 +14,9 @@ from tests.support.hostile import HOSTILE
 from tests.support.programs import Program, Programs, as_environment
 from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets, free_web_port, raw_counts, rollup_sums
+from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import EventRejectedError, Settings, UsageEvent, decode, encode
+from usagepipe.schemas.clickhouse.migrate import migrate
 from usagepipe.schemas.topics import dead_letter_topic
 
 if TYPE_CHECKING:
@@ -209,6 +212,45 @@ def test_health_and_metrics_tell_what_the_worker_does(
     assert 1 == _metric(worker, 'usagepipe_dead_letters_total{reason="not_json"}')
 
 
+@pytest.mark.usefixtures("migrated")
+def test_a_worker_waits_for_a_topic_that_nobody_made_and_makes_none(
+    settings: MakeSettings, run_program: Programs, topic_name: str, clickhouse_client: "Client"
+) -> None:
+    """It says what is missing, leaves the making to `migrate`, and begins when it is there."""
+    made = settings(topic=topic_name)
+    worker = start_worker(run_program, made)
+    eventually(lambda: "topic" in str(_health(worker)), SECONDS, "the missing topic in /health")
+    there = topics.exists(made.kafka, topic_name)
+
+    topics.make_topics(made.kafka, topic_name, 4)
+    topics.send(made.kafka, topic_name, [encode(event(1))])
+    eventually(lambda: raw_counts(clickhouse_client) == (1, 1), SECONDS, worker.tail)
+
+    assert not there
+    assert "topic_missing" in worker.stderr
+
+
+def test_an_idle_worker_tells_that_its_servers_are_gone(
+    crashable_clickhouse: LocalClickHouse,
+    kafka: str,
+    topic: str,
+    settings: MakeSettings,
+    run_program: Programs,
+) -> None:
+    """/health turns to 503 and names the server, and back, without an event to store."""
+    made = settings(kafka=kafka, topic=topic, clickhouse=f"{crashable_clickhouse.url}/idle")
+    migrate(made, wait_seconds=30)
+    worker = start_worker(run_program, made)
+    _wait_until_running(worker)
+
+    crashable_clickhouse.kill()
+    eventually(lambda: "clickhouse_unreachable" in str(_health(worker)), SECONDS, worker.tail)
+    crashable_clickhouse.start()
+    _wait_until_running(worker)
+
+    assert 0 == worker.stop()
+
+
 def _wait_until_running(worker: Program) -> None:
     eventually(lambda: _health(worker).get("state") == "running", SECONDS, "a running worker")
 
@@ -218,6 +260,9 @@ def _health(worker: Program) -> dict[str, object]:
         with urlopen(f"{worker.web}/health", timeout=5) as answer:  # type: ignore[attr-defined]
             report: dict[str, object] = json.load(answer)
             return report
+    except HTTPError as answer:  # 503: it is not well, and says why
+        with answer:
+            return dict(json.load(answer))
     except OSError:
         return {}
 

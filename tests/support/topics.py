@@ -30,6 +30,12 @@ def make_topics(bootstrap: str, topic: str, partitions: int) -> None:
     ensure_topics(settings, wait_seconds=SECONDS)
 
 
+def exists(bootstrap: str, topic: str) -> bool:
+    """Whether the topic is there. Asks for all of them: naming one could make it."""
+    producer = Producer({"bootstrap.servers": bootstrap})
+    return topic in producer.list_topics(timeout=SECONDS).topics
+
+
 def send(
     bootstrap: str,
     topic: str,
