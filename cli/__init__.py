@@ -1,13 +1,13 @@
 """`usagepipe …`: one file a command group, nothing but arguments and output."""
 
 import sys
-from typing import Final
-
-INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 
 def main() -> None:
     """The `usagepipe` command. Ends the process with the exit status that its docs name."""
+    from usagepipe.cli.interrupts import INTERRUPTED, end_on_interrupt
+
+    end_on_interrupt()
     try:
         import click  # noqa: F401  # the bare install has no command line
     except ImportError:
@@ -18,8 +18,11 @@ def main() -> None:
         sys.exit(2)
     try:
         from usagepipe.cli.root import run
+        from usagepipe.cli.streams import guard_streams
 
+        guard_streams()
         status = run(sys.argv[1:])
-    except KeyboardInterrupt:  # before the commands are there to handle it
+    except KeyboardInterrupt:  # in the moment between a command and its report
         status = INTERRUPTED
+    end_on_interrupt()  # nor does the interpreter's end need a traceback
     sys.exit(status)

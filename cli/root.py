@@ -1,11 +1,13 @@
 """The command tree. Commands are imported when they are called, so `--help` starts no library."""
 
 import importlib
+import sys
 from typing import ClassVar
 
 import click
 
-from usagepipe.cli import INTERRUPTED
+from usagepipe.cli.interrupts import INTERRUPTED, raise_on_interrupt
+from usagepipe.cli.streams import OutputError, give_up_output
 from usagepipe.schemas.errors import MissingExtraError, UsagePipeError
 
 
@@ -38,6 +40,13 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(ctx, args)
+        raise_on_interrupt()  # the imports are done
+        return found
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in sorted(self.COMMANDS.items())])
@@ -49,7 +58,8 @@ def root() -> None:
     """Record AI usage through Kafka into ClickHouse, and read it back.
 
     Settings come from USAGEPIPE_* variables; a command's option wins over its variable.
-    Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 a server cannot be reached.
+    Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 a server cannot be reached, 74 the
+    output cannot be written, 130 interrupted (a worker ends with 0), 141 the output's reader left.
     """
 
 
@@ -57,9 +67,15 @@ def run(arguments: list[str]) -> int:
     """Run one command; its exit status."""
     try:
         result = root.main(args=arguments, prog_name="usagepipe", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except OutputError as error:
+        give_up_output()
+        if not error.quiet:
+            click.echo(f"Error: {error}", err=True)
+        return error.status
     except UsagePipeError as error:
         click.echo(f"Error: {error}", err=True)
         return error.exit_status

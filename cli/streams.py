@@ -1,0 +1,74 @@
+"""Standard output that may be closed, full or no longer read: one error for each, no traceback.
+
+Errors of the descriptor become `OutputError` where they arise, below click and rich, which would
+end the process with status 1 on their own: "the answer is no".
+"""
+
+import errno
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from usagepipe.schemas.errors import UsagePipeError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+UNWRITABLE: Final = 74  # as sysexits.h has it: EX_IOERR
+UNREAD: Final = 128 + signal.SIGPIPE  # what shells see of programs that the signal ends
+_STDOUT: Final = 1
+
+
+class OutputError(UsagePipeError):
+    """Standard output takes nothing. `status` is what the command ends with.
+
+    `quiet`: whoever read it has enough, as `head` does, and needs no message.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.quiet = number == errno.EPIPE
+        self.status = UNREAD if self.quiet else UNWRITABLE
+        super().__init__(f"standard output cannot be written: {os.strerror(number)}.")
+
+
+class _Descriptor(io.FileIO):
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OutputError(error.errno or errno.EIO) from None
+
+
+def guard_streams() -> None:
+    """Put `OutputError` under `sys.stdout`, and something under streams that are closed.
+
+    Call it first of all: a file opened later would get a closed stream's number, and the text
+    meant for the stream.
+    """
+    _open_closed_ones()
+    before = sys.stdout
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Descriptor(_STDOUT, "w", closefd=False)),
+        encoding=before.encoding if before else "utf-8",
+        errors=before.errors if before else "replace",
+        line_buffering=bool(before and before.line_buffering),
+        write_through=bool(before and getattr(before, "write_through", False)),
+    )
+
+
+def _open_closed_ones() -> None:
+    """Reading only, so that writing to standard output fails as it does when it is closed."""
+    while (number := os.open(os.devnull, os.O_RDONLY)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+
+
+def give_up_output() -> None:
+    """Let what is buffered go nowhere: at its end the interpreter would try, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDOUT)
+    os.close(nowhere)
