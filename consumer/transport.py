@@ -5,41 +5,21 @@ lists. What is overridden of Faust and aiokafka is named in `OVERRIDDEN` and hel
 test; their versions are bounded in `pyproject.toml`.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Set
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
-import structlog
-from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
-from aiokafka.structs import OffsetAndMetadata
-from aiokafka.structs import TopicPartition as AIOTopicPartition
-from faust.transport.consumer import RecordMap
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
-from usagepipe.consumer.backoff import SERVER_AWAY
-from usagepipe.consumer.committer import FencedError, Position
-from usagepipe.consumer.health import Health
 from usagepipe.consumer.records import Run, TopicPartition
-from usagepipe.consumer.takeover import Found
-from usagepipe.consumer.tenure import Membership
 from usagepipe.consumer.tenures import Tenures
-from usagepipe.consumer.topic_identity import TopicIdentity, topic_identity
-
-Result = TypeVar("Result")
-
-log = structlog.get_logger()
+from usagepipe.consumer.thread import ChunkThread, when_answered
 
 SCHEME: Final = "usagepipe"
 
-# A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
-FETCH_WAIT_MS: Final = 100
 # How soon a paused worker looks whether a partition may be fetched again (stock: 1 s).
 ALL_PAUSED_SECONDS: Final = 0.02
-
-TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
 
 OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     "faust.transport.drivers.aiokafka.Consumer": (
@@ -85,174 +65,6 @@ class _NoReadOffsets(dict[TP, int | None]):
 
     def __setitem__(self, key: TP, value: int | None) -> None:
         pass
-
-
-class ChunkThread(stock.AIOKafkaConsumerThread):
-    """aiokafka's consumer in its own thread: fetches runs, seeks, commits under a membership."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._stamp = 0
-        self._indexes: dict[TopicPartition, int] = {}
-
-    async def on_start(self) -> None:
-        """Start the consumer; wait for a broker that is away (stock: the process ends)."""
-        await _when_answered(super().on_start, self._discard)
-
-    async def on_thread_stop(self) -> None:
-        """Leave the group. A broker that is away is not worth a traceback at the end."""
-        try:
-            await super().on_thread_stop()
-        except (KafkaError, asyncio.CancelledError) as error:
-            log.debug("consumer_stop_failed", error=repr(error))
-
-    async def _discard(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await consumer.stop()
-
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        return consumer
-
-    async def _fetch_records(self, *arguments: Any, **options: Any) -> RecordMap:
-        fetched = await super()._fetch_records(*arguments, **options)
-        # No await between the fetcher's answer and the stamp: a seek cannot come in between.
-        return {tp: [self._run(tp, records)] for tp, records in fetched.items() if records}
-
-    def _run(self, tp: Any, records: list[Any]) -> Run:
-        partition = TopicPartition(tp.topic, tp.partition)
-        index = self._indexes.get(partition, 0)
-        self._indexes[partition] = index + 1
-        return Run(partition, records, self._stamp, index)
-
-    def _current_membership(self) -> Membership:
-        coordinator = self._ensure_consumer()._coordinator
-        return Membership(coordinator.generation, coordinator.member_id)
-
-    async def _membership(self) -> Membership:
-        current = self._current_membership()
-        # Out of the group, until aiokafka has joined it again. Kafka takes commits of nobody (-1)
-        # in a group without members, so the fence would hold nobody back.
-        if current.generation < 0:
-            raise FencedError("not in the group")
-        return current
-
-    async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
-        consumer = self._ensure_consumer()
-        tps = [AIOTopicPartition(*tp) for tp in partitions]
-        committed = await consumer._coordinator.fetch_committed_offsets(tps)
-        starts = await consumer.beginning_offsets(tps)
-        ends = await consumer.end_offsets(tps)
-        return {
-            TopicPartition(tp.topic, tp.partition): Found(
-                Position(*committed[tp]) if tp in committed else None, starts[tp], ends[tp]
-            )
-            for tp in tps
-        }
-
-    async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
-        consumer = self._ensure_consumer()
-        self._stamp = stamp
-        self._indexes.clear()
-        for partition, offset in positions.items():
-            consumer.seek(AIOTopicPartition(*partition), offset)
-
-    async def _commit_as(
-        self, membership: Membership, positions: Mapping[TopicPartition, Position]
-    ) -> None:
-        coordinator = self._ensure_consumer()._coordinator
-        await coordinator.ensure_coordinator_known()
-        offsets = {
-            AIOTopicPartition(*tp): OffsetAndMetadata(position.offset, position.metadata)
-            for tp, position in positions.items()
-        }
-
-        async def commit() -> None:
-            # One step of the loop from the look to the request: it is built before the first
-            # await inside, so the group cannot move on in between.
-            current = self._current_membership()
-            if current != membership:
-                raise FencedError(f"was {membership}, is {current}")
-            await coordinator._do_commit_offsets(None, offsets)
-
-        async with coordinator._commit_lock:
-            await asyncio.shield(commit())
-
-    async def subscribe(self, topics: Iterable[str]) -> None:
-        """Subscribe to topics that exist; wait for those that nobody made yet.
-
-        aiokafka asks for a topic's metadata in a way that lets the broker make it, with settings
-        of its own: too few partitions, or a retention that eats events.
-        """
-        wanted = list(topics)
-        for topic in wanted:
-            await self._await_topic(topic)
-        await super().subscribe(wanted)
-
-    async def _await_topic(self, topic: str) -> None:
-        health: Health = cast(Any, self.app).health
-        for delay in SERVER_AWAY.delays():
-            try:
-                await self.topic_identity(topic)
-            except UnknownTopicOrPartitionError as error:
-                if "topic" not in health.troubles:
-                    log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
-                health.failed("topic", error)
-            except KafkaError as error:
-                health.failed("topic", error)
-            else:
-                health.succeeded("topic")
-                return
-            if self.should_stop:
-                return
-            await asyncio.sleep(delay)
-
-    # What the tenures call, from the worker's own thread (`tenures.Log`).
-
-    async def membership(self) -> Membership:
-        """Who this worker is to the group at this moment.
-
-        Raises:
-            FencedError: it is out of the group.
-        """
-        return await self._call(self._membership())
-
-    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
-        """What is committed for each, with its metadata, and where its log begins and ends."""
-        return await self._call(self._positions(partitions))
-
-    async def topic_identity(self, topic: str) -> TopicIdentity:
-        """The ids of the topic and its cluster."""
-        return await self._call(topic_identity(self._ensure_consumer()._client, topic))
-
-    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
-        """Seek, and stamp what is fetched from now on. One step for the fetching loop."""
-        await self._call(self._seek_as(stamp, positions))
-
-    async def commit_as(
-        self, membership: Membership, positions: Mapping[TopicPartition, Position]
-    ) -> None:
-        """Commit `positions` if this worker still is `membership`.
-
-        aiokafka's own commit would retry under whatever generation is current by then, and so
-        commit for partitions that are another worker's.
-
-        Raises:
-            FencedError: the group moved on.
-            aiokafka.errors.KafkaError: the coordinator refused, or did not answer.
-        """
-        await self._call(self._commit_as(membership, positions))
-
-    async def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Run `work` in this thread. Faust's own queue has two workers and a fetch holds one."""
-        try:
-            running = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
-        except RuntimeError:  # the thread's loop is closed: the worker stops
-            work.close()
-            raise
-        return await asyncio.wrap_future(running)
 
 
 class ChunkConsumer(stock.Consumer):
@@ -336,7 +148,7 @@ class WaitingProducer(stock.Producer):
     """Faust's own producer, which the worker does not use. It too must wait for the broker."""
 
     async def on_start(self) -> None:
-        await _when_answered(super().on_start, self._discard)
+        await when_answered(super().on_start, self._discard)
 
     async def _discard(self) -> None:
         producer, self._producer = self._producer, None
@@ -349,22 +161,6 @@ class Transport(stock.Transport):
 
     Consumer = ChunkConsumer
     Producer = WaitingProducer
-
-
-async def _when_answered(
-    start: Callable[[], Awaitable[None]], discard: Callable[[], Awaitable[None]]
-) -> None:
-    """Call `start` until the broker answers, and `discard` after each time it did not."""
-    for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
-        try:
-            await start()
-        except KafkaConnectionError as error:
-            if tries % TRIES_PER_LINE == 1:
-                log.warning("kafka_away", tries=tries, error=str(error))
-            await discard()
-            await asyncio.sleep(delay)
-        else:
-            return
 
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"

@@ -10,9 +10,9 @@ import sys
 from typing import Any
 
 from usagepipe.cli.root import run
-from usagepipe.consumer import lane, transport
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.committer import Committer
+from usagepipe.consumer.thread import ChunkThread
 
 _numbers = itertools.count()
 
@@ -42,8 +42,8 @@ def without_fence() -> None:
         current = await self._membership()
         await original(self, current, positions)
 
-    original = transport.ChunkThread._commit_as
-    transport.ChunkThread._commit_as = commit_as  # type: ignore[method-assign]
+    original = ChunkThread._commit_as
+    ChunkThread._commit_as = commit_as  # type: ignore[method-assign]
 
 
 CRIPPLED = {
@@ -54,6 +54,5 @@ CRIPPLED = {
 }
 
 if __name__ == "__main__":
-    assert lane  # imported for its side of the patch
     CRIPPLED[sys.argv[1]]()
     sys.exit(run(["worker", *sys.argv[2:]]))

@@ -14,7 +14,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.tenure import Membership
-from usagepipe.consumer.transport import OVERRIDDEN, ChunkThread
+from usagepipe.consumer.thread import ChunkThread
+from usagepipe.consumer.transport import OVERRIDDEN
 
 MEMBERS = [(owner, member) for owner, members in OVERRIDDEN.items() for member in members]
 
