@@ -17,7 +17,7 @@ from usagepipe.local.demo.run import Plan, Result, run
 from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
 from usagepipe.local.demo.trace import MAX_REQUESTS, TraceRow, read_trace
 from usagepipe.schemas import Settings
-from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.logs import configure_logs, quiet_driver
 
 DOES_NOT_BALANCE = 1
 TERMINATED = 128 + signal.SIGTERM
@@ -72,6 +72,7 @@ def command(
     """
     settings = Settings.load(kafka=kafka, clickhouse=clickhouse)
     configure_logs("warning")
+    quiet_driver()
     given = settings.model_fields_set
     own = settings.clickhouse.get_secret_value() if "clickhouse" in given else None
     if keep and data is None and own is None:

@@ -5,7 +5,7 @@ import click
 from usagepipe.cli.options import clickhouse_option, kafka_option, topic_option
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
-from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.logs import configure_logs, quiet_driver
 from usagepipe.schemas.topic_admin import EnsuredTopic, ensure_topics, wanted_topics
 from usagepipe.schemas.topics import TopicSpec
 
@@ -41,6 +41,7 @@ def command(
     """
     settings = Settings.load(clickhouse=clickhouse, kafka=kafka, topic=topic)
     configure_logs(settings.log_level)
+    quiet_driver()
     migrated = migrate(settings, dry_run=dry_run, accept_drift=accept_drift, wait_seconds=wait)
     _print_tables(migrated, dry_run)
     topics = _make_topics(settings, dry_run, wait)

@@ -25,7 +25,7 @@ from usagepipe.query.tables import roll_up_table, series_table, totals_table
 from usagepipe.query.usage_queries import Period
 from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import WrongUseError
-from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.logs import configure_logs, quiet_driver
 
 PIPE_COLUMNS = 200  # where no terminal tells its width: wide enough that nothing is cut
 ROLL_UPS = ("source", "key", "user", "user_source", "model", "provider", "team", "customer")
@@ -101,6 +101,7 @@ def command(
     """
     settings = Settings.load(clickhouse=clickhouse)
     configure_logs(settings.log_level)
+    quiet_driver()
     asked = _period(period, start, end)
     narrowed = cast(Filters, filters)
     with UsageQueries.connect(settings) as usage:

@@ -40,6 +40,12 @@ def configure_logs(level: str) -> None:
     logging.basicConfig(level=number, handlers=[handler], force=True)
 
 
+def quiet_driver() -> None:
+    """For commands that print the error themselves: nothing of ClickHouse's driver is logged."""
+    for name in ("clickhouse_connect", "urllib3"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 class OncePerInterval(logging.Filter):
     """Lets each message of a talkative library through once in `seconds`, whatever its values.
 

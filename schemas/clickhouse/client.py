@@ -5,12 +5,9 @@ second query while the first runs.
 """
 
 import re
-import socket
-import time
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from usagepipe.schemas.clickhouse.contact import CONNECT_SECONDS, VARIABLE, await_answer
 from usagepipe.schemas.errors import (
     MigrationError,
     MissingExtraError,
@@ -23,10 +20,6 @@ from usagepipe.schemas.settings import ClickHouseAddress
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-log = structlog.get_logger()
-
-CONNECT_SECONDS = 5  # of one attempt
-RETRY_SECONDS = 0.25  # between two attempts: a server's start takes seconds
 MAX_REASON_CHARS = 500  # of a server's answer: it quotes the whole query
 
 # ClickHouse's error codes.
@@ -34,6 +27,12 @@ UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
 REFUSED_CREDENTIALS = (192, 193, 194, 516)  # unknown user, wrong or missing password, failed
 
+# What web servers and other services answer to its queries; 502 and 503 are a proxy's, without it.
+NOT_CLICKHOUSE = (301, 302, 307, 308, 400, 404, 405, 501)
+NO_VERSION = "response to server version query"
+
+_HTTP_STATUS = re.compile(r"\bHTTP status (\d+)")
+_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED\] certificate verify failed: ([^(']*\w)")
 _CODE = re.compile(r"\bCode: (\d+)")
 
 
@@ -48,7 +47,7 @@ def connect(
     Raises:
         MissingExtraError: clickhouse-connect is not installed.
         ServerUnavailableError: nobody answers at the address.
-        SettingsError: the server refuses the user or the password.
+        SettingsError: the server refuses the user or the password, has no TLS or is no ClickHouse.
         MigrationError: the database does not exist.
     """
     try:
@@ -66,29 +65,11 @@ def connect(
         "connect_timeout": CONNECT_SECONDS,
         "tz_mode": "aware",  # else times are read as naive ones
     }
-    _await_port(address, wait_seconds)
+    await_answer(address, wait_seconds)
     try:
         return clickhouse_connect.get_client(**(options | client_options))
     except clickhouse_connect.driver.exceptions.Error as error:
         raise as_usagepipe_error(error, address) from None  # its chain tells the same in 90 lines
-
-
-def _await_port(address: ClickHouseAddress, wait_seconds: float) -> None:
-    """Return when somebody listens: the driver itself logs a line for every failed attempt."""
-    deadline = time.monotonic() + wait_seconds
-    announced = False
-    while True:
-        try:
-            socket.create_connection((address.host, address.port), CONNECT_SECONDS).close()
-            return
-        except OSError as error:
-            if time.monotonic() >= deadline:
-                reason = error.strerror or str(error)
-                raise ServerUnavailableError("ClickHouse", str(address), reason) from None
-        if not announced:
-            log.info("clickhouse_awaited", address=str(address), at_most_seconds=wait_seconds)
-            announced = True
-        time.sleep(RETRY_SECONDS)
 
 
 def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
@@ -98,10 +79,18 @@ def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
     """
     code = error_code(error)
     reason = str(error)[:MAX_REASON_CHARS]
+    if code is None and (found := _HTTP_STATUS.search(reason)) and int(found[1]) in NOT_CLICKHOUSE:
+        return SettingsError(
+            (f"{VARIABLE}: {place} is no ClickHouse: it answers HTTP {found[1]}.",)
+        )
+    if code is None and NO_VERSION in reason:
+        return SettingsError((f"{VARIABLE}: {place} is no ClickHouse: it tells no version.",))
+    if code is None and (found := _CERTIFICATE.search(str(error))):
+        return SettingsError((f"{VARIABLE}: the certificate of {place} is refused: {found[1]}.",))
     if code is None:
         return ServerUnavailableError("ClickHouse", str(place), reason)
     if code in REFUSED_CREDENTIALS:
-        return SettingsError((f"USAGEPIPE_CLICKHOUSE: {place} refuses the user or the password.",))
+        return SettingsError((f"{VARIABLE}: {place} refuses the user or the password.",))
     if code == UNKNOWN_DATABASE:
         return MigrationError(f"{place}: the database does not exist. Run usagepipe migrate.")
     if code == UNKNOWN_TABLE:
