@@ -11,9 +11,11 @@ UV := $(BIN)/python -m uv
 COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
 	--no-annotate --no-emit-index-url pyproject.toml
 
-# Given in the environment, an address with a password is in no list of processes.
-SERVERS := $(if $(KAFKA),USAGEPIPE_KAFKA='$(KAFKA)') \
-	$(if $(CLICKHOUSE),USAGEPIPE_CLICKHOUSE='$(CLICKHOUSE)')
+# Given in the environment, an address with a password is in no list of processes, and the shell
+# reads no quote or blank of a value as its own.
+export TRACE KAFKA CLICKHOUSE
+SERVERS := $(if $(KAFKA),USAGEPIPE_KAFKA="$$KAFKA") \
+	$(if $(CLICKHOUSE),USAGEPIPE_CLICKHOUSE="$$CLICKHOUSE")
 
 .PHONY: help demo test chaos lint requirements
 
@@ -21,7 +23,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(READY) ## Run the whole pipeline on a trace of requests; TRACE, KAFKA, CLICKHOUSE to choose
-	@$(SERVERS) $(BIN)/usagepipe demo $(if $(TRACE),--trace '$(TRACE)') $(ARGS)
+	@$(SERVERS) $(BIN)/usagepipe demo $(if $(TRACE),--trace "$$TRACE") $(ARGS)
 
 test: $(READY) ## Run all tests, against real servers
 	$(BIN)/pytest $(ARGS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import subprocess
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -226,3 +227,24 @@ def test_make_targets_exist() -> None:
     assert {"demo", "test"} == targets
     assert [] == [target for target in targets if f"\n{target}: " not in makefile]
     assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_make_passes_values_on_untouched(tmp_path: Path) -> None:
+    """Blanks and quotes reach the command as they are written; a password is in no argument."""
+    command = tmp_path / "usagepipe"
+    command.write_text(
+        '#!/bin/sh\nprintf "%s\\n" "$@" "$USAGEPIPE_CLICKHOUSE" "$USAGEPIPE_KAFKA"\n'
+    )
+    command.chmod(0o755)
+    values = ['TRACE=a b\'s "c".csv', "CLICKHOUSE=http://u:p'w@h", "KAFKA=h:1"]
+
+    made = subprocess.run(
+        ["make", "--silent", "demo", f"BIN={tmp_path}", f"READY={command}", *values],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    expected = ["demo", "--trace", 'a b\'s "c".csv', "http://u:p'w@h", "h:1"]
+    assert expected == made.stdout.splitlines()
