@@ -87,7 +87,11 @@ def run(wanted: Plan, progress: Progress) -> Result:
         progress.stage("Starting servers")
         sandbox = _open_sandbox(wanted, stack)
         progress.stage("Making tables and topics")
-        sandbox.make()
+        sandbox.make(
+            stack,  # a temporary server takes all that is on it along
+            drop=bool(wanted.clickhouse or wanted.data) and not wanted.keep,
+            delete=bool(wanted.kafka) and not wanted.keep,
+        )
         progress.stage("Starting worker and gateway")
         children = stack.enter_context(Children())
         worker = children.start("worker", WORKER_COMMAND, sandbox.environment)
@@ -117,17 +121,13 @@ def _open_sandbox(wanted: Plan, stack: ExitStack) -> Sandbox:
         kafka = kafka or servers.kafka
     if kafka is None:
         kafka = stack.enter_context(EmbeddedBroker()).address
-    sandbox = Sandbox.of(
+    return Sandbox.of(
         kafka,
         clickhouse,
         datetime.now(UTC),
         local_kafka=wanted.kafka is None,
         local_clickhouse=wanted.clickhouse is None,
     )
-    outlives = bool(wanted.kafka or wanted.clickhouse or wanted.data)
-    if outlives and not wanted.keep:
-        stack.callback(sandbox.remove)
-    return sandbox
 
 
 def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":

@@ -6,8 +6,8 @@ after the run, and only that is removed.
 
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -21,6 +21,7 @@ from usagepipe.local.ports import HOST, free_port
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrate import migrate
+from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.settings import PREFIX, ClickHouseAddress
 from usagepipe.schemas.topic_admin import ensure_topics
 
@@ -87,23 +88,36 @@ class Sandbox:
             PREFIX + name.upper(): _text(value) for name, value in fields.items()
         }
 
-    def make(self) -> None:
+    def make(self, cleanup: ExitStack, *, drop: bool, delete: bool) -> None:
         """Make the tables and topics.
+
+        What is made is removed with `cleanup`: the database if `drop`, topics and group if
+        `delete`. What cannot be removed is logged and left.
 
         Raises:
             ServerUnavailableError: a server does not answer.
             UsagePipeError: it refuses.
         """
-        migrate(self.settings, wait_seconds=SERVER_SECONDS)
-        ensure_topics(self.settings, wait_seconds=SERVER_SECONDS)
+        connect(
+            self.settings.clickhouse_address, wait_seconds=SERVER_SECONDS, database=None
+        ).close()
+        if drop:  # a migration that fails half-way has made the database
+            cleanup.callback(self._remove, self._drop_database, f"database {self.database}")
+        migrate(self.settings)
+        try:
+            ensure_topics(self.settings, wait_seconds=SERVER_SECONDS)
+        except ServerUnavailableError:
+            delete = False  # nobody has made any
+            raise
+        finally:
+            if delete:
+                cleanup.callback(self._remove, self._delete_topics, f"topic {self.settings.topic}")
 
-    def remove(self) -> None:
-        """Remove the tables, topics and the group. What cannot be removed is logged and left."""
-        for remove in (self._drop_database, self._delete_topics):
-            try:
-                remove()
-            except Exception as error:  # the run has its result: a leftover must not change it
-                log.warning("demo_leftover", database=self.database, error=str(error)[:300])
+    def _remove(self, remove: Callable[[], None], name: str) -> None:
+        try:
+            remove()
+        except Exception as error:  # the run has its result: a leftover must not change it
+            log.warning("demo_leftover", name=name, error=f"{type(error).__name__}: {error}"[:300])
 
     def _drop_database(self) -> None:
         cluster = self.settings.clickhouse_cluster

@@ -179,12 +179,22 @@ def test_sums_that_differ_end_with_status_1(
     assert [] == databases(migrated)
 
 
-def test_a_server_that_is_not_there_is_told(demo: Demo) -> None:
-    """Exit status 3, and the address that does not answer."""
-    program = demo.start("--requests", "5", "--clickhouse", "http://127.0.0.1:9/default")
+@pytest.mark.parametrize(
+    ("option", "address", "told"),
+    [
+        ("--clickhouse", "http://127.0.0.1:9/default", "ClickHouse at http://127.0.0.1:9/"),
+        ("--kafka", "127.0.0.1:9", "Kafka at 127.0.0.1:9"),
+    ],
+)
+def test_a_server_that_is_not_there_is_told(
+    demo: Demo, option: str, address: str, told: str
+) -> None:
+    """Exit status 3, the address that does not answer, and no word of what was never made."""
+    program = demo.start("--requests", "5", option, address)
 
     assert 3 == program.wait(SECONDS), program.tail()
-    assert "ClickHouse at http://127.0.0.1:9/" in program.stderr
+    assert told in program.stderr
+    assert "demo_leftover" not in program.stderr
     assert [] == demo.processes()
 
 
