@@ -1,6 +1,7 @@
 """`usagepipe usage`: what was used, as tables or as JSON."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 
-PIPE_COLUMNS = 200  # where no terminal tells its width: wide enough that nothing is cut
+PIPE_COLUMNS = 10_000  # where nothing tells a width: a row is a line, however long its ids
 ROLL_UPS = ("source", "key", "user", "user_source", "model", "provider", "team", "customer")
 OVER_TIME = "time"
 FILTERS = {
@@ -145,7 +146,8 @@ def _print_tables(totals: Totals, answers: dict[str, Any]) -> None:
     if totals.requests == 0:
         click.echo(f"No usage {span}.")
         return
-    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(width=None if told else PIPE_COLUMNS)
     console.print(f"Usage {span}\n", highlight=False)
     console.print(totals_table(totals))
     for word, answer in answers.items():

@@ -1,0 +1,62 @@
+"""Tables in terminals of every width."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from usagepipe.query.answers import KeyUsage, RollUp
+from usagepipe.query.tables import roll_up_table
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = "0b0e6b3e-52f5-4e3c-9d57-3f0a3a0a2f6e"
+FIGURES = ("44,970", "1,234,567", "7,654,321", "8,888,888", "1,234.5678 + 12 unpriced")
+
+
+def shown(width: int) -> str:
+    row = KeyUsage(
+        api_key_id=KEY,
+        api_key_name="laptop",
+        user_id="u-1",
+        user_name="Ann",
+        users=1,
+        last_used=NOW,
+        requests=44_970,
+        failures=0,
+        prompt_tokens=1_234_567,
+        completion_tokens=7_654_321,
+        total_tokens=8_888_888,
+        cached_tokens=0,
+        cache_write_tokens=0,
+        reasoning_tokens=0,
+        cost=Decimal("1234.5678"),
+        unpriced_requests=12,
+    )
+    answer = RollUp[KeyUsage](start=NOW, end=NOW, rows=(row,), truncated=True)
+    text = StringIO()
+    Console(file=text, width=width).print(roll_up_table("By key", answer))
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 132, 200, 10_000])
+def test_a_figure_is_never_cut_or_wrapped(width: int) -> None:
+    """In a narrow terminal the columns stand below each other instead."""
+    text = shown(width)
+
+    assert [] == [figure for figure in FIGURES if not re.search(rf" {re.escape(figure)} ", text)]
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_an_id_is_whole_where_there_is_room() -> None:
+    """Wide output, as into a pipe, has it in one piece."""
+    assert KEY in shown(10_000)
+    assert KEY in shown(60)
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_more_rows_are_told_of_in_every_form(width: int) -> None:
+    """The caption stands below either form."""
+    assert "The first 1; there are more (--limit)." in shown(width)
