@@ -22,7 +22,7 @@ from usagepipe.query.periods import (
     Width,
     default_width,
 )
-from usagepipe.query.tables import roll_up_table, series_table, totals_table
+from usagepipe.query.tables import NONE, roll_up_table, series_table, totals_table, visible
 from usagepipe.query.usage_queries import Period
 from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import WrongUseError
@@ -40,6 +40,7 @@ FILTERS = {
     "team": "team_id",
     "customer": "customer_id",
 }
+NO_ROWS = {"user_source": " without an API key", "key": " with an API key"}
 Command = Callable[..., None]
 
 
@@ -81,7 +82,7 @@ def _filter_options(command: Command) -> Command:
 )
 @_filter_options
 @click.option("--width", type=click.Choice(WIDTHS), help="Of the buckets of --by time.")
-@click.option("--time-zone", default="UTC", show_default=True, help="Of the buckets' borders.")
+@click.option("--time-zone", metavar="NAME", help="Of the buckets' borders.  [default: UTC]")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -91,7 +92,7 @@ def command(
     end: datetime | None,
     by: tuple[str, ...],
     width: Width | None,
-    time_zone: str,
+    time_zone: str | None,
     limit: int,
     as_json: bool,
     **filters: str | None,
@@ -99,7 +100,11 @@ def command(
     """Print usage by source, key, user, model.
 
     An option that names an empty text, such as --key "", asks for requests that have none.
+    --by key leaves out requests without an API key; --by user_source has only those.
     """
+    if OVER_TIME not in by and (width or time_zone):
+        option = "--width" if width else "--time-zone"
+        raise WrongUseError(f"{option} is about --by time, which is not asked for.")
     settings = Settings.load(clickhouse=clickhouse)
     configure_logs(settings.log_level)
     quiet_driver()
@@ -114,7 +119,7 @@ def command(
                 answers[word] = usage.buckets(
                     span,
                     width=width or default_width(asked),
-                    time_zone=time_zone,
+                    time_zone=time_zone or "UTC",
                     limit=limit,
                     **narrowed,
                 )
@@ -123,7 +128,7 @@ def command(
     if as_json:
         _print_json(totals, answers)
     else:
-        _print_tables(totals, answers)
+        _print_tables(totals, answers, narrowed)
 
 
 def _period(period: PeriodName | None, start: datetime | None, end: datetime | None) -> Period:
@@ -141,20 +146,37 @@ def _print_json(totals: Totals, answers: dict[str, Any]) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def _print_tables(totals: Totals, answers: dict[str, Any]) -> None:
-    span = _span_text(totals)
+def _print_tables(totals: Totals, answers: dict[str, Any], filters: Filters) -> None:
+    span = _of_whom(filters) + _span_text(totals)
     if totals.requests == 0:
         click.echo(f"No usage {span}.")
         return
     told = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = Console(width=None if told else PIPE_COLUMNS)
-    console.print(f"Usage {span}\n", highlight=False)
+    console.print(f"Usage {span}\n", highlight=False, markup=False)
     console.print(totals_table(totals))
     for word, answer in answers.items():
         if isinstance(answer, Series):
             console.print(series_table(answer))
         elif answer.rows:
-            console.print(roll_up_table(f"By {word.replace('_', ' and ')}", answer))
+            console.print(roll_up_table(_title(word), answer))
+        else:
+            why = NO_ROWS.get(word, "")
+            console.print(f"{_title(word)}: no usage{why}.", markup=False, highlight=False)
+
+
+def _title(word: str) -> str:
+    return f"By {word.replace('_', ' and ')}"
+
+
+def _of_whom(filters: Filters) -> str:
+    """The filters that were given, as they were: "of key k-1, user (none) "."""
+    given = [
+        f"{option} {visible(filters[field]) or NONE}"  # type: ignore[literal-required]  # its keys
+        for option, field in FILTERS.items()
+        if filters.get(field) is not None
+    ]
+    return f"of {', '.join(given)} " if given else ""
 
 
 def _span_text(totals: Totals) -> str:

@@ -24,6 +24,11 @@ _MEASURES = ("requests", "failures", "prompt", "completion", "total tokens", "co
 _CONTROL_SIGNS = dict.fromkeys((*range(32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
 
 
+def visible(value: object) -> str:
+    """Text of a caller for a terminal: a sign for each control character."""
+    return str(value).translate(_CONTROL_SIGNS)
+
+
 class UsageTable:
     """Rows of words and figures, in as many columns or below each other as the width has room."""
 
@@ -146,15 +151,11 @@ def _words_of(rows: Sequence[Used]) -> list[str]:
 
 def _word(row: Used, field: str) -> Text:
     """An id with its name above it, as far as they are not empty."""
-    value = _visible(getattr(row, field))
-    name = _visible(getattr(row, field.removesuffix("_id") + "_name", ""))
+    value = visible(getattr(row, field))
+    name = visible(getattr(row, field.removesuffix("_id") + "_name", ""))
     if name and name != value:
         return Text.assemble(name, "\n", (value, "dim"))
     return Text(value or NONE)
-
-
-def _visible(value: object) -> str:
-    return str(value).translate(_CONTROL_SIGNS)
 
 
 def _moment(moment: datetime) -> str:

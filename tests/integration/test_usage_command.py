@@ -106,9 +106,27 @@ def test_nothing_is_said_to_be_nothing(url: str, capsys: Output) -> None:
     assert (0, expected) == (status, capsys.readouterr().out)
 
 
+def test_nobody_is_told_from_nothing(url: str, capsys: Output) -> None:
+    """An id that is not there is named: another one may have usage."""
+    status = run(["usage", "--clickhouse", url, "--period", "all", "--key", "nosuch"])
+
+    assert (0, "No usage of key nosuch of all time.\n") == (status, capsys.readouterr().out)
+
+
+def test_a_roll_up_without_rows_says_so(url: str, capsys: Output) -> None:
+    """Where all usage came with a key, there is none without."""
+    run(["usage", "--clickhouse", url, "--period", "all", "--key", "k-1", "--by", "user_source"])
+
+    text = capsys.readouterr().out
+    assert text.startswith("Usage of key k-1 of all time\n")
+    assert text.endswith("By user and source: no usage without an API key.\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--width", "hour"], "--width is about --by time, which is not asked for."),
+        (["--by", "key", "--time-zone", "UTC"], "--time-zone is about --by time"),
         (["--period", "decade"], "'decade' is not one of"),
         (["--from", "yesterday"], "'yesterday' is no time"),
         (["--from", "2026-01-02", "--to", "2026-01-01"], "the end must lie after the start"),
