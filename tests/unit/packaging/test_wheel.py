@@ -1,5 +1,7 @@
 """What a built wheel and sdist must hold."""
 
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -53,6 +55,19 @@ def test_nothing_lands_beside_the_package(wheel_names: set[str]) -> None:
     tops = {name.split("/")[0] for name in wheel_names}
 
     assert {"usagepipe", "usagepipe-0.1.0.dist-info"} == tops
+
+
+def test_the_package_runs_as_a_module(wheel_names: set[str]) -> None:
+    """`python -m usagepipe` is the command."""
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "usagepipe", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert "usagepipe/__main__.py" in wheel_names
+    assert (0, "usagepipe, version 0.1.0\n") == (ended.returncode, ended.stdout)
 
 
 def test_the_types_are_shipped(wheel_names: set[str]) -> None:
