@@ -17,7 +17,8 @@ from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.topics import EVENTS_TOPIC, dead_letter_topic
 
 PREFIX = "USAGEPIPE_"
-_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")  # Kafka's limit is 249; the DLQ adds to it
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_MAX_TOPIC_CHARS = 200  # Kafka's limit is 249; the DLQ adds to it
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -30,6 +31,10 @@ def _check_bootstrap(value: str) -> str:
 
 
 def _check_topic(value: str) -> str:
+    if len(value) > _MAX_TOPIC_CHARS:
+        raise ValueError(
+            f"has {len(value)} characters: a topic's name has {_MAX_TOPIC_CHARS} at most"
+        )
     if not _TOPIC_NAME.fullmatch(value) or value in {".", ".."}:
         raise ValueError(f"is {value!r}: a topic's name has letters, digits, dots, _ and - only")
     return value

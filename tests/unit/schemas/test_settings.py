@@ -62,6 +62,13 @@ def test_topic_name_that_kafka_refuses_is_refused_here(topic: str) -> None:
     assert 1 == len(problems(topic=topic))
 
 
+def test_a_topic_that_is_too_long_is_told_so() -> None:
+    """The reason is the length, not the letters."""
+    (problem,) = problems(topic="a" * 300)
+
+    assert "USAGEPIPE_TOPIC has 300 characters: a topic's name has 200 at most." == problem
+
+
 @pytest.mark.parametrize("name", ["a-b", "1a", "a;DROP", "a.b", "x" * 65])
 def test_cluster_is_an_identifier(name: str) -> None:
     """The cluster's name is written into SQL: nothing but an identifier gets there."""
