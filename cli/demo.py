@@ -11,12 +11,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from usagepipe.cli.options import clickhouse_option, kafka_option
+from usagepipe.cli.options import clickhouse_option, kafka_option, load_settings
 from usagepipe.local.demo.report import print_report
 from usagepipe.local.demo.run import Plan, Result, run
 from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
 from usagepipe.local.demo.trace import MAX_REQUESTS, TraceRow, read_trace
-from usagepipe.schemas import Settings
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 
 DOES_NOT_BALANCE = 1
@@ -70,7 +69,7 @@ def command(
 
     The run has a database and topics of its own and removes them: your tables are not touched.
     """
-    settings = Settings.load(kafka=kafka, clickhouse=clickhouse)
+    settings = load_settings(kafka=kafka, clickhouse=clickhouse)
     configure_logs("warning")
     quiet_driver()
     given = settings.model_fields_set

@@ -2,7 +2,7 @@
 
 import click
 
-from usagepipe.cli.options import clickhouse_option, kafka_option, topic_option
+from usagepipe.cli.options import clickhouse_option, kafka_option, load_settings, topic_option
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.logs import configure_logs, quiet_driver
@@ -39,7 +39,7 @@ def command(
     May be run at any time: what is there already is left alone. Exit status 1 tells that a table
     was altered by hand, that an applied migration was edited, or that a topic is compacted.
     """
-    settings = Settings.load(clickhouse=clickhouse, kafka=kafka, topic=topic)
+    settings = load_settings(clickhouse=clickhouse, kafka=kafka, topic=topic)
     configure_logs(settings.log_level)
     quiet_driver()
     migrated = migrate(settings, dry_run=dry_run, accept_drift=accept_drift, wait_seconds=wait)

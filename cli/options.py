@@ -1,10 +1,17 @@
 """Options that several commands share, each the twin of a USAGEPIPE_* variable."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import TypeVar
 
 import click
 
+from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.settings import PREFIX, Settings
+
+# Read by the tests and by docker-compose.yml: they may stand in an environment beside the settings.
+_OTHERS = ("USAGEPIPE_TEST_", "USAGEPIPE_REQUIRE_SERVERS", "USAGEPIPE_CLICKHOUSE_PASSWORD")
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -28,3 +35,47 @@ def group_option(function: Function) -> Function:
     return click.option("--group", metavar="NAME", help="Consumer group [USAGEPIPE_GROUP].")(
         function
     )
+
+
+def load_settings(**options: object) -> Settings:
+    """The settings of a command: `options` (None is "not given") over the environment.
+
+    Variables that are no setting are told on standard error: a typo would be without effect.
+
+    Raises:
+        SettingsError: with one sentence for every wrong one, by the option's name if it was given.
+    """
+    for warning in unknown_variables(os.environ):
+        click.echo(f"Warning: {warning}", err=True)
+    try:
+        return Settings.load(**options)
+    except SettingsError as error:
+        given = [name for name, value in options.items() if value is not None]
+        raise SettingsError(tuple(_by_option(text, given) for text in error.problems)) from None
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each USAGEPIPE_* variable that nothing reads. Values are never told."""
+    known = [name.upper() for name in Settings.model_fields]
+    sentences = []
+    for name in sorted(environment):
+        upper = name.upper()  # as pydantic reads them
+        if (
+            not upper.startswith(PREFIX)
+            or upper.removeprefix(PREFIX) in known
+            or upper.startswith(_OTHERS)
+        ):
+            continue
+        near = get_close_matches(upper.removeprefix(PREFIX), known, 1)
+        cure = f": did you mean {PREFIX}{near[0]}?" if near else "."
+        sentences.append(f"{name} is no setting{cure}")
+    return sentences
+
+
+def _by_option(problem: str, given: list[str]) -> str:
+    for name in given:
+        variable = PREFIX + name.upper()
+        rest = problem.removeprefix(variable)
+        if rest != problem and rest[0] in " :":
+            return f"--{name.replace('_', '-')} ({variable}){rest}"
+    return problem

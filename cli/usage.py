@@ -10,7 +10,7 @@ from typing import Any, cast
 import click
 from rich.console import Console
 
-from usagepipe.cli.options import clickhouse_option
+from usagepipe.cli.options import clickhouse_option, load_settings
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.query.answers import Series, Totals
 from usagepipe.query.filters import Filters
@@ -24,7 +24,6 @@ from usagepipe.query.periods import (
 )
 from usagepipe.query.tables import NONE, roll_up_table, series_table, totals_table, visible
 from usagepipe.query.usage_queries import Period
-from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 
@@ -105,7 +104,7 @@ def command(
     if OVER_TIME not in by and (width or time_zone):
         option = "--width" if width else "--time-zone"
         raise WrongUseError(f"{option} is about --by time, which is not asked for.")
-    settings = Settings.load(clickhouse=clickhouse)
+    settings = load_settings(clickhouse=clickhouse)
     configure_logs(settings.log_level)
     quiet_driver()
     asked = _period(period, start, end)

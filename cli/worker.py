@@ -4,11 +4,16 @@ import socket
 
 import click
 
-from usagepipe.cli.options import clickhouse_option, group_option, kafka_option, topic_option
+from usagepipe.cli.options import (
+    clickhouse_option,
+    group_option,
+    kafka_option,
+    load_settings,
+    topic_option,
+)
 from usagepipe.consumer.app import create_app
 from usagepipe.consumer.program import run_worker
 from usagepipe.schemas.errors import WrongUseError
-from usagepipe.schemas.settings import Settings
 
 
 @click.command("worker")
@@ -29,7 +34,7 @@ def command(
     Run several: the group shares the partitions. SIGTERM or Ctrl-C stores and commits what was
     fetched, then ends. /health and /metrics answer on the web port.
     """
-    settings = Settings.load(
+    settings = load_settings(
         kafka=kafka, clickhouse=clickhouse, topic=topic, group=group, web_port=web_port
     )
     port = _free_port(settings.web_host, settings.web_port)

@@ -1,0 +1,50 @@
+"""Settings as commands take them: by the names that were typed."""
+
+import pytest
+
+from usagepipe.cli.options import load_settings, unknown_variables
+from usagepipe.schemas.errors import SettingsError
+
+
+def test_a_wrong_option_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who typed an option finds it in the text; a variable keeps its name."""
+    monkeypatch.setenv("USAGEPIPE_TOPIC", "a b")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(kafka="localhost", web_port=70_000, group=None)
+
+    kafka, topic, port = caught.value.problems
+    assert kafka.startswith("--kafka (USAGEPIPE_KAFKA) is 'localhost': write host:port")
+    assert topic.startswith("USAGEPIPE_TOPIC is 'a b'")
+    assert port.startswith("--web-port (USAGEPIPE_WEB_PORT): input should be")
+
+
+def test_a_variable_that_is_no_setting_is_told() -> None:
+    """A typo is found, with what was probably meant, and without its value."""
+    environment = {
+        "USAGEPIPE_KAFAK": "secret",
+        "usagepipe_kafka": "read as well",
+        "USAGEPIPE_BOGUSNESS": "1",
+        "USAGEPIPE_TEST_KAFKA": "k:1",
+        "USAGEPIPE_REQUIRE_SERVERS": "1",
+        "USAGEPIPE_GROUP": "g",
+        "HOME": "/",
+    }
+
+    assert [
+        "USAGEPIPE_BOGUSNESS is no setting.",
+        "USAGEPIPE_KAFAK is no setting: did you mean USAGEPIPE_KAFKA?",
+    ] == unknown_variables(environment)
+
+
+def test_the_warning_stands_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Output that a program reads stays what it is."""
+    monkeypatch.setenv("USAGEPIPE_TOPICS", "t")
+
+    load_settings()
+
+    output = capsys.readouterr()
+    expected = "Warning: USAGEPIPE_TOPICS is no setting: did you mean USAGEPIPE_TOPIC?\n"
+    assert ("", expected) == (output.out, output.err)
