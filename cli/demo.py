@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Self
+from typing import Self
 
 import click
 from rich.console import Console
@@ -108,14 +108,28 @@ def _where(result: Result, data: Path | None) -> str:
 
 @contextmanager
 def _ends_on_sigterm() -> Iterator[None]:
-    """Have SIGTERM end the run as Ctrl-C does: its default would leave servers behind."""
+    """Have SIGTERM end the run as Ctrl-C does: its default would leave servers behind.
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(TERMINATED)
+    It takes Ctrl-C's own way, on which asyncio cancels tasks: an exception raised here would come
+    up inside whichever task is running, and be reported as one that nobody expected.
+    """
+    terminated = False
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        interrupt = signal.getsignal(signal.SIGINT)
+        if not callable(interrupt):  # ignored, as in a shell's background jobs
+            raise KeyboardInterrupt
+        interrupt(signal.SIGINT, frame)
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except KeyboardInterrupt:
+        if terminated:
+            raise SystemExit(TERMINATED) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 
