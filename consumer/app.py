@@ -192,10 +192,9 @@ def _end_for_sure(seconds: float) -> None:
     end = threading.Timer(seconds, os._exit, (0,))
     end.daemon = True
     end.start()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError, ValueError, RuntimeError):
-            loop.add_signal_handler(number, os._exit, 128 + number)
+    # Not at a second SIGTERM: a supervisor may send one beside the terminal's Ctrl-C.
+    with suppress(NotImplementedError, ValueError, RuntimeError):  # not in the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, os._exit, 128 + signal.SIGINT)
 
 
 def _stuck(app: WorkerApp) -> bool:
