@@ -4,17 +4,14 @@ It is a real broker on the network, but keeps everything in memory: what is on i
 when it stops. It also drops the metadata of commits.
 """
 
-import ctypes
 import os
-import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final, Self
 
+from usagepipe.local.lifetime import end_with_parent
 from usagepipe.local.ports import free_port
 from usagepipe.schemas.errors import MissingExtraError, ServerUnavailableError, UsagePipeError
 
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 3.0
-_PR_SET_PDEATHSIG: Final = 1
 _LAST_WORDS_BYTES: Final = 2_000
 
 
@@ -56,7 +52,7 @@ class EmbeddedBroker:
             stderr=self._words,
             env=_environment(),
             process_group=0,  # Ctrl-C is for us: we stop it
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=end_with_parent(os.getpid()),
         )
         try:
             self._wait(time.monotonic() + START_SECONDS)
@@ -142,20 +138,6 @@ def _command(address: str) -> list[str]:
 def _environment() -> dict[str, str]:
     """Only what a program needs: the broker would read options from its environment."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-
-
-def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """What the child runs before it becomes the broker; None where the system has no such call."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # found before the fork: the child may not load libraries
-
-    def ask_the_kernel() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died in between
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask_the_kernel
 
 
 def _answers(client: "AdminClient") -> bool:

@@ -3,23 +3,21 @@
 Each has a session of its own, because Ctrl-C is for the demo: it stops them all, at once.
 """
 
-import ctypes
 import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import IO, Final, Self
 
+from usagepipe.local.lifetime import end_with_parent
 from usagepipe.schemas.errors import UsagePipeError
 
 LAST_WORDS_BYTES: Final = 4_000
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class ChildEndedError(UsagePipeError):
@@ -47,7 +45,7 @@ class Child:
             stderr=self._words,
             env=environment,
             start_new_session=True,
-            preexec_fn=_end_with_parent(os.getpid()),
+            preexec_fn=end_with_parent(os.getpid()),
         )
 
     @property
@@ -165,17 +163,3 @@ class Children:
         for child in self._children:
             child.kill()
         self._children.clear()
-
-
-def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """What a child runs before its program; None where the system has no such call."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # found before the fork: the child may not load libraries
-
-    def ask_the_kernel() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died in between
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return ask_the_kernel
