@@ -10,8 +10,11 @@ from confluent_kafka.admin import AdminClient
 
 from tests.support.clickhouse_server import url_of
 from tests.support.programs import Program, Programs
+from tests.support.waiting import eventually
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.settings import ClickHouseAddress
+
+GONE_SECONDS = 5
 
 SECONDS = 120
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
@@ -45,6 +48,14 @@ class Demo:
                 found.append(int(process.name))
         return found
 
+    def wait_until_gone(self) -> None:
+        """Fail unless every process of the run ends, soon after the run itself.
+
+        Not in the same instant: a child that was just being started is ended by the kernel when
+        its parent is gone, which takes a moment.
+        """
+        eventually(lambda: not self.processes(), GONE_SECONDS, lambda: f"end of {self.processes()}")
+
 
 @pytest.fixture
 def demo(run_program: Programs, tmp_path: Path) -> Demo:
@@ -69,7 +80,8 @@ def test_the_demo_balances_and_leaves_nothing(demo: Demo) -> None:
     assert "Usage by source" in program.stdout
     assert "Usage by key" in program.stdout
     assert "Balanced: 400 requests sent = delivered = stored" in program.stdout
-    assert ([], []) == (demo.processes(), list(demo.folder.iterdir()))
+    demo.wait_until_gone()
+    assert [] == list(demo.folder.iterdir())
 
 
 def test_a_trace_arrives_to_the_last_token_and_twice(demo: Demo, tmp_path: Path) -> None:
@@ -117,7 +129,8 @@ def test_ctrl_c_stops_everything_at_once(
     program.send_signal(number)
 
     assert status == program.wait(10), program.tail()
-    assert ([], []) == (demo.processes(), list(demo.folder.iterdir()))
+    demo.wait_until_gone()
+    assert [] == list(demo.folder.iterdir())
     assert "Traceback" not in program.stderr
 
 
@@ -133,7 +146,8 @@ def test_a_part_that_dies_ends_the_demo(demo: Demo, name: str) -> None:
 
     assert 1 == program.wait(20), program.tail()
     assert f"Error: The {name} ended with status -9." in program.stderr
-    assert ([], []) == (demo.processes(), list(demo.folder.iterdir()))
+    demo.wait_until_gone()
+    assert [] == list(demo.folder.iterdir())
 
 
 def test_the_demo_runs_on_servers_of_the_user(
@@ -195,7 +209,7 @@ def test_a_server_that_is_not_there_is_told(
     assert 3 == program.wait(SECONDS), program.tail()
     assert told in program.stderr
     assert "demo_leftover" not in program.stderr
-    assert [] == demo.processes()
+    demo.wait_until_gone()
 
 
 def databases(address: ClickHouseAddress) -> list[str]:
