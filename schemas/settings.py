@@ -192,6 +192,11 @@ class Settings(BaseSettings):
         default=15.0,
         description="How long one insert may take; keep it well under session_seconds.",
     )
+    dedup_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        default=35,
+        description="An event whose id arrived so many days ago or later is not stored again; "
+        "0 stores every copy.",
+    )
     session_seconds: Annotated[float, Field(ge=6, le=1_800)] = Field(
         default=45.0, description="Kafka takes a worker for dead after so long without a heartbeat."
     )

@@ -1,0 +1,158 @@
+"""What the worker reads of the raw table: stored offsets, and the copies of events."""
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from clickhouse_connect.driver.client import Client
+
+from tests.support.stored_events import insert_rows, rows_of
+from usagepipe.consumer.stored import Copy, StoredRows
+from usagepipe.schemas import UsageEvent
+from usagepipe.schemas.settings import ClickHouseAddress
+
+HORIZON = 35  # days
+_PLACES = itertools.count()
+
+
+@pytest.fixture
+def stored(migrated: ClickHouseAddress) -> Iterator[StoredRows]:
+    rows = StoredRows(migrated, seconds=30)
+    yield rows
+    rows.close()
+
+
+def uuid7_at(moment: datetime, tail: int) -> str:
+    """A UUIDv7 of that moment."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return str(UUID(int=milliseconds << 80 | 7 << 76 | 2 << 62 | tail))
+
+
+def store_ids(
+    client: Client, *ids: str, topic_id: str = "a-topic", arrived: datetime | None = None
+) -> list[Copy]:
+    """Stores an event of each id; the copies a look-up finds of them."""
+    events = [UsageEvent.new(event_id=UUID(id_), user_id="u-1") for id_ in ids]
+    places = [next(_PLACES) for _ in ids]
+    when = (arrived or datetime.now(UTC)).isoformat()
+    rows = (
+        rows_of([event], kafka_offset=place, kafka_topic_id=topic_id, ingested_at=when)
+        for event, place in zip(events, places, strict=True)
+    )
+    insert_rows(client, b"\n".join(rows))
+    return [Copy(id_, topic_id, 0, place) for id_, place in zip(ids, places, strict=True)]
+
+
+def store_offsets(client: Client, *offsets: int, partition: int = 0) -> None:
+    for offset in offsets:
+        insert_rows(
+            client,
+            rows_of(
+                [UsageEvent.new(user_id="u-1")], kafka_offset=offset, kafka_partition=partition
+            ),
+        )
+
+
+def test_ids_that_are_stored_are_found_where_they_stand(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """Each stored id with its coordinates; nothing of those that are not stored."""
+    live = [uuid7_at(datetime.now(UTC), tail) for tail in range(300)]
+    kept = store_ids(clickhouse_client, *live[::3])
+
+    found = stored.copies(live, HORIZON)
+
+    assert kept == sorted(found, key=lambda copy: copy.offset)
+
+
+def test_ids_of_any_age_and_version_are_found(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """A batch may hold live ids, late ones, and random ones of other producers."""
+    now = datetime.now(UTC)
+    late = [uuid7_at(now - timedelta(days=days), days) for days in range(0, 300, 7)]
+    edges = [str(UUID(int=0)), str(UUID(int=2**128 - 1))]
+    mixed = [*late, *edges, *(str(uuid4()) for _ in range(50)), uuid7_at(now, 1)]
+    kept = store_ids(clickhouse_client, *mixed)
+    strangers = [str(uuid4()) for _ in range(50)]
+
+    found = stored.copies(strangers + mixed[::-1], HORIZON)
+
+    assert kept == sorted(found, key=lambda copy: copy.offset)
+
+
+def test_each_row_of_an_id_is_found(stored: StoredRows, clickhouse_client: Client) -> None:
+    """An id that stands in several topics or places is told with all of them."""
+    (id_,) = ids = [uuid7_at(datetime.now(UTC), 1)]
+    kept = store_ids(clickhouse_client, id_) + store_ids(clickhouse_client, id_, topic_id="b")
+
+    assert sorted(kept) == sorted(stored.copies(ids, HORIZON))
+
+
+def test_rows_that_arrived_before_the_horizon_are_not_found(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """The horizon counts from the arrival in the log, whatever the id says of its age."""
+    now = datetime.now(UTC)
+    old, late = (uuid7_at(now - timedelta(days=90), tail) for tail in (1, 2))
+    store_ids(clickhouse_client, old, arrived=now - timedelta(days=HORIZON + 1))
+    kept = store_ids(clickhouse_client, late, arrived=now - timedelta(days=HORIZON - 1))
+
+    assert kept == stored.copies([old, late], HORIZON)
+
+
+def test_no_ids_have_no_copies(stored: StoredRows) -> None:
+    """An empty batch asks nothing."""
+    assert [] == stored.copies([], HORIZON)
+
+
+def test_a_full_batch_is_looked_up_at_once(stored: StoredRows, clickhouse_client: Client) -> None:
+    """50,000 ids are more text than ClickHouse's own limit on a query."""
+    ids = [uuid7_at(datetime.now(UTC), tail) for tail in range(50_000)]
+    kept = store_ids(clickhouse_client, ids[0], ids[-1])
+
+    assert kept == sorted(stored.copies(ids, HORIZON), key=lambda copy: copy.offset)
+
+
+def test_offsets_of_a_range_are_sorted_and_end_with_it(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """Both ends belong to the range; other partitions and topics do not."""
+    store_offsets(clickhouse_client, 9, 3, 5, 4, 10, 2)
+    store_offsets(clickhouse_client, 6, partition=1)
+
+    assert [3, 4, 5, 9] == stored.offsets("a-topic", 0, 3, 9)
+    assert 4 == stored.count("a-topic", 0, 3, 9)
+    assert [] == stored.offsets("another", 0, 3, 9)
+    assert 0 == stored.count("another", 0, 3, 9)
+
+
+def test_an_offset_that_is_stored_twice_is_told_twice(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """What must never be is not hidden."""
+    store_offsets(clickhouse_client, 7, 7)
+
+    assert [7, 7] == stored.offsets("a-topic", 0, 0, 100)
+    assert 2 == stored.count("a-topic", 0, 0, 100)
+
+
+def test_last_offset_is_the_greatest_from_a_bound_on(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """None tells an empty rest from offset 0."""
+    store_offsets(clickhouse_client, 0, 5, 12)
+
+    assert 12 == stored.last_offset("a-topic", 0, 0)
+    assert 12 == stored.last_offset("a-topic", 0, 12)
+    assert None is stored.last_offset("a-topic", 0, 13)
+    assert None is stored.last_offset("another", 0, 0)
+
+
+def test_offset_zero_alone_is_the_last(stored: StoredRows, clickhouse_client: Client) -> None:
+    """The maximum of nothing is 0 to ClickHouse too."""
+    store_offsets(clickhouse_client, 0)
+
+    assert 0 == stored.last_offset("a-topic", 0, 0)
