@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -13,6 +14,21 @@ from usagepipe.schemas.settings import PREFIX, Settings
 # Read by the tests and by docker-compose.yml: they may stand in an environment beside the settings.
 _OTHERS = ("USAGEPIPE_TEST_", "USAGEPIPE_REQUIRE_SERVERS", "USAGEPIPE_CLICKHOUSE_PASSWORD")
 Function = TypeVar("Function", bound=Callable[..., object])
+
+
+class Moment(click.ParamType):
+    """A date or a time in ISO 8601; without a time zone it is UTC."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def kafka_option(function: Function) -> Function:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import click
 from rich.console import Console
 
-from usagepipe.cli.options import clickhouse_option, load_settings
+from usagepipe.cli.options import Moment, clickhouse_option, load_settings
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.query.answers import Series, Totals
 from usagepipe.query.filters import Filters
@@ -41,21 +41,6 @@ FILTERS = {
 }
 NO_ROWS = {"user_source": " without an API key", "key": " with an API key"}
 Command = Callable[..., None]
-
-
-class Moment(click.ParamType):
-    """A date or a time in ISO 8601; without a time zone it is UTC."""
-
-    name = "time"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> datetime:
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _filter_options(command: Command) -> Command:
