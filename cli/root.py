@@ -19,6 +19,7 @@ class LazyGroup(click.Group):
             "local",
             "Run the whole pipeline here on a trace of requests, and prove its sums.",
         ),
+        "dlq": ("consumer", "List, show and replay dead letters."),
         "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
         "migrate": ("consumer", "Make or update the tables and topics."),
         "usage": ("query", "Print usage by source, key, user, model."),

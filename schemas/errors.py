@@ -57,8 +57,41 @@ class ServerUnavailableError(UsagePipeError):
         super().__init__(f"{server} at {address} cannot be reached: {reason}")
 
 
+class MissingTopicError(UsagePipeError):
+    """A topic that is to be read or written does not exist on the Kafka at `address`."""
+
+    def __init__(self, topic: str, address: str) -> None:
+        self.topic = topic
+        self.address = address
+        super().__init__(
+            f"There is no topic {topic} on Kafka at {address}:"
+            " check USAGEPIPE_TOPIC, or make it with usagepipe migrate."
+        )
+
+
 class MigrationError(UsagePipeError):
     """The tables are not what the migrations say."""
+
+
+class StartRefusedError(UsagePipeError):
+    """The worker may not start: a guarantee would not hold on these servers."""
+
+
+class SemanticsError(StartRefusedError):
+    """ClickHouse does something else with a repeated insert than the worker relies on.
+
+    `case` is what was done, `expected` and `found` what it led to.
+    """
+
+    def __init__(self, case: str, expected: str, found: str) -> None:
+        self.case = case
+        self.expected = expected
+        self.found = found
+        super().__init__(
+            f"ClickHouse would lose or double events. {case}: expected {expected}, found {found}."
+            " Check its version and the profile of its user, or start at your own risk with"
+            " USAGEPIPE_PROOF=off."
+        )
 
 
 class EventRejectedError(UsagePipeError):

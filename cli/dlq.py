@@ -1,0 +1,288 @@
+"""`usagepipe dlq`: the dead letters, listed, shown, and put back on the topic of events."""
+
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from threading import Event
+from types import FrameType
+from typing import Any
+
+import click
+
+from usagepipe.cli import dlq_output
+from usagepipe.cli.interrupts import INTERRUPTED
+from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
+from usagepipe.consumer.letter_replay import GONE, Originals, Replay
+from usagepipe.consumer.letter_topic import LetterTopic
+from usagepipe.consumer.letters import Envelope, Letter, Listing, Selection
+from usagepipe.query.tables import visible
+from usagepipe.schemas.errors import UsagePipeError, WrongUseError
+from usagepipe.schemas.settings import Settings
+
+NOT_ALL = 1
+DECLINED = 1
+SHOWN_BYTES = 4_096
+Function = Callable[..., Any]
+
+
+class OffsetRange(click.ParamType):
+    """One offset, or the first and the last of several: `120-340`."""
+
+    name = "offset"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        found = re.fullmatch(r"(\d{1,19})(?:-(\d{1,19}))?", value, re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is no offset: write 120, or 120-340 with both ends in it.")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if first > last:
+            self.fail(f"{value!r} ends before it begins: write the smaller offset first.")
+        return first, last
+
+
+def _filter_options(function: Function) -> Function:
+    for option in (
+        click.option("--topic-id", metavar="ID", help="Only records of the topic of this id."),
+        click.option(
+            "--offset", "offsets", type=OffsetRange(), metavar="A[-B]", help="Of the records."
+        ),
+        click.option(
+            "--partition",
+            "partitions",
+            type=click.IntRange(min=0),
+            multiple=True,
+            help="Of the records; may be given several times.",
+        ),
+        click.option("--to", "end", type=Moment(), help="First moment after the range."),
+        click.option(
+            "--from",
+            "start",
+            type=Moment(),
+            help="First moment, as 2026-01-31T14:30 (UTC), of the letters' arrival.",
+        ),
+        click.option(
+            "--reason",
+            "reasons",
+            metavar="WORD",
+            multiple=True,
+            help="Only letters of this reason; may be given several times.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("dlq")
+def command() -> None:
+    """List, show and replay dead letters.
+
+    A dead letter is a record of the topic of events that could not be stored: its untouched bytes,
+    with the reason. A letter that was written twice, as a crash may cause, counts as one.
+    """
+
+
+@command.command("list")
+@kafka_option
+@topic_option
+@_filter_options
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--summary", is_flag=True, help="Count the letters of each reason instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def list_letters(
+    kafka: str | None,
+    topic: str | None,
+    limit: int,
+    summary: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """List dead letters, oldest first; never what the records hold.
+
+    --from and --to are about the time at which a letter was written; the time of the record itself
+    is shown beside it.
+    """
+    selection = _selection(**filters)
+    settings = load_settings(kafka=kafka, topic=topic)
+    with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
+        listing = Listing.of(letters.letters(selection), 0 if summary else limit)
+        _warn_of_others(letters)
+    if summary:
+        dlq_output.print_summary(listing, letters.topic, as_json=as_json)
+    else:
+        dlq_output.print_list(listing, letters.topic, as_json=as_json)
+
+
+@command.command("show")
+@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("offset", type=click.IntRange(min=0))
+@kafka_option
+@topic_option
+@click.option("--topic-id", metavar="ID", help="Of the topic, if one was made anew.")
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(0),
+    default=SHOWN_BYTES,
+    show_default=True,
+    help="The most that is shown of the key, and of the value.",
+)
+@click.option("--raw", is_flag=True, help="Write the value's bytes and nothing else.")
+def show(
+    partition: int,
+    offset: int,
+    kafka: str | None,
+    topic: str | None,
+    topic_id: str | None,
+    max_bytes: int,
+    raw: bool,
+) -> None:
+    """Show the dead letter of the record that stood at OFFSET of PARTITION.
+
+    It prints what the record holds, key and value, which may be what nobody else should read: a
+    producer that sends what is no event may send anything. Bytes that are no text are shown as
+    hexadecimal digits. A value that was too large for its letter is read from the topic where it
+    stood, if it is still there.
+    """
+    settings = load_settings(kafka=kafka, topic=topic)
+    selection = Selection(
+        partitions=frozenset([partition]), offsets=(offset, offset), topic_id=topic_id
+    )
+    letter, copies = _only_letter(settings, selection)
+    value = letter.value
+    if letter.envelope.value_omitted:
+        with Originals(settings.kafka) as originals:
+            value = (originals.record_of(letter.envelope) or (None, None))[1]
+    if not raw:
+        dlq_output.print_letter(letter, value, copies, max_bytes)
+    elif value is not None:
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+    else:
+        raise UsagePipeError(GONE if letter.envelope.value_omitted else "The record has no value.")
+
+
+@command.command("replay")
+@kafka_option
+@topic_option
+@_filter_options
+@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
+@click.option("--dry-run", is_flag=True, help="Tell how many there are, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def replay(
+    kafka: str | None,
+    topic: str | None,
+    limit: int | None,
+    dry_run: bool,
+    yes: bool,
+    **filters: Any,
+) -> int:
+    """Put the records of dead letters back on the topic of events.
+
+    For letters whose cause is gone: a table was mended, a newer version knows the schema. Key and
+    value are put back untouched, each letter once; a value that was too large for its letter is
+    read from the topic where it stood. The letters stay where they are.
+
+    Valid events are stored once, however often they are put back. What is still no event comes back
+    as a new letter with new coordinates: choose by --reason, and a second time by --from, or it is
+    put back twice. Exit status 1: some could not be put back, or you declined.
+    """
+    selection = _selection(**filters)
+    settings = load_settings(kafka=kafka, topic=topic)
+    with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
+        asking = not yes and sys.stdin is not None and sys.stdin.isatty()
+        if dry_run or asking:
+            counts = Counter(each.envelope.reason for each in letters.distinct(selection, limit))
+            dlq_output.print_plan(counts, settings.topic)
+            if dry_run or not counts:
+                _warn_of_others(letters)
+                return 0
+            if not click.confirm("Put them back?", err=True):
+                click.echo("Nothing was put back.", err=True)
+                return DECLINED
+        return _replay(settings, letters, selection, limit)
+
+
+def _replay(
+    settings: Settings, letters: LetterTopic, selection: Selection, limit: int | None
+) -> int:
+    with (
+        Replay(settings.kafka, settings.topic, _tell_skipped) as replay,
+        _interrupt_noted() as interrupted,
+    ):
+        try:
+            replay.run(letters.distinct(selection, limit), interrupted)
+        finally:
+            dlq_output.print_replayed(replay, settings.topic)
+        _warn_of_others(letters)
+        if interrupted():
+            click.echo("Interrupted: the rest was not put back.", err=True)
+            return INTERRUPTED
+    return NOT_ALL if replay.skipped else 0
+
+
+def _selection(
+    reasons: tuple[str, ...],
+    partitions: tuple[int, ...],
+    offsets: tuple[int, int] | None,
+    topic_id: str | None,
+    start: datetime | None,
+    end: datetime | None,
+) -> Selection:
+    if start is not None and end is not None and start >= end:
+        raise WrongUseError(f"--from {start.isoformat()} is not before --to {end.isoformat()}.")
+    return Selection(frozenset(reasons), frozenset(partitions), offsets, topic_id, start, end)
+
+
+def _only_letter(settings: Settings, selection: Selection) -> tuple[Letter, int]:
+    """The one selected letter, and how many times it was written."""
+    found: dict[str, Letter] = {}
+    copies = 0
+    with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
+        for letter in letters.letters(selection):
+            found.setdefault(letter.envelope.coordinates.topic_id, letter)
+            copies += 1
+    if not found:
+        raise UsagePipeError(f"No dead letter of that record stands on {letters.topic}.")
+    if len(found) > 1:
+        raise WrongUseError(
+            "The topic was made anew, and there is a letter of each:"
+            f" add --topic-id {' or --topic-id '.join(map(visible, found))}."
+        )
+    return found.popitem()[1], copies
+
+
+def _tell_skipped(envelope: Envelope, why: str) -> None:
+    _, partition, offset = envelope.coordinates
+    click.echo(f"Not put back: partition {partition} offset {offset}: {why}", err=True)
+
+
+def _warn_of_others(letters: LetterTopic) -> None:
+    if letters.others:
+        click.echo(
+            f"Warning: {letters.others:,} records on {letters.topic} are no dead letters"
+            " and are left out.",
+            err=True,
+        )
+
+
+@contextmanager
+def _interrupt_noted() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: what has begun is finished. A second one ends at once."""
+    noted = Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as in background jobs
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

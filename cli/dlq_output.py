@@ -1,0 +1,231 @@
+"""How dead letters are printed. What they hold came from anywhere: a terminal never obeys it."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from usagepipe.consumer.letter_replay import GONE, Replay
+from usagepipe.consumer.letters import Letter, Listed, Listing, ReasonCount
+from usagepipe.query.tables import visible
+
+PIPE_COLUMNS: Final = 10_000  # where nothing tells a width: a row is a line
+DUMP_BYTES: Final = 16  # on a line
+NONE: Final = "(none)"
+
+
+def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
+    """The listed letters; that there are more goes to standard error, beside JSON."""
+    rows = listing.rows.values()
+    if as_json:
+        _print_json(map(_listed_fields, rows))
+    elif rows:
+        _print_table(
+            f"Dead letters on {topic}",
+            (
+                "partition",
+                "offset",
+                "reason",
+                "detail",
+                "record (UTC)",
+                "letter (UTC)",
+                "bytes",
+                "copies",
+            ),
+            map(_listed_cells, rows),
+        )
+    else:
+        click.echo(f"No dead letters on {topic} that are asked for.")
+    if listing.letters > len(rows):
+        click.echo(
+            f"The first {len(rows):,} of {listing.letters:,}: see --limit and --summary.", err=True
+        )
+
+
+def print_summary(listing: Listing, topic: str, *, as_json: bool) -> None:
+    counts = sorted(listing.reasons.values(), key=lambda count: (-count.letters, count.reason))
+    if as_json:
+        _print_json(map(_count_fields, counts))
+    elif counts:
+        _print_table(
+            f"Dead letters on {topic}",
+            ("reason", "letters", "copies", "first (UTC)", "last (UTC)"),
+            map(_count_cells, counts),
+        )
+    else:
+        click.echo(f"No dead letters on {topic} that are asked for.")
+
+
+def print_letter(letter: Letter, value: bytes | None, copies: int, max_bytes: int) -> None:
+    """All of a letter. `value` is the record's, wherever it was read."""
+    envelope = letter.envelope
+    fields = {"letter written": _moment(envelope.written_at), "copies": str(copies)}
+    fields |= {"record arrived": _moment(envelope.recorded_at)}
+    headers = [
+        (name, "" if text is None else text.decode(errors="replace"))
+        for name, text in letter.headers
+    ]
+    for name, text in [*headers, *fields.items()]:
+        click.echo(f"{visible(name) + ':':<22}{visible(text)}")
+    _print_bytes("key", letter.key, max_bytes, NONE)
+    gone = GONE if envelope.value_omitted else NONE
+    _print_bytes("value", value, max_bytes, gone)
+
+
+def print_plan(counts: Mapping[str, int], topic: str) -> None:
+    """What a replay would put back, or is about to."""
+    for reason, letters in sorted(counts.items()):
+        click.echo(f"{visible(reason)}: {letters:,}")
+    total = sum(counts.values())
+    click.echo(
+        f"{total:,} dead letters to put back on {topic}."
+        if total
+        else "No dead letters to put back."
+    )
+
+
+def print_replayed(replay: Replay, topic: str) -> None:
+    """What a replay has done, also when it was interrupted or failed."""
+    for reason, letters in sorted(replay.put_back.items()):
+        click.echo(f"{visible(reason)}: {letters:,}")
+    click.echo(f"{replay.put_back.total():,} put back on {topic}.")
+    if replay.skipped:
+        click.echo(f"{replay.skipped:,} could not be put back.", err=True)
+    if replay.unconfirmed:
+        click.echo(
+            f"{replay.unconfirmed:,} were sent and not confirmed: they may be there or not."
+            " To put them back again does no harm to valid events.",
+            err=True,
+        )
+    if replay.since:
+        click.echo(
+            "What is still refused comes back as a new letter:"
+            f" usagepipe dlq list --from {replay.since:%Y-%m-%dT%H:%M:%SZ}"
+        )
+
+
+def _listed_fields(listed: Listed) -> dict[str, Any]:
+    envelope = listed.envelope
+    topic_id, partition, offset = envelope.coordinates
+    return {
+        "topic": envelope.topic,
+        "topic_id": topic_id,
+        "partition": partition,
+        "offset": offset,
+        "reason": envelope.reason,
+        "detail": envelope.detail,
+        "code": envelope.code,
+        "column": envelope.column or None,
+        "record_time": _iso(envelope.recorded_at),
+        "letter_time": _iso(envelope.written_at),
+        "key_bytes": envelope.key_bytes,
+        "value_bytes": envelope.value_bytes,
+        "value_omitted": envelope.value_omitted,
+        "copies": listed.copies,
+    }
+
+
+def _listed_cells(listed: Listed) -> tuple[str, ...]:
+    envelope = listed.envelope
+    _, partition, offset = envelope.coordinates
+    told = (f"code {envelope.code}" if envelope.code is not None else "", envelope.column)
+    detail = "; ".join(filter(None, (*told, envelope.detail)))
+    size = NONE if envelope.value_bytes is None else f"{envelope.value_bytes:,}"
+    return (
+        str(partition),
+        str(offset),
+        envelope.reason,
+        detail,
+        _moment(envelope.recorded_at),
+        _moment(envelope.written_at),
+        f"{size} omitted" if envelope.value_omitted else size,
+        f"{listed.copies:,}",
+    )
+
+
+def _count_fields(count: ReasonCount) -> dict[str, Any]:
+    return {
+        "reason": count.reason,
+        "letters": count.letters,
+        "copies": count.copies,
+        "first_letter_time": _iso(count.first_written_at),
+        "last_letter_time": _iso(count.last_written_at),
+    }
+
+
+def _count_cells(count: ReasonCount) -> tuple[str, ...]:
+    return (
+        count.reason,
+        f"{count.letters:,}",
+        f"{count.copies:,}",
+        _moment(count.first_written_at),
+        _moment(count.last_written_at),
+    )
+
+
+def _print_json(rows: Iterable[Mapping[str, Any]]) -> None:
+    for row in rows:
+        click.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        folded = heading in ("reason", "detail")
+        table.add_column(heading, overflow="fold", no_wrap=not folded)
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if told else PIPE_COLUMNS).print(table)
+
+
+def _print_bytes(name: str, content: bytes | None, max_bytes: int, missing: str) -> None:
+    if content is None:
+        click.echo(f"\n{name}: {missing}")
+        return
+    shown = content[:max_bytes]
+    click.echo(f"\n{name}, {len(content):,} bytes:")
+    click.echo(_text(shown, cut=len(shown) < len(content)) or _dump(shown))
+    if len(shown) < len(content):
+        click.echo(f"… {len(content) - len(shown):,} bytes more: see --max-bytes and --raw.")
+
+
+def _text(content: bytes, *, cut: bool) -> str | None:
+    """`content` as text, if it is such that a terminal shows it as it is."""
+    for end in range(len(content), len(content) - (4 if cut else 1), -1):
+        try:
+            text = content[:end].decode()
+        except UnicodeDecodeError:
+            continue  # cut in the middle of a character
+        return text if all(line.isprintable() for line in re.split("[\t\n]", text)) else None
+    return None
+
+
+def _dump(content: bytes) -> str:
+    """Offsets, hexadecimal digits and what is ASCII of them."""
+    lines = []
+    for start in range(0, len(content), DUMP_BYTES):
+        part = content[start : start + DUMP_BYTES]
+        signs = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in part)
+        lines.append(f"{start:08x}  {part.hex(' '):<{3 * DUMP_BYTES - 1}}  {signs}")
+    return "\n".join(lines)
+
+
+def _moment(moment: datetime | None) -> str:
+    return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return (
+        None
+        if moment is None
+        else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )

@@ -1,0 +1,171 @@
+"""Reads ranges of a topic by offset, for commands: in no group, so that it leaves no trace.
+
+Partitions are assigned by hand and nothing is committed. The end of a range is fixed before it is
+read: a topic goes on growing. Not for workers: librdkafka's admin client, which is asked for a
+topic's id, once ended its process after a broker was killed.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final, Self
+
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError, UsagePipeError
+
+REACH_SECONDS: Final = 5.0  # librdkafka goes on connecting until then, whatever comes back
+REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election
+STALL_SECONDS: Final = 30.0  # one that gives nothing for so long is not there
+POLL_SECONDS: Final = 0.2  # Ctrl-C is heard in between
+PREFETCH_KIBIBYTES: Final = 16_384
+_UINT64: Final = 1 << 64
+_AWAY: Final = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._MSG_TIMED_OUT,
+    KafkaError._RESOLVE,
+}
+
+
+class LogReader:
+    """Reads one topic of a Kafka. Use it in one thread and close it."""
+
+    def __init__(self, kafka: str, topic: str) -> None:
+        """Blocks until a broker has answered.
+
+        Raises:
+            MissingTopicError: there is no such topic.
+            ServerUnavailableError: no broker answered.
+        """
+        self._kafka = kafka
+        self._topic = topic
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": kafka,
+                "group.id": "usagepipe-reads",  # the client wants one; it is never joined
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                # Retention may take a range's begin away while it is read: what is left is read.
+                "auto.offset.reset": "earliest",
+                # Else an open transaction, of whomever, would hide all that comes after it.
+                "isolation.level": "read_uncommitted",
+                "enable.partition.eof": True,
+                "queued.max.messages.kbytes": PREFETCH_KIBIBYTES,
+                "log_level": 0,  # a failure is told once, as this command's error
+            }
+        )
+        try:
+            self.partitions: Final = self._find_partitions()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _find_partitions(self) -> tuple[int, ...]:
+        with translated(self._kafka):
+            # All topics: some clients and brokers make a topic that is asked for by its name.
+            found = self._consumer.list_topics(timeout=REACH_SECONDS).topics.get(self._topic)
+        if found is None:
+            raise MissingTopicError(self._topic, self._kafka)
+        return tuple(sorted(found.partitions))
+
+    def span(self, partition: int) -> tuple[int, int]:
+        """The first offset that is kept, and the one that the next record will get."""
+        with translated(self._kafka):
+            place = TopicPartition(self._topic, partition)
+            return self._consumer.get_watermark_offsets(place, REQUEST_SECONDS)
+
+    def first_since(self, partition: int, moment: datetime) -> int | None:
+        """The first offset whose record arrived at `moment` or later; None: there is none."""
+        asked = TopicPartition(self._topic, partition, int(moment.timestamp() * 1000))
+        with translated(self._kafka):
+            (found,) = self._consumer.offsets_for_times([asked], REQUEST_SECONDS)
+        return None if found.offset == OFFSET_END else found.offset
+
+    def topic_id(self) -> str:
+        """The topic's id, as workers write it: 32 hexadecimal digits."""
+        admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0})
+        asked = admin.describe_topics(
+            TopicCollection([self._topic]), request_timeout=REQUEST_SECONDS
+        )
+        with translated(self._kafka):
+            identity = asked[self._topic].result().topic_id
+        high, low = identity.get_most_significant_bits(), identity.get_least_significant_bits()
+        return f"{high % _UINT64:016x}{low % _UINT64:016x}"
+
+    def read(self, partition: int, first: int, end: int) -> Iterator[Message]:
+        """The records at `first` and after, before `end`, as far as they are kept.
+
+        Raises:
+            ServerUnavailableError: the broker gave nothing for a while.
+        """
+        if first >= end:
+            return
+        self._consumer.assign([TopicPartition(self._topic, partition, first)])
+        try:
+            position = first
+            while position < end:
+                message, position = self._next(partition, position)
+                if message is not None and first <= position - 1 < end:
+                    yield message
+        finally:
+            self._consumer.unassign()
+
+    def _next(self, partition: int, position: int) -> tuple[Message | None, int]:
+        """A record, or None where the log has none; and the position behind it."""
+        deadline = time.monotonic() + STALL_SECONDS
+        while time.monotonic() < deadline:
+            message = self._consumer.poll(POLL_SECONDS)
+            if message is None or message.partition() != partition:
+                continue
+            offset, error = message.offset(), message.error()
+            if error is None and offset is not None:
+                return message, offset + 1
+            if error is None or error.code() in _AWAY or offset is None:
+                continue  # the client connects again by itself
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise kafka_error(self._kafka, error)
+            if offset > position:
+                return None, offset  # the last offsets are marks of transactions
+        raise ServerUnavailableError(
+            "Kafka",
+            self._kafka,
+            f"nothing came of {self._topic}, partition {partition}, offset {position}"
+            f" within {STALL_SECONDS:g} s.",
+        )
+
+
+@contextmanager
+def translated(kafka: str) -> Iterator[None]:
+    """Turn the client's exceptions into ours."""
+    try:
+        yield
+    except KafkaException as error:
+        raise kafka_error(kafka, error.args[0]) from error
+
+
+def kafka_error(kafka: str, error: KafkaError) -> UsagePipeError:
+    """A server that is away, or one that refused."""
+    if error.code() in _AWAY:
+        return ServerUnavailableError("Kafka", kafka, error.str())
+    return UsagePipeError(f"Kafka at {kafka} refused: {error.str()} ({error.name()}).")
