@@ -1,0 +1,183 @@
+"""The SQL that holds a rollup against what it sums: which keys differ, and what would mend them.
+
+The trap: a difference alone proves nothing. An insert lands in the raw table first and in the
+rollups a moment later, so a key that is being written differs without being wrong. Which
+differences are real is decided in `rollups`, by the hash of a key's whole state that is made here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+KEYS: Final = (
+    "customer_id",
+    "team_id",
+    "user_id",
+    "source",
+    "api_key_id",
+    "provider",
+    "model",
+)
+SUMS: Final = (
+    "requests",
+    "failures",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "unpriced_requests",
+)
+# From raw rows a few columns are no plain sum. `events.` keeps an alias from being meant.
+_OF_EVENTS: Final = {
+    "requests": "count()",
+    "failures": "countIf(events.failed)",
+    "unpriced_requests": "countIf(events.cost IS NULL)",
+    "first_occurred_at": "min(events.occurred_at)",
+    "last_occurred_at": "max(events.occurred_at)",
+    "last_stored_at": "max(events.stored_at)",
+}
+_SPANS: Final = {"first_occurred_at": "min", "last_occurred_at": "max", "last_stored_at": "max"}
+
+
+class Stretch(NamedTuple):
+    """Offsets of a partition whose insert may still be repeated: from `first` on, all of them."""
+
+    topic_id: str
+    partition: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A rollup table and what it is made of: the raw rows, or a finer rollup."""
+
+    table: str
+    origin: str
+    start: str  # the function that gives a moment's bucket
+    time: str  # the origin's column that says when
+    seconds: int  # a bucket's width
+
+    def differing(self, unsettled: Sequence[Stretch]) -> str:
+        """SELECT: one row for each bucket and key that differs in `first` … `end` (parameters).
+
+        `raw_…` is what should be, `rolled_…` what is; `state` is a hash of both, so two equal
+        states are the same numbers on both sides. `unsettled` counts the raw rows of the given
+        stretches.
+        """
+        raw = [f"sumIf({column}, side = 0) AS raw_{column}" for column in (*SUMS, "cost")]
+        rolled = [f"sumIf({column}, side = 1) AS rolled_{column}" for column in (*SUMS, "cost")]
+        # min and max over both sides: what a correction may carry without changing either.
+        spans = [f"{function}({column}) AS {column}_" for column, function in _SPANS.items()]
+        differs = [f"raw_{column} != rolled_{column}" for column in SUMS]
+        # Nothing known is null, in both. Adding cannot make a sum null again, so a rollup that
+        # sums nothing but zeros where raw knows none is left.
+        differs.append("ifNull(raw_cost, 0) != ifNull(rolled_cost, 0)")
+        differs.append("(raw_cost IS NOT NULL AND rolled_cost IS NULL)")
+        keys = ", ".join(("bucket", *KEYS))
+        return (
+            f"SELECT {keys}, {', '.join((*raw, *rolled, *spans))},"
+            " sum(unsettled_rows) AS unsettled,"
+            f" cityHash64({keys}, {_hashed()}) AS state"
+            f" FROM ({' UNION ALL '.join(self._sides(unsettled))})"
+            f" GROUP BY {keys} HAVING {' OR '.join(differs)}"
+        )
+
+    def insert_corrections(self, states: Sequence[int], mark: str, processes: str) -> str:
+        """INSERT of what is missing (or too much), for the keys whose state is one of `states`.
+
+        The server looks again as it inserts: a key that has changed since is left alone, however
+        late the statement arrives. And it inserts nothing while another correction runs (its
+        query holds `mark` too): two would each add the same. `processes` is where they are seen.
+        """
+        sums = [f"toUInt64(raw_{column} - rolled_{column}) AS {column}_" for column in SUMS]
+        cost = (
+            "if(raw_cost IS NULL AND rolled_cost IS NULL, NULL,"
+            " ifNull(raw_cost, 0) - ifNull(rolled_cost, 0)) AS cost_"
+        )
+        columns = ", ".join(("bucket", *KEYS, *SUMS, "cost", *_SPANS))
+        spans = ", ".join(f"{column}_" for column in _SPANS)
+        return (
+            f"INSERT INTO {self.table} ({columns})"
+            f" SELECT bucket, {', '.join(KEYS)}, {', '.join(sums)}, {cost}, {spans}"
+            f" FROM ({self.differing(())}) WHERE state IN ({', '.join(map(str, states))})"
+            f" AND (SELECT count() FROM {processes} WHERE position(query, '{mark}') > 0) = 1"
+            f" /* {mark} */"
+        )
+
+    def _sides(self, unsettled: Sequence[Stretch]) -> list[str]:
+        sides = [self._origin_side(), self._rollup_side()]
+        return [*sides, self._unsettled_side(unsettled)] if unsettled else sides
+
+    def _origin_side(self) -> str:
+        raw = self.origin == "usage_events"
+        of = _OF_EVENTS if raw else {name: f"{way}(events.{name})" for name, way in _SPANS.items()}
+        columns = (*SUMS, "cost", *_SPANS)
+        made = [f"{of.get(column, f'sum(events.{column})')} AS {column}" for column in columns]
+        return (
+            f"SELECT {self.start}(toDateTime(events.{self.time}, 'UTC')) AS bucket,"
+            f" {', '.join(KEYS)}, 0 AS side, {', '.join(made)},"
+            " 0 AS unsettled_rows"
+            f" FROM {self.origin} AS events"
+            f" WHERE events.{self.time} >= {{first:DateTime('UTC')}}"
+            f" AND events.{self.time} < {{end:DateTime('UTC')}}"
+            f" GROUP BY bucket, {', '.join(KEYS)}"
+        )
+
+    def _rollup_side(self) -> str:
+        sums = [f"sum(sums.{column}) AS {column}" for column in (*SUMS, "cost")]
+        spans = [f"{function}(sums.{column}) AS {column}" for column, function in _SPANS.items()]
+        return (
+            f"SELECT sums.bucket AS bucket, {', '.join(KEYS)}, 1 AS side,"
+            f" {', '.join((*sums, *spans))}, 0 AS unsettled_rows"
+            f" FROM {self.table} AS sums"
+            " WHERE sums.bucket >= {first:DateTime('UTC')} AND sums.bucket < {end:DateTime('UTC')}"
+            f" GROUP BY bucket, {', '.join(KEYS)}"
+        )
+
+    def _unsettled_side(self, unsettled: Sequence[Stretch]) -> str:
+        """The raw rows of the stretches: read by primary key, also for the rollup of days."""
+        sums = [f"sumIf(events.total_tokens, 0) AS {column}" for column in SUMS]
+        spans = [f"{_OF_EVENTS[column]} AS {column}" for column in _SPANS]
+        return (
+            f"SELECT {self.start}(toDateTime(events.occurred_at, 'UTC')) AS bucket,"
+            f" {', '.join(KEYS)}, 2 AS side, {', '.join(sums)}, sumIf(events.cost, 0) AS cost,"
+            f" {', '.join(spans)}, count() AS unsettled_rows"
+            " FROM usage_events AS events"
+            f" WHERE ({' OR '.join(map(_condition, unsettled))})"
+            " AND events.occurred_at >= {first:DateTime('UTC')}"
+            " AND events.occurred_at < {end:DateTime('UTC')}"
+            f" GROUP BY bucket, {', '.join(KEYS)}"
+        )
+
+
+QUARTERS: Final = Comparison(
+    table="rollup_usage_15m",
+    origin="usage_events",
+    start="toStartOfFifteenMinutes",
+    time="occurred_at",
+    seconds=900,
+)
+DAYS: Final = Comparison(
+    table="rollup_usage_1d",
+    origin="rollup_usage_15m",
+    start="toStartOfDay",
+    time="bucket",
+    seconds=86_400,
+)
+
+
+def _hashed() -> str:
+    """Everything that a key's state consists of; a hash of null would be null."""
+    sums = [f"{side}_{column}" for side in ("raw", "rolled") for column in SUMS]
+    costs = [f"ifNull(toString({side}_cost), '')" for side in ("raw", "rolled")]
+    return ", ".join([*sums, *costs, *(f"{column}_" for column in _SPANS)])
+
+
+def _condition(stretch: Stretch) -> str:
+    topic_id = stretch.topic_id.replace("\\", "\\\\").replace("'", "\\'")
+    return (
+        f"(events.kafka_topic_id = '{topic_id}' AND events.kafka_partition = {stretch.partition:d}"
+        f" AND events.kafka_offset >= {stretch.first:d})"
+    )
