@@ -1,204 +1,266 @@
-"""Runs workers through what can happen to them, seeded, and compares what was sent with what is
-stored: raw rows, distinct ids, sums of tokens and cost, and every rollup.
+"""Runs workers through what can happen to them, seeded, while events are sent, and compares what
+was sent with what is stored in the end.
+
+Actions are dealt like cards, each once before any comes again: a short run has them all, too.
 """
 
 import random
 import signal
-import sys
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, Protocol
 
-from confluent_kafka import Producer
-
+from tests.support.chaos_balance import differences
+from tests.support.chaos_points import MARK
+from tests.support.chaos_traffic import POISON, Mixture, Traffic
+from tests.support.chaos_world import SESSION_SECONDS, World
 from tests.support.cutting_proxy import CuttingProxy
-from tests.support.ports import lasting_port
-from tests.support.programs import Program, as_environment, clean_environment
+from tests.support.programs import Program
 from tests.support.waiting import eventually
-from tests.support.worker import committed, end_offsets
-from usagepipe.schemas import Settings, UsageEvent, encode
+from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.errors import UsagePipeError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-SESSION_SECONDS = 6
-SETTLE_SECONDS = 120
-CRIPPLED = Path(__file__).with_name("crippled_worker.py")
-ROOT = Path(__file__).parents[2]
+MOST_WORKERS: Final = 4
+SETTLE_SECONDS: Final = 180
+VIEWS: Final = ("rollup_usage_15m_mv", "rollup_usage_1d_mv", "usage_names_mv")
+POINTS: Final = (  # each worker dies at one of them sooner or later
+    "before_announce=kill@0.004,before_commit=kill@0.002,after_announce=kill@0.008,"
+    "before_letters=kill@0.01,after_letters=kill@0.02,before_insert=kill@0.002,"
+    "during_insert=kill@0.01,after_insert=kill@0.01,after_refusal=kill@0.1,"
+    "before_acknowledge=kill@0.01,after_acknowledge=kill@0.01"
+)
+# What a worker says when something is wrong that no chaos explains.
+BAD_WORDS: Final = (
+    "Traceback",
+    "lane_failed",
+    "pending_range_changed",
+    "committed_beyond_log",
+    "records_expired_unread",
+)
 
 
-@dataclass(frozen=True)
-class Sums:
-    """What a place holds."""
+class Crashable(Protocol):
+    """A server that a test may kill; it finds its data again."""
 
-    rows: int
-    ids: int
-    tokens: int
-    cost: Decimal
+    def kill(self) -> None: ...
+    def start(self) -> None: ...
 
 
-@dataclass
 class Chaos:
-    """One run. `missing` names the guarantee that is taken away ("nothing": none)."""
+    """One run. `done` counts what happened in it."""
 
-    seed: int
-    settings: Settings  # of the servers themselves
-    folder: Path
-    events: int = 30_000
-    workers: int = 3
-    seconds: float = 45.0
-    missing: str = "nothing"
-    kill_clickhouse: Any = None
-    start_clickhouse: Any = None
-    done: dict[str, int] = field(default_factory=dict)
+    def __init__(
+        self,
+        seed: int,
+        settings: Settings,
+        folder: Path,
+        mixture: Mixture,
+        clickhouse: Crashable,
+        kafka: Crashable,
+    ) -> None:
+        self._rng = random.Random(seed)
+        self._settings = settings  # of the servers themselves
+        self._clickhouse = clickhouse
+        self._kafka = kafka
+        proxy = CuttingProxy(settings.clickhouse_address.port, random.Random(seed + 1))
+        proxy.most_delay = 0.2
+        self._world = World(settings, folder, proxy)
+        self._traffic = Traffic(settings, seed + 2, mixture, self._is_stored)
+        self._mixture = mixture
+        self._slots: list[Program | None] = [None] * MOST_WORKERS
+        self._zombies: list[threading.Timer] = []
+        self._deck: list[str] = []
+        self.done: Counter[str] = Counter()
 
-    def __post_init__(self) -> None:
-        self._rng = random.Random(self.seed)
-        self._programs: list[Program | None] = [None] * self.workers
-        self._started = 0
-        address = self.settings.clickhouse_address
-        self._proxy = CuttingProxy(address.port, random.Random(self.seed + 1))
-        self._proxy.most_delay = 0.3
-        self._sent = Sums(0, 0, 0, Decimal(0))
-
-    def run(self) -> tuple[Sums, dict[str, Sums]]:
-        """What was sent, and what each place holds in the end."""
-        sender = threading.Thread(target=self._send)
-        sender.start()
+    def run(self) -> list[str]:
+        """What differs in the end; empty when all is exact."""
+        if self._mixture.poison:
+            self._refuse_poison()
         try:
-            for number in range(self.workers):
+            self._traffic.start()
+            for number in range(3):
                 self._start(number)
-            self._disturb()
-            sender.join()
+            time.sleep(3)  # the workers' start
+            while self._traffic.flows:
+                self._disturb()
+            ledger = self._traffic.join()
             self._settle()
+            self._count()
+            return [*differences(self._settings, ledger), *self._bad_words()]
         finally:
-            for program in self._programs:
-                if program is not None:
-                    program.kill()
-            self._proxy.close()
-        with connect(self.settings.clickhouse_address, wait_seconds=30) as client:
-            return self._sent, stored(client)
+            for zombie in self._zombies:
+                zombie.cancel()
+            self._world.end()
+
+    # What is done to them, a card each.
 
     def _disturb(self) -> None:
-        actions = [self._kill, self._kill, self._stop, self._pause, self._cut, self._cut]
-        if self.kill_clickhouse is not None:
-            actions.append(self._crash_clickhouse)
-        deadline = time.monotonic() + self.seconds
-        time.sleep(3)  # the workers' start
-        while time.monotonic() < deadline:
-            action = self._rng.choice(actions)
-            self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
-            action(self._rng.randrange(self.workers))
-            time.sleep(self._rng.uniform(0.5, 3.0))  # a worker needs about 2 s to begin
+        if not self._deck:
+            self._deck = [
+                *("kill", "stop", "pause", "cut", "cut", "join", "leave", "view"),
+                *("clickhouse", "kafka"),
+            ]
+            self._rng.shuffle(self._deck)
+        name = self._deck.pop()
+        self.done[name] += 1
+        getattr(self, f"_do_{name}")()
+        time.sleep(self._rng.uniform(0.5, 3.0))  # a worker needs about 2 s to begin
+        self._tend(POINTS)
 
-    def _kill(self, number: int) -> None:
-        program = self._programs[number]
-        if program is not None:
-            program.kill()
-        self._start(number)
+    def _do_kill(self) -> None:
+        if running := self._running():
+            number = self._rng.choice(running)
+            self._end(number)
+            self._start(number)
 
-    def _stop(self, number: int) -> None:
-        program = self._programs[number]
-        if program is not None:
-            program.send_signal(signal.SIGTERM)
-            with suppress(AssertionError):
-                program.wait(30)
-            program.kill()
-        self._start(number)
+    def _do_stop(self) -> None:
+        if running := self._running():
+            number = self._rng.choice(running)
+            self._ask_to_end(number)
+            self._start(number)
 
-    def _pause(self, number: int) -> None:
+    def _do_pause(self) -> None:
         """A zombie: stopped past its session, and woken up when others have its partitions."""
-        program = self._programs[number]
-        if program is not None and program.status is None:
+        if running := self._running():
+            program = self._slots[self._rng.choice(running)]
+            assert program is not None
             program.send_signal(signal.SIGSTOP)
             delay = SESSION_SECONDS + self._rng.uniform(0.5, 2.5)
-            threading.Timer(delay, program.send_signal, (signal.SIGCONT,)).start()
+            self._zombies.append(threading.Timer(delay, program.send_signal, (signal.SIGCONT,)))
+            self._zombies[-1].start()
 
-    def _cut(self, number: int) -> None:
-        self._proxy.probability = 0.5
-        time.sleep(self._rng.uniform(0.2, 1.0))
-        self._proxy.probability = 0.0
+    def _do_join(self) -> None:
+        if None in self._slots:
+            self._start(self._slots.index(None))
 
-    def _crash_clickhouse(self, number: int) -> None:
-        self.kill_clickhouse()
+    def _do_leave(self) -> None:
+        running = self._running()
+        if len(running) < 2:
+            return
+        number = self._rng.choice(running)
+        if self._rng.random() < 0.5:
+            self._ask_to_end(number)
+        else:
+            self._end(number)
+        self._slots[number] = None
+
+    def _do_cut(self) -> None:
+        self._world.proxy.arm("before", self._rng.randint(1, 3))
+        self._world.proxy.arm("after", self._rng.randint(1, 3))
+        with suppress(AssertionError):  # nobody inserts for now
+            eventually(lambda: not self._world.proxy.armed, 3)
+
+    def _do_clickhouse(self) -> None:
+        self._clickhouse.kill()
         time.sleep(self._rng.uniform(0.1, 1.5))
-        self.start_clickhouse()
+        self._clickhouse.start()
 
-    def _start(self, number: int) -> None:
-        self._started += 1
-        environment = clean_environment() | as_environment(self.settings)
-        address = self.settings.clickhouse_address
-        environment |= {
-            "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-            "USAGEPIPE_CLICKHOUSE": f"http://127.0.0.1:{self._proxy.port}/{address.database}",
-            "USAGEPIPE_WEB_PORT": str(lasting_port()),
-            "USAGEPIPE_SESSION_SECONDS": str(SESSION_SECONDS),
+    def _do_kafka(self) -> None:
+        with self._traffic.calm:  # a transaction that a crash ends is aborted: workers read it
+            self._kafka.kill()
+            time.sleep(self._rng.uniform(0.1, 1.0))
+            self._kafka.start()
+
+    def _do_view(self) -> None:
+        """Each block that gets as far as this view fails there, its raw rows being stored."""
+        view = self._rng.choice(VIEWS)
+        with self._connect() as client:
+            ((select,),) = client.query(
+                "SELECT as_select FROM system.tables"
+                f" WHERE database = currentDatabase() AND name = '{view}'"
+            ).result_rows
+            broken = f"SELECT * FROM ({select}) WHERE NOT throwIf(1, 'chaos')"
+            client.command(f"ALTER TABLE {view} MODIFY QUERY {broken}")
+            time.sleep(self._rng.uniform(0.3, 1.5))
+            client.command(f"ALTER TABLE {view} MODIFY QUERY {select}")
+
+    # Workers.
+
+    def _running(self) -> list[int]:
+        return [n for n, program in enumerate(self._slots) if program and program.status is None]
+
+    def _start(self, number: int, points: str = POINTS) -> None:
+        rng = self._rng
+        self._slots[number] = self._world.worker(
+            points=points,
+            seed=rng.randrange(2**32),
             # Borders differ from start to start: a range that is cut again is cut elsewhere.
-            "USAGEPIPE_BATCH_ROWS": str(self._rng.randint(50, 900)),
-            "USAGEPIPE_BATCH_SECONDS": str(self._rng.uniform(0.02, 0.3)),
-            "USAGEPIPE_INSERT_SECONDS": "5",
-        }
-        command = [sys.executable, str(CRIPPLED), self.missing]
-        name = f"worker-{number}-{self._started}"
-        self._programs[number] = Program(command, environment, self.folder, name)
-
-    def _send(self) -> None:
-        producer = Producer(
-            {"bootstrap.servers": self.settings.kafka, "enable.idempotence": True, "linger.ms": 5}
+            batch_rows=rng.randint(50, 900),
+            batch_seconds=rng.uniform(0.02, 0.3),
         )
-        rng = random.Random(self.seed + 2)
-        tokens, cost = 0, Decimal(0)
-        pause = self.seconds / self.events
-        for number in range(self.events):
-            event = UsageEvent.new(
-                user_id=f"user-{rng.randrange(20)}",
-                api_key_id=f"key-{rng.randrange(50)}",
-                model=rng.choice(["a", "b", "c"]),
-                prompt_tokens=rng.randrange(10_000),
-                total_tokens=rng.randrange(20_000),
-                cost=Decimal(rng.randrange(10**6)).scaleb(-9),
-                sequence=number + 1,
-            )
-            tokens += event.total_tokens
-            cost += event.cost or 0
-            producer.produce(self.settings.topic, encode(event), str(rng.random()))
-            producer.poll(0)
-            if number % 50 == 0:
-                time.sleep(pause * 50)
-        assert producer.flush(60) == 0
-        self._sent = Sums(self.events, self.events, tokens, cost)
+
+    def _end(self, number: int) -> None:
+        program = self._slots[number]
+        assert program is not None
+        program.kill()
+
+    def _ask_to_end(self, number: int) -> None:
+        program = self._slots[number]
+        assert program is not None
+        program.send_signal(signal.SIGTERM)
+        with suppress(AssertionError):
+            program.wait(30)  # a paused one does not hear it
+        program.kill()
+
+    def _tend(self, points: str) -> None:
+        """Start those anew that died at a point."""
+        for number, program in enumerate(self._slots):
+            if program is not None and program.status is not None:
+                self._start(number, points)
 
     def _settle(self) -> None:
-        """Peace: the workers go on alone until everything is committed."""
-        for number, program in enumerate(self._programs):
-            if program is None or program.status is not None:
-                self._start(number)
-        eventually(
-            lambda: committed(self.settings) == end_offsets(self.settings),
-            SETTLE_SECONDS,
-            lambda: (
-                f"everything committed: {committed(self.settings)} of "
-                f"{end_offsets(self.settings)}; see {self.folder}"
-            ),
-        )
-        # What a zombie may still do, it does within its session and one insert.
-        time.sleep(SESSION_SECONDS + 3)
+        """Peace: the workers go on alone until everything is committed, then end in order."""
+        self._world.proxy.disarm()
+        for zombie in self._zombies:
+            zombie.join()  # awake: what it may still do, it does before it ends
+        if not self._running():
+            self._start(0, "")
+        self._world.settle(SETTLE_SECONDS, lambda: self._tend(""))
+        for number in self._running():
+            self._ask_to_end(number)
+        self._world.settle(5)
 
+    # ClickHouse.
 
-def stored(client: "Client") -> dict[str, Sums]:
-    """What raw and each rollup hold."""
-    raw = client.query(
-        "SELECT count(), uniqExact(event_id), sum(total_tokens), sum(cost) FROM usage_events"
-    ).result_rows[0]
-    found = {"usage_events": Sums(raw[0], raw[1], raw[2], raw[3] or Decimal(0))}
-    for table in ("rollup_usage_15m", "rollup_usage_1d"):
-        row = client.query(
-            f"SELECT sum(requests), sum(total_tokens), sum(cost) FROM {table}"
-        ).result_rows[0]
-        found[table] = Sums(row[0], row[0], row[1], row[2] or Decimal(0))
-    return found
+    def _connect(self) -> "Client":
+        return connect(self._settings.clickhouse_address, wait_seconds=30)
+
+    def _refuse_poison(self) -> None:
+        with self._connect() as client:
+            client.command(
+                f"ALTER TABLE usage_events ADD CONSTRAINT no_poison CHECK model != '{POISON}'"
+            )
+
+    def _is_stored(self, event_id: str) -> bool:
+        try:
+            with connect(self._settings.clickhouse_address) as client:
+                ((count,),) = client.query(
+                    "SELECT count() FROM usage_events WHERE event_id = {id:UUID}",
+                    parameters={"id": event_id},
+                ).result_rows
+        except (UsagePipeError, OSError):
+            return False  # it is away
+        return bool(count)
+
+    # Afterwards.
+
+    def _count(self) -> None:
+        for when, count in self._world.proxy.cuts.items():
+            self.done[f"cut {when}"] = count
+        for line in self._world.words():
+            if line.startswith(MARK):
+                self.done[line] += 1
+
+    def _bad_words(self) -> list[str]:
+        return [
+            f"a worker said: {line[:300]}"
+            for line in self._world.words()
+            if any(word in line for word in BAD_WORDS)
+        ]

@@ -1,4 +1,5 @@
-"""A worker with one guarantee taken away, to show that the chaos test would notice.
+"""A worker that ends or stops at given points, and may have one guarantee taken away, to show that
+the chaos test would notice.
 
 Run as a program: the first argument names what is missing, the rest is `usagepipe worker`'s.
 """
@@ -7,23 +8,31 @@ import asyncio
 import itertools
 import os
 import sys
-from typing import Any
+from typing import Any, Final
 
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from tests.support import chaos_points
 from usagepipe.cli.root import run
+from usagepipe.consumer import app
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.committer import Committer
 from usagepipe.consumer.thread import ChunkThread
+from usagepipe.consumer.writer import Writer
+from usagepipe.schemas.settings import Settings
 
+SESSION_VARIABLE: Final = "CHAOS_SESSION_SECONDS"
 _numbers = itertools.count()
 
 
 def without_token() -> None:
     """Each try is a block of its own."""
 
-    def token(self: Announcement, cluster: str, partition: int) -> str:
-        return f"{os.getpid()}-{next(_numbers)}"
+    def insert(self: Writer, body: bytes, token: str) -> None:
+        original(self, body, f"{token}-{os.getpid()}-{next(_numbers)}")
 
-    Announcement.token = token  # type: ignore[method-assign]
+    original = Writer.insert
+    Writer.insert = insert  # type: ignore[method-assign]
 
 
 def without_announcement() -> None:
@@ -36,14 +45,31 @@ def without_announcement() -> None:
 
 
 def without_fence() -> None:
-    """Commits go out under whatever generation the process has by then."""
+    """Commits go out under whatever generation the process has by then, none included: aiokafka's
+    own way.
+    """
 
     async def commit_as(self: Any, membership: Any, positions: Any) -> None:
-        current = await self._membership()
-        await original(self, current, positions)
+        coordinator = self._ensure_consumer()._coordinator
+        await coordinator.ensure_coordinator_known()
+        offsets = {
+            TopicPartition(*tp): OffsetAndMetadata(position.offset, position.metadata)
+            for tp, position in positions.items()
+        }
+        async with coordinator._commit_lock:
+            await coordinator._do_commit_offsets(None, offsets)
 
-    original = ChunkThread._commit_as
     ChunkThread._commit_as = commit_as  # type: ignore[method-assign]
+
+
+def with_session(seconds: float) -> None:
+    """A session shorter than a setting may be: each death costs the group one."""
+
+    def create(settings: Settings) -> app.WorkerApp:
+        return original(settings.model_copy(update={"session_seconds": seconds}))
+
+    original = app.create_app
+    app.create_app = create
 
 
 CRIPPLED = {
@@ -55,4 +81,6 @@ CRIPPLED = {
 
 if __name__ == "__main__":
     CRIPPLED[sys.argv[1]]()
+    chaos_points.of_environment().put()
+    with_session(float(os.environ[SESSION_VARIABLE]))
     sys.exit(run(["worker", *sys.argv[2:]]))

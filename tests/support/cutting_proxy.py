@@ -1,7 +1,7 @@
-"""A TCP proxy before a server, which cuts connections at the moments that hurt.
+"""A TCP proxy before ClickHouse, which cuts connections at the moments that hurt.
 
-`before`: the request does not reach the server. `after`: the server has answered, and the answer
-does not reach the client, which cannot know whether the request was carried out.
+`before`: the insert does not reach the server. `after`: the server has answered, and the answer
+does not reach the client, which cannot know whether the insert was carried out.
 """
 
 import random
@@ -9,11 +9,12 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import Literal
+from typing import Final, Literal
 
 from tests.support.ports import HOST
 
 Cut = Literal["before", "after"]
+INSERT: Final = b"insert_deduplication_token"  # stands in the URL of each insert of a worker
 
 
 class CuttingProxy:
@@ -24,11 +25,27 @@ class CuttingProxy:
         self._rng = rng
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
-        self.probability = 0.0  # of each connection's next exchange to be cut
         self.most_delay = 0.0  # seconds an answer waits: the time in which a crash hurts
-        self.cuts: dict[str, int] = {"before": 0, "after": 0}
+        self.cuts: dict[Cut, int] = {"before": 0, "after": 0}
+        self._armed: dict[Cut, int] = {"before": 0, "after": 0}
+        self._lock = threading.Lock()
         self._closed = False
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def arm(self, when: Cut, count: int = 1) -> None:
+        """Cut the next `count` inserts."""
+        with self._lock:
+            self._armed[when] += count
+
+    def disarm(self) -> None:
+        """Cut nothing more."""
+        with self._lock:
+            self._armed = {"before": 0, "after": 0}
+
+    @property
+    def armed(self) -> bool:
+        """Whether a cut is still to come."""
+        return any(self._armed.values())
 
     def close(self) -> None:
         self._closed = True
@@ -49,34 +66,47 @@ class CuttingProxy:
                 for end in (client, server):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     end.settimeout(None)
-                back = threading.Thread(target=self._answer, args=(server, client), daemon=True)
+                inserting = threading.Event()
+                back = threading.Thread(
+                    target=self._answer, args=(server, client, inserting), daemon=True
+                )
                 back.start()
-                self._request(client, server)
+                self._request(client, server, inserting)
                 back.join(30)
 
-    def _request(self, client: socket.socket, server: socket.socket) -> None:
+    def _request(
+        self, client: socket.socket, server: socket.socket, inserting: threading.Event
+    ) -> None:
         with suppress(OSError):
             while data := client.recv(1 << 16):
-                if data.startswith(b"POST") and self._cuts("before"):
-                    break
+                if INSERT in data:
+                    if self._cuts("before"):
+                        break
+                    inserting.set()
                 server.sendall(data)
         _shut(server)
 
-    def _answer(self, server: socket.socket, client: socket.socket) -> None:
+    def _answer(
+        self, server: socket.socket, client: socket.socket, inserting: threading.Event
+    ) -> None:
         with suppress(OSError):
             while data := server.recv(1 << 16):
-                time.sleep(self._rng.uniform(0, self.most_delay))
-                if self._cuts("after"):
-                    break
+                if inserting.is_set():
+                    time.sleep(self._rng.uniform(0, self.most_delay))
+                    if self._cuts("after"):
+                        break
+                    inserting.clear()
                 client.sendall(data)
         _shut(client)
         _shut(server)
 
     def _cuts(self, when: Cut) -> bool:
-        if self._rng.random() >= self.probability / 2:
-            return False
-        self.cuts[when] += 1
-        return True
+        with self._lock:
+            if not self._armed[when]:
+                return False
+            self._armed[when] -= 1
+            self.cuts[when] += 1
+            return True
 
 
 def _shut(end: socket.socket) -> None:
