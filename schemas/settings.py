@@ -203,6 +203,11 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=20.0, description="How long a stopping worker finishes what it has begun."
     )
+    proof: bool = Field(
+        default=True,
+        description="off starts a worker even where its servers would lose or double events; it "
+        "warns then.",
+    )
     web_host: str = Field(
         default="127.0.0.1", description="Address of the worker's health and metrics."
     )

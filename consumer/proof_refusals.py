@@ -1,0 +1,43 @@
+"""Tells apart a ClickHouse that will never take the worker's inserts from one to try again."""
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from usagepipe.schemas.clickhouse.client import UNKNOWN_TABLE, error_code
+from usagepipe.schemas.errors import StartRefusedError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+AT_OWN_RISK: Final = "To start without this proof, at your own risk: USAGEPIPE_PROOF=off."
+
+_ACCESS_DENIED: Final = 497
+_RIGHT: Final = re.compile(r"have the grant ([A-Z][A-Z ,]*[A-Z])")
+# Somebody has to change something before it can succeed.
+_FOR_GOOD: Final = {
+    115: "does not know a setting of the worker's inserts: it is older than 25.8",
+    164: "lets its user only read",
+    452: "forbids its user to change a setting of the worker's inserts",
+    UNKNOWN_TABLE: "does not have the table that was made just now: several servers answer at its "
+    "address, and a repeated insert may meet another one. Name one server",
+}
+
+
+def refusal(error: Exception, client: "Client") -> StartRefusedError | None:
+    """Why the worker may not start, if `error` of the proof tells so; None: try again later."""
+    code = error_code(error)
+    if code == _ACCESS_DENIED:
+        return _lacking_rights(error, client)
+    if code in _FOR_GOOD:
+        return StartRefusedError(f"ClickHouse {_FOR_GOOD[code]} (code {code}). {AT_OWN_RISK}")
+    return None
+
+
+def _lacking_rights(error: Exception, client: "Client") -> StartRefusedError:
+    user = client.command("SELECT currentUser()")
+    lacking = _RIGHT.search(str(error))
+    return StartRefusedError(
+        f"The ClickHouse user {user} may not prove on scratch tables what the server does: it "
+        f"lacks {lacking[1] if lacking else 'a right'}. GRANT SELECT, INSERT, CREATE TABLE, "
+        f"CREATE VIEW, DROP TABLE, DROP VIEW ON {client.database}.* TO {user}. {AT_OWN_RISK}"
+    )

@@ -1,0 +1,159 @@
+"""The scratch tables of the start-up proof: made, filled, counted and dropped.
+
+Their names are random, so workers that start at once do not meet. A worker that is killed leaves
+its own behind, and the next proof drops them once they are older than any proof can be.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from usagepipe.schemas.clickhouse.client import error_code
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+ROWS: Final = 10
+LEFTOVER_MINUTES: Final = 10
+
+# The tables. A bare one has no deduplication window.
+BARE_RAW: Final = "bare_raw"
+RAW: Final = "raw"
+BARE_ROLLUP: Final = "bare_rollup"
+ROLLUP: Final = "rollup"
+DAYS: Final = "days"
+
+_NAME: Final = "usagepipe_proof_"
+_COLUMNS: Final = ("proof", "item", "attempt")
+_THREW: Final = (395, 319)  # throwIf did; an insert's status is unknown: it failed as well
+
+# Tries differ in what they bring (`attempt`) and in what is added (`stored_at`): else ClickHouse's
+# hash of the content, made before defaults or after them, would hide that a token is ignored.
+_RAW_TABLE: Final = """
+CREATE TABLE {name}
+(proof String, item UInt8, attempt UInt8, stored_at DateTime64(6) DEFAULT now64(6))
+ENGINE = {replicated}MergeTree ORDER BY (proof, item)
+SETTINGS {windows}"""
+_ROLLUP_TABLE: Final = """
+CREATE TABLE {name} (proof String, item UInt8, requests SimpleAggregateFunction(sum, UInt64))
+ENGINE = {replicated}AggregatingMergeTree ORDER BY (proof, item)
+SETTINGS {windows}"""
+_WINDOWS: Final = (
+    "non_replicated_deduplication_window = {blocks}, replicated_deduplication_window = {blocks}, "
+    "replicated_deduplication_window_seconds = 3600"
+)
+# It throws when an insert asks for it, so that the same insert without the question can heal it.
+# With `item` in it the question is asked of each row, when the insert has begun.
+_VIEW: Final = """
+CREATE MATERIALIZED VIEW {name} TO {target}
+AS SELECT proof, item, {requests} AS requests
+FROM {source} AS source
+WHERE throwIf(getSetting('log_comment') = '{target}' AND item < 255) = 0
+GROUP BY proof, item"""
+_LEFTOVERS: Final = """
+SELECT name FROM system.tables
+WHERE database = currentDatabase() AND match(name, '^usagepipe_proof_[0-9a-f]{16}_')
+    AND metadata_modification_time < now() - toIntervalMinute({minutes:UInt32})"""
+
+
+class Scratch:
+    """Two raw tables and their rollups, with windows and without, and a rollup of a rollup."""
+
+    def __init__(
+        self, client: "Client", settings_of_insert: Mapping[str, str | int], *, replicated: bool
+    ) -> None:
+        self._client = client
+        self._settings = settings_of_insert
+        self._engine = "Replicated" if replicated else ""
+        self._run = secrets.token_hex(8)
+        self._made: list[str] = []
+
+    def make(self) -> None:
+        """Make tables and views. Blocks, as all methods do."""
+        self._make_table(_RAW_TABLE, BARE_RAW, blocks=0)
+        self._make_table(_RAW_TABLE, RAW, blocks=1_000)
+        self._make_table(_ROLLUP_TABLE, BARE_ROLLUP, blocks=0)
+        self._make_table(_ROLLUP_TABLE, ROLLUP, blocks=1_000)
+        self._make_table(_ROLLUP_TABLE, DAYS, blocks=1_000)
+        self._make_view(BARE_RAW, BARE_ROLLUP, "count()")
+        self._make_view(RAW, BARE_ROLLUP, "count()")
+        self._make_view(RAW, ROLLUP, "count()")
+        self._make_view(ROLLUP, DAYS, "sum(source.requests)")
+
+    def insert(
+        self, table: str, proof: str, attempt: int, token: str, changed: Mapping[str, str | int]
+    ) -> None:
+        """Insert the rows of `proof` as the worker inserts a batch.
+
+        `changed` are settings that win over those of the worker.
+        """
+        rows = (
+            json.dumps({"proof": proof, "item": item, "attempt": attempt}) for item in range(ROWS)
+        )
+        named = {"insert_deduplication_token": f"{self._run}:{proof}:{token}"}
+        self._client.raw_insert(
+            self._name(table),
+            column_names=_COLUMNS,
+            insert_block="\n".join(rows).encode(),
+            settings={**self._settings, **named, **changed},
+            fmt="JSONEachRow",
+        )
+
+    def insert_throwing(
+        self, table: str, proof: str, attempt: int, token: str, view_into: str
+    ) -> bool:
+        """Insert as `insert` does, while the views into the table `view_into` throw.
+
+        False: the server took the insert as if nothing had happened.
+        """
+        from clickhouse_connect.driver.exceptions import Error
+
+        try:
+            self.insert(table, proof, attempt, token, {"log_comment": self._name(view_into)})
+        except Error as error:
+            if error_code(error) not in _THREW:
+                raise
+            return True
+        return False
+
+    def rows(self) -> dict[tuple[str, str], int]:
+        """How many inserted rows each table has counted, by table and proof."""
+        counted = {BARE_RAW: "count()", RAW: "count()"}
+        counted |= dict.fromkeys((BARE_ROLLUP, ROLLUP, DAYS), "sum(requests)")
+        selects = (
+            f"SELECT '{table}', proof, {rows} FROM {self._name(table)} GROUP BY proof"
+            for table, rows in counted.items()
+        )
+        found = self._client.query(" UNION ALL ".join(selects)).result_rows
+        return {(table, proof): int(rows) for table, proof, rows in found}
+
+    def drop(self) -> None:
+        """Drop what was made, views first."""
+        self._drop(self._made[::-1])
+        self._made.clear()
+
+    def drop_leftovers(self) -> None:
+        """Drop what killed workers left behind."""
+        found = self._client.query(_LEFTOVERS, parameters={"minutes": LEFTOVER_MINUTES})
+        self._drop([name for (name,) in found.result_rows])
+
+    def _drop(self, names: list[str]) -> None:
+        if names:
+            self._client.command(f"DROP TABLE IF EXISTS {', '.join(names)}")
+
+    def _name(self, role: str) -> str:
+        return f"{_NAME}{self._run}_{role}"
+
+    def _make_table(self, statement: str, role: str, *, blocks: int) -> None:
+        windows = _WINDOWS.format(blocks=blocks)
+        self._make(role, statement, replicated=self._engine, windows=windows)
+
+    def _make_view(self, source: str, target: str, requests: str) -> None:
+        names = {"source": self._name(source), "target": self._name(target)}
+        self._make(f"{source}_into_{target}", _VIEW, requests=requests, **names)
+
+    def _make(self, role: str, statement: str, **words: str) -> None:
+        name = self._name(role)
+        self._made.append(name)  # before: the answer may get lost
+        self._client.command(statement.format(name=name, **words))

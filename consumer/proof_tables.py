@@ -1,0 +1,188 @@
+"""Checks that every table which a repeated insert reaches drops what it has already.
+
+That is the raw table and all that materialized views fill from it, directly or through another:
+those of users as well. One without a deduplication window doubles at the first retry, and no
+engine protects it: a ReplacingMergeTree replaces rows, a SummingMergeTree adds them once more.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from usagepipe.schemas.clickhouse.migrations import Target, load_migrations
+from usagepipe.schemas.errors import StartRefusedError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+RAW: Final = "usage_events"
+
+_NAME: Final = r"(?:`(?:[^`\\]|\\.)+`|\w+)"
+_TARGET: Final = re.compile(rf"MATERIALIZED VIEW (?:{_NAME}\.)?{_NAME} TO ({_NAME})\.({_NAME}) ")
+_DISTRIBUTED: Final = re.compile(r"Distributed\('(?:[^']*)', '([^']*)', '([^']*)'")
+_SETTING: Final = re.compile(r"\b(\w*deduplication_window(?:_seconds)?) = (\d+)")
+_PLAIN: Final = ("non_replicated_deduplication_window",)
+_REPLICATED: Final = ("replicated_deduplication_window", "replicated_deduplication_window_seconds")
+
+_TABLES: Final = """
+SELECT database, name, toString(uuid), engine, engine_full, create_table_query,
+    arrayZip(dependencies_database, dependencies_table)
+FROM system.tables
+WHERE (database, name) IN {names:Array(Tuple(String, String))}"""
+_EXISTING: Final = "SELECT name FROM system.tables WHERE database = currentDatabase()"
+# What holds where a table says nothing itself.
+_DEFAULTS: Final = """
+SELECT name, toUInt64(value) FROM system.{kind}merge_tree_settings
+WHERE name LIKE '%replicated_deduplication_window%'"""
+
+Name = tuple[str, str]  # database and table
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table or view as `system.tables` tells of it. `views` are those that inserts trigger."""
+
+    database: str
+    name: str
+    uuid: str
+    engine: str
+    engine_full: str
+    definition: str
+    views: tuple[Name, ...]
+
+    def __str__(self) -> str:
+        return f"{self.database}.{self.name}"
+
+    def leads_to(self) -> Iterator[Name]:
+        """Where an insert into it goes on to."""
+        if self.engine == "MaterializedView":
+            yield from self._fills()
+        elif self.engine == "Distributed":
+            if found := _DISTRIBUTED.match(self.engine_full):
+                yield found[1] or self.database, found[2]
+        else:
+            yield from self.views
+
+    def _fills(self) -> Iterator[Name]:
+        if found := _TARGET.search(self.definition):
+            yield _unquoted(found[1]), _unquoted(found[2])
+        elif self.uuid.strip("0-"):
+            yield self.database, f".inner_id.{self.uuid}"
+        else:
+            yield self.database, f".inner.{self.name}"
+
+    @property
+    def keeps_rows(self) -> bool:
+        return self.engine not in ("MaterializedView", "Distributed", "Null")
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """The settings that must not be 0; none where the engine has no such thing."""
+        if not self.engine.endswith("MergeTree"):
+            return ()
+        return _PLAIN if not self.engine.startswith(("Replicated", "Shared")) else _REPLICATED
+
+
+def check_tables(client: "Client", target: Target) -> str:
+    """Return the engine of the raw table if no repeated insert can double a row. Blocks.
+
+    Of a cluster it sees the server that answers.
+
+    Raises:
+        StartRefusedError: tables are missing; or some remember no insert. All are named.
+        clickhouse_connect.driver.exceptions.Error: the server is away, or refuses to tell.
+    """
+    _check_existence(client, target)
+    reached = list(_reached(client, (target.database, RAW)))
+    defaults = _Defaults(client)
+    forgetful = [table for table in reached if table.keeps_rows and not defaults.remembers(table)]
+    if forgetful:
+        raise StartRefusedError(" ".join(map(_sentence, forgetful)))
+    local = target.local(RAW)
+    return next(table.engine for table in reached if table.name == local)
+
+
+def _check_existence(client: "Client", target: Target) -> None:
+    existing = {name for (name,) in client.query(_EXISTING).result_rows}
+    wanted = [
+        migration.object_name(target)
+        for migration in load_migrations()
+        if target.cluster or not migration.cluster_only
+    ]
+    if missing := sorted({name for name in wanted if name not in existing}):
+        raise StartRefusedError(
+            f"The database {target.database} lacks {', '.join(missing)}. Run usagepipe migrate."
+        )
+
+
+def _reached(client: "Client", start: Name) -> Iterator[_Table]:
+    """Everything that an insert into `start` writes to or passes, each once."""
+    seen: set[Name] = set()
+    level = [start]
+    while level:
+        seen.update(level)
+        found = _read(client, level)
+        for name in level:
+            if name not in found:
+                raise StartRefusedError(_unseen(client, name))
+        yield from found.values()
+        ahead = (name for table in found.values() for name in table.leads_to())
+        level = [name for name in dict.fromkeys(ahead) if name not in seen]
+
+
+def _read(client: "Client", names: Iterable[Name]) -> dict[Name, _Table]:
+    rows = client.query(_TABLES, parameters={"names": list(names)}).result_rows
+    return {
+        (row[0], row[1]): _Table(*row[:-1], views=tuple((view[0], view[1]) for view in row[-1]))
+        for row in rows
+    }
+
+
+class _Defaults:
+    """What the server's configuration gives tables that do not say; read if one does not."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self._read: dict[str, dict[str, int]] = {}
+
+    def remembers(self, table: _Table) -> bool:
+        own = {name: int(value) for name, value in _SETTING.findall(table.engine_full)}
+        return bool(table.windows) and all(
+            own[name] if name in own else self._of(table).get(name, 0) for name in table.windows
+        )
+
+    def _of(self, table: _Table) -> dict[str, int]:
+        kind = "replicated_" if table.engine.startswith("Replicated") else ""
+        if kind not in self._read:
+            found = self._client.query(_DEFAULTS.format(kind=kind)).result_rows
+            self._read[kind] = {name: int(value) for name, value in found}
+        return self._read[kind]
+
+
+def _sentence(table: _Table) -> str:
+    if not table.windows:
+        return (
+            f"{table} has the engine {table.engine}, which cannot tell that an insert is repeated,"
+            f" so it would double: give it a MergeTree with {_PLAIN[0]}, or drop the view into it."
+        )
+    settings = ", ".join(f"{name} = {_SUGGESTED[name]}" for name in table.windows)
+    return (
+        f"{table} remembers no insert, so a repeated one would double: "
+        f"ALTER TABLE {table} MODIFY SETTING {settings}."
+    )
+
+
+_SUGGESTED: Final = dict(zip((*_PLAIN, *_REPLICATED), (100_000, 100_000, 2_592_000), strict=True))
+
+
+def _unseen(client: "Client", name: Name) -> str:
+    database, table = name
+    return (
+        f"A view fills {database}.{table}, which is missing or hidden from the user of "
+        f"{client.database}: make it, drop the view, or GRANT SHOW TABLES ON {database}.*."
+    )
+
+
+def _unquoted(name: str) -> str:
+    return re.sub(r"\\(.)", r"\1", name[1:-1]) if name.startswith("`") else name
