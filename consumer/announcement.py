@@ -1,12 +1,14 @@
-"""What a commit's metadata says: the range of offsets that is about to be inserted.
+"""What a commit's metadata says: of which topic the offset is, and which range is pending there.
 
-It is written before the insert and read by whoever owns the partition next. Foreign metadata
-(another tool's, an older version's) is nothing pending: it is told in the log, never guessed at.
+A range is announced before it is inserted, and read by whoever owns the partition next. Foreign
+metadata (another tool's) is nothing pending: it is told in the log, never guessed at.
 """
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Final, Self
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from usagepipe.consumer.left_out import LeftOut
 
 MAX_METADATA_BYTES: Final = 4_096  # Kafka's `offset.metadata.max.bytes`
 _KEY: Final = "usagepipe"
@@ -22,14 +24,46 @@ class Announcement:
     last: int
     records: int
     epoch: int
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def encode(self) -> str:
         """The metadata of the commit that announces it."""
-        return json.dumps({_KEY: _FORM, **asdict(self)}, separators=(",", ":"))
+        return _encode(
+            topic_id=self.topic_id,
+            first=self.first,
+            last=self.last,
+            records=self.records,
+            epoch=self.epoch,
+            **self.left_out.encode(self.first),
+        )
+
+    @classmethod
+    def _of(cls, topic_id: str, fields: dict[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError where `fields` are no announcement's."""
+        numbers = [fields.pop(name) for name in ("first", "last", "records", "epoch")]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("numbers")
+        first, last, records, epoch = numbers
+        left_out = LeftOut.decode(fields, first, last)
+        if first > last or fields:
+            raise ValueError("fields")
+        return cls(topic_id, first, last, records, epoch, left_out)
+
+    def token(self, cluster: str, partition: int) -> str:
+        """The name of the block: the same range of the same log, and nothing else, has it."""
+        return f"{cluster}:{self.topic_id}:{partition}:{self.first}-{self.last}:{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a worker left with its offset: the topic's id, and the range it had announced."""
+
+    topic_id: str
+    pending: Announcement | None = None
 
     @classmethod
     def decode(cls, metadata: str) -> Self | None:
-        """The announcement that `metadata` is; None for empty or foreign metadata.
+        """What `metadata` says; None for empty or foreign metadata.
 
         confluent-kafka ends metadata with a NUL.
         """
@@ -37,19 +71,22 @@ class Announcement:
             fields = json.loads(metadata.rstrip("\0"))
             if fields.pop(_KEY, None) != _FORM:
                 return None
-            found = cls(**fields)
-        except (ValueError, TypeError, AttributeError):
+            topic_id = fields.pop("topic_id")
+            if not isinstance(topic_id, str):
+                return None
+            return cls(topic_id, Announcement._of(topic_id, fields) if fields else None)
+        except (ValueError, TypeError, AttributeError, KeyError):
             return None
-        return found if found._is_sound() else None
 
-    def _is_sound(self) -> bool:
-        numbers = (self.first, self.last, self.records, self.epoch)
-        return (
-            isinstance(self.topic_id, str)
-            and all(type(number) is int and number >= 0 for number in numbers)
-            and self.first <= self.last
-        )
 
-    def token(self, cluster: str, partition: int) -> str:
-        """The name of the block: the same range of the same log, and nothing else, has it."""
-        return f"{cluster}:{self.topic_id}:{partition}:{self.first}-{self.last}:{self.epoch}"
+def acknowledgement(topic_id: str) -> str:
+    """The metadata of a commit with nothing pending.
+
+    It names the topic, so that one made anew under the same name is noticed: offsets of one log
+    mean nothing in another.
+    """
+    return _encode(topic_id=topic_id)
+
+
+def _encode(**fields: Any) -> str:
+    return json.dumps({_KEY: _FORM, **fields}, separators=(",", ":"))

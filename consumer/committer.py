@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.announcement import Announcement, acknowledgement
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 
 class Position(NamedTuple):
-    """What is committed for a partition: all before `offset` is stored, `metadata` is pending."""
+    """What is committed for a partition: all before `offset` is stored, `metadata` tells more."""
 
     offset: int
     metadata: str = ""
@@ -39,16 +39,16 @@ class Committer:
         self._commit = commit
         self._metrics = metrics
         self._waiting: dict[TopicPartition, Position] = {}
-        self._announced: dict[TopicPartition, asyncio.Future[None]] = {}
+        self._announced: dict[TopicPartition, tuple[Position, asyncio.Future[None]]] = {}
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self.committed: dict[TopicPartition, Position] = {}
         self.fenced = False
 
-    def acknowledge(self, partition: TopicPartition, end: int) -> None:
+    def acknowledge(self, partition: TopicPartition, end: int, topic_id: str) -> None:
         """Commit `end` soon: everything before it in `partition` is stored for good."""
-        self._put(partition, Position(end))
+        self._put(partition, Position(end, acknowledgement(topic_id)))
 
     async def announce(self, partition: TopicPartition, pending: Announcement) -> None:
         """Commit that `pending` is about to be inserted, and that all before it is stored.
@@ -59,8 +59,9 @@ class Committer:
             FencedError: the group moved on; the insert must not begin.
         """
         done = asyncio.get_running_loop().create_future()
-        self._announced[partition] = done
-        self._put(partition, Position(pending.first, pending.encode()))
+        position = Position(pending.first, pending.encode())
+        self._announced[partition] = (position, done)
+        self._put(partition, position)
         await done
 
     async def idle(self) -> None:
@@ -100,8 +101,10 @@ class Committer:
     def _committed(self, positions: Mapping[TopicPartition, Position]) -> None:
         self.committed.update(positions)
         for partition, position in positions.items():
-            if position.metadata and partition in self._announced:
-                _resolve(self._announced.pop(partition))
+            announced, done = self._announced.get(partition, (None, None))
+            if done is not None and announced is position:  # not an acknowledgement before it
+                del self._announced[partition]
+                _resolve(done)
         if not self._waiting:
             self._idle.set()
 
@@ -110,7 +113,7 @@ class Committer:
             log.warning("commit_fenced", reason=str(error))
         self.fenced = True
         self._waiting.clear()
-        for done in self._announced.values():
+        for _, done in self._announced.values():
             _resolve(done, error)
         self._announced.clear()
         self._idle.set()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.announcement import Kept
 from usagepipe.consumer.committer import Position
 from usagepipe.consumer.lane import Start
 from usagepipe.consumer.records import TopicPartition
@@ -34,21 +34,22 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
     """Where the lane of `partition` begins, and what it has to recover first.
 
     Raises:
-        AnotherTopicError: a range is pending that belongs to another topic of this name. Offsets
-            of one log mean nothing in another, so somebody has to say which group goes on.
+        AnotherTopicError: the offset belongs to another topic of this name. Offsets of one log
+            mean nothing in another, so somebody has to say which group goes on.
     """
     if found.committed is None or found.committed.offset < 0:
         return Start(found.start, topic)
     offset, metadata = found.committed
-    pending = Announcement.decode(metadata)
-    if pending is None and metadata.strip("\0 "):
+    kept = Kept.decode(metadata)
+    if kept is None and metadata.strip("\0 "):
         log.warning("foreign_metadata", partition=str(partition), offset=offset)
-    if pending is not None and pending.topic_id != topic.topic_id:
+    if kept is not None and kept.topic_id != topic.topic_id:
         raise AnotherTopicError(
-            f"{partition}: the group's offset {offset} belongs to the topic {pending.topic_id}, "
+            f"{partition}: the group's offset {offset} belongs to the topic {kept.topic_id}, "
             f"the topic is {topic.topic_id} now: it was made anew. Use a new group, or delete "
             "this group's offsets."
         )
+    pending = kept.pending if kept is not None else None
     if offset > found.end:
         log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
         return Start(found.start, topic)

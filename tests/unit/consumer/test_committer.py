@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.announcement import Announcement, acknowledgement
 from usagepipe.consumer.committer import Committer, FencedError, Position
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
@@ -17,7 +17,7 @@ PENDING = Announcement("topic-id", 5, 9, records=4, epoch=0)
 
 
 def at(offset: int) -> Position:
-    return Position(offset)
+    return Position(offset, acknowledgement("topic-id"))
 
 
 class Coordinator:
@@ -42,11 +42,11 @@ async def test_positions_that_wait_go_out_together() -> None:
     coordinator.gate.clear()
     committer = Committer(coordinator.commit, WorkerMetrics())
     task = asyncio.create_task(committer.run())
-    committer.acknowledge(ONE, 5)
+    committer.acknowledge(ONE, 5, "topic-id")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     for partition, end in ((ONE, 6), (TWO, 9), (ONE, 7)):
-        committer.acknowledge(partition, end)
+        committer.acknowledge(partition, end, "topic-id")
 
     coordinator.gate.set()
     async with asyncio.timeout(5):
@@ -63,7 +63,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
     committer = Committer(coordinator.commit, WorkerMetrics())
     task = asyncio.create_task(committer.run())
 
-    committer.acknowledge(ONE, 5)
+    committer.acknowledge(ONE, 5, "topic-id")
     async with asyncio.timeout(5):
         await committer.idle()
     task.cancel()
@@ -76,7 +76,7 @@ async def test_a_fenced_committer_never_commits_again() -> None:
     coordinator = Coordinator(FencedError("moved on"))
     committer = Committer(coordinator.commit, WorkerMetrics())
 
-    committer.acknowledge(ONE, 5)
+    committer.acknowledge(ONE, 5, "topic-id")
     async with asyncio.timeout(5):
         await committer.run()
         await committer.idle()
@@ -111,3 +111,21 @@ async def test_an_announcement_of_a_fenced_tenure_is_refused() -> None:
     await task
 
     assert [] == coordinator.commits
+
+
+async def test_an_acknowledgement_in_flight_is_no_announcement() -> None:
+    """Its commit must not let the insert begin that is announced behind it."""
+    coordinator = Coordinator()
+    coordinator.gate.clear()
+    committer = Committer(coordinator.commit, WorkerMetrics())
+    task = asyncio.create_task(committer.run())
+    committer.acknowledge(ONE, 5, "topic-id")
+    await asyncio.sleep(0.01)
+
+    announcing = asyncio.create_task(committer.announce(ONE, PENDING))
+    coordinator.gate.set()
+    async with asyncio.timeout(5):
+        await announcing
+    task.cancel()
+
+    assert [{ONE: at(5)}, {ONE: Position(5, PENDING.encode())}] == coordinator.commits

@@ -1,0 +1,100 @@
+"""What stands in a commit's metadata is read back exactly, or not believed."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usagepipe.consumer.announcement import (
+    MAX_METADATA_BYTES,
+    Announcement,
+    Kept,
+    acknowledgement,
+)
+from usagepipe.consumer.left_out import LeftOut
+
+TOPIC_ID = "topic-id-of-22-letters"
+FIRST, LAST = 1_000, 60_999
+
+
+def announced(left_out: LeftOut) -> Announcement:
+    return Announcement(TOPIC_ID, FIRST, LAST, 60_000, 0, left_out)
+
+
+@given(st.sets(st.integers(FIRST, LAST), max_size=600))
+def test_an_announcement_is_read_back(offsets: set[int]) -> None:
+    """With the offsets it leaves out, or count and digest of them where there is no room."""
+    written = announced(LeftOut.of(offsets, FIRST))
+
+    metadata = written.encode()
+
+    assert Kept(TOPIC_ID, written) == Kept.decode(metadata)
+    assert len(metadata) <= MAX_METADATA_BYTES
+    assert written.left_out.is_same(offsets)
+    assert not written.left_out.is_same(offsets ^ {FIRST})
+
+
+def test_a_spill_that_was_sent_twice_is_named_whole() -> None:
+    """Duplicates come in runs, which are short to write."""
+    left_out = LeftOut.of(set(range(FIRST, LAST + 1)), FIRST)
+
+    assert {"left_out": "0+60000"} == left_out.encode(FIRST)
+    assert 60_000 == left_out.count
+
+
+def test_scattered_duplicates_are_counted_and_digested() -> None:
+    """A commit's metadata is bounded: whoever takes over looks them up again and compares."""
+    offsets = set(range(FIRST, LAST, 2))
+
+    left_out = LeftOut.of(offsets, FIRST)
+
+    assert left_out.offsets is None
+    assert {"left_out", "digest"} == left_out.encode(FIRST).keys()
+    assert left_out.is_same(offsets)
+
+
+def test_an_acknowledgement_names_the_topic() -> None:
+    """So that a topic made anew under its name is noticed with nothing pending."""
+    assert Kept(TOPIC_ID, None) == Kept.decode(acknowledgement(TOPIC_ID))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"usagepipe": 2},
+        {"topic_id": 7},
+        {"first": -1},
+        {"first": LAST + 1},
+        {"first": 1.5},
+        {"records": None},
+        {"epoch": True},
+        {"more": 1},
+        {"left_out": "5+"},
+        {"left_out": "5+x"},
+        {"left_out": "-1"},
+        {"left_out": "0+60001"},
+        {"left_out": "0+999999999999999"},
+        {"left_out": 3, "digest": 4},
+        {"left_out": -3, "digest": ""},
+        {"left_out": []},
+    ],
+)
+def test_foreign_metadata_is_not_believed(change: dict[str, object]) -> None:
+    """Another tool's or a damaged one: nothing is guessed, and nothing large is made of it."""
+    fields = json.loads(announced(LeftOut()).encode()) | change
+
+    assert Kept.decode(json.dumps(fields)) is None
+
+
+@pytest.mark.parametrize("metadata", ["", "\0", "null", "[]", "7", "{", '{"usagepipe":1}'])
+def test_no_metadata_is_nothing(metadata: str) -> None:
+    """Nor is anything that is no object of ours."""
+    assert Kept.decode(metadata) is None
+
+
+def test_a_nul_at_the_end_is_cut() -> None:
+    """confluent-kafka ends metadata with one."""
+    written = announced(LeftOut())
+
+    assert Kept(TOPIC_ID, written) == Kept.decode(written.encode() + "\0")
