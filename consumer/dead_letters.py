@@ -100,7 +100,7 @@ def _key(letter: Rejected) -> bytes | None:
 
 def _headers(letter: Rejected, partition: TopicPartition, topic_id: str) -> list[tuple[str, bytes]]:
     record = letter.record
-    fields = {
+    fields: dict[str, object] = {
         "reason": letter.reason,
         "detail": letter.detail,
         "topic": partition.topic,
@@ -109,4 +109,6 @@ def _headers(letter: Rejected, partition: TopicPartition, topic_id: str) -> list
         "offset": record.offset,
         "timestamp": record.timestamp,
     }
+    if letter.code is not None:
+        fields |= {"code": letter.code, "column": letter.column}
     return [(name, str(value).encode()) for name, value in fields.items()]

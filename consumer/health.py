@@ -24,6 +24,7 @@ class Health:
     assigned: bool = False
     stopping: bool = False
     last_stored_at: float | None = None
+    refusal: str | None = None  # why the worker ends by itself
 
     def failed(self, server: str, error: BaseException) -> None:
         """Note that an attempt at `server` failed. The error's class is told, never its text."""
@@ -35,13 +36,19 @@ class Health:
         """Note that `server` did what it was asked to."""
         self.troubles.pop(server, None)
 
+    def refuse(self, reason: str) -> None:
+        """Note that the worker must not go on: it ends, and says `reason`."""
+        self.refusal = self.refusal or reason
+
     def stored(self) -> None:
         """Note that a batch was stored."""
         self.last_stored_at = time.monotonic()
 
     @property
     def state(self) -> str:
-        """`starting`, `running`, `degraded` (a server fails) or `stopping`."""
+        """`starting`, `running`, `degraded` (a server fails), `refused` or `stopping`."""
+        if self.refusal is not None:
+            return "refused"
         if self.stopping:
             return "stopping"
         if self.troubles:
@@ -55,6 +62,7 @@ class Health:
             "state": self.state,
             "uptime_seconds": round(now - self.started_at, 1),
             "partitions": self.partitions,
+            "refusal": self.refusal,
             "waiting_for": None if self.assigned else "the group's assignment of partitions",
             "seconds_since_stored": self.last_stored_at and round(now - self.last_stored_at, 1),
             "troubles": {

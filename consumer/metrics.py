@@ -25,12 +25,29 @@ class WorkerMetrics:
         self.store_failures = Counter(
             "usagepipe_store_failures",
             "Attempts to store at a server that failed; each is tried again.",
-            ["server"],
+            ["server", "kind"],
+            registry=registry,
+        )
+        self.duplicates = Counter(
+            "usagepipe_duplicates",
+            "Records left out: their event is stored already (stored), or stands twice in one"
+            " batch (batch).",
+            ["reason"],
+            registry=registry,
+        )
+        self.refused_batches = Counter(
+            "usagepipe_refused_batches",
+            "Inserts that ClickHouse refused for their content; they are cut in half.",
             registry=registry,
         )
         self.incomplete_ranges = Counter(
             "usagepipe_incomplete_ranges",
-            "Ranges that were stored again and still lack rows.",
+            "Ranges that lacked rows after an insert that seemed to succeed; they are reconciled.",
+            registry=registry,
+        )
+        self.corrected_rows = Counter(
+            "usagepipe_corrected_rollup_rows",
+            "Rows of rollups that were corrected from raw.",
             registry=registry,
         )
         self.insert_seconds = Histogram(

@@ -31,5 +31,5 @@ def run_worker(app: WorkerApp) -> int:
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
-    return 0
+        return app.exit_status or (ended.code if isinstance(ended.code, int) else 1)
+    return app.exit_status

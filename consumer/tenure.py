@@ -14,6 +14,7 @@ import structlog
 from usagepipe.consumer.committer import Committer
 from usagepipe.consumer.lane import Lane
 from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.schemas.errors import UsagePipeError
 
 log = structlog.get_logger()
 
@@ -83,6 +84,8 @@ class Tenure:
         for task in self._tasks:
             task.cancel()
         for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, UsagePipeError):
+                continue  # told in health; the worker ends
             if isinstance(ended, Exception):
                 log.error("lane_failed", exc_info=ended)
 

@@ -19,6 +19,7 @@ from usagepipe.schemas.topics import EVENTS_TOPIC, dead_letter_topic
 PREFIX = "USAGEPIPE_"
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _MAX_TOPIC_CHARS = 200  # Kafka's limit is 249; the DLQ adds to it
+MAX_BATCH_ROWS = 1_000_000
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -171,7 +172,7 @@ class Settings(BaseSettings):
     )
 
     # The worker.
-    batch_rows: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+    batch_rows: Annotated[int, Field(ge=1, le=MAX_BATCH_ROWS)] = Field(
         default=50_000, description="A batch closes at so many rows."
     )
     batch_megabytes: Annotated[int, Field(ge=1, le=1_024)] = Field(
@@ -203,10 +204,14 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=20.0, description="How long a stopping worker finishes what it has begun."
     )
-    proof: bool = Field(
-        default=True,
-        description="off starts a worker even where its servers would lose or double events; it "
-        "warns then.",
+    dead_letter_run: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=1_000,
+        description="A worker stops when more records of a partition in a row are refused.",
+    )
+    dead_letter_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.2,
+        description="A worker stops when a larger share of a partition's last 10,000 records is "
+        "refused; 1 is never.",
     )
     web_host: str = Field(
         default="127.0.0.1", description="Address of the worker's health and metrics."
