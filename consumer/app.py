@@ -8,7 +8,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -24,12 +24,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.limits import LetterLimits
 from usagepipe.consumer.metrics import WorkerMetrics
-from usagepipe.consumer.records import Run
-from usagepipe.consumer.storing import Storing
+from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.rollups import Rollups
+from usagepipe.consumer.stored import StoredRows
+from usagepipe.consumer.storing import Servers, Storing
 from usagepipe.consumer.tenures import Tenures
 from usagepipe.consumer.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.writer import Writer
+from usagepipe.schemas.errors import CheckFailedError
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()
@@ -58,12 +62,23 @@ class WorkerApp(faust.App):
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.exit_status = 0
         self.metrics = WorkerMetrics()
         self.health = Health()
         self.threads = ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert")
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
         self.letters = DeadLetters(settings.kafka, settings.dead_letter_topic)
-        storing = Storing(self.writer, self.letters, self.threads, self.metrics, self.health)
+        self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
+        self.rollups = Rollups(settings.clickhouse_address, settings.insert_seconds)
+        storing = Storing(
+            Servers(self.writer, self.stored, self.rollups, self.letters),
+            self.threads,
+            LetterLimits.of(settings),
+            settings.dedup_days,
+            self._acknowledged,
+            self.metrics,
+            self.health,
+        )
         self.tenures = Tenures(
             storing,
             BatchPolicy.of(settings),
@@ -73,6 +88,9 @@ class WorkerApp(faust.App):
         )
         super().__init__(settings.group, **_configuration(settings))
 
+    async def _acknowledged(self, topic: str) -> Mapping[TopicPartition, int]:
+        return await cast(ChunkConsumer, self.consumer).log_of_kafka.acknowledged(topic)
+
     def _create_directories(self) -> None:
         pass
 
@@ -81,14 +99,16 @@ class WorkerApp(faust.App):
         self.add_future(_watch(self))
 
     async def on_stop(self) -> None:
-        _end_for_sure(self.settings.drain_seconds + STOP_SECONDS)
+        _end_for_sure(self.settings.drain_seconds + STOP_SECONDS, self.exit_status)
         # First of all, while this worker still is in the group: store and commit what it has.
         await self.tenures.close()
-        _end_for_sure(STOP_SECONDS)
+        _end_for_sure(STOP_SECONDS, self.exit_status)
         await super().on_stop()
         await self.letters.close()
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.writer.close()
+        self.stored.close()
+        self.rollups.close()
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
@@ -141,6 +161,9 @@ async def _watch(app: WorkerApp) -> None:
     while not app.should_stop:
         await asyncio.sleep(WATCH_SECONDS)
         app.metrics.buffered_rows.set(app.tenures.buffered_rows())
+        if app.health.refusal is not None:
+            _end_refused(app, app.health.refusal)
+            return
         await asyncio.gather(_look_at_kafka(app), _look_at_clickhouse(app))
         app.metrics.healthy.set(app.health.state == "running")
         if app.health.assigned:
@@ -183,18 +206,25 @@ async def _look(app: WorkerApp, trouble: str, looking: Awaitable[Any]) -> None:
         app.health.succeeded(trouble)
 
 
-def _end_for_sure(seconds: float) -> None:
+def _end_for_sure(seconds: float, status: int) -> None:
     """End the process after so long, whatever still waits; at once at a second Ctrl-C.
 
     What matters is stored and committed by then, or is the next worker's. Clients that lost their
     broker can keep a process for a minute.
     """
-    end = threading.Timer(seconds, os._exit, (0,))
+    end = threading.Timer(seconds, os._exit, (status,))
     end.daemon = True
     end.start()
     # Not at a second SIGTERM: a supervisor may send one beside the terminal's Ctrl-C.
     with suppress(NotImplementedError, ValueError, RuntimeError):  # not in the main thread
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, os._exit, 128 + signal.SIGINT)
+
+
+def _end_refused(app: WorkerApp, reason: str) -> None:
+    """Stop as on SIGTERM, but say why, and tell a supervisor that it was no ordinary end."""
+    log.critical("worker_refused", reason=reason)
+    app.exit_status = CheckFailedError.exit_status
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _stuck(app: WorkerApp) -> bool:

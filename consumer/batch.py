@@ -54,6 +54,16 @@ class Batch:
         """The offset after the batch: what is committed, and where the next one begins."""
         return self.last + 1
 
+    def halves(self) -> tuple["Batch", "Batch"]:
+        """Two ranges that make up this one, of at least one record each; it has two or more."""
+        middle = len(self.records) // 2
+        left, right = self.records[:middle], self.records[middle:]
+        border = left[-1].offset
+        return (
+            Batch(self.partition, self.first, border, left, _size(left)),
+            Batch(self.partition, border + 1, self.last, right, _size(right)),
+        )
+
 
 class Cutter:
     """Gathers runs of one partition and cuts them into batches. Holds no clock of its own."""

@@ -15,15 +15,16 @@ import structlog
 
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
+from usagepipe.consumer.block import FIRST_EPOCH, Block, Outcome
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.records import Run, TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
+from usagepipe.schemas.settings import MAX_BATCH_ROWS
 
 log = structlog.get_logger()
 
 # A batch is acknowledged by the announcement of the next; alone after so long without one.
 IDLE_SECONDS = 0.2
-FIRST_EPOCH = 0
 
 
 class Flow(Protocol):
@@ -37,13 +38,21 @@ class Offsets(Protocol):
     """Where a lane announces and acknowledges: the tenure's committer."""
 
     async def announce(self, partition: TopicPartition, pending: Announcement) -> None: ...
-    def acknowledge(self, partition: TopicPartition, end: int) -> None: ...
+    def acknowledge(self, partition: TopicPartition, end: int, topic_id: str) -> None: ...
 
 
 class Store(Protocol):
-    """Where a lane stores its batches."""
+    """Where a lane stores its batches (`storing.Storing`)."""
 
-    async def __call__(self, batch: Batch, pending: Announcement, *, again: bool) -> None: ...
+    async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int: ...
+    async def prepare(
+        self,
+        batch: Batch,
+        topic: TopicIdentity,
+        epoch: int,
+        announced: Announcement | None = None,
+    ) -> Block: ...
+    async def insert(self, block: Block, *, again: bool) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,7 @@ class Lane:
         self._held = False
         self._draining = False
         self._stored_at: float | None = None  # of a batch that is not acknowledged yet
+        self._stored_to = -1  # the last offset that is stored though nobody announced it
         self.position = start.offset  # everything before it is stored
 
     @property
@@ -107,23 +117,22 @@ class Lane:
         with suppress(FencedError):  # told by the committer; what was announced is the next owner's
             if self._start.pending is not None and not await self._recover(self._start.pending):
                 return  # never cut what lies inside a range that may have landed
+            await self._look_for_stored()
             while (batch := await self._next_batch()) is not None:
-                await self._advance(batch)
+                await self._advance(batch, *self._doubt(batch))
             self._acknowledge()
 
-    async def _advance(self, batch: Batch) -> None:
-        # 1. Announce: commit the batch's start with its exact range as metadata. This same commit
-        #    acknowledges the batch before. A crash before it costs nothing: the records are read
-        #    and cut again, perhaps elsewhere, and nothing of them was inserted.
-        pending = Announcement(
-            self._start.topic.topic_id, batch.first, batch.last, len(batch.records), FIRST_EPOCH
-        )
-        await self._offsets.announce(self._partition, pending)
-        # 2. Store, under a token of that range. A crash in here, or after it, makes the next owner
+    async def _advance(self, batch: Batch, epoch: int, again: bool) -> None:
+        # 1. Prepare: decode, and look up what is stored already. A crash in here costs nothing:
+        #    nothing was inserted; the records are read and cut again, perhaps elsewhere.
+        block = await self._store.prepare(batch, self._start.topic, epoch)
+        # 2. Announce: commit the batch's start with its exact range as metadata. This same commit
+        #    acknowledges the batch before. A crash before it: as 1.
+        await self._offsets.announce(self._partition, block.pending)
+        # 3. Insert, under a token of that range. A crash in here, or after it, makes the next owner
         #    send exactly this range again under the same token: the tables drop what they have.
-        await self._store(batch, pending, again=False)
-        # 3. Acknowledge, with the next announcement or alone when idle. A crash before it: as 2.
-        self._stored(batch)
+        await self._land(block, again)
+        # 4. Acknowledge, with the next announcement or alone when idle. A crash before it: as 3.
 
     async def _recover(self, pending: Announcement) -> bool:
         """Send the range that an owner before us had announced: exactly it, whatever its size.
@@ -143,10 +152,53 @@ class Lane:
                 announced=pending.records,
                 found=len(batch.records),
             )
-        await self._store(batch, pending, again=True)
+        block = await self._store.prepare(batch, self._start.topic, pending.epoch, pending)
+        await self._land(block, True)
         log.info("range_recovered", partition=str(self._partition), rows=len(batch.records))
-        self._stored(batch)
         return True
+
+    async def _land(self, block: Block, again: bool) -> None:
+        """Insert the announced `block`, and go the long way round where that does not do."""
+        match await self._store.insert(block, again=again):
+            case Outcome.STORED:
+                self._stored(block.batch)
+            case Outcome.REFUSED:
+                # Nothing of it landed, so it may be cut. Each half is announced as a range of its
+                # own: a crash after that finds the half pending, and what lies behind it as
+                # unread as if it had never been tried.
+                for half in block.batch.halves():
+                    await self._advance(half, block.pending.epoch, again)
+            case Outcome.INCOMPLETE:
+                # What is missing is written under a new epoch, since the tables remember the old
+                # token. A crash after that announcement: the next owner does the same again.
+                await self._advance(block.batch, block.pending.epoch + 1, True)
+
+    async def _look_for_stored(self) -> None:
+        """Find rows behind the committed offset that nobody announced.
+
+        A broker that drops the metadata of commits (a laptop's) leaves them after each crash, and
+        commits that expired: what is stored of them must not be stored again.
+        """
+        self._stored_to = await self._store.last_offset(
+            self._partition, self._start.topic.topic_id, self.position
+        )
+        if self._stored_to >= self.position:
+            log.warning(
+                "rows_behind_commit",
+                partition=str(self._partition),
+                committed=self.position,
+                last_stored=self._stored_to,
+            )
+
+    def _doubt(self, batch: Batch) -> tuple[int, bool]:
+        """The epoch to begin with, and whether the batch may have been inserted before.
+
+        Where rows are stored that nobody announced, only what is missing is written; the last of
+        them may be of an insert that never reached the rollups.
+        """
+        if batch.first > self._stored_to:
+            return FIRST_EPOCH, False
+        return FIRST_EPOCH + 1, batch.last > self._stored_to - MAX_BATCH_ROWS
 
     def _stored(self, batch: Batch) -> None:
         self.position = batch.end
@@ -156,7 +208,8 @@ class Lane:
     def _acknowledge(self) -> None:
         if self._stored_at is not None:
             self._stored_at = None
-            self._offsets.acknowledge(self._partition, self.position)
+            topic_id = self._start.topic.topic_id
+            self._offsets.acknowledge(self._partition, self.position, topic_id)
 
     async def _pending_batch(self, pending: Announcement) -> Batch | None:
         """The pending range as soon as a record at or behind its end was seen: all limits off."""

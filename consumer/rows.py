@@ -8,12 +8,13 @@ never accept too much: a test holds the two side by side.
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from types import UnionType
 from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
+from uuid import UUID
 
 import annotated_types
 import msgspec
@@ -34,6 +35,8 @@ COORDINATES: Final = (
     ("ingested_at", str),
 )
 COLUMNS: Final = (*UsageEvent.model_fields, *(name for name, _ in COORDINATES))
+# As `str(UUID)` writes it. The other ways to write one go before the judge.
+_CANONICAL_ID: Final = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\\Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +46,51 @@ class Rejected:
     record: Record
     reason: str
     detail: str
+    code: int | None = None  # ClickHouse's, where it refused the row
+    column: str = ""
+
+
+class _Moment(msgspec.Struct):
+    """All that is read again of a row."""
+
+    occurred_at: datetime
+
+
+_decode_moment: Final = msgspec.json.Decoder(_Moment).decode
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch as ClickHouse takes it, and the records that are none of it."""
+    """A batch as ClickHouse takes it, and the records that are none of it.
+
+    `offsets` and `ids` (canonical text) are those of the lines of `body`, in their order.
+    """
 
     body: bytes
-    count: int
+    offsets: Sequence[int]
+    ids: Sequence[str]
     rejected: tuple[Rejected, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.offsets)
+
+    def without(self, left_out: Set[int]) -> "Rows":
+        """The same without the rows of these offsets."""
+        if not left_out:
+            return self
+        kept = [n for n, offset in enumerate(self.offsets) if offset not in left_out]
+        lines = self.body.split(b"\n")  # JSON has no line break of its own
+        return Rows(
+            b"".join(lines[n] + b"\n" for n in kept),
+            [self.offsets[n] for n in kept],
+            [self.ids[n] for n in kept],
+            self.rejected,
+        )
+
+    def moments(self) -> list[datetime]:
+        """When the events of the rows occurred. Reads the lines: for the rare case."""
+        return [_decode_moment(line).occurred_at for line in self.body.splitlines()]
 
 
 def _fast_type(annotation: Any, metadata: Iterable[Any] = ()) -> Any:
@@ -74,6 +113,9 @@ def _limited(base: Any, metadata: Iterable[Any]) -> Any:
     limits: dict[str, Any] = {}
     if base is AwareDatetime:
         base = str  # msgspec would round what is finer than microseconds, the model cuts it
+    if base is UUID:
+        base = str  # text in, text out: half the time, and look-ups need the text
+        limits["pattern"] = _CANONICAL_ID
     if base is not Decimal:
         for rule in _flatten(metadata):
             match rule:
@@ -147,6 +189,7 @@ def _judge(value: bytes | None) -> Any:
         EventRejectedError: the model refuses it too.
     """
     fields = decode(value).model_dump(exclude_defaults=True)
+    fields["event_id"] = str(fields["event_id"])
     fields["occurred_at"] = fields["occurred_at"].isoformat(timespec="milliseconds")
     if "cost" in fields:
         fields["cost"] = fields["cost"].quantize(_SMALLEST_STEP)  # "0E-20" is no decimal there
@@ -185,7 +228,12 @@ def encode_rows(
         row.batch_epoch = epoch
         row.ingested_at = _seconds(record.timestamp)
         rows.append(row)
-    return Rows(_encoder.encode_lines(rows), len(rows), tuple(rejected))
+    return Rows(
+        _encoder.encode_lines(rows),
+        [row.kafka_offset for row in rows],
+        [row.event_id for row in rows],
+        tuple(rejected),
+    )
 
 
 def _seconds(milliseconds: int) -> str:

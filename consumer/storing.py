@@ -1,140 +1,322 @@
-"""How a batch becomes stored rows: the steps, their order, and what a crash after each costs."""
+"""How a batch becomes stored rows: prepared, inserted, verified; each part for one block.
+
+The order in which a lane does these, with the announcement in between, is in `lane`. Each part
+tries its server until it answers.
+"""
 
 import asyncio
-import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 import structlog
 
 from usagepipe.consumer.announcement import Announcement
-from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.batch import Batch
+from usagepipe.consumer.block import (
+    FIRST_EPOCH,
+    Block,
+    Outcome,
+    Twice,
+    find_twice,
+    make_block,
+)
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.limits import LetterCount, LetterLimits, TooManyDeadLettersError
 from usagepipe.consumer.metrics import WorkerMetrics
-from usagepipe.consumer.rows import Rows, encode_rows
+from usagepipe.consumer.persistence import ContentRefusedError, Persistence
+from usagepipe.consumer.quiet import Quiet
+from usagepipe.consumer.records import TopicPartition
+from usagepipe.consumer.refusals import Refusal
+from usagepipe.consumer.rollup_comparison import Stretch
+from usagepipe.consumer.rollups import Rollups
+from usagepipe.consumer.rows import Rejected, Rows, encode_rows
+from usagepipe.consumer.stored import Copy, StoredRows
+from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.writer import Writer
-from usagepipe.schemas.clickhouse.client import error_code
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+# The committed offset of each partition of a topic, whoever holds it.
+Acknowledged = Callable[[str], Awaitable[Mapping[TopicPartition, int]]]
+
 log = structlog.get_logger()
 
-_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\) \(version ")  # as ClickHouse ends its errors
+REFUSED = "refused_by_clickhouse"  # the reason of a dead letter
+QUIET_SECONDS = 20.0  # how long one attempt waits for a moment without inserts
+_BUCKET = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What a block is written to and looked up in."""
+
+    writer: Writer
+    stored: StoredRows
+    rollups: Rollups
+    letters: DeadLetters
 
 
 class Storing:
-    """Stores batches, each as one insert; several at once, up to the number of threads."""
+    """Stores blocks; several at once, up to the number of threads."""
 
     def __init__(
         self,
-        writer: Writer,
-        letters: DeadLetters,
+        servers: Servers,
         threads: ThreadPoolExecutor,
+        limits: LetterLimits,
+        dedup_days: int,
+        acknowledged: Acknowledged,
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
-        self._writer = writer
-        self._letters = letters
+        self._servers = servers
         self._threads = threads
+        self._limits = limits
+        self._counts: dict[TopicPartition, LetterCount] = {}
+        self._dedup_days = dedup_days
+        self._acknowledged = acknowledged
         self._metrics = metrics
         self._health = health
+        self._persist = Persistence(metrics, health)
+        self._quiet = Quiet()
 
-    async def store(
-        self, batch: Batch, pending: Announcement, *, again: bool, cluster: str
-    ) -> None:
-        """Return when every record of `batch` is a row or a dead letter. Tries until it is.
+    async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
+        """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none."""
+        found, _ = await self._ask(
+            str(partition),
+            self._servers.stored.last_offset,
+            topic_id,
+            partition.partition,
+            at_least,
+        )
+        return at_least - 1 if found is None else found
 
-        `pending` is what was announced for it; `again` tells that it may have been stored before.
+    async def prepare(
+        self,
+        batch: Batch,
+        topic: TopicIdentity,
+        epoch: int,
+        announced: Announcement | None = None,
+    ) -> Block:
+        """The block of `batch`. Stores nothing; a crash here costs nothing.
+
+        `announced`: what an owner before us announced of exactly this range.
+
+        Raises:
+            TooManyDeadLettersError: more records are refused than the limits allow.
         """
-        # 1. Encode. Pure: the same records give the same bytes.
         rows = await self._in_thread(
-            encode_rows, batch.records, batch.partition, pending.topic_id, pending.epoch
+            encode_rows, batch.records, batch.partition, topic.topic_id, epoch
         )
-        # 2. Dead letters. A crash from here on sends them again, with the same coordinates.
-        if rows.rejected:
-            await self._persist(
-                "kafka", batch, lambda: self._send_letters(rows, batch, pending.topic_id)
+        self._check_limits(batch, rows)
+        present: set[int] = set()
+        if epoch > FIRST_EPOCH:
+            found, _ = await self._ask(
+                _place(batch),
+                self._servers.stored.offsets,
+                topic.topic_id,
+                batch.partition.partition,
+                batch.first,
+                batch.last,
             )
-        # 3. Insert, under the token of the announced range. A crash after it makes the next owner
-        #    repeat it with the same bytes and token, which changes nothing.
-        if rows.count:
-            token = pending.token(cluster, batch.partition.partition)
-            tries = await self._persist("clickhouse", batch, lambda: self._insert(rows, token))
-            # 4. Verify what was undecided: a server killed at the wrong moment can remember a
-            #    token whose rows it lost.
-            if again or tries > 1:
-                await self._persist("clickhouse", batch, lambda: self._verify(rows, batch, pending))
-        self._metrics.batches.inc()
-        self._health.stored()
+            present.update(found)
+        known = announced.left_out.offsets if announced and epoch == FIRST_EPOCH else None
+        twice = (
+            await self._find_twice(batch, topic, rows, present) if known is None else Twice(known)
+        )
+        return make_block(batch, topic, epoch, rows, twice, present, announced)
 
-    async def _verify(self, rows: Rows, batch: Batch, pending: Announcement) -> None:
-        found = await self._in_thread(
-            self._writer.count,
-            pending.topic_id,
+    async def insert(self, block: Block, *, again: bool) -> Outcome:
+        """Insert `block`, which is announced. `again`: it may have been inserted before."""
+        # 1. Insert under the token of the announced range. A crash in it or after it makes the
+        #    next owner repeat it with the same bytes and token, which changes nothing.
+        tries = 0
+        if block.rows.count:
+            try:
+                tries = await self._write(block)
+            except ContentRefusedError as error:
+                return await self._refused(block, error.refusal)
+        # 2. Verify what was undecided: a server that is killed at the wrong moment can remember a
+        #    token whose rows it lost. A crash after it: as 1.
+        undecided = again or tries > 1 or block.pending.epoch > FIRST_EPOCH
+        if undecided and not await self._is_complete(block):
+            return Outcome.INCOMPLETE
+        # 3. A range that is written in parts leaves rollups that may lack some: they are corrected
+        #    from raw. A crash before its end makes the next owner do the same again.
+        if block.pending.epoch > FIRST_EPOCH and (again or block.rows.count):
+            await self._correct_rollups(block)
+        # 4. Dead letters. A crash after it sends them again, with the same coordinates.
+        await self._send_letters(block, block.rows.rejected)
+        self._count_stored(block)
+        return Outcome.STORED
+
+    async def _write(self, block: Block) -> int:
+        """Insert until ClickHouse answers; the number of tries."""
+
+        async def attempt() -> None:
+            async with self._quiet.insert():
+                started = time.monotonic()
+                await self._in_thread(self._servers.writer.insert, block.rows.body, block.token)
+                self._metrics.insert_seconds.observe(time.monotonic() - started)
+
+        _, tries = await self._persist("clickhouse", _place(block.batch), attempt)
+        return tries
+
+    async def _find_twice(
+        self, batch: Batch, topic: TopicIdentity, rows: Rows, present: set[int]
+    ) -> Twice:
+        if not self._dedup_days:
+            return Twice()
+        copies, _ = await self._ask(
+            _place(batch), self._servers.stored.copies, rows.ids, self._dedup_days
+        )
+        # The range's own rows are no duplicates: they are what it may have stored before.
+        elsewhere = (copy for copy in copies if not _is_within(copy, batch, topic.topic_id))
+        return find_twice(rows, elsewhere, present)
+
+    async def _refused(self, block: Block, refusal: Refusal) -> Outcome:
+        self._metrics.refused_batches.inc()
+        landed = await self._landed(block)
+        log.warning(
+            "batch_refused",
+            batch=_place(block.batch),
+            code=refusal.code,
+            name=refusal.name,
+            column=refusal.column,
+            rows=block.rows.count,
+            landed=landed,
+        )
+        if landed != block.present:
+            return Outcome.INCOMPLETE  # it was taken before: never cut it as if it was not
+        if block.rows.count > 1:
+            return Outcome.REFUSED
+        with self._ending():
+            self._count(block.batch.partition).refuse()
+        (offset,) = block.rows.offsets
+        (record,) = (record for record in block.batch.records if record.offset == offset)
+        detail = f"ClickHouse refuses the row: {refusal.name}"
+        letter = Rejected(record, REFUSED, detail, refusal.code, refusal.column)
+        await self._send_letters(block, (*block.rows.rejected, letter))
+        return Outcome.STORED
+
+    def _check_limits(self, batch: Batch, rows: Rows) -> None:
+        offsets = [record.offset for record in batch.records]
+        refused = frozenset(letter.record.offset for letter in rows.rejected)
+        with self._ending():
+            self._count(batch.partition).add(offsets, refused)
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """What is raised in here ends the worker."""
+        try:
+            yield
+        except TooManyDeadLettersError as error:
+            self._health.refuse(str(error))
+            raise
+
+    async def _is_complete(self, block: Block) -> bool:
+        found = await self._landed(block)
+        if found == block.expected and block.as_announced:
+            return True
+        self._metrics.incomplete_ranges.inc()
+        log.critical(
+            "range_incomplete",
+            batch=_place(block.batch),
+            epoch=block.pending.epoch,
+            expected=block.expected,
+            found=found,
+            as_announced=block.as_announced,
+        )
+        return False
+
+    async def _landed(self, block: Block) -> int:
+        batch = block.batch
+        found, _ = await self._ask(
+            _place(batch),
+            self._servers.stored.count,
+            block.topic.topic_id,
             batch.partition.partition,
-            pending.first,
-            pending.last,
+            batch.first,
+            batch.last,
         )
-        if found != rows.count:
-            self._metrics.incomplete_ranges.inc()
-            log.critical(
-                "range_incomplete",
-                partition=str(batch.partition),
-                first=pending.first,
-                last=pending.last,
-                expected=rows.count,
-                found=found,
+        return found
+
+    async def _correct_rollups(self, block: Block) -> None:
+        rows = await self._in_thread(
+            encode_rows, block.batch.records, block.batch.partition, block.topic.topic_id, 0
+        )
+        unsettled = partial(self._unsettled, block, asyncio.get_running_loop())
+        for first, end in _spans(rows.moments()):
+            correct = partial(
+                self._servers.rollups.correct, first, end, QUIET_SECONDS, unsettled=unsettled
             )
 
-    async def _send_letters(self, rows: Rows, batch: Batch, topic_id: str) -> None:
-        await self._letters.send(rows.rejected, batch.partition, topic_id)
-        for letter in rows.rejected:
+            async def attempt(correct: Callable[[], int] = correct) -> int:
+                async with self._quiet.alone():  # our own inserts wait; others' are waited for
+                    return await self._in_thread(correct)
+
+            corrected, _ = await self._persist("clickhouse", _place(block.batch), attempt)
+            self._metrics.corrected_rows.inc(corrected)
+        log.warning("range_reconciled", batch=_place(block.batch), written=block.rows.count)
+
+    def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[Stretch]:
+        """What other lanes and workers may be about to insert again; asked for in a thread."""
+        topic = block.batch.partition.topic
+        asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(topic)), loop)
+        return [
+            Stretch(block.topic.topic_id, partition.partition, first)
+            for partition, first in asking.result(QUIET_SECONDS).items()
+            if partition != block.batch.partition
+        ]
+
+    async def _send_letters(self, block: Block, letters: tuple[Rejected, ...]) -> None:
+        if not letters:
+            return
+        batch = block.batch
+        await self._persist(
+            "kafka",
+            _place(batch),
+            lambda: self._servers.letters.send(letters, batch.partition, block.topic.topic_id),
+        )
+        for letter in letters:
             self._metrics.dead_letters.labels(letter.reason).inc()
         log.warning(
             "dead_letters_sent",
-            partition=str(batch.partition),
-            count=len(rows.rejected),
-            first_offset=rows.rejected[0].record.offset,
-            first_reason=rows.rejected[0].reason,
+            batch=_place(batch),
+            count=len(letters),
+            first_offset=letters[0].record.offset,
+            first_reason=letters[0].reason,
         )
 
-    async def _insert(self, rows: Rows, token: str) -> None:
-        started = time.monotonic()
-        await self._in_thread(self._writer.insert, rows.body, token)
-        self._metrics.insert_seconds.observe(time.monotonic() - started)
-        self._metrics.rows.inc(rows.count)
-        self._metrics.bytes.inc(len(rows.body))
+    def _count_stored(self, block: Block) -> None:
+        self._metrics.rows.inc(block.rows.count)
+        self._metrics.bytes.inc(len(block.rows.body))
+        self._metrics.batches.inc()
+        self._metrics.duplicates.labels("stored").inc(len(block.twice.stored))
+        self._metrics.duplicates.labels("batch").inc(len(block.twice.batch))
+        self._health.stored()
 
-    async def _persist(
-        self, server: str, batch: Batch, attempt: Callable[[], Awaitable[None]]
-    ) -> int:
-        """Repeat `attempt` until it succeeds; the number of tries.
+    def _count(self, partition: TopicPartition) -> LetterCount:
+        return self._counts.setdefault(partition, LetterCount(partition, self._limits))
 
-        The lane's back-pressure bounds what waits here.
-        """
-        where = f"{batch.partition}@{batch.first}-{batch.last}"
-        for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
-            try:
-                await attempt()
-            except (
-                Exception
-            ) as error:  # any failure of a server or client: nothing is lost by trying
-                self._metrics.store_failures.labels(server).inc()
-                self._health.failed(server, error)
-                log.warning(
-                    "store_failed", server=server, batch=where, tries=tries, error=brief(error)
-                )
-                await asyncio.sleep(delay)
-            else:
-                self._health.succeeded(server)
-                return tries
-        raise AssertionError("delays never end")
+    async def _ask(
+        self,
+        place: str,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **_: Arguments.kwargs,
+    ) -> tuple[Result, int]:
+        """Call ClickHouse in a thread until it answers."""
+        attempt: Callable[[], Awaitable[Result]] = partial(self._in_thread, function, *arguments)
+        return await self._persist("clickhouse", place, attempt)
 
     async def _in_thread(
         self,
@@ -146,15 +328,31 @@ class Storing:
         return await loop.run_in_executor(self._threads, partial(function, *arguments))
 
 
-def brief(error: Exception) -> str:
-    """One line about an error, short enough for a log.
+async def _answer(asking: Awaitable[Result]) -> Result:
+    return await asking
 
-    Of ClickHouse's errors only code and name: their text quotes the rows that it refuses, and what
-    users wrote must not be in a log.
-    """
-    text = str(error)
-    code = error_code(error)
-    if code is not None:
-        name = _NAME.search(text)
-        return f"{type(error).__name__}: code {code}" + (f" {name[1]}" if name else "")
-    return f"{type(error).__name__}: {text}".split("\n", 1)[0][:300]
+
+def _place(batch: Batch) -> str:
+    return f"{batch.partition}@{batch.first}-{batch.last}"
+
+
+def _is_within(copy: Copy, batch: Batch, topic_id: str) -> bool:
+    return (copy.topic_id, copy.partition) == (topic_id, batch.partition.partition) and (
+        batch.first <= copy.offset <= batch.last
+    )
+
+
+def _spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+    """The buckets of `moments`, neighbours put together: late events may lie years before."""
+    spans: list[tuple[datetime, datetime]] = []
+    for bucket in sorted(
+        {
+            moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % _BUCKET
+            for moment in moments
+        }
+    ):
+        if spans and spans[-1][1] == bucket:
+            spans[-1] = (spans[-1][0], bucket + _BUCKET)
+        else:
+            spans.append((bucket, bucket + _BUCKET))
+    return spans

@@ -18,8 +18,9 @@ from usagepipe.consumer.committer import Committer, Position
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.lane import Flow, Lane
 from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.persistence import brief
 from usagepipe.consumer.records import Run, TopicPartition
-from usagepipe.consumer.storing import Storing, brief
+from usagepipe.consumer.storing import Storing
 from usagepipe.consumer.takeover import Found, where_to_start
 from usagepipe.consumer.tenure import Membership, Tenure
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -146,14 +147,7 @@ class Tenures:
         policy = self._policy.among(len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics)
         lanes = {
-            tp: Lane(
-                tp,
-                start,
-                policy,
-                partial(self._storing.store, cluster=start.topic.cluster),
-                committer,
-                flow,
-            )
+            tp: Lane(tp, start, policy, self._storing, committer, flow)
             for tp, start in starts.items()
         }
         self._tenure = Tenure(self._number, lanes, committer)

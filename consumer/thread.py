@@ -115,6 +115,16 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             for tp in tps
         }
 
+    async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
+        consumer = self._ensure_consumer()
+        numbers = consumer.partitions_for_topic(topic) or ()
+        tps = [AIOTopicPartition(topic, number) for number in numbers]
+        committed = await consumer._coordinator.fetch_committed_offsets(tps)
+        return {
+            TopicPartition(*tp): max(0, committed[tp].offset) if tp in committed else 0
+            for tp in tps
+        }
+
     async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
         consumer = self._ensure_consumer()
         self._stamp = stamp
@@ -185,6 +195,10 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
         """What is committed for each, with its metadata, and where its log begins and ends."""
         return await self._call(self._positions(partitions))
+
+    async def acknowledged(self, topic: str) -> dict[TopicPartition, int]:
+        """The group's committed offset of each partition of `topic`, also of other workers'."""
+        return await self._call(self._acknowledged(topic))
 
     async def topic_identity(self, topic: str) -> TopicIdentity:
         """The ids of the topic and its cluster."""

@@ -204,6 +204,11 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=20.0, description="How long a stopping worker finishes what it has begun."
     )
+    proof: bool = Field(
+        default=True,
+        description="off starts a worker even where its servers would lose or double events; it "
+        "warns then.",
+    )
     dead_letter_run: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=1_000,
         description="A worker stops when more records of a partition in a row are refused.",

@@ -1,13 +1,16 @@
 """A lane stores its partition in order, acknowledges after storing, and presses back when full."""
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
 
 from tests.unit.consumer.records import PARTITION, run_of
+from tests.unit.consumer.stores import FakeStore
 from usagepipe.consumer.announcement import Announcement
-from usagepipe.consumer.batch import Batch, BatchPolicy
+from usagepipe.consumer.batch import BatchPolicy
+from usagepipe.consumer.block import Block, Outcome
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.lane import Lane, Start
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -19,27 +22,28 @@ EAGER = BatchPolicy(rows=2, size=1_000, seconds=0.01)
 TOPIC = TopicIdentity("cluster", "topic-id")
 
 
-class World:
+class World(FakeStore):
     """Where a lane announces, stores and acknowledges, and who fetches for it."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.events: list[tuple[str, int]] = []
         self.held = False
         self.fenced = False
-        self.gate = asyncio.Event()
-        self.gate.set()
 
     async def announce(self, partition: Any, pending: Announcement) -> None:
         if self.fenced:
             raise FencedError("moved on")
         self.events.append(("announced", pending.last + 1))
 
-    async def store(self, batch: Batch, pending: Announcement, *, again: bool) -> None:
-        await self.gate.wait()
-        assert (batch.first, batch.last) == (pending.first, pending.last)
-        self.events.append(("stored again" if again else "stored", batch.end))
+    async def insert(self, block: Block, *, again: bool) -> Outcome:
+        outcome = await super().insert(block, again=again)
+        if outcome is Outcome.STORED:
+            self.events.append(("stored again" if again else "stored", block.batch.end))
+        return outcome
 
-    def acknowledge(self, partition: Any, end: int) -> None:
+    def acknowledge(self, partition: Any, end: int, topic_id: str) -> None:
+        assert topic_id == TOPIC.topic_id
         self.events.append(("acknowledged", end))
 
     def on_buffer_full(self, tp: Any, /) -> None:
@@ -48,8 +52,8 @@ class World:
     def on_buffer_drop(self, tp: Any, /) -> None:
         self.held = False
 
-    def lane(self, start: Start | None = None) -> Lane:
-        return Lane(PARTITION, start or Start(0, TOPIC), EAGER, self.store, self, self)
+    def lane(self, start: Start | None = None, policy: BatchPolicy = EAGER) -> Lane:
+        return Lane(PARTITION, start or Start(0, TOPIC), policy, self, self, self)
 
 
 async def test_a_batch_is_announced_then_stored_then_acknowledged() -> None:
@@ -132,7 +136,7 @@ async def test_a_failed_store_acknowledges_nothing() -> None:
     """Whatever ends the store ends the lane before the offset moves."""
     world = World()
     lane = world.lane()
-    lane._store = _refuse
+    world.defect = RuntimeError("refused")
     lane.take(run_of(0, 1))
 
     with pytest.raises(RuntimeError, match="refused"):
@@ -140,10 +144,6 @@ async def test_a_failed_store_acknowledges_nothing() -> None:
 
     assert [("announced", 2)] == world.events
     assert 0 == lane.position
-
-
-async def _refuse(batch: Batch, pending: Announcement, *, again: bool) -> None:
-    raise RuntimeError("refused")
 
 
 async def test_a_missing_run_is_noticed() -> None:
@@ -158,7 +158,7 @@ async def test_a_missing_run_is_noticed() -> None:
 async def test_fetching_stops_behind_a_full_batch_and_goes_on_when_it_is_cut() -> None:
     """The memory of a lane is bounded, however long the server is away."""
     world = World()
-    world.gate.clear()
+    world.answers.clear()
     lane = world.lane()
     task = asyncio.create_task(lane.run())
     lane.take(run_of(0, 1, index=0))
@@ -167,7 +167,7 @@ async def test_fetching_stops_behind_a_full_batch_and_goes_on_when_it_is_cut() -
     lane.take(run_of(2, 3, index=1))
     behind_a_full_one = world.held
 
-    world.gate.set()
+    world.answers.set()
     lane.drain(keep=True)
     await task
 
@@ -194,7 +194,7 @@ async def test_a_batch_that_does_not_fill_closes_by_time() -> None:
 async def test_a_rebalance_leaves_what_was_only_fetched() -> None:
     """Draining without `keep` finishes the batch in hand; the rest is the next owner's."""
     world = World()
-    world.gate.clear()
+    world.answers.clear()
     lane = world.lane()
     task = asyncio.create_task(lane.run())
     lane.take(run_of(0, 1, index=0))
@@ -202,7 +202,52 @@ async def test_a_rebalance_leaves_what_was_only_fetched() -> None:
     lane.take(run_of(2, 3, index=1))
 
     lane.drain(keep=False)
-    world.gate.set()
+    world.answers.set()
     await task
 
     assert [("announced", 2), ("stored", 2), ("acknowledged", 2)] == world.events
+
+
+@pytest.mark.parametrize("rows", [2, 3, 7, 64, 1_000])
+async def test_one_poison_record_costs_few_inserts_and_no_neighbour(rows: int) -> None:
+    """Each refused range is cut in half, and each half announced as a range of its own."""
+    world = World()
+    world.poison = {rows // 3}
+    lane = world.lane(policy=BatchPolicy(rows=rows, size=10**6, seconds=60))
+    lane.take(run_of(*range(rows)))
+
+    lane.drain(keep=True)
+    await lane.run()
+
+    assert [rows // 3] == world.letters
+    assert list(range(rows)) == [n for first, last in world.ranges for n in range(first, last + 1)]
+    announced = [end for what, end in world.events if what == "announced"]
+    assert len(announced) <= 2 * math.ceil(math.log2(rows)) + 1
+    assert rows == lane.position
+
+
+async def test_a_range_that_lost_rows_is_written_under_a_new_epoch() -> None:
+    """The tables remember the old token: under it nothing would be written any more."""
+    world = World()
+    world.lossy = 2
+    lane = world.lane()
+    lane.take(run_of(0, 1))
+
+    lane.drain(keep=True)
+    await lane.run()
+
+    assert [(0, 1, 0, False), (0, 1, 1, True), (0, 1, 2, True)] == world.inserted
+    assert 2 == lane.position
+
+
+async def test_rows_that_nobody_announced_are_not_stored_again() -> None:
+    """Where the table holds rows behind the commit, only what is missing of a batch is written."""
+    world = World()
+    world.stored_to = 2
+    lane = world.lane()
+    lane.take(run_of(0, 1, 2, 3, 4, 5))
+
+    lane.drain(keep=True)
+    await lane.run()
+
+    assert [(0, 1, 1, True), (2, 3, 1, True), (4, 5, 0, False)] == world.inserted

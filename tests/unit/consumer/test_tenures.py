@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.consumer.records import PARTITION, run_of
-from usagepipe.consumer.announcement import Announcement
-from usagepipe.consumer.batch import Batch, BatchPolicy
+from tests.unit.consumer.stores import FakeStore
+from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
@@ -55,26 +55,6 @@ class FakeLog:
         self.committed, self.metadata = positions[PARTITION]
 
 
-class FakeStoring:
-    """Remembers what was stored."""
-
-    def __init__(self) -> None:
-        self.ranges: list[tuple[int, int]] = []
-        self.defect = False
-        self.begun = asyncio.Event()
-        self.answers = asyncio.Event()
-        self.answers.set()
-
-    async def store(
-        self, batch: Batch, pending: Announcement, *, again: bool, cluster: str
-    ) -> None:
-        self.begun.set()
-        await self.answers.wait()
-        if self.defect:
-            raise RuntimeError("a defect of ours")
-        self.ranges.append((batch.first, batch.last))
-
-
 class Flow:
     """Nobody presses back in these stories."""
 
@@ -85,7 +65,7 @@ class Flow:
 class World:
     def __init__(self, *failures: Exception) -> None:
         self.log = FakeLog(*failures)
-        self.storing = FakeStoring()
+        self.storing = FakeStore()
         self.health = Health()
         policy = BatchPolicy(rows=10, size=1_000, seconds=60)
         self.tenures = Tenures(
@@ -202,7 +182,7 @@ async def test_an_old_tenure_commits_nothing_after_the_group_moved_on() -> None:
 async def test_a_lane_that_ended_by_itself_is_noticed() -> None:
     """The watchdog asks `broken`, so that an idle lane never goes unseen."""
     world = World()
-    world.storing.defect = True
+    world.storing.defect = RuntimeError("a defect of ours")
     await world.take_over()
     healthy = world.tenures.broken
 

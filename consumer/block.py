@@ -1,0 +1,110 @@
+"""What is inserted for a batch: its rows, without those whose events are stored elsewhere.
+
+Everything that decides the bytes is in the announcement, so that whoever sends the range again
+makes the same block.
+"""
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from enum import Enum
+
+from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.batch import Batch
+from usagepipe.consumer.left_out import LeftOut
+from usagepipe.consumer.rows import Rows
+from usagepipe.consumer.stored import Copy
+from usagepipe.consumer.topic_identity import TopicIdentity
+
+FIRST_EPOCH = 0  # the plain insert; a later one writes only what is missing of its range
+
+
+class Outcome(Enum):
+    """What became of a block."""
+
+    STORED = "every record of it is a row, a dead letter or left out"
+    REFUSED = "its content is refused, and nothing of it was stored"
+    INCOMPLETE = "something of its range is stored, and something is missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """The offsets of a batch whose event is stored elsewhere, or stands before in the batch."""
+
+    stored: frozenset[int] = frozenset()
+    batch: frozenset[int] = frozenset()
+
+    @property
+    def offsets(self) -> frozenset[int]:
+        return self.stored | self.batch
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A batch on its way into the tables, under the token of `pending`."""
+
+    batch: Batch
+    topic: TopicIdentity
+    pending: Announcement
+    rows: Rows
+    twice: Twice
+    present: int  # rows of the range that are stored already; looked up in later epochs only
+    as_announced: bool = True  # False: the look-up made again found other duplicates
+
+    @property
+    def expected(self) -> int:
+        """How many rows of the range are stored when this block is."""
+        return self.rows.count + self.present
+
+    @property
+    def token(self) -> str:
+        return self.pending.token(self.topic.cluster, self.batch.partition.partition)
+
+
+def find_twice(rows: Rows, elsewhere: Iterable[Copy], present: Set[int]) -> Twice:
+    """Which of `rows` are not the first of their event.
+
+    `elsewhere` are the stored rows outside the range, `present` the offsets of the range that are
+    stored: such a row is never a duplicate of itself, but a later one may be one of it.
+    """
+    stored_ids = {copy.event_id for copy in elsewhere}
+    if not stored_ids and len(set(rows.ids)) == rows.count:
+        return Twice()
+    taken = {
+        event_id
+        for offset, event_id in zip(rows.offsets, rows.ids, strict=True)
+        if offset in present
+    }
+    stored, batch = set(), set()
+    for offset, event_id in zip(rows.offsets, rows.ids, strict=True):
+        if offset in present:
+            continue
+        if event_id in stored_ids:
+            stored.add(offset)
+        elif event_id in taken:
+            batch.add(offset)
+        taken.add(event_id)
+    return Twice(frozenset(stored), frozenset(batch))
+
+
+def make_block(
+    batch: Batch,
+    topic: TopicIdentity,
+    epoch: int,
+    rows: Rows,
+    twice: Twice,
+    present: Set[int],
+    announced: Announcement | None,
+) -> Block:
+    """The block of `batch`; `announced` is what an owner before us said of the same range."""
+    left_out = twice.offsets
+    pending = announced or Announcement(
+        topic.topic_id,
+        batch.first,
+        batch.last,
+        len(batch.records),
+        epoch,
+        # In a later epoch it is looked up again: what is stored by then is left out as well.
+        LeftOut.of(left_out, batch.first) if epoch == FIRST_EPOCH else LeftOut(),
+    )
+    same = epoch > FIRST_EPOCH or pending.left_out.is_same(left_out)
+    return Block(batch, topic, pending, rows.without(left_out | present), twice, len(present), same)

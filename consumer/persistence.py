@@ -1,0 +1,86 @@
+"""Tries a server until it does what it is asked to, and tells of it: nothing is lost by trying.
+
+What an attempt raises is classified (`refusals`): a refusal of the content is not tried again, it
+is the caller's to divide. Everything else is, with a growing delay; the lane's back-pressure bounds
+what waits meanwhile.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from usagepipe.consumer.backoff import SERVER_AWAY
+from usagepipe.consumer.health import Health
+from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.refusals import Kind, Refusal, classify
+from usagepipe.schemas.clickhouse.client import error_code
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\) \(version ")  # as ClickHouse ends its errors
+
+
+class ContentRefusedError(Exception):
+    """ClickHouse refuses what the rows hold; trying again would change nothing."""
+
+    def __init__(self, refusal: Refusal, tries: int) -> None:
+        self.refusal = refusal
+        self.tries = tries
+        super().__init__(refusal.name)
+
+
+class Persistence:
+    """Repeats attempts, and keeps health and metrics informed."""
+
+    def __init__(self, metrics: WorkerMetrics, health: Health) -> None:
+        self._metrics = metrics
+        self._health = health
+
+    async def __call__(
+        self, server: str, where: str, attempt: Callable[[], Awaitable[Result]]
+    ) -> tuple[Result, int]:
+        """What `attempt` returned at last, and the number of tries. `where` is for the log.
+
+        Raises:
+            ContentRefusedError: ClickHouse refuses the content.
+        """
+        for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+            try:
+                result = await attempt()
+            except Exception as error:  # any failure of a server or client
+                self._failed(server, where, tries, error)
+                await asyncio.sleep(delay)
+            else:
+                self._health.succeeded(server)
+                return result, tries
+        raise AssertionError("delays never end")
+
+    def _failed(self, server: str, where: str, tries: int, error: Exception) -> None:
+        refusal = classify(error) if server == "clickhouse" else None
+        kind = refusal.kind if refusal else Kind.SERVER
+        self._metrics.store_failures.labels(server, kind).inc()
+        if refusal is not None and refusal.kind is Kind.CONTENT:
+            raise ContentRefusedError(refusal, tries) from None  # its text quotes rows
+        self._health.failed(server, error)
+        log.warning(
+            "store_failed", server=server, kind=kind, batch=where, tries=tries, error=brief(error)
+        )
+
+
+def brief(error: BaseException) -> str:
+    """One line about an error, short enough for a log.
+
+    Of ClickHouse's errors only code and name: their text quotes the rows that it refuses, and what
+    users wrote must not be in a log.
+    """
+    text = str(error)
+    code = error_code(error) if isinstance(error, Exception) else None
+    if code is not None:
+        name = _NAME.search(text)
+        return f"{type(error).__name__}: code {code}" + (f" {name[1]}" if name else "")
+    return f"{type(error).__name__}: {text}".split("\n", 1)[0][:300]

@@ -1,0 +1,60 @@
+"""A store in memory, for lanes and tenures."""
+
+import asyncio
+
+from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.batch import Batch
+from usagepipe.consumer.block import Block, Outcome, Twice, make_block
+from usagepipe.consumer.records import TopicPartition
+from usagepipe.consumer.rows import Rows
+from usagepipe.consumer.topic_identity import TopicIdentity
+
+
+class FakeStore:
+    """Remembers what was inserted: (first, last, epoch, again). Offsets in `poison` are refused."""
+
+    def __init__(self) -> None:
+        self.inserted: list[tuple[int, int, int, bool]] = []
+        self.letters: list[int] = []
+        self.poison: set[int] = set()
+        self.lossy = 0  # so many inserts report that something is missing
+        self.stored_to = -1
+        self.defect: Exception | None = None
+        self.begun = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        return [(first, last) for first, last, _, _ in self.inserted]
+
+    async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
+        return max(self.stored_to, at_least - 1)
+
+    async def prepare(
+        self,
+        batch: Batch,
+        topic: TopicIdentity,
+        epoch: int,
+        announced: Announcement | None = None,
+    ) -> Block:
+        offsets = [record.offset for record in batch.records]
+        rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
+        return make_block(batch, topic, epoch, rows, Twice(), set(), announced)
+
+    async def insert(self, block: Block, *, again: bool) -> Outcome:
+        self.begun.set()
+        await self.answers.wait()
+        if self.defect is not None:
+            raise self.defect
+        bad = self.poison & set(block.rows.offsets)
+        if bad and block.rows.count > 1:
+            return Outcome.REFUSED
+        pending = block.pending
+        assert (block.batch.first, block.batch.last) == (pending.first, pending.last)
+        self.inserted.append((pending.first, pending.last, pending.epoch, again))
+        self.letters += bad
+        if self.lossy:
+            self.lossy -= 1
+            return Outcome.INCOMPLETE
+        return Outcome.STORED
