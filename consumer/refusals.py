@@ -167,6 +167,7 @@ _PERSON: Final = {
     344: ("SUPPORT_IS_DISABLED", "the server cannot do it"),
     381: ("HTTP_LENGTH_REQUIRED", "something between changes the requests"),
     392: ("QUERY_IS_PROHIBITED", "the server forbids it"),
+    395: ("FUNCTION_THROW_IF_VALUE_IS_NON_ZERO", "a view or a default refuses the rows"),
     452: ("SETTING_CONSTRAINT_VIOLATION", "the user may not set what an insert needs"),
     472: ("READONLY_SETTING", "the user may not set what an insert needs"),
     497: ("ACCESS_DENIED", "the user lacks a right"),

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from usagepipe.local.clickhouse.exceptions import UNKNOWN_SETTING, ClickHouseError
 from usagepipe.local.clickhouse.statement import Statement
+from usagepipe.local.clickhouse.unsaid import Errors, Watch
 from usagepipe.schemas.errors import WrongUseError
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -63,6 +64,7 @@ class Engine:
             self._first: Any = connect(self._path)
             self.version = self._text("SELECT version()")
             self.timezone = self._text("SELECT timezone()")
+            self._errors = Errors(connect(self._path))
         except RuntimeError as error:
             raise WrongUseError(f"ClickHouse's engine cannot open {path}: {error}") from error
 
@@ -76,7 +78,7 @@ class Engine:
             ClickHouseError: a setting or the database is unknown, or a value is none.
         """
         with _told():
-            connection = Connection(self._connect(self._path), scope)
+            connection = Connection(self._connect(self._path), scope, self._errors)
         try:
             connection.enter()
         except BaseException:
@@ -86,15 +88,17 @@ class Engine:
 
     def close(self) -> None:
         """Close the data, when no connection is open any more."""
+        self._errors.close()
         self._first.close()
 
 
 class Connection:
     """One request's connection: one statement, then `close`, which ends what still runs."""
 
-    def __init__(self, raw: Any, scope: Scope) -> None:
+    def __init__(self, raw: Any, scope: Scope, errors: Errors) -> None:
         self._raw = raw
         self._scope = scope
+        self._errors = errors
         self._running: Any = None  # chDB crashes if a connection closes before what runs on it
 
     def close(self) -> None:
@@ -154,8 +158,11 @@ class Connection:
         """
         if parameters := self._scope.parameters:  # chDB takes none with an INSERT
             self._set({f"param_{name}": value for name, value in parameters.items()})
+        self._watch = Watch(self._errors)
+        sql = statement.sql + f"\n/* {self._watch.mark} */".encode()
         with _told():
-            self._running = self._raw.send_insert(statement.sql, statement.format or "Values")
+            self._running = self._raw.send_insert(sql, statement.format or "Values")
+        self._watch.begin()
 
     def append(self, data: bytes) -> None:
         """Some more data, cut anywhere.
@@ -174,6 +181,7 @@ class Connection:
         """
         with _told():
             result = self._running.finish()
+        self._watch.check()
         return Written(result.rows_written, result.bytes_written)
 
 

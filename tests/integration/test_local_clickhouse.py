@@ -438,6 +438,63 @@ def test_bad_row_refuses_the_whole_insert(client: Client) -> None:
     assert client.command("SELECT count() FROM t") == 0
 
 
+@pytest.mark.parametrize(
+    ("statement", "body", "code", "text"),
+    [
+        ("CREATE TABLE t (i UInt8, CONSTRAINT few CHECK i < 5)", b'{"i":9}', 469, "`few`"),
+        ("CREATE TABLE t (i UInt8, j UInt8 DEFAULT throwIf(i = 9))", b'{"i":9}', 395, "throwIf"),
+    ],
+)
+def test_insert_that_fails_after_it_was_parsed_is_an_error(
+    server: LocalClickHouse, client: Client, statement: str, body: bytes, code: int, text: str
+) -> None:
+    """chDB itself says that its rows are written, and none is."""
+    client.command(f"{statement} ENGINE = MergeTree ORDER BY i")
+
+    status, answer, headers = ask(
+        server, b"INSERT INTO t FORMAT JSONEachRow\n" + body, f"/?database={client.database}"
+    )
+
+    assert status >= 400
+    assert str(code) == headers["x-clickhouse-exception-code"]
+    assert answer.startswith(b"Code: %d. DB::Exception: " % code)
+    assert text.encode() in answer
+    assert client.command("SELECT count() FROM t") == 0
+
+
+def test_insert_whose_view_fails_is_an_error(server: LocalClickHouse, client: Client) -> None:
+    """The table has the row, the view has not: whoever inserted must hear of it."""
+    client.command("CREATE TABLE t (i UInt8) ENGINE = MergeTree ORDER BY i")
+    client.command("CREATE MATERIALIZED VIEW v ENGINE = Null AS SELECT throwIf(i = 9) FROM t")
+
+    with pytest.raises(DatabaseError, match="while pushing to view"):
+        client.raw_insert("t", insert_block=b'{"i":9}', fmt="JSONEachRow")
+
+    assert client.command("SELECT count() FROM t") == 1
+
+
+def test_inserts_that_fail_at_once_are_all_errors(client: Client) -> None:
+    """None is taken for stored: the others' errors make one's own unsure, never silent."""
+    client.command("CREATE TABLE t (i UInt8, CONSTRAINT few CHECK i < 5) ENGINE = Memory")
+    refused: list[int | None] = []
+
+    def insert() -> None:
+        for _ in range(10):
+            try:
+                client.raw_insert("t", insert_block=b'{"i":9}', fmt="JSONEachRow")
+            except DatabaseError as error:
+                refused.append(error.code)
+
+    threads = [threading.Thread(target=insert) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(refused) == 40
+    assert set(refused) <= {469, 319}
+
+
 def test_error_half_way_is_an_error_of_the_client(client: Client) -> None:
     """What breaks when part of the answer is out is never taken for its end."""
     query = "SELECT throwIf(number = 2000000) FROM numbers(4000000)"
