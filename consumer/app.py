@@ -24,8 +24,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
-from usagepipe.consumer.limits import LetterLimits
 from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.proof import Proof
 from usagepipe.consumer.records import Run, TopicPartition
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.stored import StoredRows
@@ -73,9 +73,9 @@ class WorkerApp(faust.App):
         storing = Storing(
             Servers(self.writer, self.stored, self.rollups, self.letters),
             self.threads,
-            LetterLimits.of(settings),
-            settings.dedup_days,
+            settings,
             self._acknowledged,
+            Proof(settings, self.health).once,
             self.metrics,
             self.health,
         )

@@ -13,11 +13,11 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.persistence import brief
 from usagepipe.consumer.proof_semantics import prove_clickhouse
 from usagepipe.consumer.proof_tables import check_tables
 from usagepipe.consumer.proof_topic import check_topic
-from usagepipe.consumer.storing import brief
-from usagepipe.consumer.writer import _INSERT_SETTINGS
+from usagepipe.consumer.writer import INSERT_SETTINGS
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrations import Target
 from usagepipe.schemas.errors import MigrationError, StartRefusedError
@@ -34,6 +34,13 @@ class Proof:
     def __init__(self, settings: Settings, health: Health) -> None:
         self._settings = settings
         self._health = health
+        self._proving: asyncio.Task[None] | None = None
+
+    async def once(self) -> None:
+        """`prove`, made by the first caller; the others wait for it, and get the same answer."""
+        if self._proving is None:
+            self._proving = asyncio.create_task(self.prove(), name="proof")
+        await asyncio.shield(self._proving)  # a rebalance that cancels one caller ends it not
 
     async def prove(self) -> None:
         """Return when the worker may begin. Waits for servers that are away, for ever.
@@ -67,7 +74,7 @@ class Proof:
             engine = check_tables(client, target)
             if self._settings.proof:
                 replicated = engine.startswith("Replicated")
-                prove_clickhouse(client, _INSERT_SETTINGS, replicated=replicated)
+                prove_clickhouse(client, INSERT_SETTINGS, replicated=replicated)
 
     async def _in_thread(self) -> None:
         await asyncio.to_thread(self.prove_clickhouse)

@@ -40,12 +40,16 @@ from usagepipe.consumer.rows import Rejected, Rows, encode_rows
 from usagepipe.consumer.stored import Copy, StoredRows
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.writer import Writer
+from usagepipe.schemas.errors import StartRefusedError
+from usagepipe.schemas.settings import Settings
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 # The committed offset of each partition of a topic, whoever holds it.
 Acknowledged = Callable[[str], Awaitable[Mapping[TopicPartition, int]]]
+# Returns when the servers were found to keep what is promised (`proof`).
+Ready = Callable[[], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -71,25 +75,30 @@ class Storing:
         self,
         servers: Servers,
         threads: ThreadPoolExecutor,
-        limits: LetterLimits,
-        dedup_days: int,
+        settings: Settings,
         acknowledged: Acknowledged,
+        ready: Ready,
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
         self._servers = servers
         self._threads = threads
-        self._limits = limits
+        self._limits = LetterLimits.of(settings)
         self._counts: dict[TopicPartition, LetterCount] = {}
-        self._dedup_days = dedup_days
+        self._dedup_days = settings.dedup_days
         self._acknowledged = acknowledged
+        self._ready = ready
         self._metrics = metrics
         self._health = health
         self._persist = Persistence(metrics, health)
         self._quiet = Quiet()
 
     async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
-        """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none."""
+        """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none.
+
+        Raises:
+            StartRefusedError: the servers do not keep what is promised.
+        """
         found, _ = await self._ask(
             str(partition),
             self._servers.stored.last_offset,
@@ -112,7 +121,10 @@ class Storing:
 
         Raises:
             TooManyDeadLettersError: more records are refused than the limits allow.
+            StartRefusedError: the servers do not keep what is promised.
         """
+        with self._ending():
+            await self._ready()
         rows = await self._in_thread(
             encode_rows, batch.records, batch.partition, topic.topic_id, epoch
         )
@@ -218,7 +230,7 @@ class Storing:
         """What is raised in here ends the worker."""
         try:
             yield
-        except TooManyDeadLettersError as error:
+        except (TooManyDeadLettersError, StartRefusedError) as error:
             self._health.refuse(str(error))
             raise
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 TABLE: Final = "usage_events"
 
-_INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
+# Public, because the proof at the start must use the very same.
+INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
     # The answer means "stored": no queue of the server's own in between.
     "async_insert": 0,
     "wait_end_of_query": 1,
@@ -60,30 +61,13 @@ class Writer:
             TABLE,
             column_names=COLUMNS,
             insert_block=body,
-            settings={**_INSERT_SETTINGS, "insert_deduplication_token": token},
+            settings={**INSERT_SETTINGS, "insert_deduplication_token": token},
             fmt="JSONEachRow",
         )
 
     def ping(self) -> None:
         """Raise unless the server answers a query. Blocks."""
         self._connected().command("SELECT 1")
-
-    def count(self, topic_id: str, partition: int, first: int, last: int) -> int:
-        """How many rows of the offsets `first` … `last` are stored. Blocks; a few granules."""
-        result = self._connected().query(
-            f"SELECT count() FROM {TABLE} WHERE kafka_topic_id = {{topic_id:String}}"
-            " AND kafka_partition = {partition:UInt32}"
-            " AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}",
-            parameters={
-                "topic_id": topic_id,
-                "partition": partition,
-                "first": first,
-                "last": last,
-            },
-            settings={"select_sequential_consistency": 1},
-        )
-        ((count,),) = result.result_rows
-        return int(count)
 
     def close(self) -> None:
         client, self._client = self._client, None
