@@ -17,7 +17,7 @@ export TRACE KAFKA CLICKHOUSE
 SERVERS := $(if $(KAFKA),USAGEPIPE_KAFKA="$$KAFKA") \
 	$(if $(CLICKHOUSE),USAGEPIPE_CLICKHOUSE="$$CLICKHOUSE")
 
-.PHONY: help demo test chaos lint requirements
+.PHONY: help demo test chaos bench lint requirements
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +30,10 @@ test: $(READY) ## Run all tests, against real servers
 
 chaos: $(READY) ## Kill, pause and cut workers and ClickHouse for long; CHAOS_SEEDS=20
 	CHAOS_SEEDS=$${CHAOS_SEEDS:-20} $(BIN)/pytest tests/acceptance/test_chaos.py $(ARGS)
+
+bench: $(READY) ## Measure the worker against its peers, 25 minutes; EVENTS=200000 ROUNDS=3
+	$(BIN)/python -m benchmarks $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		--page docs/benchmarks.md $(ARGS)
 
 lint: $(READY) ## Check style, types, import directions and the list of versions
 	$(BIN)/ruff check

@@ -108,7 +108,7 @@ def print_replayed(replay: Replay, topic: str) -> None:
     if replay.since:
         click.echo(
             "What is still refused comes back as a new letter:"
-            f" usagepipe dlq list --from {replay.since:%Y-%m-%dT%H:%M:%SZ}"
+            f" usagepipe dlq list --from {_iso(replay.since)}"
         )
 
 

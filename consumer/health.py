@@ -1,8 +1,13 @@
-"""Whether the worker does its work: what `/health` says, and what the watchdog acts on."""
+"""Whether the worker does its work: what `/health` says, and what the watchdog acts on.
+
+An error is told by its class, or by ClickHouse's code and what that means: its text quotes rows.
+"""
 
 import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from usagepipe.consumer.refusals import classify
 
 
 @dataclass
@@ -11,7 +16,9 @@ class Trouble:
 
     since: float  # monotonic seconds
     tries: int
-    error: str
+    kind: str  # of `refusals.Kind`
+    error: str  # as `code 243 NOT_ENOUGH_SPACE`, or the error's class
+    why: str
 
 
 @dataclass
@@ -26,11 +33,14 @@ class Health:
     last_stored_at: float | None = None
     refusal: str | None = None  # why the worker ends by itself
 
-    def failed(self, server: str, error: BaseException) -> None:
-        """Note that an attempt at `server` failed. The error's class is told, never its text."""
-        trouble = self.troubles.setdefault(server, Trouble(time.monotonic(), 0, ""))
+    def failed(self, server: str, error: Exception) -> None:
+        """Note that an attempt at `server` failed."""
+        trouble = self.troubles.setdefault(server, Trouble(time.monotonic(), 0, "", "", ""))
+        refusal = classify(error)
         trouble.tries += 1
-        trouble.error = type(error).__name__
+        trouble.kind = refusal.kind
+        trouble.error = refusal.told or type(error).__name__
+        trouble.why = refusal.why
 
     def succeeded(self, server: str) -> None:
         """Note that `server` did what it was asked to."""
@@ -69,7 +79,9 @@ class Health:
                 server: {
                     "for_seconds": round(now - trouble.since, 1),
                     "tries": trouble.tries,
+                    "kind": trouble.kind,
                     "error": trouble.error,
+                    "why": trouble.why,
                 }
                 for server, trouble in self.troubles.items()
             },

@@ -37,8 +37,8 @@ class Replay:
     """Puts letters back on one topic.
 
     `put_back` counts what the brokers have acknowledged, by reason; `skipped` what was told to
-    `on_skip`, with a sentence why. `since` is when the first one arrived: whatever comes of them
-    came later.
+    `on_skip`, with a sentence why. `since` is when the first one arrived: whatever comes of
+    them came later.
     """
 
     def __init__(self, kafka: str, topic: str, on_skip: Skipped) -> None:
@@ -117,7 +117,8 @@ class Replay:
     def _delivered(self, envelope: Envelope, error: KafkaError | None, message: Message) -> None:
         if error is None:
             # The broker's clock, as letters have it: one's own may be another.
-            self.since = self.since or moment(message.timestamp()[1])
+            arrived = moment(message.timestamp()[1])
+            self.since = min(filter(None, (self.since, arrived)), default=None)
             self.put_back[envelope.reason] += 1
         elif error.code() in _REFUSED:
             self._refused += 1

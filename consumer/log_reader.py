@@ -63,6 +63,7 @@ class LogReader:
                 "isolation.level": "read_uncommitted",
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": PREFETCH_KIBIBYTES,
+                "fetch.queue.backoff.ms": 10,  # the default rests for a second when it is full
                 "log_level": 0,  # a failure is told once, as this command's error
             }
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 AT_OWN_RISK: Final = "To start without this proof, at your own risk: USAGEPIPE_PROOF=off."
 
 _ACCESS_DENIED: Final = 497
-_RIGHT: Final = re.compile(r"have the grant ([A-Z][A-Z ,]*[A-Z])")
+_RIGHT: Final = re.compile(r"have the grant ([A-Z ]+[A-Z])(?: ON |\()")
 # Somebody has to change something before it can succeed.
 _FOR_GOOD: Final = {
     115: "does not know a setting of the worker's inserts: it is older than 25.8",

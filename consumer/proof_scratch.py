@@ -26,7 +26,7 @@ DAYS: Final = "days"
 
 _NAME: Final = "usagepipe_proof_"
 _COLUMNS: Final = ("proof", "item", "attempt")
-_THREW: Final = (395, 319)  # throwIf did; an insert's status is unknown: it failed as well
+_THREW: Final = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 
 # Tries differ in what they bring (`attempt`) and in what is added (`stored_at`): else ClickHouse's
 # hash of the content, made before defaults or after them, would hide that a token is ignored.
@@ -112,7 +112,7 @@ class Scratch:
         try:
             self.insert(table, proof, attempt, token, {"log_comment": self._name(view_into)})
         except Error as error:
-            if error_code(error) not in _THREW:
+            if error_code(error) != _THREW:
                 raise
             return True
         return False

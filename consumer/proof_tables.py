@@ -133,10 +133,8 @@ def _reached(client: "Client", start: Name) -> Iterator[_Table]:
 
 def _read(client: "Client", names: Iterable[Name]) -> dict[Name, _Table]:
     rows = client.query(_TABLES, parameters={"names": list(names)}).result_rows
-    return {
-        (row[0], row[1]): _Table(*row[:-1], views=tuple((view[0], view[1]) for view in row[-1]))
-        for row in rows
-    }
+    tables = (_Table(*(*row[:-1], tuple(map(tuple, row[-1])))) for row in rows)
+    return {(table.database, table.name): table for table in tables}
 
 
 class _Defaults:

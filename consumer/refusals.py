@@ -38,6 +38,11 @@ class Refusal(NamedTuple):
         known = TABLE.get(self.code) if self.code is not None else None
         return known.why if known else ""
 
+    @property
+    def told(self) -> str:
+        """Code and name for people, as `code 243 NOT_ENOUGH_SPACE`; "" without a code."""
+        return "" if self.code is None else f"code {self.code} {self.name}".rstrip()
+
 
 class Known(NamedTuple):
     """What is known of a code."""

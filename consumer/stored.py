@@ -1,14 +1,17 @@
 """Reads the raw table for the worker's protocol: which offsets and which events it holds already.
 
-Every look-up stays within a few granules: offsets by the table's order, ids by the index on their
-bytes. A condition on the id as a UUID alone would read the whole column: ClickHouse orders that
-type by its random half.
+A look-up of a batch's ids comes before every insert, so it must cost little beside it. The trap:
+ClickHouse orders the type UUID by its random half. Only a condition on the id's bytes, which the
+index is on, leaves most of the table unread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
+
+from usagepipe.consumer.sought_ids import fingerprint_in, packed, window_of
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -17,17 +20,25 @@ if TYPE_CHECKING:
 
 TABLE: Final = "usage_events"
 
+# A replica answers when it has what any other has confirmed.
+_SETTINGS: Final[Mapping[str, int]] = {"select_sequential_consistency": 1}
 _RANGE: Final = (
     "kafka_topic_id = {topic_id:String} AND kafka_partition = {partition:UInt32}"
     " AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}"
 )
+# The fingerprints first: of the rows that they leave, which are few, the rest is read.
 _COPIES: Final = (
     "SELECT toString(event_id), kafka_topic_id, kafka_partition, kafka_offset"
-    f" FROM {TABLE}"
-    " PREWHERE UUIDToNum(event_id) BETWEEN UUIDStringToNum('{low}') AND UUIDStringToNum('{high}')"
-    " AND event_id IN (SELECT arrayJoin(splitByChar(',', '{ids}'))::UUID)"
-    " WHERE ingested_at >= now64(3) - toIntervalDay({days})"
+    f" FROM {TABLE} PREWHERE {{fingerprint}}"
+    " WHERE {window} AND ingested_at >= now64(3) - toIntervalDay({days})"
 )
+_COPIES_SETTINGS: Final[Mapping[str, int]] = {
+    "wait_end_of_query": 1,  # an error is then a status, never the end of an answer
+    "output_format_json_quote_64bit_integers": 0,
+    "use_query_condition_cache": 0,  # no two look-ups are alike
+}
+# A query of more would be longer than servers may allow, and have more wrong finds.
+_MAX_IDS: Final = 100_000
 _MAX_OFFSET: Final = 2**63 - 1  # Kafka's offsets are signed
 
 
@@ -38,6 +49,9 @@ class Copy(NamedTuple):
     topic_id: str
     partition: int
     offset: int
+
+
+_read_copies: Final = msgspec.json.Decoder(Copy).decode_lines
 
 
 class StoredRows:
@@ -60,11 +74,26 @@ class StoredRows:
         `ids` are UUIDs in canonical lower-case text. In no order; an id that is stored twice is
         there twice.
         """
-        if not ids:
-            return []
-        query = _COPIES.format(low=min(ids), high=max(ids), ids=",".join(ids), days=horizon_days)
-        rows = self._rows(query, {}, max_query_size=2 * len(query) + 1000)
-        return [Copy(*row) for row in rows]
+        return [
+            copy
+            for start in range(0, len(ids), _MAX_IDS)
+            for copy in self._copies(ids[start : start + _MAX_IDS], horizon_days)
+        ]
+
+    def _copies(self, ids: Sequence[str], horizon_days: int) -> Iterator[Copy]:
+        sought_ids = packed(ids)
+        query = _COPIES.format(
+            fingerprint=fingerprint_in("event_id", sought_ids),
+            window=window_of("event_id", sought_ids),
+            days=horizon_days,
+        )
+        answer = self._connected().raw_query(
+            query,
+            settings={**_SETTINGS, **_COPIES_SETTINGS, "max_query_size": 2 * len(query)},
+            fmt="JSONCompactEachRow",
+        )
+        sought = frozenset(ids) if answer else frozenset()
+        return (copy for copy in _read_copies(answer) if copy.event_id in sought)
 
     def offsets(self, topic_id: str, partition: int, first: int, last: int) -> list[int]:
         """The offsets `first` … `last` that are stored, sorted; one that is stored twice, twice."""
@@ -97,13 +126,11 @@ class StoredRows:
             {"topic_id": topic_id, "partition": partition, "first": first, "last": last},
         )
 
-    def _rows(
-        self, query: str, parameters: Mapping[str, object], **settings: int
-    ) -> Sequence[Sequence[Any]]:
+    def _rows(self, query: str, parameters: Mapping[str, object]) -> Sequence[Sequence[Any]]:
         result = self._connected().query(
             query,
             parameters=dict(parameters),
-            settings={"select_sequential_consistency": 1, **settings},
+            settings=dict(_SETTINGS),
         )
         rows: Sequence[Sequence[Any]] = result.result_rows
         return rows

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from tests.support.chaos_balance import differences
 from tests.support.chaos_points import MARK
 from tests.support.chaos_traffic import POISON, Mixture, Traffic
-from tests.support.chaos_world import SESSION_SECONDS, World
+from tests.support.chaos_world import SESSION_SECONDS, World, failing_view
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.programs import Program
 from tests.support.waiting import eventually
@@ -170,16 +170,8 @@ class Chaos:
 
     def _do_view(self) -> None:
         """Each block that gets as far as this view fails there, its raw rows being stored."""
-        view = self._rng.choice(VIEWS)
-        with self._connect() as client:
-            ((select,),) = client.query(
-                "SELECT as_select FROM system.tables"
-                f" WHERE database = currentDatabase() AND name = '{view}'"
-            ).result_rows
-            broken = f"SELECT * FROM ({select}) WHERE NOT throwIf(1, 'chaos')"
-            client.command(f"ALTER TABLE {view} MODIFY QUERY {broken}")
+        with failing_view(self._settings, self._rng.choice(VIEWS)):
             time.sleep(self._rng.uniform(0.3, 1.5))
-            client.command(f"ALTER TABLE {view} MODIFY QUERY {select}")
 
     # Workers.
 

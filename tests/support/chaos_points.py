@@ -16,8 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+
 from usagepipe.consumer.committer import Committer
 from usagepipe.consumer.dead_letters import DeadLetters
+from usagepipe.consumer.stored import StoredRows
 from usagepipe.consumer.thread import ChunkThread
 from usagepipe.consumer.writer import Writer
 
@@ -32,7 +35,10 @@ REFUSED_CODE: Final = "Code: 469"  # VIOLATED_CONSTRAINT: what the chaos calls p
 # What each point lies between, in the order of a batch.
 POINTS: Final = (
     "before_announce",
+    "before_lookup",  # of events that are stored already
+    "after_lookup",
     "before_commit",  # of anything: an announcement, an acknowledgement
+    "in_commit",  # the fence has looked, the request is not sent yet
     "after_announce",
     "before_letters",
     "after_letters",
@@ -101,6 +107,8 @@ class Points:
         self._wrap(Committer, "announce", "before_announce", "after_announce")
         self._wrap(Committer, "acknowledge", "before_acknowledge", "after_acknowledge")
         self._wrap(ChunkThread, "_commit_as", "before_commit")
+        self._wrap(GroupCoordinator, "_do_commit_offsets", "in_commit")
+        self._wrap(StoredRows, "copies", "before_lookup", "after_lookup")
         self._wrap(DeadLetters, "send", "before_letters", "after_letters")
         self._wrap_insert()
 

@@ -1,7 +1,8 @@
 """Servers, workers and a proxy between them: what a test does its mischief in."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,11 +14,28 @@ from tests.support.programs import Program, as_environment, clean_environment
 from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets
 from usagepipe.schemas import Settings
+from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.settings import PREFIX
 
 SESSION_SECONDS: Final = 3.0
 CRIPPLED: Final = Path(__file__).with_name("crippled_worker.py")
 ROOT: Final = Path(__file__).parents[2]
+
+
+@contextmanager
+def failing_view(settings: Settings, view: str) -> Iterator[None]:
+    """Meanwhile each block that gets as far as this view fails there, its raw rows being stored."""
+    with connect(settings.clickhouse_address, wait_seconds=30) as client:
+        ((select,),) = client.query(
+            "SELECT as_select FROM system.tables WHERE database = currentDatabase()"
+            f" AND name = '{view}'"
+        ).result_rows
+        failing = f"SELECT * FROM ({select}) WHERE NOT throwIf(1, 'chaos')"
+        client.command(f"ALTER TABLE {view} MODIFY QUERY {failing}")
+        try:
+            yield
+        finally:
+            client.command(f"ALTER TABLE {view} MODIFY QUERY {select}")
 
 
 class World:

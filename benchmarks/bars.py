@@ -1,0 +1,135 @@
+"""The numbers to reach, and how each is read out of the results.
+
+Ratios are of medians of one run. Absolute rates are for orientation: they are the machine's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+Results = Mapping[str, Any]
+Measured = Callable[[Results], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A number to reach: at least `wanted`, or at most."""
+
+    what: str
+    wanted: str
+    measured: Measured
+    limit: float
+    at_most: bool = False
+    unit: str = ""
+    form: str = ".2f"
+
+    def reached(self, value: float) -> bool:
+        """Whether `value` is good enough."""
+        return value <= self.limit if self.at_most else value >= self.limit
+
+
+def _rate(results: Results, name: str) -> float | None:
+    runs = results["drains"].get(name)
+    return float(median(run["rate"] for run in runs)) if runs else None
+
+
+def _against(name: str) -> Measured:
+    def ratio(results: Results) -> float | None:
+        worker, other = _rate(results, "worker"), _rate(results, name)
+        return worker / other if worker and other else None
+
+    return ratio
+
+
+def _guard(results: Results) -> float | None:
+    """The median of the pairs: both of a pair ran one after the other."""
+    with_, without = (results["drains"].get(name) for name in ("worker", "unguarded"))
+    if not with_ or not without:
+        return None
+    return float(median(a["rate"] / b["rate"] for a, b in zip(with_, without, strict=True)))
+
+
+def _drained(field: str, pick: Callable[[list[float]], float]) -> Measured:
+    def value(results: Results) -> float | None:
+        runs = results["drains"].get("worker")
+        return pick([run[field] for run in runs]) if runs else None
+
+    return value
+
+
+def _measure(name: str, field: str) -> Measured:
+    def value(results: Results) -> float | None:
+        found = results["measures"].get(name)
+        return float(found[field]) if found else None
+
+    return value
+
+
+BARS: Final = (
+    Bar("against two bare loops (b)", "≥ 1.1", _against("bare-2"), 1.1),
+    Bar("against sentry-arroyo (d)", "≥ 1.8", _against("arroyo"), 1.8),
+    Bar("against quixstreams (d)", "≥ 1.8", _against("quixstreams"), 1.8),
+    Bar("against stock Faust (c)", "≥ 10", _against("faust"), 10),
+    Bar("against the insert alone (e)", "≥ 0.85", _against("insert"), 0.85),
+    Bar(
+        "client time per event, everything on",
+        "≤ 5 µs",
+        _drained("client_us", median),
+        5,
+        at_most=True,
+        unit=" µs",
+    ),
+    Bar(
+        "of it `encode_rows` alone",
+        "a part of 5 µs",
+        _measure("encoding", "us"),
+        5,
+        at_most=True,
+        unit=" µs",
+    ),
+    Bar(
+        "events/s with the servers on the same cores",
+        "≥ 100,000",
+        _drained("rate", median),
+        100_000,
+        form=",.0f",
+    ),
+    Bar("with announce, fence and verification, against without", "≥ 0.95", _guard, 0.95),
+    Bar(
+        "`record()` to queryable, p50",
+        "< 400 ms",
+        _measure("latency", "p50_ms"),
+        400,
+        at_most=True,
+        unit=" ms",
+        form=".0f",
+    ),
+    Bar(
+        "`record()` to queryable, p99",
+        "< 1,200 ms",
+        _measure("latency", "p99_ms"),
+        1_200,
+        at_most=True,
+        unit=" ms",
+        form=".0f",
+    ),
+    Bar(
+        "memory of a worker under the backlog",
+        "< 400 MiB",
+        _drained("peak_mebibytes", max),
+        400,
+        at_most=True,
+        unit=" MiB",
+        form=".0f",
+    ),
+    Bar(
+        "recovery after `kill -9`, to the first new row",
+        "< 10 s",
+        _measure("recovery", "first_new_row_seconds"),
+        10,
+        at_most=True,
+        unit=" s",
+        form=".1f",
+    ),
+)

@@ -1,0 +1,15 @@
+"""What is measured of the worker alone, beside how fast it drains a backlog."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from benchmarks.encoding import measure_encoding
+from benchmarks.latency import measure_latency
+from benchmarks.recovery import measure_recovery
+from benchmarks.world import Plan, World
+
+MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
+    "encoding": lambda world, _: measure_encoding(world),
+    "latency": lambda world, _: measure_latency(world),
+    "recovery": lambda world, plan: measure_recovery(world, plan.events),
+}

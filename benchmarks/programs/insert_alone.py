@@ -1,0 +1,29 @@
+"""Inserts bodies that were prepared before, through the worker's own writer: the ceiling.
+
+Arguments: the folder of the bodies, how many inserts at once. The database is that of
+`USAGEPIPE_CLICKHOUSE`.
+"""
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from usagepipe.consumer.writer import Writer
+from usagepipe.schemas import Settings
+
+
+def main(folder: str, inserts: str) -> None:
+    """Insert every body once, then wait to be killed."""
+    settings = Settings.load()
+    writer = Writer(settings.clickhouse_address, 600)
+    writer.ping()
+    bodies = [(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
+    with ThreadPoolExecutor(int(inserts)) as threads:
+        for stored in [threads.submit(writer.insert, body, name) for name, body in bodies]:
+            stored.result()
+    time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

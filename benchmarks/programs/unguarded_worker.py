@@ -1,0 +1,35 @@
+"""The worker without announce, fence and verification: what these three cost.
+
+It commits plainly what is stored, as an at-least-once consumer does. For the benchmark only.
+"""
+
+import sys
+from typing import Any
+
+from usagepipe.cli.root import run
+from usagepipe.consumer.announcement import Announcement
+from usagepipe.consumer.committer import Committer
+from usagepipe.consumer.storing import Storing
+from usagepipe.consumer.thread import ChunkThread
+
+
+def leave_out() -> None:
+    """Take the three away from this process."""
+
+    async def announce(self: Committer, partition: Any, pending: Announcement) -> None:
+        self.acknowledge(partition, pending.first)
+
+    async def commit_as(self: Any, membership: Any, positions: Any) -> None:
+        await original(self, self._current_membership(), positions)
+
+    async def verify(self: Storing, *_: Any, **__: Any) -> None: ...
+
+    original = ChunkThread._commit_as
+    Committer.announce = announce  # type: ignore[method-assign]
+    ChunkThread._commit_as = commit_as  # type: ignore[method-assign]
+    Storing._verify = verify  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    leave_out()
+    sys.exit(run(["worker", *sys.argv[1:]]))

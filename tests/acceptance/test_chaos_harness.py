@@ -1,0 +1,159 @@
+"""The comparison of the chaos test can fail: one crash at the moment that hurts, exact with the
+whole protocol and wrong without the one guarantee that is for it.
+"""
+
+import random
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.chaos_balance import differences
+from tests.support.chaos_traffic import BAD, Ledger
+from tests.support.chaos_world import World, failing_view
+from tests.support.cutting_proxy import CuttingProxy
+from tests.support.topics import make_topics, send
+from tests.support.waiting import eventually
+from usagepipe.schemas import Settings, UsageEvent, encode
+from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.settings import ClickHouseAddress
+
+SECONDS = 60  # for what takes five, on a busy machine
+
+
+@pytest.fixture
+def world(
+    settings: Callable[..., Settings],
+    kafka: str,
+    topic_name: str,
+    migrated: ClickHouseAddress,
+    tmp_path: Path,
+) -> Iterator[World]:
+    """A topic of one partition, tables, and nobody who works yet."""
+    make_topics(kafka, topic_name, 1)
+    made = settings(topic=topic_name)
+    proxy = CuttingProxy(migrated.port, random.Random(1))
+    world = World(made, tmp_path, proxy)
+    yield world
+    world.end()
+    for program in world.started:
+        print(program.tail())
+
+
+def sent(settings: Settings, ledger: Ledger, count: int, bad: int = 0) -> Ledger:
+    """Send so many events, and `bad` records behind them that are none."""
+    events = [
+        UsageEvent.new(user_id=f"user-{number % 3}", prompt_tokens=number, total_tokens=number)
+        for number in range(count)
+    ]
+    values = [*map(encode, events), *BAD[:bad]]
+    send(settings.kafka, settings.topic, values)
+    for event in events:
+        ledger.enter(event)
+    ledger.records += len(values)
+    return ledger
+
+
+def settled(world: World) -> None:
+    """All is stored, and whoever runs has ended in order."""
+    world.settle(SECONDS)
+    for program in world.started:
+        if program.status is None:
+            program.stop()
+
+
+def without_window(settings: Settings) -> None:
+    """The 15-minute rollup remembers no block."""
+    with connect(settings.clickhouse_address) as client:
+        client.command(
+            "ALTER TABLE rollup_usage_15m MODIFY SETTING non_replicated_deduplication_window = 0"
+        )
+
+
+@pytest.mark.parametrize("missing", ["nothing", "token", "window"])
+def test_an_answer_that_got_lost(world: World, missing: str) -> None:
+    """T-59: the insert is made again. Without the token raw doubles, without a rollup's window
+    that rollup.
+    """
+    ledger = sent(world.settings, Ledger(), 100)
+    if missing == "window":
+        without_window(world.settings)
+    world.proxy.arm("after", 2)  # the client itself tries twice
+
+    world.worker(missing=missing, batch_rows=100, batch_seconds=5)
+    settled(world)
+
+    assert {"before": 0, "after": 2} == world.proxy.cuts
+    assert WRONG[missing] == {line.split(":")[0] for line in differences(world.settings, ledger)}
+
+
+@pytest.mark.timeout(300)
+def test_a_worker_killed_at_each_point_of_a_batch(world: World) -> None:
+    """T-61: no point costs a row or doubles one, whatever the next one's borders."""
+    ledger = Ledger()
+    for number, point in enumerate(POINTS):
+        sent(world.settings, ledger, 100, bad=2)
+        worker = world.worker(points=f"{point}=kill#1", batch_rows=50 + 7 * number)
+        assert -signal.SIGKILL == worker.wait(), point
+    world.worker(batch_rows=40)
+    settled(world)
+
+    assert [] == differences(world.settings, ledger)
+
+
+@pytest.mark.parametrize("missing", ["nothing", "announcement"])
+def test_a_worker_killed_when_only_raw_was_stored(world: World, missing: str) -> None:
+    """T-61: the next one sends the same range again, which heals the view. Without the announcement
+    it cuts its own.
+    """
+    ledger = sent(world.settings, Ledger(), 200)
+
+    with failing_view(world.settings, "rollup_usage_1d_mv"):
+        first = world.worker(missing=missing, batch_rows=70, batch_seconds=5)
+        first.wait_for_output("store_failed")
+        first.kill()
+    world.worker(missing=missing, batch_rows=100)
+    settled(world)
+
+    assert (missing == "nothing") == (differences(world.settings, ledger) == [])
+
+
+@pytest.mark.parametrize(
+    ("missing", "point"),
+    [("nothing", "before_commit"), ("nothing", "in_commit"), ("fence", "before_commit")],
+)
+def test_a_zombie_that_wakes_up_in_an_empty_group(world: World, missing: str, point: str) -> None:
+    """T-61: it was stopped before it announced its second batch, and others have stored that since.
+    Without the fence its announcement goes out, and its insert with it.
+    """
+    ledger = sent(world.settings, Ledger(), 200)
+    zombie = world.worker(missing=missing, points=f"{point}=stop#2", batch_rows=70, batch_seconds=5)
+    zombie.wait_for_output(point)
+    other = world.worker(batch_rows=100)
+    world.settle(SECONDS)
+    other.stop()
+
+    zombie.send_signal(signal.SIGCONT)
+    eventually(lambda: zombie.stderr.count("tenure_began") == 2, SECONDS, "the zombie's return")
+    settled(world)
+
+    assert (missing == "nothing") == (differences(world.settings, ledger) == [])
+
+
+POINTS = (
+    "before_announce",
+    "after_announce",
+    "before_letters",
+    "after_letters",
+    "before_insert",
+    "during_insert",
+    "after_insert",
+    "before_acknowledge",
+    "after_acknowledge",
+)
+WRONG = {
+    "nothing": set[str](),
+    "token": {"usage_events"},  # and the rollups with it
+    "window": {"rollup_usage_15m"},
+}

@@ -1,0 +1,124 @@
+"""What a worker checks of its topic before it begins, on real brokers."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    AdminClient,
+    NewTopic,
+)
+from structlog.testing import capture_logs
+
+from tests.support.ports import lasting_port
+from tests.support.waiting import eventually
+from usagepipe.consumer.proof_topic import check_topic, judge_topic
+from usagepipe.local.broker import EmbeddedBroker
+from usagepipe.schemas.errors import StartRefusedError
+
+WEEK = timedelta(days=7)
+DAY_MS = 86_400_000
+
+
+def make(kafka: str, topic: str, **config: str) -> None:
+    settings = {name.replace("_", "."): value for name, value in config.items()}
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for made in admin.create_topics([NewTopic(topic, 1, 1, config=settings)]).values():
+        made.result(30)
+    eventually(lambda: _stands(kafka, topic))
+
+
+def _stands(kafka: str, topic: str) -> bool:
+    """A broker may have made a topic that it does not know yet."""
+    try:
+        check(kafka, topic)
+    except UnknownTopicOrPartitionError:
+        return False
+    except StartRefusedError:
+        return True
+    return True
+
+
+def check(kafka: str, topic: str) -> None:
+    asyncio.run(check_topic(kafka, topic, WEEK))
+
+
+def test_a_topic_of_migrate_is_fine(kafka: str, topic: str) -> None:
+    """It is kept exactly as long as the settings say, so nothing is told."""
+    with capture_logs() as logs:
+        check(kafka, topic)
+
+    assert [] == logs
+
+
+@pytest.mark.parametrize("policy", ["compact", "compact,delete"])
+def test_a_compacted_topic_is_refused(kafka: str, topic_name: str, policy: str) -> None:
+    """Compaction removes records inside a range that was announced."""
+    make(kafka, topic_name, cleanup_policy=policy, retention_ms="-1")
+
+    with pytest.raises(StartRefusedError, match=f"{topic_name} has cleanup.policy={policy},"):
+        check(kafka, topic_name)
+
+
+def test_a_topic_that_cleans_up_early_is_refused(kafka: str, topic_name: str) -> None:
+    """Both values and both ways out are told."""
+    make(kafka, topic_name, retention_ms=str(5 * DAY_MS + 1))
+
+    with pytest.raises(StartRefusedError) as refused:
+        check(kafka, topic_name)
+
+    text = str(refused.value)
+    assert f"removes records after 5 days (retention.ms={5 * DAY_MS + 1})" in text
+    assert "USAGEPIPE_TOPIC_RETENTION_DAYS is 7:" in text
+    assert f"Set retention.ms={7 * DAY_MS} on the topic" in text
+    assert text.endswith("or set USAGEPIPE_TOPIC_RETENTION_DAYS=5.")
+
+
+def test_a_topic_that_keeps_everything_is_fine(kafka: str, topic_name: str) -> None:
+    """-1 is for ever."""
+    make(kafka, topic_name, retention_ms="-1")
+
+    check(kafka, topic_name)
+
+
+def test_a_topic_bounded_by_size_is_told(kafka: str, topic_name: str) -> None:
+    """Nobody can say how long that many bytes last, so it is no reason to refuse."""
+    make(kafka, topic_name, retention_bytes="1000000")
+
+    with capture_logs() as logs:
+        check(kafka, topic_name)
+
+    assert [("topic_limited_by_size", "warning", "1000000")] == [
+        (line["event"], line["log_level"], line["retention_bytes"]) for line in logs
+    ]
+
+
+def test_a_topic_that_nobody_made_is_no_reason_to_refuse(kafka: str, topic_name: str) -> None:
+    """The worker waits for it: the check is made again."""
+    with pytest.raises(UnknownTopicOrPartitionError):
+        check(kafka, topic_name)
+
+
+def test_a_broker_that_is_away_is_no_reason_to_refuse() -> None:
+    """The worker waits for it: the check is made again."""
+    with pytest.raises(KafkaConnectionError):
+        check(f"127.0.0.1:{lasting_port()}", "t")
+
+
+def test_a_broker_that_does_not_tell_is_mentioned() -> None:
+    """The embedded one hangs up when it is asked."""
+    with EmbeddedBroker() as broker:
+        make(broker.address, "t")
+        with capture_logs() as logs:
+            check(broker.address, "t")
+
+    assert [("topic_settings_unknown", "info")] == [
+        (line["event"], line["log_level"]) for line in logs
+    ]
+
+
+def test_less_than_a_day_leaves_one_way_out() -> None:
+    """The setting counts whole days."""
+    with pytest.raises(StartRefusedError, match=r"Set retention\.ms=604800000 on the topic\.$"):
+        judge_topic("t", {"retention.ms": "3600000"}, WEEK)
