@@ -2,53 +2,31 @@
 
 import json
 import signal
-from collections.abc import Callable
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
 
 from tests.support import topics
 from tests.support.hostile import HOSTILE
-from tests.support.programs import Program, Programs, as_environment
+from tests.support.programs import Programs
+from tests.support.running_worker import (
+    SECONDS,
+    MakeSettings,
+    event,
+    health,
+    metric,
+    start_worker,
+    wait_until_running,
+)
 from tests.support.waiting import eventually
-from tests.support.worker import committed, end_offsets, free_web_port, raw_counts, rollup_sums
+from tests.support.worker import committed, end_offsets, raw_counts, rollup_sums
 from usagepipe.local import LocalClickHouse
-from usagepipe.schemas import EventRejectedError, Settings, UsageEvent, decode, encode
+from usagepipe.schemas import EventRejectedError, UsageEvent, decode, encode
 from usagepipe.schemas.clickhouse.migrate import migrate
 from usagepipe.schemas.topics import dead_letter_topic
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-SECONDS = 60
-MakeSettings = Callable[..., Settings]
-
-
-def event(number: int, **fields: object) -> UsageEvent:
-    """The event `number`, with token counts that tell it from others in a sum."""
-    return UsageEvent.new(
-        user_id=f"user-{number % 7}",
-        api_key_id=f"key-{number % 13}",
-        prompt_tokens=number,
-        completion_tokens=1,
-        total_tokens=number + 1,
-        sequence=number + 1,
-        **fields,
-    )
-
-
-def start_worker(run_program: Programs, settings: Settings, **options: object) -> Program:
-    """A worker that closes its batches early, so that tests see many of them."""
-    fast = {"web_port": free_web_port(), "session_seconds": 6, "batch_seconds": 0.05}
-    merged = settings.model_copy(update=fast | options)
-    environment = as_environment(settings) | {
-        f"USAGEPIPE_{name.upper()}": str(value) for name, value in (fast | options).items()
-    }
-    program = run_program("worker", environment=environment)
-    program.web = f"http://127.0.0.1:{merged.web_port}"  # type: ignore[attr-defined]
-    return program
 
 
 @pytest.mark.usefixtures("migrated")
@@ -150,7 +128,7 @@ def test_two_workers_share_the_partitions_and_lose_nothing(
     made = settings()
     sent = [event(number) for number in range(20_000)]
     first = start_worker(run_program, made, batch_rows=500)
-    _wait_until_running(first)
+    wait_until_running(first)
     topics.send(made.kafka, made.topic, [encode(each) for each in sent[:10_000]])
 
     start_worker(run_program, made, batch_rows=500)
@@ -169,9 +147,9 @@ def test_a_stopped_worker_has_stored_and_committed_what_it_fetched(
     """SIGTERM drains: a batch that would wait for a minute is stored before the end."""
     made = settings()
     worker = start_worker(run_program, made, batch_seconds=60)
-    _wait_until_running(worker)
+    wait_until_running(worker)
     topics.send(made.kafka, made.topic, [encode(event(number)) for number in range(100)])
-    eventually(lambda: _metric(worker, "usagepipe_buffered_rows") == 100, SECONDS, "all fetched")
+    eventually(lambda: metric(worker, "usagepipe_buffered_rows") == 100, SECONDS, "all fetched")
 
     status = worker.stop()
 
@@ -206,10 +184,10 @@ def test_health_and_metrics_tell_what_the_worker_does(
     worker = start_worker(run_program, made)
     topics.send(made.kafka, made.topic, [encode(event(1)), b"nonsense", encode(event(2))])
 
-    eventually(lambda: _metric(worker, "usagepipe_rows_stored_total") == 2, SECONDS, "two rows")
+    eventually(lambda: metric(worker, "usagepipe_rows_stored_total") == 2, SECONDS, "two rows")
 
-    assert "running" == _health(worker)["state"]
-    assert 1 == _metric(worker, 'usagepipe_dead_letters_total{reason="not_json"}')
+    assert "running" == health(worker)["state"]
+    assert 1 == metric(worker, 'usagepipe_dead_letters_total{reason="not_json"}')
 
 
 @pytest.mark.usefixtures("migrated")
@@ -219,7 +197,7 @@ def test_a_worker_waits_for_a_topic_that_nobody_made_and_makes_none(
     """It says what is missing, leaves the making to `migrate`, and begins when it is there."""
     made = settings(topic=topic_name)
     worker = start_worker(run_program, made)
-    eventually(lambda: "topic" in str(_health(worker)), SECONDS, "the missing topic in /health")
+    eventually(lambda: "topic" in str(health(worker)), SECONDS, "the missing topic in /health")
     there = topics.exists(made.kafka, topic_name)
 
     topics.make_topics(made.kafka, topic_name, 4)
@@ -241,37 +219,11 @@ def test_an_idle_worker_tells_that_its_servers_are_gone(
     made = settings(kafka=kafka, topic=topic, clickhouse=f"{crashable_clickhouse.url}/idle")
     migrate(made, wait_seconds=30)
     worker = start_worker(run_program, made)
-    _wait_until_running(worker)
+    wait_until_running(worker)
 
     crashable_clickhouse.kill()
-    eventually(lambda: "clickhouse_unreachable" in str(_health(worker)), SECONDS, worker.tail)
+    eventually(lambda: "clickhouse_unreachable" in str(health(worker)), SECONDS, worker.tail)
     crashable_clickhouse.start()
-    _wait_until_running(worker)
+    wait_until_running(worker)
 
     assert 0 == worker.stop()
-
-
-def _wait_until_running(worker: Program) -> None:
-    eventually(lambda: _health(worker).get("state") == "running", SECONDS, "a running worker")
-
-
-def _health(worker: Program) -> dict[str, object]:
-    try:
-        with urlopen(f"{worker.web}/health", timeout=5) as answer:  # type: ignore[attr-defined]
-            report: dict[str, object] = json.load(answer)
-            return report
-    except HTTPError as answer:  # 503: it is not well, and says why
-        with answer:
-            return dict(json.load(answer))
-    except OSError:
-        return {}
-
-
-def _metric(worker: Program, name: str) -> float | None:
-    try:
-        with urlopen(f"{worker.web}/metrics", timeout=5) as answer:  # type: ignore[attr-defined]
-            lines = answer.read().decode().splitlines()
-    except OSError:
-        return None
-    values = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")]
-    return float(values[0]) if values else None

@@ -1,0 +1,60 @@
+"""Where a partition is read on is decided from what its last owner left, never guessed."""
+
+import pytest
+
+from tests.unit.consumer.records import PARTITION
+from usagepipe.consumer.announcement import Announcement, acknowledgement
+from usagepipe.consumer.committer import Position
+from usagepipe.consumer.lane import Start
+from usagepipe.consumer.takeover import AnotherTopicError, Found, where_to_start
+from usagepipe.consumer.topic_identity import TopicIdentity
+
+TOPIC = TopicIdentity("cluster", "topic-id")
+PENDING = Announcement("topic-id", 20, 29, records=10, epoch=0)
+
+
+def start(offset: int, metadata: str = "") -> Start:
+    """Where the lane begins in a log of 10 … 99."""
+    return where_to_start(PARTITION, Found(Position(offset, metadata), 10, 100), TOPIC)
+
+
+def test_a_group_that_never_committed_begins_at_the_start_of_the_log() -> None:
+    """Kafka says so by no commit, or by an offset of -1."""
+    assert Start(10, TOPIC) == where_to_start(PARTITION, Found(None, 10, 100), TOPIC)
+    assert Start(10, TOPIC) == start(-1)
+
+
+def test_what_is_acknowledged_is_behind_us() -> None:
+    """Nothing is pending then, also where another tool left words of its own."""
+    assert Start(20, TOPIC) == start(20, acknowledgement("topic-id"))
+    assert Start(20, TOPIC) == start(20, "committed by hand\0")
+
+
+def test_an_announced_range_is_pending() -> None:
+    """It is recovered before anything else."""
+    assert Start(20, TOPIC, PENDING) == start(20, PENDING.encode())
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [acknowledgement("another-id"), Announcement("another-id", 20, 29, 10, 0).encode()],
+)
+def test_offsets_of_another_topic_of_this_name_are_refused(metadata: str) -> None:
+    """With something pending or nothing: they mean nothing in this log."""
+    with pytest.raises(AnotherTopicError, match="another-id.*was made anew"):
+        start(20, metadata)
+
+
+def test_a_log_that_ends_before_the_commit_is_read_from_its_start() -> None:
+    """A broker that keeps nothing has begun a new one."""
+    assert Start(10, TOPIC) == start(101)
+
+
+def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
+    """What expired unread is told; a range that expired in part is recovered as far as it goes."""
+    half = Announcement("topic-id", 5, 14, records=10, epoch=0)
+    whole = Announcement("topic-id", 2, 8, records=7, epoch=0)
+
+    assert Start(10, TOPIC) == start(2)
+    assert Start(10, TOPIC) == start(2, whole.encode())
+    assert Start(5, TOPIC, half) == start(5, half.encode())
