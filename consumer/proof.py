@@ -7,6 +7,7 @@ none.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
@@ -36,6 +37,11 @@ class Proof:
         self._health = health
         self._proving: asyncio.Task[None] | None = None
 
+    async def at_start(self) -> None:
+        """`once`, for a worker that has nothing to store yet: a refusal is the health's to tell."""
+        with suppress(StartRefusedError):
+            await self.once()
+
     async def once(self) -> None:
         """`prove`, made by the first caller; the others wait for it, and get the same answer."""
         if self._proving is None:
@@ -49,7 +55,7 @@ class Proof:
         told as a warning.
 
         Raises:
-            StartRefusedError: it must not begin.
+            StartRefusedError: it must not begin; the health knows it as well.
         """
         if not self._settings.proof:
             log.warning("proof_skipped", cure="unset USAGEPIPE_PROOF")
@@ -89,6 +95,7 @@ class Proof:
                 await prove()
             except StartRefusedError as error:
                 if self._settings.proof:
+                    self._health.refuse(str(error))
                     raise
                 log.warning("proof_failed", reason=str(error))
                 return

@@ -10,10 +10,10 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import structlog
 
@@ -141,7 +141,6 @@ class Rollups:
             NotQuietError: they could not be made equal within `wait_seconds`.
         """
         deadline = time.monotonic() + wait_seconds
-        # Quarters first: what is added to them flows on into the days.
         return sum(
             self._correct(window, unsettled, deadline) for window in self._windows(first, end)
         )
@@ -152,19 +151,32 @@ class Rollups:
             client.close()
 
     def _windows(self, first: datetime, end: datetime) -> Iterator["_Window"]:
-        """The stretches that are compared at once: a day each, whole buckets, oldest first."""
+        """The stretches that are compared key by key: at most a day each, of whole buckets.
+
+        Of several days only those whose fingerprints differ.
+        """
         kept = kept_from(self._connected())
+        # Quarters first: what is added to them flows on into the days.
         for comparison in (QUARTERS, DAYS):
-            start = _floor(first, comparison.seconds)
-            if kept is not None:
-                start = max(start, kept)
-            stop = _floor(end - timedelta(microseconds=1), comparison.seconds) + timedelta(
-                seconds=comparison.seconds
-            )
-            while start < stop:
-                after = min(_floor(start, DAYS.seconds) + _DAY, stop)
-                yield _Window(comparison, start, after)
-                start = after
+            whole = _Window.around(comparison, first, end)
+            if kept is not None and kept > whole.first:
+                whole = replace(whole, first=kept)
+            if whole.first >= whole.end:
+                continue
+            if whole.end - whole.first <= _DAY:
+                yield whole
+            else:
+                yield from map(whole.of_day, self._suspects(whole))
+
+    def _suspects(self, window: "_Window") -> list[datetime]:
+        """The days of the window on which something differs, or is being written."""
+        origin, rollup = (
+            {day: number for day, number in self._query(sql, window)}
+            for sql in window.comparison.fingerprints()
+        )
+        days = origin.keys() | rollup.keys()
+        differ = (day for day in sorted(days) if origin.get(day, 0) != rollup.get(day, 0))
+        return [datetime.fromtimestamp(day, UTC) for day in differ]
 
     def _correct(self, window: "_Window", unsettled: Unsettled, deadline: float) -> int:
         written = 0
@@ -215,13 +227,11 @@ class Rollups:
 
         At most `MAX_KEYS`, always the same first ones.
         """
-        result = self._connected().query(
+        rows = self._query(
             f"SELECT state, unsettled FROM ({window.comparison.differing(unsettled)})"
             f" ORDER BY unsettled > 0, state LIMIT {MAX_KEYS}",
-            parameters=window.parameters,
-            settings=dict(_SETTINGS),
+            window,
         )
-        rows = result.result_rows
         return {int(state): None for state, waiting in rows if not waiting}, bool(rows)
 
     def _insert(self, window: "_Window", states: Sequence[int]) -> None:
@@ -258,17 +268,21 @@ class Rollups:
 
     def _described(self, window: "_Window", states: Sequence[int]) -> list[Difference]:
         sums = [f"{side}_{column}" for side in ("raw", "rolled") for column in (*SUMS, "cost")]
-        result = self._connected().query(
-            f"SELECT bucket, {', '.join((*KEYS, *sums))} FROM ({window.comparison.differing(())})"
+        columns = ("bucket", *KEYS, *sums)
+        rows = self._query(
+            f"SELECT {', '.join(columns)} FROM ({window.comparison.differing(())})"
             f" WHERE state IN ({', '.join(map(str, states))}) ORDER BY bucket, {', '.join(KEYS)}",
-            parameters=window.parameters,
-            settings=dict(_SETTINGS),
+            window,
         )
         table = window.comparison.table
-        return [
-            _difference(table, dict(zip(result.column_names, row, strict=True)))
-            for row in result.result_rows
-        ]
+        return [_difference(table, dict(zip(columns, row, strict=True))) for row in rows]
+
+    def _query(self, sql: str, window: "_Window") -> Sequence[Sequence[Any]]:
+        result = self._connected().query(
+            sql, parameters=window.parameters, settings=dict(_SETTINGS)
+        )
+        rows: Sequence[Sequence[Any]] = result.result_rows
+        return rows
 
     def _connected(self) -> "Client":
         if self._client is None:
@@ -283,6 +297,17 @@ class _Window:
     comparison: Comparison
     first: datetime
     end: datetime
+
+    @classmethod
+    def around(cls, comparison: Comparison, first: datetime, end: datetime) -> Self:
+        """`first` … `end`, widened to whole buckets."""
+        last = end - timedelta(microseconds=1)
+        after = _floor(last, comparison.seconds) + timedelta(seconds=comparison.seconds)
+        return cls(comparison, _floor(first, comparison.seconds), after)
+
+    def of_day(self, day: datetime) -> Self:
+        """What the window has of that UTC day."""
+        return replace(self, first=max(self.first, day), end=min(self.end, day + _DAY))
 
     @property
     def parameters(self) -> dict[str, Any]:

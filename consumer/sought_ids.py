@@ -7,7 +7,7 @@ so an answer to these conditions is a superset, never the truth.
 
 from array import array
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from heapq import nlargest
 from itertools import pairwise
 from sys import byteorder
@@ -16,13 +16,17 @@ from uuid import UUID
 
 ID_BYTES: Final = 16
 # A batch is cut at larger gaps between its ids' times, so that one late event among live ones does
-# not have the whole table read. Ids within it are one window: fewer are faster to check.
+# not have the whole table read.
 GAP_SECONDS: Final = 10
 # Each window is checked against each granule of the index.
 MAX_WINDOWS: Final = 32
 
-_GAP: Final = GAP_SECONDS * 1000 << 16  # in the first 64 bits of a UUIDv7, which end in 16 others
-_LOW_HALF: Final = 64
+# Times are compared in steps of 256 ms. A UUIDv7 has 48 bits of milliseconds in front, and 16
+# others complete its first half.
+_STEP_BITS: Final = 16 + 8
+_STEP_SECONDS: Final = 0.256
+_LOWER_BITS: Final = 64 + _STEP_BITS
+_GAP: Final = round(GAP_SECONDS / _STEP_SECONDS)
 
 
 def packed(ids: Sequence[str]) -> bytes:
@@ -57,9 +61,9 @@ def window_of(column: str, ids: bytes) -> str:
     `ids` are packed, at least one.
     """
     windows = (
-        f"UUIDToNum({column}) BETWEEN UUIDStringToNum('{UUID(int=first << _LOW_HALF)}')"
-        f" AND UUIDStringToNum('{UUID(int=(last + 1 << _LOW_HALF) - 1)}')"
-        for first, last in _windows(_high_halves(ids))
+        f"UUIDToNum({column}) BETWEEN UUIDStringToNum('{UUID(int=first << _LOWER_BITS)}')"
+        f" AND UUIDStringToNum('{UUID(int=(last + 1 << _LOWER_BITS) - 1)}')"
+        for first, last in _windows(_steps(ids))
     )
     return f"({' OR '.join(windows)})"
 
@@ -73,22 +77,20 @@ def _fingerprints(ids: bytes) -> bytes:
     return words[:: ID_BYTES // 4].tobytes()
 
 
-def _high_halves(ids: bytes) -> Sequence[int]:
-    """The first 64 bits of each id."""
+def _steps(ids: bytes) -> set[int]:
+    """The times of the ids, in steps; of a UUID of another version, its first bits."""
     halves = array("Q", ids)
     if byteorder == "little":
         halves.byteswap()
-    return halves[::2]
+    return {half >> _STEP_BITS for half in halves[::2]}
 
 
-def _windows(halves: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of `halves` in each run of them without a large gap, in order."""
-    first, last = min(halves), max(halves)
-    if last - first <= _GAP:
-        return [(first, last)]
-    ordered = sorted(halves)
-    gaps = ((b - a, a, b) for a, b in pairwise(ordered) if b - a > _GAP)
-    cuts = sorted((a, b) for _, a, b in nlargest(MAX_WINDOWS - 1, gaps))
-    firsts = [first, *(b for _, b in cuts)]
-    lasts = [*(a for a, _ in cuts), last]
+def _windows(steps: Collection[int]) -> list[tuple[int, int]]:
+    """First and last of each run of `steps` without a large gap, in order."""
+    ordered = sorted(steps)
+    gaps = ((after - before, before, after) for before, after in pairwise(ordered))
+    widest = nlargest(MAX_WINDOWS - 1, (gap for gap in gaps if gap[0] > _GAP))
+    cuts = sorted((before, after) for _, before, after in widest)
+    firsts = [ordered[0], *(after for _, after in cuts)]
+    lasts = [*(before for before, _ in cuts), ordered[-1]]
     return list(zip(firsts, lasts, strict=True))

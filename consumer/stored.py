@@ -26,6 +26,8 @@ _RANGE: Final = (
     "kafka_topic_id = {topic_id:String} AND kafka_partition = {partition:UInt32}"
     " AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}"
 )
+# The table's order backwards: the end is read, not all offsets.
+_BACKWARDS: Final = "kafka_topic_id DESC, kafka_partition DESC, kafka_offset DESC"
 # The fingerprints first: of the rows that they leave, which are few, the rest is read.
 _COPIES: Final = (
     "SELECT toString(event_id), kafka_topic_id, kafka_partition, kafka_offset"
@@ -52,6 +54,16 @@ class Copy(NamedTuple):
 
 
 _read_copies: Final = msgspec.json.Decoder(Copy).decode_lines
+
+
+def copies_query(ids: Sequence[str], horizon_days: int) -> str:
+    """The query of `StoredRows.copies`; its rows have a few wrong ones among them."""
+    sought = packed(ids)
+    return _COPIES.format(
+        fingerprint=fingerprint_in("event_id", sought),
+        window=window_of("event_id", sought),
+        days=horizon_days,
+    )
 
 
 class StoredRows:
@@ -81,19 +93,15 @@ class StoredRows:
         ]
 
     def _copies(self, ids: Sequence[str], horizon_days: int) -> Iterator[Copy]:
-        sought_ids = packed(ids)
-        query = _COPIES.format(
-            fingerprint=fingerprint_in("event_id", sought_ids),
-            window=window_of("event_id", sought_ids),
-            days=horizon_days,
-        )
+        query = copies_query(ids, horizon_days)
         answer = self._connected().raw_query(
             query,
             settings={**_SETTINGS, **_COPIES_SETTINGS, "max_query_size": 2 * len(query)},
             fmt="JSONCompactEachRow",
         )
-        sought = frozenset(ids) if answer else frozenset()
-        return (copy for copy in _read_copies(answer) if copy.event_id in sought)
+        found = _read_copies(answer)
+        sought = {copy.event_id for copy in found}.intersection(ids)
+        return (copy for copy in found if copy.event_id in sought)
 
     def offsets(self, topic_id: str, partition: int, first: int, last: int) -> list[int]:
         """The offsets `first` … `last` that are stored, sorted; one that is stored twice, twice."""
@@ -108,9 +116,9 @@ class StoredRows:
 
     def last_offset(self, topic_id: str, partition: int, at_least: int) -> int | None:
         """The greatest stored offset that is `at_least` or more; None when there is none."""
-        query = f"SELECT max(kafka_offset), count() FROM {TABLE} WHERE {_RANGE}"
-        ((offset, count),) = self._range(query, topic_id, partition, at_least, _MAX_OFFSET)
-        return int(offset) if count else None
+        query = f"SELECT kafka_offset FROM {TABLE} WHERE {_RANGE} ORDER BY {_BACKWARDS} LIMIT 1"
+        rows = self._range(query, topic_id, partition, at_least, _MAX_OFFSET)
+        return int(rows[0][0]) if rows else None
 
     def close(self) -> None:
         """End the connections; the next read makes new ones."""

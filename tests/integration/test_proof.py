@@ -8,15 +8,19 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 from structlog.testing import capture_logs
 
+from tests.support import topics
+from tests.support.programs import Programs, as_environment
 from tests.support.waiting import eventually
+from tests.support.worker import committed, free_web_port, raw_counts
 from usagepipe.consumer import proof_scratch
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.proof import Proof
 from usagepipe.consumer.proof_scratch import Scratch
 from usagepipe.consumer.proof_semantics import prove_clickhouse
 from usagepipe.consumer.proof_tables import check_tables
-from usagepipe.consumer.writer import _INSERT_SETTINGS as INSERT_SETTINGS
+from usagepipe.consumer.writer import INSERT_SETTINGS
 from usagepipe.local import LocalClickHouse
+from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.clickhouse.migrations import Target
 from usagepipe.schemas.errors import SemanticsError, StartRefusedError
 from usagepipe.schemas.settings import ClickHouseAddress, Settings
@@ -346,6 +350,38 @@ def test_a_clickhouse_that_is_away_is_waited_for(
 
     assert "ServerUnavailableError" == error
     assert "Run usagepipe migrate." in str(refused)  # it answered: it has no tables
+
+
+def test_an_idle_worker_knows_that_it_may_not_begin(settings: MakeSettings) -> None:
+    """It does not wait for the first event to find out; and nothing is raised at it."""
+    made = settings(kafka="127.0.0.1:1", topic="t", group="g")
+    health = Health()
+
+    asyncio.run(Proof(made, health).at_start())
+
+    assert "Run usagepipe migrate." in str(health.refusal)
+
+
+@pytest.mark.usefixtures("migrated")
+def test_a_worker_that_would_double_ends_and_says_why(
+    settings: MakeSettings, clickhouse_client: "Client", run_program: Programs
+) -> None:
+    """Status 1, the reason in the log, and neither a row nor an offset was written."""
+    made = settings(web_port=free_web_port(), session_seconds=6)
+    make(
+        clickhouse_client,
+        "ALTER TABLE rollup_usage_1d MODIFY SETTING non_replicated_deduplication_window = 0",
+    )
+    topics.send(made.kafka, made.topic, [encode(UsageEvent.new(user_id="u"))])
+
+    worker = run_program("worker", environment=as_environment(made))
+    status = worker.wait(60)
+
+    (line,) = [line for line in worker.stderr.splitlines() if "worker_refused" in line]
+    assert 1 == status
+    assert f"{clickhouse_client.database}.rollup_usage_1d remembers no insert" in line
+    assert (0, 0) == raw_counts(clickhouse_client)
+    assert set() == {offset for offset in committed(made).values() if offset >= 0}
 
 
 @pytest.mark.usefixtures("migrated")

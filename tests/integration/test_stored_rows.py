@@ -1,15 +1,15 @@
 """What the worker reads of the raw table: stored offsets, and the copies of events."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID, uuid1, uuid4
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from tests.support.stored_events import insert_rows, rows_of
-from usagepipe.consumer.stored import Copy, StoredRows
+from usagepipe.consumer.stored import Copy, StoredRows, copies_query
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -101,6 +101,53 @@ def test_rows_that_arrived_before_the_horizon_are_not_found(
     kept = store_ids(clickhouse_client, late, arrived=now - timedelta(days=HORIZON - 1))
 
     assert kept == stored.copies([old, late], HORIZON)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda n: str(uuid1(node=1, clock_seq=1)),
+        lambda n: str(UUID(int=n)),
+        lambda n: str(UUID(int=n << 96)),
+        lambda n: uuid7_at(datetime(2026, 1, 1, tzinfo=UTC), n),
+    ],
+    ids=["v1", "numbers", "high numbers", "one moment"],
+)
+def test_ids_that_differ_in_few_bits_are_told_apart(
+    made: Callable[[int], str], stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """The fingerprint that is looked for is not the id."""
+    ids = [made(n) for n in range(1_000)]
+    kept = store_ids(clickhouse_client, *ids[::2])
+
+    found = stored.copies(ids[:500] + ids[501::2], HORIZON)
+
+    assert kept[:250] == sorted(found, key=lambda copy: copy.offset)
+
+
+def test_rows_that_only_share_a_fingerprint_are_not_copies(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """Two ids whose words cancel out alike: the answer is held against the ids themselves."""
+    moment = datetime.now(UTC)
+    sought, other = uuid7_at(moment, 5 << 32 | 1), uuid7_at(moment, 1 << 32 | 5)
+    store_ids(clickhouse_client, other)
+
+    assert [] == stored.copies([sought], HORIZON)
+
+
+def test_look_up_of_live_ids_leaves_the_rest_of_the_table_unread(
+    stored: StoredRows, clickhouse_client: Client
+) -> None:
+    """The index on the bytes of the id serves the condition that is asked."""
+    month_ago = datetime.now(UTC) - timedelta(days=20)
+    store_ids(clickhouse_client, *(uuid7_at(month_ago, tail) for tail in range(1_000)))
+    ids = [uuid7_at(datetime.now(UTC), tail) for tail in range(100)]
+
+    plan = clickhouse_client.command(f"EXPLAIN indexes = 1 {copies_query(ids, HORIZON)}")
+
+    assert "event_id_span" in str(plan)
+    assert "Granules: 0/" in str(plan)
 
 
 def test_no_ids_have_no_copies(stored: StoredRows) -> None:

@@ -1,0 +1,288 @@
+"""Rollups that were broken on purpose are found and mended, also while events come in."""
+
+import json
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from threading import Event
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+from clickhouse_connect.driver.exceptions import Error
+
+from tests.support.stored_events import rows_of, store
+from usagepipe.consumer.raw_retention import kept_from
+from usagepipe.consumer.rollup_comparison import Stretch
+from usagepipe.consumer.rollups import NotQuietError, Rollups
+from usagepipe.consumer.writer import Writer
+from usagepipe.schemas import UsageEvent
+from usagepipe.schemas.clickhouse.client import error_code
+from usagepipe.schemas.event import EARLIEST, LATEST
+from usagepipe.schemas.settings import ClickHouseAddress
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+Result = TypeVar("Result")
+UNKNOWN_STATUS_OF_INSERT = 319
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+NEXT = NOON + timedelta(minutes=15)
+QUARTERS, DAYS = "rollup_usage_15m", "rollup_usage_1d"
+SUMS = "sum(requests), sum(prompt_tokens), sum(total_tokens), sum(cost), sum(unpriced_requests)"
+
+
+def event(user: str = "u-1", at: datetime = NOON, **fields: Any) -> UsageEvent:
+    given = {"prompt_tokens": 3, "total_tokens": 5, "cost": Decimal("0.000000000007")} | fields
+    return UsageEvent(event_id=uuid.uuid4(), occurred_at=at, user_id=user, **given)
+
+
+@pytest.fixture
+def rollups(migrated: ClickHouseAddress) -> Iterator[Rollups]:
+    rollups = Rollups(migrated, seconds=30)
+    yield rollups
+    rollups.close()
+
+
+def sums(client: "Client", table: str) -> tuple[Any, ...]:
+    (row,) = client.query(f"SELECT {SUMS} FROM {table}").result_rows
+    return tuple(row)
+
+
+def raw_sums(client: "Client") -> tuple[Any, ...]:
+    (row,) = client.query(
+        "SELECT count(), sum(prompt_tokens), sum(total_tokens), sum(cost), countIf(cost IS NULL)"
+        " FROM usage_events"
+    ).result_rows
+    return tuple(row)
+
+
+def break_extra(client: "Client", table: str, user: str = "u-1", requests: int = 2) -> None:
+    client.command(
+        f"INSERT INTO {table} (bucket, user_id, source, requests, total_tokens, cost)"
+        f" VALUES ('2026-01-15 00:00:00', '{user}', 'web', {requests}, 9, 1.5)"
+    )
+
+
+def break_missing(client: "Client", table: str, condition: str = "1") -> None:
+    client.command(f"DELETE FROM {table} WHERE {condition}")
+
+
+def test_rollups_that_equal_raw_do_not_differ(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """Where every sum is that of the raw rows there is no difference and nothing to correct."""
+    store(clickhouse_client, event(), event(cost=None), event("u-2", NEXT))
+
+    assert [] == rollups.differences(EARLIEST, LATEST)
+    assert 0 == rollups.correct(EARLIEST, LATEST, 5)
+
+
+def test_a_difference_names_bucket_key_and_what_is_missing(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """A key that lost a row in a rollup is told with raw minus rollup of each column."""
+    store(clickhouse_client, event("u-1"), event("u-2"))
+    break_missing(clickhouse_client, QUARTERS, "user_id = 'u-2'")
+
+    quarter, day = rollups.differences(NOON, NEXT)
+
+    assert (QUARTERS, NOON, "u-2") == (quarter.table, quarter.bucket, quarter.key["user_id"])
+    assert {
+        "requests": 1,
+        "prompt_tokens": 3,
+        "total_tokens": 5,
+        "cost": Decimal("0.000000000007"),
+    } == quarter.missing
+    assert (DAYS, {"requests": -1}) == (day.table, {"requests": day.missing["requests"]})
+
+
+@pytest.mark.parametrize("table", [QUARTERS, DAYS])
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_a_rollup_lost_is_added(
+    rollups: Rollups, clickhouse_client: "Client", table: str, whole: bool
+) -> None:
+    """Rows that a rollup lost, one key's or all, are made again from raw, null costs too."""
+    store(clickhouse_client, event("u-1"), event("u-2", cost=None), event("u-1", NEXT))
+    break_missing(clickhouse_client, table, "1" if whole else "user_id = 'u-2'")
+
+    rollups.correct(EARLIEST, LATEST, 10)
+
+    assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
+    assert raw_sums(clickhouse_client) == sums(clickhouse_client, DAYS)
+    unpriced = clickhouse_client.query(f"SELECT sum(cost) FROM {table} WHERE user_id = 'u-2'")
+    assert [(None,)] == unpriced.result_rows
+
+
+@pytest.mark.parametrize("table", [QUARTERS, DAYS])
+@pytest.mark.parametrize("user", ["u-1", "nobody"])
+def test_what_a_rollup_has_too_much_is_taken_off(
+    rollups: Rollups, clickhouse_client: "Client", table: str, user: str
+) -> None:
+    """Sums that are too large get a row below zero, which wraps, before and after a merge."""
+    store(clickhouse_client, event("u-1"))
+    break_extra(clickhouse_client, table, user)
+
+    rollups.correct(EARLIEST, LATEST, 10)
+
+    before = [sums(clickhouse_client, each) for each in (QUARTERS, DAYS)]
+    for each in (QUARTERS, DAYS):
+        clickhouse_client.command(f"OPTIMIZE TABLE {each} FINAL")
+    assert [raw_sums(clickhouse_client)] * 2 == before
+    assert before == [sums(clickhouse_client, each) for each in (QUARTERS, DAYS)]
+
+
+def test_the_same_damage_again_is_mended_again(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """A correction of equal content is no repetition of the one before."""
+    store(clickhouse_client, event())
+    for _ in range(2):
+        break_missing(clickhouse_client, QUARTERS)
+        rollups.correct(NOON, NEXT, 10)
+
+    assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
+
+
+def test_only_the_range_that_was_asked_is_corrected(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """Buckets beside the range stay as they are."""
+    store(clickhouse_client, event(at=NOON), event(at=NEXT))
+    break_missing(clickhouse_client, QUARTERS)
+
+    corrected = rollups.correct(NOON + timedelta(minutes=1), NOON + timedelta(minutes=2), 10)
+
+    rows = clickhouse_client.query(f"SELECT DISTINCT bucket FROM {QUARTERS}").result_rows
+    assert [(NOON,)] == rows
+    assert corrected > 0
+
+
+def test_keys_of_an_insert_that_may_be_repeated_are_left(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """Raw rows that are not acknowledged may lack their views until their insert is repeated."""
+    clickhouse_client.raw_insert(
+        "usage_events",
+        insert_block=rows_of([event()], kafka_partition=3, kafka_offset=70),
+        fmt="JSONEachRow",
+        settings={"date_time_input_format": "best_effort"},
+    )
+    break_missing(clickhouse_client, QUARTERS)
+    waiting = [Stretch("a-topic", 3, 70)]
+
+    with pytest.raises(NotQuietError, match="rollup_usage_15m from 2026-01-15"):
+        rollups.correct(NOON, NEXT, 0.5, unsettled=lambda: waiting)
+    assert rollups.correct(NOON, NEXT, 10, unsettled=lambda: [Stretch("a-topic", 3, 71)]) > 0
+
+
+def test_what_raw_no_longer_keeps_is_not_wiped_out(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """A bucket whose raw rows have left by their retention holds the only record of its usage."""
+    now = datetime.now(UTC)
+    store(clickhouse_client, event(at=NOON), event(at=now))
+    made = clickhouse_client.query("SELECT * FROM usagepipe_migrations LIMIT 1").first_row
+    clickhouse_client.insert("usagepipe_migrations", [[*made[:-1], NOON]])
+    clickhouse_client.command(
+        "ALTER TABLE usage_events MODIFY TTL toDate(stored_at) + toIntervalDay(1 + 30)"
+    )
+    clickhouse_client.command("DELETE FROM usage_events WHERE occurred_at < '2026-02-01'")
+
+    assert [] == rollups.differences(EARLIEST, LATEST)
+    assert 0 == rollups.correct(EARLIEST, LATEST, 5)
+    assert 2 == sums(clickhouse_client, QUARTERS)[0]
+
+
+def test_a_young_table_is_compared_whatever_its_events_age(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """Imported history is older than the retention, but nothing of it can have left yet."""
+    store(clickhouse_client, event(at=datetime(2020, 1, 1, tzinfo=UTC)))
+    break_missing(clickhouse_client, DAYS)
+
+    assert kept_from(clickhouse_client) is None
+    assert 1 == rollups.correct(EARLIEST, LATEST, 5)
+
+
+def body(offset: int, rows: int, partition: int) -> bytes:
+    made = []
+    for number in range(rows):
+        fields = event(f"u-{random.randrange(40)}", NOON + timedelta(minutes=number % 60))
+        made.append(
+            fields.model_dump(mode="json", exclude_defaults=True)
+            | {
+                "kafka_topic": "t",
+                "kafka_topic_id": "x",
+                "kafka_partition": partition,
+                "kafka_offset": offset + number,
+                "batch_epoch": 0,
+                "ingested_at": "2026-01-15 12:00:00.000",
+            }
+        )
+    return b"\n".join(json.dumps(row).encode() for row in made)
+
+
+def again(action: Callable[[], Result]) -> Result:
+    """Repeat what the engine could not decide: its errors are all statements' at once."""
+    while True:
+        try:
+            return action()
+        except Error as error:
+            if error_code(error) != UNKNOWN_STATUS_OF_INSERT:
+                raise
+
+
+def test_several_correctors_at_work_while_events_come_in_end_in_equal_sums(
+    migrated: ClickHouseAddress, clickhouse_client: "Client"
+) -> None:
+    """Inserts, damage and two correctors at once: what is left at the end is mended, exactly."""
+    store(clickhouse_client, event())
+    over = Event()
+    writer = Writer(migrated, 30)
+
+    def insert(partition: int) -> None:
+        offset = 0
+        while not over.is_set():
+            block, token = body(offset, 300, partition), f"{partition}:{offset}"
+            again(partial(writer.insert, block, token))
+            offset += 300
+            over.wait(0.05)
+
+    def correct() -> int:
+        rollups, corrected = Rollups(migrated, 30), 0
+        while not over.is_set():
+            with suppress(NotQuietError):
+                corrected += again(partial(rollups.correct, EARLIEST, LATEST, 1))
+            over.wait(0.05)
+        rollups.close()
+        return corrected
+
+    def damage() -> None:
+        for number in range(6):
+            missing, extra = (QUARTERS, DAYS) if number % 2 else (DAYS, QUARTERS)
+            again(partial(break_missing, clickhouse_client, missing, f"user_id = 'u-{number}'"))
+            again(partial(break_extra, clickhouse_client, extra, f"u-{number}"))
+            over.wait(0.2)
+
+    with ThreadPoolExecutor() as threads:
+        running = [threads.submit(insert, 0), threads.submit(insert, 1)]
+        running += [threads.submit(correct), threads.submit(correct)]
+        try:
+            damage()
+        finally:
+            over.set()
+        for each in running:
+            each.result()
+    rollups = Rollups(migrated, 30)
+    rollups.correct(EARLIEST, LATEST, 20)
+
+    assert [] == rollups.differences(EARLIEST, LATEST)
+    assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
+    assert raw_sums(clickhouse_client) == sums(clickhouse_client, DAYS)
+    rollups.close()
+    writer.close()
