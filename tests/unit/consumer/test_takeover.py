@@ -41,7 +41,7 @@ def test_an_announced_range_is_pending() -> None:
 )
 def test_offsets_of_another_topic_of_this_name_are_refused(metadata: str) -> None:
     """With something pending or nothing: they mean nothing in this log."""
-    with pytest.raises(AnotherTopicError, match="another-id.*was made anew"):
+    with pytest.raises(AnotherTopicError, match=r"another-id.*was made anew"):
         start(20, metadata)
 
 
