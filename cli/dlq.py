@@ -187,9 +187,11 @@ def replay(
     value are put back untouched, each letter once; a value that was too large for its letter is
     read from the topic where it stood. The letters stay where they are.
 
-    Valid events are stored once, however often they are put back. What is still no event comes back
+    Valid events are stored once, however often they are put back. What is still refused comes back
     as a new letter with new coordinates: choose by --reason, and a second time by --from, or it is
-    put back twice. Exit status 1: some could not be put back, or you declined.
+    put back twice. Try a few first (--limit): workers stop where too many in a row are refused.
+
+    Exit status 1: some could not be put back, or you declined.
     """
     selection = _selection(**filters)
     settings = load_settings(kafka=kafka, topic=topic)

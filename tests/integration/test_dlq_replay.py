@@ -204,7 +204,9 @@ def test_what_is_still_bad_comes_back_and_what_is_good_is_stored(
     clickhouse_client: "Client",
     capsys: Output,
 ) -> None:
-    """T-62: the worker judges a record that was put back as any other, and its letter is new."""
+    """T-62: the worker judges what was put back as any record: an event is stored once,
+    however often it comes, and what is none is a letter with new coordinates.
+    """
     made = settings()
     dlq = DlqCommand(made.kafka, made.topic, capsys)
     good = event(1)
@@ -215,6 +217,7 @@ def test_what_is_still_bad_comes_back_and_what_is_good_is_stored(
         made.kafka, made.topic, FakeRecord(40, encode(good)), reason="unknown_schema_version"
     )
 
+    assert 0 == dlq("replay", "--reason", "unknown_schema_version")
     assert 0 == dlq("replay")
 
     since = dlq.out.split()[-1]
