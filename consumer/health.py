@@ -19,6 +19,7 @@ class Trouble:
     kind: str  # of `refusals.Kind`
     error: str  # as `code 243 NOT_ENOUGH_SPACE`, or the error's class
     why: str
+    places: set[str] = field(default_factory=set)  # where it fails: batches, mostly
 
 
 @dataclass
@@ -33,18 +34,27 @@ class Health:
     last_stored_at: float | None = None
     refusal: str | None = None  # why the worker ends by itself
 
-    def failed(self, server: str, error: Exception) -> None:
-        """Note that an attempt at `server` failed."""
+    def failed(self, server: str, error: Exception, where: str = "") -> None:
+        """Note that an attempt at `server` failed; `where` names what is tried again."""
         trouble = self.troubles.setdefault(server, Trouble(time.monotonic(), 0, "", "", ""))
         refusal = classify(error)
         trouble.tries += 1
         trouble.kind = refusal.kind
         trouble.error = refusal.told or type(error).__name__
         trouble.why = refusal.why
+        trouble.places.add(where)
 
-    def succeeded(self, server: str) -> None:
-        """Note that `server` did what it was asked to."""
-        self.troubles.pop(server, None)
+    def succeeded(self, server: str, where: str = "") -> None:
+        """Note that `server` did what it was asked to, or that nobody asks for it any more.
+
+        The trouble is over when it is over everywhere: a look-up that is answered does not tell
+        that inserts are taken.
+        """
+        trouble = self.troubles.get(server)
+        if trouble is not None:
+            trouble.places.discard(where)
+            if not trouble.places:
+                del self.troubles[server]
 
     def refuse(self, reason: str) -> None:
         """Note that the worker must not go on: it ends, and says `reason`."""

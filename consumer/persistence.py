@@ -49,15 +49,15 @@ class Persistence:
         Raises:
             ContentRefusedError: ClickHouse refuses the content.
         """
-        for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
-            try:
-                result = await attempt()
-            except Exception as error:  # any failure of a server or client
-                self._failed(server, where, tries, error)
-                await asyncio.sleep(delay)
-            else:
-                self._health.succeeded(server)
-                return result, tries
+        try:
+            for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+                try:
+                    return await attempt(), tries
+                except Exception as error:  # any failure of a server or client
+                    self._failed(server, where, tries, error)
+                    await asyncio.sleep(delay)
+        finally:
+            self._health.succeeded(server, where)  # also where it is given up, or refused
         raise AssertionError("delays never end")
 
     def _failed(self, server: str, where: str, tries: int, error: Exception) -> None:
@@ -66,7 +66,7 @@ class Persistence:
         self._metrics.store_failures.labels(server, kind).inc()
         if refusal is not None and refusal.kind is Kind.CONTENT:
             raise ContentRefusedError(refusal, tries) from None  # its text quotes rows
-        self._health.failed(server, error)
+        self._health.failed(server, error, where)
         log.warning(
             "store_failed", server=server, kind=kind, batch=where, tries=tries, error=brief(error)
         )

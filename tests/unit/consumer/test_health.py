@@ -39,3 +39,17 @@ def test_trouble_is_counted_until_it_is_over() -> None:
 
     assert (2, "TimeoutError", "") == (trouble["tries"], trouble["error"], trouble["why"])
     assert "running" == health.state
+
+
+def test_trouble_is_over_when_it_is_over_everywhere() -> None:
+    """Look-ups are answered and other batches stored while one insert still fails."""
+    health = Health(assigned=True)
+    health.failed("clickhouse", full_disk(), "t[0]@0-9")
+    health.failed("clickhouse", full_disk(), "t[1]@0-9")
+
+    health.succeeded("clickhouse", "t[0]@0-9")
+    health.succeeded("clickhouse", "t[2]@0-9")
+    between = health.state
+    health.succeeded("clickhouse", "t[1]@0-9")
+
+    assert ("degraded", "running") == (between, health.state)

@@ -1,8 +1,12 @@
-"""What a failed attempt to store says in the log."""
+"""What a failed attempt to store says in the log, and leaves behind in health however it ends."""
+
+import asyncio
 
 import pytest
 
-from usagepipe.consumer.persistence import brief
+from usagepipe.consumer.health import Health
+from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.persistence import ContentRefusedError, Persistence, brief
 
 
 class DatabaseError(Exception):
@@ -25,3 +29,44 @@ executing JSONEachRowRowInputFormat. (CANNOT_PARSE_INPUT_ASSERTION_FAILED) (vers
 def test_an_error_is_told_in_a_line_without_what_it_quotes(error: Exception, told: str) -> None:
     """ClickHouse quotes the rows it refuses: ids and tags of users have no place in a log."""
     assert told == brief(error)
+
+
+def test_trouble_ends_with_the_lane_that_had_it() -> None:
+    """A batch whose partition went to another worker is nobody's trouble here any more."""
+    health = Health(assigned=True)
+    failed = asyncio.Event()
+
+    async def fail() -> None:
+        failed.set()
+        raise TimeoutError
+
+    async def give_up() -> tuple[str, str]:
+        trying = asyncio.create_task(
+            Persistence(WorkerMetrics(), health)("clickhouse", "t[0]@0-9", fail)
+        )
+        await failed.wait()
+        await asyncio.sleep(0)
+        while_trying = health.state
+        trying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await trying
+        return while_trying, health.state
+
+    assert ("degraded", "running") == asyncio.run(give_up())
+
+
+def test_refused_content_is_no_trouble_of_the_server() -> None:
+    """It is counted by its kind, and the caller divides the batch."""
+    health = Health(assigned=True)
+    metrics = WorkerMetrics()
+
+    async def refuse() -> None:
+        text = "Code: 27. DB::Exception: Cannot parse input: (at row 1)"
+        raise DatabaseError(text)
+
+    with pytest.raises(ContentRefusedError):
+        asyncio.run(Persistence(metrics, health)("clickhouse", "t[0]@0-9", refuse))
+
+    assert "running" == health.state
+    counted = metrics.store_failures.labels("clickhouse", "content")
+    assert 1 == counted._value.get()
