@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.hostile import HOSTILE, ID, event_json
 from tests.unit.consumer.records import PARTITION, FakeRecord
-from usagepipe.consumer import rows as rows_module
+from usagepipe.consumer import event_reader
 from usagepipe.consumer.rows import Rows, encode_rows
 from usagepipe.schemas import EventRejectedError, UsageEvent, decode, encode
 
@@ -36,7 +36,7 @@ def test_a_row_has_the_event_and_its_coordinates() -> None:
         "event_id": ID,
         "user_id": "alice",
         "prompt_tokens": 5,
-        "cost": "1E-7",
+        "cost": "0.0000001",
         "kafka_topic": "usage.events.v1",
         "kafka_topic_id": "topic-id",
         "kafka_partition": 3,
@@ -142,6 +142,22 @@ def test_every_event_comes_through_as_it_was(event: UsageEvent) -> None:
     assert event == _event_of(row)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event_id": f"{ID}\n{ID}"},
+        {"occurred_at": "2026-01-02T03:04:05Z\n2026-01-02T03:04:05Z"},
+        {"cost": "1\n2"},
+    ],
+)
+def test_a_line_break_inside_a_text_does_not_pass_for_two(fields: dict[str, str]) -> None:
+    """Texts of many records are checked as lines of one."""
+    rows = rows_of(event_json(), event_json(**fields), event_json())
+
+    assert [7, 9] == list(rows.offsets)
+    assert [8] == [rejected.record.offset for rejected in rows.rejected]
+
+
 @given(st.text(max_size=60) | st.binary(max_size=60))
 def test_no_bytes_make_the_encoder_raise(value: str | bytes) -> None:
     """Nonsense is a rejection, never an exception."""
@@ -156,7 +172,7 @@ def test_the_fast_decoder_reads_what_producers_write(monkeypatch: pytest.MonkeyP
     def judge(value: bytes | None) -> None:
         raise AssertionError(f"went before the judge: {value!r}")
 
-    monkeypatch.setattr(rows_module, "_judge", judge)
+    monkeypatch.setattr(event_reader, "_judge", judge)
     event = UsageEvent.new(
         user_id="alice", cost=Decimal("0.00123"), tags={"a": "b"}, ttft_ms=5, sequence=1
     )

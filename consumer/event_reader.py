@@ -1,0 +1,187 @@
+"""Reads events fast, and exactly as the event's model would.
+
+The model is the contract and `schemas.decode` its judge; it takes 8 µs an event. So records are
+first read by a decoder derived from the model (1 µs), many at a time, which refuses whatever it is
+not sure of, and only what it refuses goes before the judge. The fast decoder may refuse too much,
+never accept too much: a test holds the two side by side.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from types import UnionType
+from typing import Annotated, Any, Final, Union, cast, get_args, get_origin
+from uuid import UUID
+
+import annotated_types
+import msgspec
+from pydantic import AwareDatetime
+from pydantic.fields import FieldInfo
+
+from usagepipe.schemas.codec import decode
+from usagepipe.schemas.errors import EventRejectedError
+from usagepipe.schemas.event import COST_DECIMALS, EARLIEST, LATEST, MAX_COST, UsageEvent
+
+# What the worker adds to an event, and differs from record to record.
+PLACE: Final = (("kafka_offset", int), ("ingested_at", str))
+CHUNK: Final = 256  # records that are checked together: one that is uncertain slows so many
+
+
+def _fast_type(annotation: Any, metadata: Iterable[Any] = ()) -> Any:
+    """The msgspec twin of a field's pydantic type: the same type under the same limits."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *more = get_args(annotation)
+        return _fast_type(inner, [*metadata, *more])
+    if origin in (Union, UnionType):
+        twins = [_fast_type(part) for part in get_args(annotation)]
+        return Union[tuple(twins)]  # noqa: UP007  # made at run time
+    if origin is dict:
+        key, value = get_args(annotation)
+        return _limited(dict[_fast_type(key), _fast_type(value)], metadata)  # type: ignore[misc]
+    return _limited(annotation, metadata)
+
+
+def _limited(base: Any, metadata: Iterable[Any]) -> Any:
+    """`base` under the limits that msgspec can check. The rest is checked by `_are_certain`."""
+    limits: dict[str, Any] = {}
+    if base is AwareDatetime:
+        base = str  # msgspec would round what is finer than microseconds, the model cuts it
+    if base is UUID:
+        base = str  # text in, text out, and look-ups need the text
+    if base is Decimal:
+        return str | int | float  # made text by `_are_certain_costs`
+    for rule in _flatten(metadata):
+        match rule:
+            case annotated_types.Ge(ge=bound):
+                limits["ge"] = bound
+            case annotated_types.Le(le=bound):
+                limits["le"] = bound
+            case annotated_types.MinLen(min_length=length):
+                limits["min_length"] = length
+            case annotated_types.MaxLen(max_length=length):
+                limits["max_length"] = length
+    return Annotated[base, msgspec.Meta(**limits)] if limits else base
+
+
+def _flatten(metadata: Iterable[Any]) -> Iterable[Any]:
+    for rule in metadata:
+        yield from rule.metadata if isinstance(rule, FieldInfo) else (rule,)
+
+
+def _row_type() -> type[msgspec.Struct]:
+    """A struct with the event's fields and its place in the log."""
+    fields: list[Any] = []
+    for name, info in UsageEvent.model_fields.items():
+        twin = _fast_type(info.annotation, info.metadata)
+        fields.append((name, twin) if info.is_required() else (name, twin, info.default))
+    # A record that names its place itself changes nothing: it is overwritten.
+    fields += [(name, kind, kind()) for name, kind in PLACE]
+    fields.sort(key=len)  # fields without a default first
+    return msgspec.defstruct("Row", fields, omit_defaults=True, gc=False)
+
+
+Row: Final[Any] = _row_type()
+_decode_row = msgspec.json.Decoder(Row).decode
+
+# One pattern over the joined texts of many rows costs a third of one for each.
+_IDS: Final = re.compile(r"(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\n)*")
+# Narrower than `datetime.fromisoformat`, which also takes weeks (2026-W01-1), commas and times
+# without colons: ClickHouse refuses some of them, and with them their whole batch.
+_TIMES: Final = re.compile(r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{3}(?:\d{3})?)?Z\n)*", re.A)
+_MINUTE: Final = len("2026-01-02T03:04")
+_EARLIEST: Final = EARLIEST.strftime("%Y")  # texts of one form sort like the moments
+_LATEST: Final = LATEST.strftime("%Y")
+# As producers write it, and as Python writes amounts below a millionth: 1.5E-7.
+_COSTS: Final = re.compile(
+    r"(?:\d{1,9}(?:\.\d{1,12})?\n|\d(?:\.\d{1,5})?E-7\n|\d(?:\.\d{1,4})?E-8\n"
+    r"|\d(?:\.\d{1,3})?E-9\n|\d(?:\.\d{1,2})?E-10\n|\d(?:\.\d)?E-11\n|\dE-12\n)*",
+    re.A,
+)
+_SMALLEST_STEP: Final = Decimal(1).scaleb(-COST_DECIMALS)
+
+
+def read_events(values: Sequence[bytes | None]) -> list[Any]:
+    """For each of `values` its `Row`, or the `EventRejectedError` that says why there is none."""
+    read: list[Any] = []
+    for start in range(0, len(values), CHUNK):
+        chunk = values[start : start + CHUNK]
+        read += _read_certain(chunk) or map(_read, chunk)
+    return read
+
+
+def _read_certain(values: Sequence[bytes | None]) -> list[Any] | None:
+    """The rows of `values`; None unless all of them are certain."""
+    try:
+        rows = [_decode_row(value) for value in values]  # type: ignore[arg-type]
+        return rows if _are_certain(rows) else None
+    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):  # a tombstone: TypeError
+        return None
+
+
+def _read(value: bytes | None) -> Any:
+    if (rows := _read_certain((value,))) is not None:
+        return rows[0]
+    try:
+        return _judge(value)
+    except EventRejectedError as error:
+        return error
+
+
+def _are_certain(rows: list[Any]) -> bool:
+    """Whether the model would accept all of `rows`: what msgspec's types cannot say.
+
+    Raises:
+        ValueError: no such moment.
+    """
+    times = [row.occurred_at for row in rows]
+    return (
+        _all_match(_IDS, [row.event_id for row in rows])
+        and _all_match(_TIMES, times)
+        and all(datetime.fromisoformat(minute) for minute in {time[:_MINUTE] for time in times})
+        and _EARLIEST <= min(times)
+        and max(times) < _LATEST
+        and _are_certain_costs(rows)
+    )
+
+
+def _are_certain_costs(rows: list[Any]) -> bool:
+    priced = [row for row in rows if row.cost is not None]
+    for row in priced:
+        if type(row.cost) is not str:
+            row.cost = _text_of(row.cost)
+    return _all_match(_COSTS, [row.cost for row in priced])
+
+
+def _text_of(cost: float) -> str:
+    """A JSON number as text, where the model would read the same amount; else no number."""
+    amount = Decimal(repr(cost))
+    # One of more digits is a float to the model, which may round it.
+    if not (amount.is_finite() and 0 <= amount < MAX_COST):
+        return ""
+    _, digits, exponent = amount.as_tuple()
+    if cast(int, exponent) < -COST_DECIMALS or len(digits) > sys.float_info.dig:
+        return ""
+    return f"{abs(amount):f}"
+
+
+def _all_match(lines: re.Pattern[str], texts: list[str]) -> bool:
+    joined = "\n".join([*texts, ""])
+    # A text with a line break of its own would match as two.
+    return joined.count("\n") == len(texts) and lines.fullmatch(joined) is not None
+
+
+def _judge(value: bytes | None) -> Any:
+    """The row of a record that the fast decoder refused.
+
+    Raises:
+        EventRejectedError: the model refuses it too.
+    """
+    fields = decode(value).model_dump(exclude_defaults=True)
+    fields["event_id"] = str(fields["event_id"])
+    fields["occurred_at"] = fields["occurred_at"].isoformat(timespec="milliseconds")
+    if "cost" in fields:  # "0E-20" is no decimal to ClickHouse
+        fields["cost"] = f"{fields['cost'].quantize(_SMALLEST_STEP):f}"
+    return Row(**fields)
