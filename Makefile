@@ -29,7 +29,8 @@ test: $(READY) ## Run all tests, against real servers
 	$(BIN)/pytest $(ARGS)
 
 chaos: $(READY) ## Kill, pause and cut workers and ClickHouse for long; CHAOS_SEEDS=20
-	CHAOS_SEEDS=$${CHAOS_SEEDS:-20} $(BIN)/pytest tests/acceptance/test_chaos.py $(ARGS)
+	CHAOS_SEEDS=$${CHAOS_SEEDS:-20} $(BIN)/pytest tests/acceptance/test_chaos.py \
+		tests/acceptance/test_clickhouse_faults.py $(ARGS)
 
 bench: $(READY) ## Measure the worker against its peers, 25 minutes; EVENTS=200000 ROUNDS=3
 	$(BIN)/python -m benchmarks $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
