@@ -8,6 +8,7 @@ ends at a data record, so that seeing any offset >= `last` proves that the range
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 from usagepipe.consumer.records import Record, Run, TopicPartition
@@ -54,15 +55,25 @@ class Batch:
         """The offset after the batch: what is committed, and where the next one begins."""
         return self.last + 1
 
-    def halves(self) -> tuple["Batch", "Batch"]:
-        """Two ranges that make up this one, of at least one record each; it has two or more."""
-        middle = len(self.records) // 2
-        left, right = self.records[:middle], self.records[middle:]
-        border = left[-1].offset
-        return (
-            Batch(self.partition, self.first, border, left, _size(left)),
-            Batch(self.partition, border + 1, self.last, right, _size(right)),
-        )
+    def divide(self, suspect: int | None) -> list["Batch"]:
+        """Ranges that make up this one, of at least one record each; it has two or more.
+
+        Around the offset `suspect`, which is then alone, or in halves where it is None or unknown.
+        """
+        offsets = [record.offset for record in self.records]
+        if suspect in offsets:
+            middle = offsets.index(suspect)
+            borders = sorted({0, middle, middle + 1, len(offsets)})
+        else:
+            borders = [0, len(offsets) // 2, len(offsets)]
+        parts: list[Batch] = []
+        first = self.first
+        for start, end in pairwise(borders):
+            records = self.records[start:end]
+            last = self.last if end == len(offsets) else offsets[end - 1]
+            parts.append(Batch(self.partition, first, last, records, _size(records)))
+            first = last + 1
+        return parts
 
 
 class Cutter:

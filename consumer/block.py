@@ -7,6 +7,7 @@ makes the same block.
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch
@@ -24,6 +25,13 @@ class Outcome(Enum):
     STORED = "every record of it is a row, a dead letter or left out"
     REFUSED = "its content is refused, and nothing of it was stored"
     INCOMPLETE = "something of its range is stored, and something is missing"
+
+
+class Landing(NamedTuple):
+    """What became of a block; `suspect` is the offset that ClickHouse names as refused."""
+
+    outcome: Outcome
+    suspect: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,12 @@ class Block:
     def expected(self) -> int:
         """How many rows of the range are stored when this block is."""
         return self.rows.count + self.present
+
+    def offset_of(self, row: int | None) -> int | None:
+        """The offset of the `row`-th line, counted from 1; None for no such line."""
+        if row is None or not 1 <= row <= self.rows.count:
+            return None
+        return self.rows.offsets[row - 1]
 
     @property
     def token(self) -> str:

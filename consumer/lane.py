@@ -15,7 +15,7 @@ import structlog
 
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
-from usagepipe.consumer.block import FIRST_EPOCH, Block, Outcome
+from usagepipe.consumer.block import FIRST_EPOCH, Block, Landing, Outcome
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.records import Run, TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -52,7 +52,7 @@ class Store(Protocol):
         epoch: int,
         announced: Announcement | None = None,
     ) -> Block: ...
-    async def insert(self, block: Block, *, again: bool) -> Outcome: ...
+    async def insert(self, block: Block, *, again: bool) -> Landing: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +159,16 @@ class Lane:
 
     async def _land(self, block: Block, again: bool) -> None:
         """Insert the announced `block`, and go the long way round where that does not do."""
-        match await self._store.insert(block, again=again):
+        landing = await self._store.insert(block, again=again)
+        match landing.outcome:
             case Outcome.STORED:
                 self._stored(block.batch)
             case Outcome.REFUSED:
-                # Nothing of it landed, so it may be cut. Each half is announced as a range of its
-                # own: a crash after that finds the half pending, and what lies behind it as
+                # Nothing of it landed, so it may be cut. Each part is announced as a range of its
+                # own: a crash after that finds the part pending, and what lies behind it as
                 # unread as if it had never been tried.
-                for half in block.batch.halves():
-                    await self._advance(half, block.pending.epoch, again)
+                for part in block.batch.divide(landing.suspect):
+                    await self._advance(part, block.pending.epoch, again)
             case Outcome.INCOMPLETE:
                 # What is missing is written under a new epoch, since the tables remember the old
                 # token. A crash after that announcement: the next owner does the same again.

@@ -6,7 +6,6 @@ what waits meanwhile.
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -16,13 +15,10 @@ from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.refusals import Kind, Refusal, classify
-from usagepipe.schemas.clickhouse.client import error_code
 
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
-
-_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\) \(version ")  # as ClickHouse ends its errors
 
 
 class ContentRefusedError(Exception):
@@ -78,9 +74,6 @@ def brief(error: BaseException) -> str:
     Of ClickHouse's errors only code and name: their text quotes the rows that it refuses, and what
     users wrote must not be in a log.
     """
-    text = str(error)
-    code = error_code(error) if isinstance(error, Exception) else None
-    if code is not None:
-        name = _NAME.search(text)
-        return f"{type(error).__name__}: code {code}" + (f" {name[1]}" if name else "")
-    return f"{type(error).__name__}: {text}".split("\n", 1)[0][:300]
+    if isinstance(error, Exception) and (refusal := classify(error)).code is not None:
+        return f"{type(error).__name__}: {refusal.told}"
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]

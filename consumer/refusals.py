@@ -31,6 +31,7 @@ class Refusal(NamedTuple):
     name: str  # of the code, as NOT_ENOUGH_SPACE; "" when not known
     column: str  # that a refused row is wrong in, or the constraint it broke; "" when not told
     view: bool  # raised behind the raw table, which may have the rows
+    row: int | None = None  # the refused one, counted from 1, where the error names it
 
     @property
     def why(self) -> str:
@@ -200,12 +201,14 @@ VIOLATED_CONSTRAINT: Final = 469
 _RAW_TABLES: Final = ("usage_events", "usage_events_local")
 # Each is ClickHouse's own wording, in a place that no text of a row reaches.
 _VIEW: Final = ": while pushing to view "
-_AT_ROW: Final = re.compile(r"\(at row \d+\)")
+_AT_ROW: Final = re.compile(r"\(at row (\d+)\)")
 _KEY: Final = re.compile(r"\(while reading the value of key (\w+)\): \(at row \d+\)")
 _FIELD: Final = re.compile(
     r"(?:Unknown|Duplicate) field found while parsing \w+ format: (\w+): \(at row"
 )
-_CONSTRAINT: Final = re.compile(r"DB::Exception: Constraint `(\w+)` for table (\S+)")
+_CONSTRAINT: Final = re.compile(
+    r"DB::Exception: Constraint `(\w+)` for table (\S+)(?: .{0,200}?is violated at row (\d+))?"
+)
 _NAME: Final = re.compile(r"\(([A-Z][A-Z0-9_]+)\)(?: \(version |$)")
 
 
@@ -227,8 +230,9 @@ def classify(error: Exception) -> Refusal:
         kind = Kind.PERSON  # the view must be mended; the raw table may have the rows
     elif kind is Kind.CONTENT and not (constraint or _AT_ROW.search(text)):
         kind = Kind.SERVER  # it blames no row
-    column = _column(text, constraint) if kind is Kind.CONTENT else ""
-    return Refusal(kind, code, known.name, column, view)
+    if kind is not Kind.CONTENT:
+        return Refusal(kind, code, known.name, "", view)
+    return Refusal(kind, code, known.name, _column(text, constraint), view, _row(text, constraint))
 
 
 def _is_of_view(text: str, constraint: re.Match[str] | None) -> bool:
@@ -249,6 +253,12 @@ def _column(text: str, constraint: re.Match[str] | None) -> str:
         return constraint[1]  # the first in the text: what is quoted of a row comes later
     named = [*_KEY.findall(text), *_FIELD.findall(text)]
     return named[-1] if named and named[-1] in COLUMNS else ""
+
+
+def _row(text: str, constraint: re.Match[str] | None) -> int | None:
+    if constraint:
+        return int(constraint[3]) if constraint[3] else None
+    return int(_AT_ROW.findall(text)[-1])  # what is quoted of a row comes before
 
 
 def _name(text: str) -> str:

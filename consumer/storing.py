@@ -21,6 +21,7 @@ from usagepipe.consumer.batch import Batch
 from usagepipe.consumer.block import (
     FIRST_EPOCH,
     Block,
+    Landing,
     Outcome,
     Twice,
     find_twice,
@@ -146,7 +147,7 @@ class Storing:
         )
         return make_block(batch, topic, epoch, rows, twice, present, announced)
 
-    async def insert(self, block: Block, *, again: bool) -> Outcome:
+    async def insert(self, block: Block, *, again: bool) -> Landing:
         """Insert `block`, which is announced. `again`: it may have been inserted before."""
         # 1. Insert under the token of the announced range. A crash in it or after it makes the
         #    next owner repeat it with the same bytes and token, which changes nothing.
@@ -160,7 +161,7 @@ class Storing:
         #    token whose rows it lost. A crash after it: as 1.
         undecided = again or tries > 1 or block.pending.epoch > FIRST_EPOCH
         if undecided and not await self._is_complete(block):
-            return Outcome.INCOMPLETE
+            return Landing(Outcome.INCOMPLETE)
         # 3. A range that is written in parts leaves rollups that may lack some: they are corrected
         #    from raw. A crash before its end makes the next owner do the same again.
         if block.pending.epoch > FIRST_EPOCH and (again or block.rows.count):
@@ -168,7 +169,7 @@ class Storing:
         # 4. Dead letters. A crash after it sends them again, with the same coordinates.
         await self._send_letters(block, block.rows.rejected)
         self._count_stored(block)
-        return Outcome.STORED
+        return Landing(Outcome.STORED)
 
     async def _write(self, block: Block) -> int:
         """Insert until ClickHouse answers; the number of tries."""
@@ -194,7 +195,7 @@ class Storing:
         elsewhere = (copy for copy in copies if not _is_within(copy, batch, topic.topic_id))
         return find_twice(rows, elsewhere, present)
 
-    async def _refused(self, block: Block, refusal: Refusal) -> Outcome:
+    async def _refused(self, block: Block, refusal: Refusal) -> Landing:
         self._metrics.refused_batches.inc()
         landed = await self._landed(block)
         log.warning(
@@ -207,9 +208,9 @@ class Storing:
             landed=landed,
         )
         if landed != block.present:
-            return Outcome.INCOMPLETE  # it was taken before: never cut it as if it was not
+            return Landing(Outcome.INCOMPLETE)  # it was taken before: never cut it as if not
         if block.rows.count > 1:
-            return Outcome.REFUSED
+            return Landing(Outcome.REFUSED, block.offset_of(refusal.row))
         with self._ending():
             self._count(block.batch.partition).refuse()
         (offset,) = block.rows.offsets
@@ -217,7 +218,7 @@ class Storing:
         detail = f"ClickHouse refuses the row: {refusal.name}"
         letter = Rejected(record, REFUSED, detail, refusal.code, refusal.column)
         await self._send_letters(block, (*block.rows.rejected, letter))
-        return Outcome.STORED
+        return Landing(Outcome.STORED)
 
     def _check_limits(self, batch: Batch, rows: Rows) -> None:
         offsets = [record.offset for record in batch.records]

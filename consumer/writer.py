@@ -32,9 +32,13 @@ INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
     "max_insert_threads": 1,
     # A batch of late events may touch more months than the default of 100 partitions.
     "max_partitions_per_insert_block": 0,
-    # A view that fails fails the insert, and the retry heals it.
+    # A view that fails, or has lost its table, fails the insert, and the retry heals it.
     "materialized_views_ignore_errors": 0,
-    # Strict input: what the worker sends is what is stored.
+    "ignore_materialized_views_with_dropped_target_table": 0,
+    # Strict input: what the worker sends is what is stored. A profile may have it otherwise.
+    "input_format_allow_errors_num": 0,
+    "input_format_allow_errors_ratio": 0,
+    "input_format_defaults_for_omitted_fields": 1,
     "input_format_skip_unknown_fields": 0,
     "input_format_null_as_default": 0,
     "date_time_input_format": "best_effort",  # RFC 3339, as events have it

@@ -4,7 +4,7 @@ import asyncio
 
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch
-from usagepipe.consumer.block import Block, Outcome, Twice, make_block
+from usagepipe.consumer.block import Block, Landing, Outcome, Twice, make_block
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import Rows
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -17,6 +17,7 @@ class FakeStore:
         self.inserted: list[tuple[int, int, int, bool]] = []
         self.letters: list[int] = []
         self.poison: set[int] = set()
+        self.names_poison = False
         self.lossy = 0  # so many inserts report that something is missing
         self.stored_to = -1
         self.defect: Exception | None = None
@@ -42,19 +43,19 @@ class FakeStore:
         rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
         return make_block(batch, topic, epoch, rows, Twice(), set(), announced)
 
-    async def insert(self, block: Block, *, again: bool) -> Outcome:
+    async def insert(self, block: Block, *, again: bool) -> Landing:
         self.begun.set()
         await self.answers.wait()
         if self.defect is not None:
             raise self.defect
         bad = self.poison & set(block.rows.offsets)
         if bad and block.rows.count > 1:
-            return Outcome.REFUSED
+            return Landing(Outcome.REFUSED, min(bad) if self.names_poison else None)
         pending = block.pending
         assert (block.batch.first, block.batch.last) == (pending.first, pending.last)
         self.inserted.append((pending.first, pending.last, pending.epoch, again))
         self.letters += bad
         if self.lossy:
             self.lossy -= 1
-            return Outcome.INCOMPLETE
-        return Outcome.STORED
+            return Landing(Outcome.INCOMPLETE)
+        return Landing(Outcome.STORED)

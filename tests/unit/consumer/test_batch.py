@@ -1,5 +1,6 @@
 """How runs become batches: exact ranges, no gap, no overlap."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,3 +104,19 @@ def test_the_partitions_of_a_worker_share_its_memory() -> None:
     assert 1_000 == policy.among(1).size
     assert 500 == policy.among(4).size
     assert 1 == policy.among(1_000_000).size
+
+
+@pytest.mark.parametrize("suspect", [None, 3, 9, 40, 41])
+def test_the_parts_of_a_batch_make_it_up(suspect: int | None) -> None:
+    """No offset between two parts, none left out at the ends, none alone but the suspect."""
+    cutter = Cutter(PARTITION, 0, BatchPolicy(rows=10, size=1_000, seconds=1))
+    cutter.add(run_of(3, 5, 9, 40), now=0)
+    batch = cutter.cut()
+
+    parts = batch.divide(suspect)
+
+    assert [0, *(part.end for part in parts)] == [*(part.first for part in parts), batch.end]
+    assert batch.records == tuple(record for part in parts for record in part.records)
+    assert all(part.last == part.records[-1].offset for part in parts)
+    if suspect in {3, 9, 40}:
+        assert [suspect] in [[record.offset for record in part.records] for part in parts]

@@ -10,7 +10,7 @@ from tests.unit.consumer.records import PARTITION, run_of
 from tests.unit.consumer.stores import FakeStore
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import BatchPolicy
-from usagepipe.consumer.block import Block, Outcome
+from usagepipe.consumer.block import Block, Landing, Outcome
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.lane import Lane, Start
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -36,11 +36,11 @@ class World(FakeStore):
             raise FencedError("moved on")
         self.events.append(("announced", pending.last + 1))
 
-    async def insert(self, block: Block, *, again: bool) -> Outcome:
-        outcome = await super().insert(block, again=again)
-        if outcome is Outcome.STORED:
+    async def insert(self, block: Block, *, again: bool) -> Landing:
+        landing = await super().insert(block, again=again)
+        if landing.outcome is Outcome.STORED:
             self.events.append(("stored again" if again else "stored", block.batch.end))
-        return outcome
+        return landing
 
     def acknowledge(self, partition: Any, end: int, topic_id: str) -> None:
         assert topic_id == TOPIC.topic_id
@@ -224,6 +224,20 @@ async def test_one_poison_record_costs_few_inserts_and_no_neighbour(rows: int) -
     announced = [end for what, end in world.events if what == "announced"]
     assert len(announced) <= 2 * math.ceil(math.log2(rows)) + 1
     assert rows == lane.position
+
+
+async def test_a_poison_record_that_is_named_costs_three_more_inserts() -> None:
+    """What stands before it, the record itself, and what stands behind it; so for each of them."""
+    world = World()
+    world.poison, world.names_poison = {0, 33, 99}, True
+    lane = world.lane(policy=BatchPolicy(rows=100, size=10**6, seconds=60))
+    lane.take(run_of(*range(100)))
+
+    lane.drain(keep=True)
+    await lane.run()
+
+    assert [(0, 0), (1, 32), (33, 33), (34, 98), (99, 99)] == world.ranges
+    assert [0, 33, 99] == world.letters
 
 
 async def test_a_range_that_lost_rows_is_written_under_a_new_epoch() -> None:

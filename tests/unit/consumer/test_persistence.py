@@ -22,7 +22,7 @@ executing JSONEachRowRowInputFormat. (CANNOT_PARSE_INPUT_ASSERTION_FAILED) (vers
     ("error", "told"),
     [
         (DatabaseError(REFUSED), "DatabaseError: code 27 CANNOT_PARSE_INPUT_ASSERTION_FAILED"),
-        (DatabaseError("Code: 60. DB::Exception: cut"), "DatabaseError: code 60"),
+        (DatabaseError("Code: 60. DB::Exception: cut"), "DatabaseError: code 60 UNKNOWN_TABLE"),
         (ConnectionError("away\nfor long"), "ConnectionError: away"),
     ],
 )

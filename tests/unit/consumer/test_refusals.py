@@ -38,7 +38,7 @@ def test_a_row_that_cannot_be_parsed_is_the_contents_fault() -> None:
     refusal = classify(bad_number())
 
     assert refusal == Refusal(
-        Kind.CONTENT, 27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", "prompt_tokens", view=False
+        Kind.CONTENT, 27, "CANNOT_PARSE_INPUT_ASSERTION_FAILED", "prompt_tokens", view=False, row=3
     )
 
 
@@ -46,7 +46,9 @@ def test_a_broken_constraint_names_itself() -> None:
     """T-62: a constraint of the raw table."""
     refusal = classify(broken_constraint("usage.usage_events"))
 
-    assert refusal == Refusal(Kind.CONTENT, 469, "VIOLATED_CONSTRAINT", "known_user", view=False)
+    assert refusal == Refusal(
+        Kind.CONTENT, 469, "VIOLATED_CONSTRAINT", "known_user", view=False, row=1
+    )
 
 
 def test_the_raw_table_of_a_cluster_is_one_too() -> None:
