@@ -15,6 +15,7 @@ class LazyGroup(click.Group):
     """Finds each command as `command` in the module of its name."""
 
     COMMANDS: ClassVar[dict[str, tuple[str, str]]] = {  # name: (the extra it needs, what it does)
+        "audit": ("consumer", "Prove that the tables hold what the log holds, or repair them."),
         "demo": (
             "local",
             "Run the whole pipeline here on a trace of requests, and prove its sums.",
@@ -22,6 +23,7 @@ class LazyGroup(click.Group):
         "dlq": ("consumer", "List, show and replay dead letters."),
         "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
         "migrate": ("consumer", "Make or update the tables and topics."),
+        "replay": ("consumer", "Store what the tables lack of a part of the log."),
         "usage": ("query", "Print usage by source, key, user, model."),
         "worker": ("consumer", "Write events from Kafka to ClickHouse until stopped."),
     }

@@ -4,7 +4,7 @@ import json
 import random
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -37,7 +37,11 @@ SUMS = "sum(requests), sum(prompt_tokens), sum(total_tokens), sum(cost), sum(unp
 
 
 def event(user: str = "u-1", at: datetime = NOON, **fields: Any) -> UsageEvent:
-    given = {"prompt_tokens": 3, "total_tokens": 5, "cost": Decimal("0.000000000007")} | fields
+    given: dict[str, Any] = {
+        "prompt_tokens": 3,
+        "total_tokens": 5,
+        "cost": Decimal("0.000000000007"),
+    } | fields
     return UsageEvent(event_id=uuid.uuid4(), occurred_at=at, user_id=user, **given)
 
 
@@ -89,7 +93,7 @@ def test_a_difference_names_bucket_key_and_what_is_missing(
     store(clickhouse_client, event("u-1"), event("u-2"))
     break_missing(clickhouse_client, QUARTERS, "user_id = 'u-2'")
 
-    quarter, day = rollups.differences(NOON, NEXT)
+    (quarter,) = rollups.differences(NOON, NEXT)
 
     assert (QUARTERS, NOON, "u-2") == (quarter.table, quarter.bucket, quarter.key["user_id"])
     assert {
@@ -98,7 +102,6 @@ def test_a_difference_names_bucket_key_and_what_is_missing(
         "total_tokens": 5,
         "cost": Decimal("0.000000000007"),
     } == quarter.missing
-    assert (DAYS, {"requests": -1}) == (day.table, {"requests": day.missing["requests"]})
 
 
 @pytest.mark.parametrize("table", [QUARTERS, DAYS])
@@ -186,7 +189,7 @@ def test_what_raw_no_longer_keeps_is_not_wiped_out(
     """A bucket whose raw rows have left by their retention holds the only record of its usage."""
     now = datetime.now(UTC)
     store(clickhouse_client, event(at=NOON), event(at=now))
-    made = clickhouse_client.query("SELECT * FROM usagepipe_migrations LIMIT 1").first_row
+    (made,) = clickhouse_client.query("SELECT * FROM usagepipe_migrations LIMIT 1").result_rows
     clickhouse_client.insert("usagepipe_migrations", [[*made[:-1], NOON]])
     clickhouse_client.command(
         "ALTER TABLE usage_events MODIFY TTL toDate(stored_at) + toIntervalDay(1 + 30)"
@@ -270,7 +273,7 @@ def test_several_correctors_at_work_while_events_come_in_end_in_equal_sums(
             over.wait(0.2)
 
     with ThreadPoolExecutor() as threads:
-        running = [threads.submit(insert, 0), threads.submit(insert, 1)]
+        running: list[Future[Any]] = [threads.submit(insert, 0), threads.submit(insert, 1)]
         running += [threads.submit(correct), threads.submit(correct)]
         try:
             damage()

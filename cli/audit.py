@@ -1,0 +1,79 @@
+"""`usagepipe audit`: is every offset of the log stored once, and every sum right?"""
+
+from contextlib import closing
+
+import click
+from clickhouse_connect.driver.exceptions import Error
+
+from usagepipe.cli import audit_output
+from usagepipe.cli.options import (
+    clickhouse_option,
+    group_option,
+    kafka_option,
+    load_settings,
+    topic_option,
+)
+from usagepipe.consumer.audit import Auditor
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.logs import configure_logs
+
+DOES_NOT_BALANCE = 1
+
+
+@click.command("audit")
+@kafka_option
+@clickhouse_option
+@topic_option
+@group_option
+@click.option("--hours", is_flag=True, help="Count by the hour of arrival too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Store again what is missing, correct the rollups, and audit again.",
+)
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long rollups that are being written are waited for.",
+)
+def command(
+    kafka: str | None,
+    clickhouse: str | None,
+    topic: str | None,
+    group: str | None,
+    hours: bool,
+    as_json: bool,
+    repair: bool,
+    wait: float,
+) -> int:
+    """Hold the log against the tables; exit status 1 if they do not balance.
+
+    Every offset below the one that the workers of --group have committed must be stored, have a
+    dead letter, or be a copy of a stored event. No event and no offset may be stored twice, every
+    rollup must sum the stored events, and no producer's sequence may have a gap. Workers may run.
+
+    --repair stores only what lies below the committed offset. It removes nothing: of events that
+    are stored twice it cannot know which rows the workers still count on. Stop the workers, delete
+    the later copies by hand (DELETE FROM usage_events WHERE …), and run it again: it corrects the
+    rollups.
+    """
+    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    configure_logs("warning")
+    try:
+        with closing(Auditor(settings, wait)) as auditor:
+            found = auditor.audit(hours=hours)
+            if repair and not found.balances:
+                rows, corrections = auditor.repair(found)
+                click.echo(
+                    f"Repaired: {rows:,} rows stored, {corrections:,} corrections in rollups.",
+                    err=True,
+                )
+                found = auditor.audit(hours=hours)
+    except Error as error:
+        raise as_usagepipe_error(error, settings.clickhouse_address) from None
+    audit_output.print_audit(found, as_json=as_json)
+    return 0 if found.balances else DOES_NOT_BALANCE

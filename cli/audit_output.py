@@ -1,0 +1,207 @@
+"""How an audit is printed. Names and ids came from anywhere: a terminal never obeys them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
+from usagepipe.consumer.audit_rows import Double, SequenceGap
+from usagepipe.consumer.offset_ranges import OffsetRange, size
+from usagepipe.consumer.rollups import Difference
+from usagepipe.query.tables import visible
+
+PIPE_COLUMNS: Final = 10_000  # where nothing tells a width: a row is a line
+MAX_TOLD: Final = 20  # of each kind; all of them are in --json
+_COUNTS: Final = (
+    "log",
+    "stored",
+    "letters",
+    "copies",
+    "marks",
+    "pending",
+    "backlog",
+    "missing",
+)
+
+
+def print_audit(found: Audit, *, as_json: bool) -> None:
+    """The whole audit: tables and sentences, or one JSON object."""
+    if as_json:
+        click.echo(json.dumps(_fields(found), default=str))
+        return
+    _print_table(
+        f"{found.topic}, group {found.group}",
+        ("partition", *_COUNTS, "twice", "committed"),
+        [_cells(each) for each in found.partitions],
+    )
+    for each in found.partitions:
+        if each.hours:
+            _print_table(
+                f"Partition {each.partition} by hour of arrival (UTC)",
+                ("hour", *_COUNTS),
+                [_hour_cells(hour) for hour in each.hours],
+            )
+    for sentence in _sentences(found):
+        click.echo(visible(sentence))
+    click.echo("It balances." if found.balances else "It does not balance.")
+
+
+def _cells(each: PartitionAudit) -> list[str]:
+    committed = "none" if each.committed is None else str(each.committed)
+    return [str(each.partition), *_counts(each), f"{size(each.doubled):,}", committed]
+
+
+def _hour_cells(hour: HourAudit) -> list[str]:
+    return [f"{hour.hour:%Y-%m-%d %H:00}", *(f"{getattr(hour, name):,}" for name in _COUNTS)]
+
+
+def _counts(each: PartitionAudit) -> list[str]:
+    numbers = (
+        each.log,
+        each.stored,
+        size(each.letters),
+        size(each.copies),
+        size(each.marks),
+        size(each.pending),
+        each.backlog,
+        size(each.missing),
+    )
+    return [f"{number:,}" for number in numbers]
+
+
+def _sentences(found: Audit) -> Iterator[str]:
+    for each in found.partitions:
+        yield from _of_partition(each)
+    yield from _first(found.doubles, _of_double, found.doubled_rows)
+    yield from _first(found.gaps, _of_gap)
+    if found.gaps and not found.gaps_count:
+        yield "The numbers that are missing may be in the backlog."
+    yield from _first(found.differences, _of_difference)
+    if found.undecided:
+        yield found.undecided
+    if found.compared_from:
+        yield (
+            f"Rollups were compared from {found.compared_from:%Y-%m-%d} on: raw rows of earlier "
+            "days have left the table."
+        )
+
+
+def _of_partition(each: PartitionAudit) -> Iterator[str]:
+    name = f"Partition {each.partition}"
+    if each.problem:
+        yield f"{name}: {each.problem}."
+    if each.missing:
+        yield f"{name}: missing offsets {_ranges(each.missing)}."
+        for offset, event_id in list(each.missing_ids.items())[:MAX_TOLD]:
+            yield f"  {offset}: {event_id}"
+    if each.doubled:
+        yield f"{name}: offsets stored more than once {_ranges(each.doubled)}."
+    if each.expired:
+        yield f"{name}: {each.expired:,} offsets left the log before they were stored."
+    if each.beyond:
+        yield f"{name}: {each.beyond:,} stored offsets are older than the log."
+
+
+def _of_double(double: Double) -> str:
+    places = ", ".join(
+        f"{topic_id}/{partition}/{offset}" for topic_id, partition, offset in double.places
+    )
+    return f"Event {double.event_id} is stored {len(double.places)} times: {places}."
+
+
+def _of_gap(gap: SequenceGap) -> str:
+    return f"Producer {gap.producer_id}: no event has the numbers {_ranges(gap.missing)}."
+
+
+def _of_difference(difference: Difference) -> str:
+    key = ", ".join(f"{name} {value!r}" for name, value in difference.key.items() if value)
+    missing = ", ".join(f"{name} {number:+}" for name, number in difference.missing.items())
+    return (
+        f"{difference.table} {difference.bucket:%Y-%m-%d %H:%M} ({key}): raw has {missing}"
+        if missing
+        else f"{difference.table} {difference.bucket:%Y-%m-%d %H:%M} ({key}): no cost where raw has"
+    )
+
+
+def _first(items: Sequence[Any], sentence: Any, total: int | None = None) -> Iterator[str]:
+    yield from (sentence(item) for item in items[:MAX_TOLD])
+    if (left := max(total or 0, len(items)) - MAX_TOLD) > 0 and len(items) > MAX_TOLD:
+        yield f"… and {left:,} more: see --json."
+
+
+def _ranges(ranges: Sequence[OffsetRange]) -> str:
+    told = ", ".join(map(str, ranges[:MAX_TOLD]))
+    left = len(ranges) - MAX_TOLD
+    return told if left <= 0 else f"{told} and {left:,} more ranges"
+
+
+def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "hour" else "right")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
+    Console(width=width, highlight=False).print(table)
+
+
+def _fields(found: Audit) -> dict[str, Any]:
+    return {
+        "balances": found.balances,
+        "topic": found.topic,
+        "topic_id": found.topic_id,
+        "group": found.group,
+        "partitions": [_partition_fields(each) for each in found.partitions],
+        "doubled_rows": found.doubled_rows,
+        "doubled_events": [
+            {"event_id": each.event_id, "places": each.places} for each in found.doubles
+        ],
+        "sequence_gaps": [
+            {"producer_id": each.producer_id, "missing": each.missing} for each in found.gaps
+        ],
+        "sequence_gaps_count": found.gaps_count,
+        "rollup_differences": [
+            {
+                "table": each.table,
+                "bucket": each.bucket.isoformat(),
+                "key": dict(each.key),
+                "missing": dict(each.missing),
+            }
+            for each in found.differences
+        ],
+        "undecided": found.undecided,
+        "compared_from": found.compared_from and found.compared_from.isoformat(),
+    }
+
+
+def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
+    return {
+        "partition": each.partition,
+        "low": each.low,
+        "high": each.high,
+        "committed": each.committed,
+        "log": each.log,
+        "stored": each.stored,
+        "letters": each.letters,
+        "copies": each.copies,
+        "marks": each.marks,
+        "pending": each.pending,
+        "backlog": each.backlog,
+        "missing": each.missing,
+        "missing_ids": {str(offset): name for offset, name in each.missing_ids.items()},
+        "doubled": each.doubled,
+        "expired": each.expired,
+        "beyond": each.beyond,
+        "problem": each.problem,
+        "hours": [
+            {"hour": hour.hour.isoformat()} | {name: getattr(hour, name) for name in _COUNTS}
+            for hour in each.hours
+        ],
+    }

@@ -1,0 +1,136 @@
+"""`usagepipe replay`: store what the tables lack of a part of the log."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+
+import click
+from clickhouse_connect.driver.exceptions import Error
+
+from usagepipe.cli.options import (
+    Moment,
+    clickhouse_option,
+    group_option,
+    kafka_option,
+    load_settings,
+    topic_option,
+)
+from usagepipe.consumer.replay import Part, Replayer, Tally, Wanted
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.logs import configure_logs
+
+
+@click.command("replay")
+@kafka_option
+@clickhouse_option
+@topic_option
+@group_option
+@click.option("--from", "start", type=Moment(), help="First moment, as 2026-01-31T14:30 (UTC).")
+@click.option("--to", "end", type=Moment(), help="First moment after the range.")
+@click.option("--partition", type=click.IntRange(min=0), help="Only this one.")
+@click.option("--from-offset", type=click.IntRange(min=0), help="First offset; needs --partition.")
+@click.option(
+    "--to-offset", type=click.IntRange(min=0), help="First offset after them; needs --partition."
+)
+@click.option(
+    "--progress-group",
+    metavar="NAME",
+    help="Consumer group that keeps how far a replay came  [default: the workers' and .replay].",
+)
+@click.option("--rate", type=click.FloatRange(min=1), help="At most so many records a second.")
+@click.option("--dry-run", is_flag=True, help="Count what would be stored and change nothing.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long rollups that are being written are waited for.",
+)
+def command(
+    kafka: str | None,
+    clickhouse: str | None,
+    topic: str | None,
+    group: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    partition: int | None,
+    from_offset: int | None,
+    to_offset: int | None,
+    progress_group: str | None,
+    rate: float | None,
+    dry_run: bool,
+    wait: float,
+) -> None:
+    """Store what the tables lack of a part of the log.
+
+    What is stored already changes nothing, so a second run changes nothing. --from and --to are
+    about the time at which the broker got a record.
+
+    It reads up to where the workers of --group have committed and never further: what lies behind
+    is theirs. One that was interrupted goes on where it was when it is started again with the same
+    range. Run one replay of a topic at a time.
+    """
+    wanted = Wanted(partition, start, end, from_offset, to_offset)
+    _check(wanted)
+    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    configure_logs("warning")
+    address = settings.clickhouse_address
+    try:
+        with closing(
+            Replayer(settings, progress_group or f"{settings.group}.replay", wait)
+        ) as replayer:
+            parts = replayer.plan(wanted)
+            _tell_parts(parts, settings.topic, settings.group)
+            total = sum(part.offsets for part in parts)
+            with _progress(total) as advanced:
+                tally = replayer.run(parts, wanted, dry_run=dry_run, rate=rate, advanced=advanced)
+    except Error as error:
+        raise as_usagepipe_error(error, address) from None
+    _tell(tally, dry_run)
+
+
+def _check(wanted: Wanted) -> None:
+    by_offset = wanted.start_offset is not None or wanted.end_offset is not None
+    by_time = wanted.start is not None or wanted.end is not None
+    if by_offset and wanted.partition is None:
+        raise WrongUseError("--from-offset and --to-offset need --partition.")
+    if by_offset and by_time:
+        raise WrongUseError("Give offsets or moments, not both.")
+    if wanted.start and wanted.end and wanted.start >= wanted.end:
+        raise WrongUseError("--to must lie after --from.")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=total, label="Replaying", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _tell_parts(parts: list[Part], topic: str, group: str) -> None:
+    for part in parts:
+        where = f"{topic}, partition {part.partition}"
+        if part.resumed:
+            click.echo(f"{where}: goes on at offset {part.first}.", err=True)
+        if part.asked_end is not None:
+            click.echo(
+                f"{where}: ends before offset {part.end}, not {part.asked_end}: the rest is the "
+                f"workers' ({group}) to store.",
+                err=True,
+            )
+
+
+def _tell(tally: Tally, dry_run: bool) -> None:
+    stored = "would be stored" if dry_run else "stored now"
+    click.echo(
+        f"{tally.records:,} records: {tally.stored:,} were stored, {tally.copies:,} are copies of "
+        f"stored events, {tally.rejected:,} are no events, {tally.written:,} {stored}."
+    )
+    if tally.corrections:
+        click.echo(f"{tally.corrections:,} corrections in the rollups.")

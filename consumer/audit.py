@@ -1,0 +1,273 @@
+"""Holds the log against the tables: every offset must be somewhere, once, and every sum be right.
+
+Offsets below the group's committed one are claimed to be stored, dead-lettered or left out as
+copies of stored events. What the table lacks of them is looked for in that order; an offset that
+the log itself does not hold (the mark of a transaction) lacks nothing. The order of reading
+matters: commits first, then rows, so that a working worker is never taken for a loss.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from usagepipe.consumer.announcement import Kept
+from usagepipe.consumer.audit_letters import LetterFacts
+from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
+from usagepipe.consumer.audit_rows import MAX_NAMED, AuditRows, SequenceGap
+from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
+from usagepipe.consumer.log_reader import LogReader
+from usagepipe.consumer.offset_ranges import OffsetRange, members, near, ranges_of, within, without
+from usagepipe.consumer.raw_retention import kept_from
+from usagepipe.consumer.reconcile import LogRecord, Reconciler, batches
+from usagepipe.consumer.rollup_comparison import Stretch
+from usagepipe.consumer.rollups import Difference, NotQuietError, Rollups
+from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.event import EARLIEST, LATEST
+from usagepipe.schemas.settings import Settings
+
+STATEMENT_SECONDS: Final = 300.0
+READ_THROUGH: Final = 5_000  # offsets between two that are read together
+_HOUR: Final = timedelta(hours=1)
+
+
+class Auditor:
+    """Audits one topic and group. Use it in one thread and close it."""
+
+    def __init__(self, settings: Settings, wait_seconds: float) -> None:
+        """Blocks until Kafka answers.
+
+        `wait_seconds` is how long a rollup may be under way before it is told as undecided.
+
+        Raises:
+            MissingTopicError: there is no such topic.
+            ServerUnavailableError: no broker answered.
+        """
+        self._settings = settings
+        self._wait_seconds = wait_seconds
+        self._log = LogReader(settings.kafka, settings.topic)
+        self._topic_id = self._log.topic_id()
+        self._group = GroupOffsets(settings.kafka, settings.group)
+        self._rows = AuditRows(settings.clickhouse_address, self._topic_id, STATEMENT_SECONDS)
+        self._reconciler = Reconciler(
+            settings.clickhouse_address,
+            settings.topic,
+            self._topic_id,
+            STATEMENT_SECONDS,
+            self._unsettled,
+        )
+        self._letters: LetterFacts | None = None
+
+    def close(self) -> None:
+        for each in (self._log, self._group, self._rows, self._reconciler):
+            each.close()
+
+    def audit(self, *, hours: bool = False) -> Audit:
+        """Look at everything once; with `hours`, count by hour too. Changes nothing."""
+        self._letters = None  # read when something is missing, and again in the next audit
+        committed = self._committed()
+        partitions = tuple(
+            self._partition(number, committed.get(number)) for number in self._log.partitions
+        )
+        if hours:
+            partitions = tuple(replace(each, hours=self._hours(each)) for each in partitions)
+        doubled_rows, doubles = self._rows.doubles()
+        with connect(self._settings.clickhouse_address) as client:
+            compared_from = kept_from(client)
+        gaps = self._sequence_gaps(compared_from)
+        differences, undecided = self._compare_rollups()
+        return Audit(
+            self._settings.topic,
+            self._topic_id,
+            self._settings.group,
+            partitions,
+            tuple(doubles),
+            doubled_rows,
+            gaps,
+            tuple(differences),
+            undecided,
+            compared_from,
+        )
+
+    def repair(self, audit: Audit) -> tuple[int, int]:
+        """Store what is missing and correct the rollups; the numbers of rows and corrections.
+
+        Raises:
+            NotQuietError: the rollups were being written the whole time.
+        """
+        rows, days = 0, set[datetime]()
+        for each in audit.partitions:
+            for group in near(each.missing, READ_THROUGH):
+                for batch in batches(self._log, each.partition, _around(group)):
+                    found = self._reconciler.look(each.partition, _chosen(batch, group))
+                    days |= self._reconciler.write(found)
+                    rows += len(found.lacking)
+        days |= {_day(each.bucket) for each in audit.differences}
+        return rows, self._reconciler.heal(days, self._wait_seconds)
+
+    def _committed(self) -> dict[int, GroupOffset]:
+        return self._group.read(self._settings.topic, self._log.partitions)
+
+    def _unsettled(self) -> Sequence[Stretch]:
+        """A partition without a commit has nothing under way: the announcement is a commit."""
+        return [
+            Stretch(self._topic_id, number, committed.offset)
+            for number, committed in self._committed().items()
+        ]
+
+    def _partition(self, number: int, committed: GroupOffset | None) -> PartitionAudit:
+        low, high = self._log.span(number)
+        found = PartitionAudit(number, low, high, committed.offset if committed else None)
+        if committed is None:
+            return found
+        kept = Kept.decode(committed.metadata)
+        if kept is not None and kept.topic_id != self._topic_id:
+            problem = f"the group's offset is of the topic {kept.topic_id}, which is gone"
+            return replace(found, problem=problem)
+        if committed.offset > high:
+            return replace(found, problem=f"committed {committed.offset} beyond the log's end")
+        offsets = self._rows.offsets(number, low, found.settled)
+        found = replace(
+            found,
+            stored=offsets.stored,
+            doubled=tuple(offsets.doubled),
+            pending=_pending(kept, found),
+            expired=self._expired(number, committed.offset, low),
+            beyond=self._rows.count(number, 0, low - 1) if low else 0,
+        )
+        return self._explained(found, offsets.missing) if offsets.missing else found
+
+    def _expired(self, number: int, committed: int, low: int) -> int:
+        if committed >= low:
+            return 0
+        return low - committed - self._rows.count(number, committed, low - 1)
+
+    def _explained(self, found: PartitionAudit, absent: list[OffsetRange]) -> PartitionAudit:
+        """Say of each absent offset why it is absent, or that it is missing."""
+        letters = members(absent, self._dead_letters().offsets(found.partition))
+        absent = without(absent, letters)
+        copies: list[int] = []
+        lost: dict[int, str] = {}
+        for group in near(absent, READ_THROUGH):
+            for batch in batches(self._log, found.partition, _around(group)):
+                self._judge(found.partition, _chosen(batch, group), copies, lost)
+        marks = without(absent, [*copies, *lost])
+        missing = ranges_of(sorted(lost))
+        return replace(
+            found,
+            letters=tuple(ranges_of(letters)),
+            copies=tuple(ranges_of(sorted(copies))),
+            marks=tuple(marks),
+            missing=tuple(missing),
+            missing_ids=dict(sorted(lost.items())[:MAX_NAMED]),
+        )
+
+    def _judge(
+        self, partition: int, records: list[LogRecord], copies: list[int], lost: dict[int, str]
+    ) -> None:
+        found = self._reconciler.look(partition, records)
+        # An event that stands twice among what is absent: none of the two is stored.
+        copies += found.copies
+        lost |= {each.offset: each.event_id for each in found.lacking}
+        lost |= {each.record.offset: f"no event ({each.reason})" for each in found.rejected}
+
+    def _dead_letters(self) -> LetterFacts:
+        if self._letters is None:
+            settings = self._settings
+            self._letters = LetterFacts.read(
+                settings.kafka, settings.dead_letter_topic, self._topic_id
+            )
+        return self._letters
+
+    def _sequence_gaps(self, compared_from: datetime | None) -> tuple[SequenceGap, ...]:
+        """Numbers that are in no row and no letter."""
+        gaps = []
+        for gap in self._rows.sequence_gaps(from_one=compared_from is None):
+            refused = self._dead_letters().sequences(gap.producer_id)
+            if missing := without(gap.missing, refused):
+                gaps.append(replace(gap, missing=tuple(missing)))
+        return tuple(gaps)
+
+    def _compare_rollups(self) -> tuple[list[Difference], str]:
+        rollups = Rollups(self._settings.clickhouse_address, STATEMENT_SECONDS)
+        with closing(rollups):
+            try:
+                return (
+                    rollups.differences(
+                        EARLIEST, LATEST, self._wait_seconds, unsettled=self._unsettled
+                    ),
+                    "",
+                )
+            except NotQuietError as error:
+                return [], str(error)
+
+    def _hours(self, found: PartitionAudit) -> tuple[HourAudit, ...]:
+        starts = self._hour_bounds(found)
+        if not starts:
+            return ()
+        bounds = [offset for _, offset in starts]
+        stored = self._rows.by_bounds(found.partition, bounds, found.settled)
+        ends = [*bounds[1:], found.high]
+        return tuple(
+            _hour(found, hour, first, end, stored.get(first, 0))
+            for (hour, first), end in zip(starts, ends, strict=True)
+            if end > first
+        )
+
+    def _hour_bounds(self, found: PartitionAudit) -> list[tuple[datetime, int]]:
+        """The hours in which records arrived, each with its first offset; in order."""
+        bounds: list[tuple[datetime, int]] = []
+        begin: int | None = found.low
+        while begin is not None and (hour := self._hour_at(found, begin)):
+            bounds.append((hour, begin))
+            begin = self._log.first_since(found.partition, hour + _HOUR)
+            if begin is not None and begin <= bounds[-1][1]:
+                break  # not in the order of time: a topic that keeps its producers' times
+        return bounds
+
+    def _hour_at(self, found: PartitionAudit, begin: int) -> datetime | None:
+        """The hour in which the first record at or after `begin` arrived; None: there is none."""
+        message = next(self._log.read(found.partition, begin, found.high), None)
+        if message is None:
+            return None
+        seconds = message.timestamp()[1] // 3_600_000 * 3_600
+        return datetime.fromtimestamp(seconds, UTC)
+
+
+def _hour(found: PartitionAudit, hour: datetime, first: int, end: int, stored: int) -> HourAudit:
+    pending = within(found.pending, first, end)
+    settled = min(max(found.settled, first), end)
+    return HourAudit(
+        hour,
+        end - first,
+        stored,
+        within(found.letters, first, end),
+        within(found.copies, first, end),
+        within(found.marks, first, end),
+        pending,
+        end - settled - pending,
+        within(found.missing, first, end),
+    )
+
+
+def _pending(kept: Kept | None, found: PartitionAudit) -> tuple[OffsetRange, ...]:
+    """The announced range, as far as it lies in the log behind what is settled."""
+    if kept is None or kept.pending is None:
+        return ()
+    first = max(kept.pending.first, found.settled)
+    last = min(kept.pending.last, found.high - 1)
+    return (OffsetRange(first, last),) if first <= last else ()
+
+
+def _chosen(batch: Sequence[LogRecord], ranges: Sequence[OffsetRange]) -> list[LogRecord]:
+    records = {record.offset: record for record in batch}
+    return [records[offset] for offset in members(ranges, records)]
+
+
+def _around(group: Sequence[OffsetRange]) -> OffsetRange:
+    return OffsetRange(group[0].first, group[-1].last)
+
+
+def _day(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)

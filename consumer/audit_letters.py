@@ -1,0 +1,50 @@
+"""What an audit needs of the dead letters: which offsets they are of, and which sequences."""
+
+import json
+from collections.abc import Iterable
+from typing import Self
+
+from usagepipe.consumer.letter_topic import LetterTopic
+from usagepipe.consumer.letters import Letter, Selection
+from usagepipe.schemas.errors import MissingTopicError
+
+
+class LetterFacts:
+    """Offsets by partition and numbers by producer; of the letters only these are kept."""
+
+    def __init__(self, letters: Iterable[Letter] = ()) -> None:
+        self._offsets: dict[int, set[int]] = {}
+        self._sequences: dict[str, set[int]] = {}
+        for letter in letters:
+            _, partition, offset = letter.envelope.coordinates
+            self._offsets.setdefault(partition, set()).add(offset)
+            self._note_sequence(letter.value)
+
+    @classmethod
+    def read(cls, kafka: str, topic: str, topic_id: str) -> Self:
+        """Of all letters about records of the topic with that id. Blocks.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+        """
+        try:
+            with LetterTopic(kafka, topic) as letters:
+                return cls(letters.letters(Selection(topic_id=topic_id)))
+        except MissingTopicError:
+            return cls()
+
+    def offsets(self, partition: int) -> list[int]:
+        """In order."""
+        return sorted(self._offsets.get(partition, ()))
+
+    def sequences(self, producer: str) -> set[int]:
+        return self._sequences.get(producer, set())
+
+    def _note_sequence(self, value: bytes | None) -> None:
+        try:
+            fields = json.loads(value or b"")
+            producer, sequence = fields["producer_id"], fields["sequence"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return  # no event: it gave no number
+        if isinstance(producer, str) and isinstance(sequence, int):
+            self._sequences.setdefault(producer, set()).add(sequence)

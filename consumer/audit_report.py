@@ -1,0 +1,101 @@
+"""What an audit found, as values: per partition, per hour, and of all rows.
+
+Whether it balances is decided here. What may still be on its way (a backlog, an announced range)
+is no loss.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from usagepipe.consumer.audit_rows import Double, SequenceGap
+from usagepipe.consumer.offset_ranges import OffsetRange, size
+from usagepipe.consumer.rollups import Difference
+
+
+@dataclass(frozen=True, slots=True)
+class HourAudit:
+    """The same counts of one hour of a partition, by the records' arrival."""
+
+    hour: datetime
+    log: int
+    stored: int
+    letters: int
+    copies: int
+    marks: int
+    pending: int
+    backlog: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionAudit:
+    """The offsets `low` … `high` - 1 of a partition, and where each of them is.
+
+    `log` = `stored` + `letters` + `copies` + `marks` + `pending` + `backlog` + `missing`.
+    """
+
+    partition: int
+    low: int
+    high: int
+    committed: int | None
+    stored: int = 0  # below the committed offset
+    letters: tuple[OffsetRange, ...] = ()
+    copies: tuple[OffsetRange, ...] = ()  # left out: the event is stored at another place
+    marks: tuple[OffsetRange, ...] = ()  # no records
+    pending: tuple[OffsetRange, ...] = ()  # announced by a worker
+    missing: tuple[OffsetRange, ...] = ()
+    missing_ids: Mapping[int, str] = field(default_factory=dict)  # the first ones
+    doubled: tuple[OffsetRange, ...] = ()  # stored more than once
+    expired: int = 0  # offsets that the log lost before they were committed
+    beyond: int = 0  # stored, and no longer in the log
+    problem: str = ""
+    hours: tuple[HourAudit, ...] = ()
+
+    @property
+    def log(self) -> int:
+        return self.high - self.low
+
+    @property
+    def settled(self) -> int:
+        """The end of the offsets that must be accounted for."""
+        return min(max(self.committed or 0, self.low), self.high)
+
+    @property
+    def backlog(self) -> int:
+        return self.high - self.settled - size(self.pending)
+
+    @property
+    def balances(self) -> bool:
+        return not (self.missing or self.doubled or self.expired or self.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit found. `balances` is its answer."""
+
+    topic: str
+    topic_id: str
+    group: str
+    partitions: tuple[PartitionAudit, ...]
+    doubles: tuple[Double, ...]
+    doubled_rows: int
+    gaps: tuple[SequenceGap, ...]
+    differences: tuple[Difference, ...]
+    undecided: str  # why the rollups could not be compared; empty if they were
+    compared_from: datetime | None  # raw is not whole before
+
+    @property
+    def has_backlog(self) -> bool:
+        return any(each.backlog or each.pending for each in self.partitions)
+
+    @property
+    def gaps_count(self) -> bool:
+        """Whether the gaps are losses: a backlog may hold what is not stored yet."""
+        return bool(self.gaps) and not self.has_backlog
+
+    @property
+    def balances(self) -> bool:
+        return not (
+            self.doubled_rows or self.differences or self.undecided or self.gaps_count
+        ) and all(each.balances for each in self.partitions)

@@ -1,0 +1,91 @@
+"""Sets of offsets as ranges, both ends included: what is missing is named exactly, and briefly."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+
+class OffsetRange(NamedTuple):
+    """The offsets `first` … `last`."""
+
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}" if self.size > 1 else str(self.first)
+
+
+def ranges_of(offsets: Iterable[int]) -> list[OffsetRange]:
+    """The ranges that hold exactly `offsets`, which are in order."""
+    found: list[OffsetRange] = []
+    for offset in offsets:
+        if found and offset <= found[-1].last + 1:
+            found[-1] = OffsetRange(found[-1].first, offset)
+        else:
+            found.append(OffsetRange(offset, offset))
+    return found
+
+
+def joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
+    """The same offsets; ranges that touch become one. They are in order and do not overlap."""
+    found: list[OffsetRange] = []
+    for each in ranges:
+        if found and each.first == found[-1].last + 1:
+            found[-1] = OffsetRange(found[-1].first, each.last)
+        else:
+            found.append(each)
+    return found
+
+
+def without(ranges: Iterable[OffsetRange], offsets: Iterable[int]) -> list[OffsetRange]:
+    """What of `ranges` is not in `offsets`."""
+    left: list[OffsetRange] = []
+    taken = sorted(set(offsets))
+    for each in ranges:
+        first = each.first
+        for offset in taken[bisect_left(taken, first) : bisect_right(taken, each.last)]:
+            if first < offset:
+                left.append(OffsetRange(first, offset - 1))
+            first = offset + 1
+        if first <= each.last:
+            left.append(OffsetRange(first, each.last))
+    return left
+
+
+def near(ranges: Iterable[OffsetRange], apart: int) -> Iterator[list[OffsetRange]]:
+    """The ranges in groups whose members lie less than `apart` from each other.
+
+    To read a group at once costs less than to seek each of its members.
+    """
+    group: list[OffsetRange] = []
+    for each in ranges:
+        if group and each.first - group[-1].last >= apart:
+            yield group
+            group = []
+        group.append(each)
+    if group:
+        yield group
+
+
+def size(ranges: Iterable[OffsetRange]) -> int:
+    """How many offsets they hold."""
+    return sum(each.size for each in ranges)
+
+
+def within(ranges: Iterable[OffsetRange], first: int, end: int) -> int:
+    """How many of their offsets are at `first` or after and before `end`."""
+    return sum(max(0, min(each.last, end - 1) - max(each.first, first) + 1) for each in ranges)
+
+
+def members(ranges: Sequence[OffsetRange], offsets: Iterable[int]) -> list[int]:
+    """Those of `offsets` that the ordered `ranges` hold."""
+    firsts = [each.first for each in ranges]
+    return [
+        offset
+        for offset in offsets
+        if (place := bisect_right(firsts, offset)) and offset <= ranges[place - 1].last
+    ]

@@ -1,0 +1,283 @@
+"""`usagepipe audit` on tables and logs that were broken in every way it tells of."""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.stored_log import commit_log, store_log
+from tests.support.topics import send
+from usagepipe.cli.root import root
+from usagepipe.schemas import Settings, UsageEvent, encode
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from usagepipe.schemas.settings import ClickHouseAddress
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+EVENTS = 40
+
+
+def event(sequence: int, **fields: Any) -> UsageEvent:
+    given: dict[str, Any] = {
+        "producer_id": "p",
+        "user_id": f"u-{sequence % 7}",
+        "total_tokens": 5,
+    } | fields
+    return UsageEvent(event_id=uuid.uuid4(), occurred_at=NOON, sequence=sequence, **given)
+
+
+def values(count: int = EVENTS) -> list[bytes]:
+    return [encode(event(number)) for number in range(1, count + 1)]
+
+
+@pytest.fixture
+def world(
+    settings: Callable[..., Settings], migrated: "ClickHouseAddress", clickhouse_client: "Client"
+) -> Settings:
+    """A topic, a group and tables of this test's own."""
+    return settings()
+
+
+def audit(settings: Settings, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit status, and what it printed as JSON."""
+    result = run(settings, "--json", "--wait", "2", *arguments)
+    assert result.stdout.startswith("{"), result.output
+    return result.return_value, json.loads(result.stdout)
+
+
+def run(settings: Settings, *arguments: str) -> Any:
+    address = settings.clickhouse.get_secret_value()
+    options = ["--kafka", settings.kafka, "--topic", settings.topic, "--group", settings.group]
+    return CliRunner().invoke(
+        root,
+        ["audit", *options, "--clickhouse", address, *arguments],
+        standalone_mode=False,
+        catch_exceptions=False,
+    )
+
+
+def total(found: dict[str, Any], name: str) -> int:
+    """A count over all partitions; of ranges, the offsets they hold."""
+    numbers = [each[name] for each in found["partitions"]]
+    if numbers and isinstance(numbers[0], int):
+        return sum(numbers)
+    return sum(last - first + 1 for ranges in numbers for first, last in ranges)
+
+
+def stored_and_committed(settings: Settings) -> None:
+    store_log(settings)
+    commit_log(settings)
+
+
+def test_what_is_stored_whole_balances(world: Settings) -> None:
+    """Every offset stored once, every sum right, every sequence whole: exit status 0."""
+    send(world.kafka, world.topic, values())
+    stored_and_committed(world)
+
+    status, found = audit(world)
+
+    assert (0, True, EVENTS, 0) == (
+        status,
+        found["balances"],
+        total(found, "stored"),
+        total(found, "missing"),
+    )
+
+
+def test_the_table_is_readable_and_the_hours_add_up(world: Settings) -> None:
+    """Without --json there is a line a partition, and with --hours one an hour."""
+    send(world.kafka, world.topic, values(), partition=2)
+    stored_and_committed(world)
+
+    result = run(world, "--hours")
+    _, found = audit(world, "--hours")
+
+    (partition,) = [each for each in found["partitions"] if each["hours"]]
+    assert EVENTS == sum(hour["stored"] for hour in partition["hours"])
+    assert EVENTS == sum(hour["log"] for hour in partition["hours"])
+    assert "Partition 2 by hour of arrival" in result.stdout
+    assert result.stdout.endswith("It balances.\n")
+
+
+def test_missing_rows_are_named_and_repaired(world: Settings, clickhouse_client: "Client") -> None:
+    """Rows that the table lost are told by offset and id, and stored again from the log."""
+    sent = values()
+    send(world.kafka, world.topic, sent, partition=1)
+    stored_and_committed(world)
+    clickhouse_client.command("DELETE FROM usage_events WHERE kafka_offset IN (3, 4, 5, 9)")
+
+    status, found = audit(world)
+    repaired, after = audit(world, "--repair")
+
+    partition = found["partitions"][1]
+    assert (1, [[3, 5], [9, 9]]) == (status, partition["missing"])
+    assert json.loads(sent[9])["event_id"] == partition["missing_ids"]["9"]
+    assert (0, EVENTS, 0) == (repaired, total(after, "stored"), total(after, "missing"))
+    for table in ("rollup_usage_15m", "rollup_usage_1d"):
+        rows = clickhouse_client.query(f"SELECT sum(requests), sum(total_tokens) FROM {table}")
+        assert [(EVENTS, 5 * EVENTS)] == rows.result_rows
+
+
+def test_rows_that_never_landed_are_repaired_with_their_rollups(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """A token that was remembered while its rows were lost: neither raw nor rollups have them."""
+    send(world.kafka, world.topic, values())
+    store_log(world, chosen=lambda record: record.offset % 3 == 0)
+    commit_log(world)
+
+    broken, _ = audit(world)
+    repaired, _ = audit(world, "--repair")
+
+    assert (1, 0) == (broken, repaired)
+
+
+@pytest.mark.parametrize("table", ["rollup_usage_15m", "rollup_usage_1d"])
+def test_a_rollup_that_is_wrong_is_told_and_repaired(
+    world: Settings, clickhouse_client: "Client", table: str
+) -> None:
+    """A rollup's key that is not what raw sums is named with its bucket."""
+    send(world.kafka, world.topic, values())
+    stored_and_committed(world)
+    clickhouse_client.command(f"DELETE FROM {table} WHERE user_id = 'u-3'")
+
+    status, found = audit(world)
+    repaired, _ = audit(world, "--repair")
+
+    (difference,) = found["rollup_differences"]
+    assert (1, table, "u-3") == (status, difference["table"], difference["key"]["user_id"])
+    assert 0 == repaired
+
+
+def test_dead_letters_and_bad_records_are_told_apart(world: Settings, topic: str) -> None:
+    """A record that is no event is accounted for by its letter; without one it is missing."""
+    send(world.kafka, world.topic, [*values(), b"no event"], partition=0)
+    stored_and_committed(world)
+
+    without_letter, found = audit(world)
+
+    assert (1, [[EVENTS, EVENTS]]) == (without_letter, found["partitions"][0]["missing"])
+    assert found["partitions"][0]["missing_ids"][str(EVENTS)].startswith("no event")
+    write_letter(world, found["topic_id"], EVENTS)
+    with_letter, found = audit(world)
+    assert (0, [[EVENTS, EVENTS]]) == (with_letter, found["partitions"][0]["letters"])
+
+
+def write_letter(settings: Settings, topic_id: str, offset: int) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    headers: dict[str, str | bytes | None] = {
+        "topic": settings.topic,
+        "topic_id": topic_id,
+        "partition": "0",
+    }
+    headers |= {"offset": str(offset), "reason": "not_json", "timestamp": "0"}
+    producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
+    assert 0 == producer.flush(30)
+
+
+def test_copies_of_stored_events_are_accounted_for(world: Settings) -> None:
+    """An event that was sent twice stands twice in the log and once in the table."""
+    sent = values()
+    send(world.kafka, world.topic, [*sent, *sent[:4]], partition=0)
+    store_log(world, chosen=lambda record: record.offset < EVENTS)
+    commit_log(world)
+
+    status, found = audit(world)
+
+    assert (0, 4, EVENTS) == (status, total(found, "copies"), total(found, "stored"))
+
+
+def test_marks_of_transactions_are_no_loss(world: Settings) -> None:
+    """An offset that the log itself does not hold lacks nothing."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": world.kafka, "transactional.id": world.group})
+    producer.init_transactions(30)
+    for value in values(4):
+        producer.begin_transaction()
+        producer.produce(world.topic, value, partition=0)
+        producer.commit_transaction(30)
+    stored_and_committed(world)
+
+    status, found = audit(world)
+
+    assert (0, 4, 4) == (status, total(found, "marks"), total(found, "stored"))
+
+
+def test_an_event_that_is_stored_twice_is_told_with_its_places(world: Settings) -> None:
+    """Both rows of an event are named; the audit fails."""
+    sent = values()
+    send(world.kafka, world.topic, [*sent, sent[7]], partition=0)
+    stored_and_committed(world)
+
+    status, found = audit(world)
+
+    (double,) = found["doubled_events"]
+    assert (1, json.loads(sent[7])["event_id"]) == (status, double["event_id"])
+    assert [7, EVENTS] == sorted(place[2] for place in double["places"])
+
+
+def test_an_offset_that_is_stored_twice_is_told(world: Settings) -> None:
+    """A row that was written under two tokens has the same coordinates twice."""
+    send(world.kafka, world.topic, values(), partition=3)
+    stored_and_committed(world)
+    store_log(world, chosen=lambda record: record.offset in {5, 6}, token="zombie")
+
+    status, found = audit(world)
+
+    assert (1, [[5, 6]]) == (status, found["partitions"][3]["doubled"])
+
+
+def test_a_gap_in_a_sequence_is_a_loss_before_kafka(world: Settings) -> None:
+    """A producer's number that no event has fails the audit."""
+    sent = values()
+    send(world.kafka, world.topic, [*sent[:10], *sent[12:]])
+    stored_and_committed(world)
+
+    status, found = audit(world)
+
+    assert (1, [{"producer_id": "p", "missing": [[11, 12]]}]) == (status, found["sequence_gaps"])
+
+
+def test_a_gap_while_there_is_a_backlog_is_told_and_fails_nothing(world: Settings) -> None:
+    """What a worker has not stored yet is no loss: not the offsets, and not their numbers."""
+    send(world.kafka, world.topic, values(), partition=0)
+    store_log(world, chosen=lambda record: record.offset < 20 or record.offset > 30)
+    commit_log(world, short_by=EVENTS - 20, announced=15)
+
+    status, found = audit(world)
+
+    assert (0, 15, 5) == (status, total(found, "pending"), total(found, "backlog"))
+    assert [[21, 31]] == found["sequence_gaps"][0]["missing"]
+
+
+def test_a_group_that_never_committed_has_a_backlog_and_no_loss(world: Settings) -> None:
+    """Before the first worker everything is yet to be stored."""
+    send(world.kafka, world.topic, values())
+
+    status, found = audit(world)
+
+    assert (0, EVENTS) == (status, total(found, "backlog"))
+
+
+def test_offsets_of_another_topic_of_the_name_are_a_problem(world: Settings) -> None:
+    """A group whose offsets belong to a topic that was made anew cannot be audited."""
+    from usagepipe.consumer.group_offsets import GroupOffsets
+
+    send(world.kafka, world.topic, values(), partition=0)
+    group = GroupOffsets(world.kafka, world.group)
+    group.commit(world.topic, 0, 5, '{"usagepipe": 1, "topic_id": "another"}')
+    group.close()
+
+    status, found = audit(world)
+
+    assert 1 == status
+    assert "another" in found["partitions"][0]["problem"]

@@ -1,0 +1,242 @@
+"""`usagepipe replay` stores what is lacking and changes nothing else, however often it runs."""
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.stored_log import commit_log, store_log
+from tests.support.topics import send
+from usagepipe.cli.root import root
+from usagepipe.consumer import replay as replay_module
+from usagepipe.consumer.group_offsets import GroupOffsets
+from usagepipe.consumer.replay import Replayer, Wanted
+from usagepipe.schemas import Settings, UsageEvent, encode
+from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.settings import ClickHouseAddress
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+EVENTS = 60
+TABLES = ("rollup_usage_15m", "rollup_usage_1d")
+
+
+@pytest.fixture
+def world(
+    settings: Callable[..., Settings], migrated: ClickHouseAddress, clickhouse_client: "Client"
+) -> Settings:
+    """A topic of events, a group and tables of this test's own; nothing is stored."""
+    made = settings()
+    send(made.kafka, made.topic, [encode(event(number)) for number in range(EVENTS)])
+    return made
+
+
+def event(number: int) -> UsageEvent:
+    return UsageEvent(
+        event_id=uuid.uuid4(),
+        occurred_at=NOON + timedelta(hours=number),
+        user_id=f"u-{number % 5}",
+        total_tokens=number,
+    )
+
+
+def replay(settings: Settings, *arguments: str) -> str:
+    """What it says."""
+    address = settings.clickhouse.get_secret_value()
+    options = ["--kafka", settings.kafka, "--topic", settings.topic, "--group", settings.group]
+    result = CliRunner().invoke(
+        root,
+        ["replay", *options, "--clickhouse", address, *arguments],
+        standalone_mode=False,
+    )
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+def state(client: "Client") -> list[Any]:
+    """Rows and sums of all tables."""
+    sums = [client.query("SELECT count(), sum(total_tokens) FROM usage_events").first_row]
+    for table in TABLES:
+        sums += client.query(
+            f"SELECT bucket, user_id, sum(requests), sum(total_tokens) FROM {table}"
+            " GROUP BY ALL HAVING sum(requests) != 0 ORDER BY ALL"
+        ).result_rows
+    return sums
+
+
+def test_a_replay_of_a_whole_topic_changes_no_sum_and_adds_what_is_missing(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """T-60: known events change nothing, missing ones are added in their original bucket."""
+    store_log(world)
+    commit_log(world)
+    whole = state(clickhouse_client)
+
+    known = replay(world)
+
+    assert whole == state(clickhouse_client)
+    assert "60 were stored" in known
+    clickhouse_client.command("DELETE FROM usage_events WHERE user_id = 'u-3'")
+    for table in TABLES:
+        clickhouse_client.command(f"DELETE FROM {table} WHERE user_id = 'u-3'")
+    assert "12 stored now" in replay(world)
+    assert whole == state(clickhouse_client)
+
+
+def test_into_empty_tables_a_replay_brings_everything_and_a_second_one_nothing(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """The second run of a replay finds all of it stored."""
+    commit_log(world)
+
+    first, filled, second = replay(world), state(clickhouse_client), replay(world)
+
+    assert (EVENTS, sum(range(EVENTS))) == filled[0]
+    assert "60 stored now" in first
+    assert "60 were stored" in second
+    assert filled == state(clickhouse_client)
+
+
+def test_rows_that_left_raw_alone_are_not_counted_twice_in_the_rollups(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """Where the rollups still had the events, they have them once afterwards."""
+    store_log(world)
+    commit_log(world)
+    whole = state(clickhouse_client)
+    clickhouse_client.command("DELETE FROM usage_events WHERE user_id = 'u-1'")
+
+    replay(world)
+
+    assert whole == state(clickhouse_client)
+
+
+def test_the_same_rows_deleted_again_are_stored_again(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """A token that the server remembers of rows that were deleted does not stop the replay."""
+    commit_log(world)
+    replay(world)
+    whole = state(clickhouse_client)
+    for _ in range(2):
+        clickhouse_client.command("DELETE FROM usage_events WHERE user_id = 'u-1'")
+        replay(world)
+
+    assert whole == state(clickhouse_client)
+
+
+def test_a_replay_that_ended_between_rows_and_views_is_healed_by_the_next(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """Rows of an earlier replay may lack their views: the rollups of their days are compared."""
+    commit_log(world)
+    replay(world)
+    whole = state(clickhouse_client)
+    clickhouse_client.command("DELETE FROM rollup_usage_15m WHERE user_id = 'u-2'")
+    clickhouse_client.command("DELETE FROM rollup_usage_1d WHERE user_id = 'u-2'")
+
+    replay(world)
+
+    assert whole == state(clickhouse_client)
+
+
+def test_what_the_workers_have_not_committed_is_theirs(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """A replay ends where the workers' group has come, and says so; without a commit at once."""
+    assert "0 records" in replay(world)
+    commit_log(world, short_by=3)
+    told = replay(world)
+
+    behind = GroupOffsets(world.kafka, world.group)
+    committed = behind.read(world.topic, range(4))
+    behind.close()
+    assert sum(each.offset for each in committed.values()) == state(clickhouse_client)[0][0]
+    assert "the rest is the workers'" in told
+
+
+def test_a_dry_run_counts_and_changes_nothing(world: Settings, clickhouse_client: "Client") -> None:
+    """--dry-run tells how many would be stored, and leaves tables and progress as they are."""
+    commit_log(world)
+
+    told = replay(world, "--dry-run")
+
+    assert "60 would be stored" in told
+    assert (0, 0) == state(clickhouse_client)[0]
+    assert "60 stored now" in replay(world)
+
+
+def test_a_part_is_chosen_by_offsets_or_by_time(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """Offsets need a partition; moments are those of the records' arrival."""
+    send(world.kafka, world.topic, [encode(event(7)) for _ in range(10)], partition=2)
+    commit_log(world)
+
+    future = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    assert "0 records" in replay(world, "--from", future)
+    assert "0 records" in replay(world, "--to", "2020-01-01")
+    told = replay(world, "--partition", "2", "--from-offset", "2", "--to-offset", "5")
+    assert "3 stored now" in told
+    offsets = clickhouse_client.query("SELECT kafka_offset FROM usage_events ORDER BY 1")
+    assert [(2,), (3,), (4,)] == offsets.result_rows
+    with pytest.raises(WrongUseError, match="need --partition"):
+        replay(world, "--from-offset", "2")
+
+
+def test_progress_is_kept_in_another_group_and_an_interrupted_replay_goes_on(
+    world: Settings, clickhouse_client: "Client", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was settled before the interruption is not read again; the workers' offset stays."""
+    send(world.kafka, world.topic, [encode(event(7)) for _ in range(30)], partition=1)
+    commit_log(world)
+    monkeypatch.setattr(replay_module, "HEAL_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("usagepipe.consumer.reconcile.BATCH_RECORDS", 10)
+    wanted = Wanted(partition=1)
+    first = Replayer(world, f"{world.group}.replay", 5)
+    (part,) = first.plan(wanted)
+    met: list[int] = []
+
+    def interrupt(offsets: int) -> None:
+        met.append(offsets)
+        if len(met) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.run([part], wanted, advanced=interrupt)
+    first.close()
+    second = Replayer(world, f"{world.group}.replay", 5)
+    (rest,) = second.plan(wanted)
+
+    assert (True, 20) == (rest.resumed, rest.first)
+    assert [part] == second.plan(Wanted(partition=1, end_offset=part.end))  # another range
+    second.run([rest], wanted)
+    assert [part] == second.plan(wanted)  # ended: the next one begins anew
+    second.close()
+    stored = clickhouse_client.query("SELECT count(), uniqExact(kafka_offset) FROM usage_events")
+    assert (part.end, part.end) == stored.first_row
+
+
+def test_progress_in_the_workers_group_is_refused(world: Settings) -> None:
+    """A replay must never move the workers."""
+    with pytest.raises(WrongUseError, match="workers' group"):
+        replay(world, "--progress-group", world.group)
+
+
+def test_a_rate_bounds_how_fast_records_are_replayed(
+    world: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --rate the records take their time."""
+    commit_log(world)
+    monkeypatch.setattr("usagepipe.consumer.reconcile.BATCH_RECORDS", 5)
+    started = datetime.now(UTC)
+
+    replay(world, "--rate", "60")
+
+    assert datetime.now(UTC) - started > timedelta(seconds=0.7)
