@@ -4,14 +4,14 @@ A row is the event and its place in the log. What is the same for a whole batch 
 replacement of all line ends, not row by row.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from usagepipe.consumer.event_reader import read_events
+from usagepipe.consumer.event_reader import CHUNK, read_events
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import EARLIEST, LATEST, UsageEvent
@@ -91,8 +91,22 @@ def encode_rows(
 
     Never raises for what a record holds: a record that is no event is in `rejected`.
     """
-    rows: list[Any] = []
+    lines: list[bytes] = []
+    offsets: list[int] = []
+    ids: list[str] = []
     rejected: list[Rejected] = []
+    for start in range(0, len(records), CHUNK):  # the rows of a whole batch would be 70 MB
+        rows = list(_rows(records[start : start + CHUNK], rejected))
+        lines.append(_encoder.encode_lines(rows))
+        offsets += [row.kafka_offset for row in rows]
+        ids += [row.event_id for row in rows]
+    # JSON has no line break of its own: a brace before one ends a line.
+    body = b"".join(lines).replace(b"}\n", _place(partition, topic_id, epoch))
+    return Rows(body, offsets, ids, tuple(rejected))
+
+
+def _rows(records: Sequence[Record], rejected: list[Rejected]) -> Iterator[Any]:
+    """The rows of `records` with their own place; what is no event goes to `rejected`."""
     time, seconds = None, ""
     for record, read in zip(records, read_events([r.value for r in records]), strict=True):
         if type(read) is EventRejectedError:
@@ -102,12 +116,7 @@ def encode_rows(
             time, seconds = record.timestamp, _seconds(record.timestamp)
         read.kafka_offset = record.offset
         read.ingested_at = seconds
-        rows.append(read)
-    # JSON has no line break of its own: a brace before one ends a line.
-    body = _encoder.encode_lines(rows).replace(b"}\n", _place(partition, topic_id, epoch))
-    return Rows(
-        body, [row.kafka_offset for row in rows], [row.event_id for row in rows], tuple(rejected)
-    )
+        yield read
 
 
 def _place(partition: TopicPartition, topic_id: str, epoch: int) -> bytes:
