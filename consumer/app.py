@@ -29,7 +29,7 @@ from usagepipe.consumer.proof import Proof
 from usagepipe.consumer.records import Run, TopicPartition
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.stored import StoredRows
-from usagepipe.consumer.storing import Servers, Storing
+from usagepipe.consumer.storing import Servers, Storing, Threads
 from usagepipe.consumer.tenures import Tenures
 from usagepipe.consumer.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.writer import Writer
@@ -65,7 +65,10 @@ class WorkerApp(faust.App):
         self.exit_status = 0
         self.metrics = WorkerMetrics()
         self.health = Health()
-        self.threads = ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert")
+        self.threads = Threads(
+            ThreadPoolExecutor(2, thread_name_prefix="prepare"),
+            ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert"),
+        )
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
         self.letters = DeadLetters(settings.kafka, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
@@ -105,7 +108,8 @@ class WorkerApp(faust.App):
         _end_for_sure(STOP_SECONDS, self.exit_status)
         await super().on_stop()
         await self.letters.close()
-        self.threads.shutdown(wait=False, cancel_futures=True)
+        for threads in self.threads:
+            threads.shutdown(wait=False, cancel_futures=True)
         self.writer.close()
         self.stored.close()
         self.rollups.close()

@@ -4,16 +4,16 @@ Everything that decides the bytes is in the announcement, so that whoever sends 
 makes the same block.
 """
 
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import NamedTuple
 
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch
 from usagepipe.consumer.left_out import LeftOut
 from usagepipe.consumer.rows import Rows
-from usagepipe.consumer.stored import Copy
 from usagepipe.consumer.topic_identity import TopicIdentity
 
 FIRST_EPOCH = 0  # the plain insert; a later one writes only what is missing of its range
@@ -46,7 +46,7 @@ class Twice:
         return self.stored | self.batch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Block:
     """A batch on its way into the tables, under the token of `pending`."""
 
@@ -57,6 +57,11 @@ class Block:
     twice: Twice
     present: int  # rows of the range that are stored already; looked up in later epochs only
     as_announced: bool = True  # False: the look-up made again found other duplicates
+
+    @cached_property
+    def id_set(self) -> frozenset[str]:
+        """The ids of its rows."""
+        return frozenset(self.rows.ids)
 
     @property
     def expected(self) -> int:
@@ -74,13 +79,12 @@ class Block:
         return self.pending.token(self.topic.cluster, self.batch.partition.partition)
 
 
-def find_twice(rows: Rows, elsewhere: Iterable[Copy], present: Set[int]) -> Twice:
+def find_twice(rows: Rows, stored_ids: Set[str], present: Set[int]) -> Twice:
     """Which of `rows` are not the first of their event.
 
-    `elsewhere` are the stored rows outside the range, `present` the offsets of the range that are
-    stored: such a row is never a duplicate of itself, but a later one may be one of it.
+    `stored_ids` are of events that are stored outside the range, `present` the offsets of the range
+    that are stored: such a row is never a duplicate of itself, but a later one may be one of it.
     """
-    stored_ids = {copy.event_id for copy in elsewhere}
     if not stored_ids and len(set(rows.ids)) == rows.count:
         return Twice()
     taken = {

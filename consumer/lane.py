@@ -51,6 +51,7 @@ class Store(Protocol):
         topic: TopicIdentity,
         epoch: int,
         announced: Announcement | None = None,
+        ahead: Block | None = None,
     ) -> Block: ...
     async def insert(self, block: Block, *, again: bool) -> Landing: ...
 
@@ -87,6 +88,9 @@ class Lane:
         self._next_index = 0
         self._held = False
         self._draining = False
+        self._keeping = False
+        self._in_hand: Block | None = None  # announced, and being inserted
+        self._landing: asyncio.Task[bool] | None = None
         self._stored_at: float | None = None  # of a batch that is not acknowledged yet
         self._stored_to = -1  # the last offset that is stored though nobody announced it
         self.position = start.offset  # everything before it is stored
@@ -107,7 +111,7 @@ class Lane:
 
     def drain(self, *, keep: bool) -> None:
         """End `run()` after the batch in hand, or (`keep`) after all that was taken is stored."""
-        self._draining = True
+        self._draining, self._keeping = True, keep
         if not keep:
             self._cutter = Cutter(self._partition, self.position, self._policy)
         self._arrived.set()
@@ -115,24 +119,63 @@ class Lane:
     async def run(self) -> None:
         """Recover, then announce, store and acknowledge; for ever, until drained or fenced."""
         with suppress(FencedError):  # told by the committer; what was announced is the next owner's
-            if self._start.pending is not None and not await self._recover(self._start.pending):
-                return  # never cut what lies inside a range that may have landed
-            await self._look_for_stored()
-            while (batch := await self._next_batch()) is not None:
-                await self._advance(batch, *self._doubt(batch))
-            self._acknowledge()
+            try:
+                if self._start.pending is not None and not await self._recover(self._start.pending):
+                    return  # never cut what lies inside a range that may have landed
+                await self._look_for_stored()
+                await self._store_all()
+            finally:
+                await self._abandon()
+
+    async def _store_all(self) -> None:
+        """Store batch after batch. While one is inserted, the next is prepared."""
+        while (batch := await self._next_batch()) is not None:
+            # 1. Prepare: decode, and look up what is stored already. A crash in here costs nothing:
+            #    nothing was inserted; the records are read and cut again, perhaps elsewhere.
+            epoch, again = self._doubt(batch)
+            block = await self._prepare(batch, epoch)
+            if not await self._settle():
+                block = await self._prepare(batch, epoch)
+            if self._draining and not self._keeping:
+                break
+            # 2. Announce: commit the batch's start with its exact range as metadata. This same
+            #    commit acknowledges the batch before. A crash before it: as 1.
+            await self._offsets.announce(self._partition, block.pending)
+            self._stored_at = None
+            # 3. Insert, under a token of that range. A crash in here, or after it, makes the next
+            #    owner send exactly this range again under the same token: the tables drop what
+            #    they have.
+            self._insert_soon(block, again)
+            # 4. Acknowledge, with the next announcement or alone when idle. A crash before: as 3.
+        await self._settle()
+        self._acknowledge()
+
+    async def _prepare(self, batch: Batch, epoch: int) -> Block:
+        return await self._store.prepare(batch, self._start.topic, epoch, ahead=self._in_hand)
+
+    def _insert_soon(self, block: Block, again: bool) -> None:
+        self._in_hand = block
+        self._landing = asyncio.create_task(self._land(block, again))
+        self._landing.add_done_callback(lambda _: self._arrived.set())
+
+    async def _settle(self) -> bool:
+        """Wait until the block in hand has landed. False: not as whoever was prepared assumed."""
+        landing, self._landing = self._landing, None
+        self._in_hand = None
+        return landing is None or await landing
+
+    async def _abandon(self) -> None:
+        """Cut short: the block in hand is announced, so it is the next owner's."""
+        landing, self._landing = self._landing, None
+        if landing is not None:
+            landing.cancel()
+            await asyncio.gather(landing, return_exceptions=True)
 
     async def _advance(self, batch: Batch, epoch: int, again: bool) -> None:
-        # 1. Prepare: decode, and look up what is stored already. A crash in here costs nothing:
-        #    nothing was inserted; the records are read and cut again, perhaps elsewhere.
+        """Prepare, announce and insert a part of a batch, or all of it once more: steps 1 to 3."""
         block = await self._store.prepare(batch, self._start.topic, epoch)
-        # 2. Announce: commit the batch's start with its exact range as metadata. This same commit
-        #    acknowledges the batch before. A crash before it: as 1.
         await self._offsets.announce(self._partition, block.pending)
-        # 3. Insert, under a token of that range. A crash in here, or after it, makes the next owner
-        #    send exactly this range again under the same token: the tables drop what they have.
         await self._land(block, again)
-        # 4. Acknowledge, with the next announcement or alone when idle. A crash before it: as 3.
 
     async def _recover(self, pending: Announcement) -> bool:
         """Send the range that an owner before us had announced: exactly it, whatever its size.
@@ -157,12 +200,13 @@ class Lane:
         log.info("range_recovered", partition=str(self._partition), rows=len(batch.records))
         return True
 
-    async def _land(self, block: Block, again: bool) -> None:
-        """Insert the announced `block`, and go the long way round where that does not do."""
+    async def _land(self, block: Block, again: bool) -> bool:
+        """Insert the announced `block`, and go the long way round (False) where that won't do."""
         landing = await self._store.insert(block, again=again)
         match landing.outcome:
             case Outcome.STORED:
                 self._stored(block.batch)
+                return True
             case Outcome.REFUSED:
                 # Nothing of it landed, so it may be cut. Each part is announced as a range of its
                 # own: a crash after that finds the part pending, and what lies behind it as
@@ -173,6 +217,7 @@ class Lane:
                 # What is missing is written under a new epoch, since the tables remember the old
                 # token. A crash after that announcement: the next owner does the same again.
                 await self._advance(block.batch, block.pending.epoch + 1, True)
+        return False
 
     async def _look_for_stored(self) -> None:
         """Find rows behind the committed offset that nobody announced.
@@ -226,8 +271,9 @@ class Lane:
             self._arrived.clear()
             now = time.monotonic()
             wait = self._cutter.seconds_to_close(now)
+            if self._landing is not None and self._landing.done():
+                await self._settle()  # whatever ended it ends the lane
             if wait == 0 or (self._draining and wait is not None):
-                self._stored_at = None  # the announcement of this batch acknowledges
                 batch = self._cutter.cut()
                 self._press()  # the next one may be fetched while this one is stored
                 return batch

@@ -6,13 +6,13 @@ tries its server until it answers.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import structlog
 
@@ -59,6 +59,13 @@ QUIET_SECONDS = 20.0  # how long one attempt waits for a moment without inserts
 _BUCKET = timedelta(minutes=15)
 
 
+class Threads(NamedTuple):
+    """Inserts wait for their server and must not keep the next batch from being prepared."""
+
+    prepare: ThreadPoolExecutor
+    insert: ThreadPoolExecutor
+
+
 @dataclass(frozen=True, slots=True)
 class Servers:
     """What a block is written to and looked up in."""
@@ -75,7 +82,7 @@ class Storing:
     def __init__(
         self,
         servers: Servers,
-        threads: ThreadPoolExecutor,
+        threads: Threads,
         settings: Settings,
         acknowledged: Acknowledged,
         ready: Ready,
@@ -115,10 +122,12 @@ class Storing:
         topic: TopicIdentity,
         epoch: int,
         announced: Announcement | None = None,
+        ahead: Block | None = None,
     ) -> Block:
         """The block of `batch`. Stores nothing; a crash here costs nothing.
 
-        `announced`: what an owner before us announced of exactly this range.
+        `announced`: what an owner before us announced of exactly this range. `ahead`: the block
+        before it, which is being inserted and cannot be looked up yet.
 
         Raises:
             TooManyDeadLettersError: more records are refused than the limits allow.
@@ -142,9 +151,9 @@ class Storing:
             )
             present.update(found)
         known = announced.left_out.offsets if announced and epoch == FIRST_EPOCH else None
-        twice = (
-            await self._find_twice(batch, topic, rows, present) if known is None else Twice(known)
-        )
+        twice = Twice(known) if known is not None else Twice()
+        if known is None and self._dedup_days:
+            twice = await self._find_twice(batch, topic, rows, present, ahead)
         return make_block(batch, topic, epoch, rows, twice, present, announced)
 
     async def insert(self, block: Block, *, again: bool) -> Landing:
@@ -177,23 +186,30 @@ class Storing:
         async def attempt() -> None:
             async with self._quiet.insert():
                 started = time.monotonic()
-                await self._in_thread(self._servers.writer.insert, block.rows.body, block.token)
+                loop = asyncio.get_running_loop()
+                insert = partial(self._servers.writer.insert, block.rows.body, block.token)
+                await loop.run_in_executor(self._threads.insert, insert)
                 self._metrics.insert_seconds.observe(time.monotonic() - started)
 
         _, tries = await self._persist("clickhouse", _place(block.batch), attempt)
         return tries
 
     async def _find_twice(
-        self, batch: Batch, topic: TopicIdentity, rows: Rows, present: set[int]
+        self,
+        batch: Batch,
+        topic: TopicIdentity,
+        rows: Rows,
+        present: Set[int],
+        ahead: Block | None,
     ) -> Twice:
-        if not self._dedup_days:
-            return Twice()
         copies, _ = await self._ask(
             _place(batch), self._servers.stored.copies, rows.ids, self._dedup_days
         )
         # The range's own rows are no duplicates: they are what it may have stored before.
-        elsewhere = (copy for copy in copies if not _is_within(copy, batch, topic.topic_id))
-        return find_twice(rows, elsewhere, present)
+        stored = {copy.event_id for copy in copies if not _is_within(copy, batch, topic.topic_id)}
+        if ahead is not None:
+            stored.update(ahead.id_set.intersection(rows.ids))
+        return find_twice(rows, stored, present)
 
     async def _refused(self, block: Block, refusal: Refusal) -> Landing:
         self._metrics.refused_batches.inc()
@@ -338,7 +354,7 @@ class Storing:
         **_: Arguments.kwargs,
     ) -> Result:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(function, *arguments))
+        return await loop.run_in_executor(self._threads.prepare, partial(function, *arguments))
 
 
 async def _answer(asking: Awaitable[Result]) -> Result:

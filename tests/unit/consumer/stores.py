@@ -15,6 +15,7 @@ class FakeStore:
 
     def __init__(self) -> None:
         self.inserted: list[tuple[int, int, int, bool]] = []
+        self.prepared: list[tuple[int, int, int | None]] = []  # first, last, first of the ahead
         self.letters: list[int] = []
         self.poison: set[int] = set()
         self.names_poison = False
@@ -38,7 +39,9 @@ class FakeStore:
         topic: TopicIdentity,
         epoch: int,
         announced: Announcement | None = None,
+        ahead: Block | None = None,
     ) -> Block:
+        self.prepared.append((batch.first, batch.last, ahead.batch.first if ahead else None))
         offsets = [record.offset for record in batch.records]
         rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
         return make_block(batch, topic, epoch, rows, Twice(), set(), announced)

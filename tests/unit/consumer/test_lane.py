@@ -265,3 +265,61 @@ async def test_rows_that_nobody_announced_are_not_stored_again() -> None:
     await lane.run()
 
     assert [(0, 1, 1, True), (2, 3, 1, True), (4, 5, 0, False)] == world.inserted
+
+
+async def test_the_next_batch_is_prepared_while_one_is_inserted() -> None:
+    """Decoding and looking up cost as much time as an insert: a lone lane does both at once."""
+    world = World()
+    world.answers.clear()
+    lane = world.lane()
+    lane.take(run_of(0, 1, 2, 3, 4))
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(5):
+        while len(world.prepared) < 2:
+            await asyncio.sleep(0.001)
+    announced = list(world.events)
+
+    world.answers.set()
+    lane.drain(keep=True)
+    await task
+
+    assert [("announced", 2)] == announced
+    assert [(0, 1, None), (2, 3, 0), (4, 4, 2)] == world.prepared
+
+
+async def test_a_batch_is_prepared_again_when_the_one_ahead_lands_otherwise() -> None:
+    """What it leaves out for the sake of the one ahead must have been stored by it."""
+    world = World()
+    world.poison = {1}
+    world.answers.clear()
+    lane = world.lane()
+    lane.take(run_of(0, 1, 2, 3))
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(5):
+        while len(world.prepared) < 2:
+            await asyncio.sleep(0.001)
+
+    world.answers.set()
+    lane.drain(keep=True)
+    await task
+
+    parts = [(0, 0, None), (1, 1, None)]
+    assert [(0, 1, None), (2, 3, 0), *parts, (2, 3, None)] == world.prepared
+    assert [(0, 0), (1, 1), (2, 3)] == world.ranges
+
+
+async def test_a_lane_that_is_cancelled_ends_the_insert_in_hand() -> None:
+    """A task left behind would go on trying to store what by then is another's."""
+    world = World()
+    world.answers.clear()
+    lane = world.lane()
+    lane.take(run_of(0, 1))
+    task = asyncio.create_task(lane.run())
+    await world.begun.wait()
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    world.answers.set()
+    await asyncio.sleep(0.01)
+
+    assert [] == world.ranges
