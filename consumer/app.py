@@ -85,6 +85,7 @@ class WorkerApp(faust.App):
         self.tenures = Tenures(
             storing,
             BatchPolicy.of(settings),
+            settings.buffer_megabytes << 20,
             settings.drain_seconds,
             self.metrics,
             self.health,

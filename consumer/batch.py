@@ -22,22 +22,14 @@ class BatchPolicy:
     rows: int
     size: int  # bytes
     seconds: float
-    buffer: int = 1 << 40  # bytes that all partitions of a worker may hold together
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """The policy of a worker, whatever partitions it gets."""
         return cls(
             settings.batch_rows,
             settings.batch_megabytes << 20,
             settings.batch_seconds,
-            settings.buffer_megabytes << 20,
         )
-
-    def among(self, partitions: int) -> Self:
-        """The same for each of so many: a partition holds a batch in hand and one that fills."""
-        room = self.buffer // (2 * max(1, partitions))
-        return replace(self, size=max(1, min(self.size, room)))
 
 
 @dataclass(frozen=True, slots=True)

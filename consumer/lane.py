@@ -16,6 +16,7 @@ import structlog
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
 from usagepipe.consumer.block import FIRST_EPOCH, Block, Landing, Outcome
+from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.records import Run, TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -73,6 +74,7 @@ class Lane:
         partition: TopicPartition,
         start: Start,
         policy: BatchPolicy,
+        buffer: Buffer,
         store: Store,
         offsets: Offsets,
         flow: Flow,
@@ -81,12 +83,14 @@ class Lane:
         self._start = start
         self._cutter = Cutter(partition, start.offset, policy)
         self._policy = policy
+        self._buffer = buffer
+        self._held_bytes = 0  # from arrival until stored
         self._store = store
         self._offsets = offsets
         self._flow = flow
         self._arrived = asyncio.Event()
         self._next_index = 0
-        self._held = False
+        self._paused = False
         self._draining = False
         self._keeping = False
         self._in_hand: Block | None = None  # announced, and being inserted
@@ -105,6 +109,7 @@ class Lane:
             return False
         self._next_index += 1
         self._cutter.add(run, time.monotonic())
+        self._hold(run.size)
         self._arrived.set()
         self._press()
         return True
@@ -113,6 +118,7 @@ class Lane:
         """End `run()` after the batch in hand, or (`keep`) after all that was taken is stored."""
         self._draining, self._keeping = True, keep
         if not keep:
+            self._hold(-self._cutter.size)
             self._cutter = Cutter(self._partition, self.position, self._policy)
         self._arrived.set()
 
@@ -248,6 +254,7 @@ class Lane:
 
     def _stored(self, batch: Batch) -> None:
         self.position = batch.end
+        self._hold(-batch.size)
         self._stored_at = time.monotonic()
         self._press()
 
@@ -269,10 +276,10 @@ class Lane:
     async def _next_batch(self) -> Batch | None:
         while True:
             self._arrived.clear()
-            now = time.monotonic()
-            wait = self._cutter.seconds_to_close(now)
-            if self._landing is not None and self._landing.done():
+            if self._landing is not None and (self._landing.done() or self._draining):
                 await self._settle()  # whatever ended it ends the lane
+            now = time.monotonic()
+            wait = self._seconds_to_close(now)
             if wait == 0 or (self._draining and wait is not None):
                 batch = self._cutter.cut()
                 self._press()  # the next one may be fetched while this one is stored
@@ -288,19 +295,36 @@ class Lane:
             with suppress(TimeoutError):  # the batch closes by time, or idle time is over
                 await asyncio.wait_for(self._arrived.wait(), wait)
 
+    def _seconds_to_close(self, now: float) -> float | None:
+        """How long until the next batch is cut: 0 is now, None is not before something happens.
+
+        Time closes none while another is in hand: it would have to wait, and larger ones are
+        cheaper.
+        """
+        wait = self._cutter.seconds_to_close(now)
+        if wait is None or self._fill() >= 1:
+            return wait
+        if self._landing is not None:
+            return None
+        return wait if self._buffer.has_room(self._held_bytes) else 0.0
+
     def _press(self) -> None:
         """Stop fetching while a full batch waits behind the one in hand, go on at half of one.
 
         A pending range is read whole, whatever its size.
         """
-        full = self._fill()
+        room = self._buffer.has_room(self._held_bytes)
         recovering = self._start.pending is not None and self.position == self._start.offset
-        if not self._held and full >= 1 and not recovering:
-            self._held = True
+        if not self._paused and not recovering and (self._fill() >= 1 or not room):
+            self._paused = True
             self._flow.on_buffer_full(self._partition)
-        elif self._held and full < 0.5:
-            self._held = False
+        elif self._paused and self._fill() < 0.5 and room:
+            self._paused = False
             self._flow.on_buffer_drop(self._partition)
+
+    def _hold(self, size: int) -> None:
+        self._held_bytes += size
+        self._buffer.add(size)
 
     def _fill(self) -> float:
         """How many batches wait, by the limit that is nearer."""

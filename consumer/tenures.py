@@ -14,6 +14,7 @@ import structlog
 
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.batch import BatchPolicy
+from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import Committer, Position
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.lane import Flow, Lane
@@ -53,12 +54,14 @@ class Tenures:
         self,
         storing: Storing,
         policy: BatchPolicy,
+        buffer_bytes: int,
         drain_seconds: float,
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
         self._storing = storing
         self._policy = policy
+        self._buffer_bytes = buffer_bytes
         self._drain_seconds = drain_seconds
         self._metrics = metrics
         self._health = health
@@ -144,10 +147,10 @@ class Tenures:
         # 4. Begin, then seek: runs of the new stamp find their lanes. Each lane first recovers
         #    what was pending.
         self._number += 1
-        policy = self._policy.among(len(partitions))
+        buffer = Buffer(self._buffer_bytes, len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics)
         lanes = {
-            tp: Lane(tp, start, policy, self._storing, committer, flow)
+            tp: Lane(tp, start, self._policy, buffer, self._storing, committer, flow)
             for tp, start in starts.items()
         }
         self._tenure = Tenure(self._number, lanes, committer)

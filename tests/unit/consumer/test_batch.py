@@ -97,15 +97,6 @@ def test_batches_cover_every_record_once_in_order(
     assert (cutter.rows, cutter.size) == (0, 0)
 
 
-def test_the_partitions_of_a_worker_share_its_memory() -> None:
-    """Many partitions close their batches earlier: each holds one in hand and one that fills."""
-    policy = BatchPolicy(rows=50_000, size=1_000, seconds=1, buffer=4_000)
-
-    assert 1_000 == policy.among(1).size
-    assert 500 == policy.among(4).size
-    assert 1 == policy.among(1_000_000).size
-
-
 @pytest.mark.parametrize("suspect", [None, 3, 9, 40, 41])
 def test_the_parts_of_a_batch_make_it_up(suspect: int | None) -> None:
     """No offset between two parts, none left out at the ends, none alone but the suspect."""

@@ -11,6 +11,7 @@ from tests.unit.consumer.stores import FakeStore
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.block import Block, Landing, Outcome
+from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.lane import Lane, Start
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -30,6 +31,7 @@ class World(FakeStore):
         self.events: list[tuple[str, int]] = []
         self.held = False
         self.fenced = False
+        self.buffer_bytes = 1_000_000
 
     async def announce(self, partition: Any, pending: Announcement) -> None:
         if self.fenced:
@@ -53,7 +55,8 @@ class World(FakeStore):
         self.held = False
 
     def lane(self, start: Start | None = None, policy: BatchPolicy = EAGER) -> Lane:
-        return Lane(PARTITION, start or Start(0, TOPIC), policy, self, self, self)
+        self.buffer = Buffer(self.buffer_bytes, lanes=4)
+        return Lane(PARTITION, start or Start(0, TOPIC), policy, self.buffer, self, self, self)
 
 
 async def test_a_batch_is_announced_then_stored_then_acknowledged() -> None:
@@ -284,7 +287,7 @@ async def test_the_next_batch_is_prepared_while_one_is_inserted() -> None:
     await task
 
     assert [("announced", 2)] == announced
-    assert [(0, 1, None), (2, 3, 0), (4, 4, 2)] == world.prepared
+    assert [(0, 1, None), (2, 3, 0), (4, 4, None)] == world.prepared
 
 
 async def test_a_batch_is_prepared_again_when_the_one_ahead_lands_otherwise() -> None:
@@ -323,3 +326,47 @@ async def test_a_lane_that_is_cancelled_ends_the_insert_in_hand() -> None:
     await asyncio.sleep(0.01)
 
     assert [] == world.ranges
+
+
+async def test_a_batch_in_hand_lets_the_next_one_grow() -> None:
+    """Time closes a batch only when it could be inserted: a busy server gets larger ones."""
+    world = World()
+    world.answers.clear()
+    lane = world.lane(policy=BatchPolicy(rows=100, size=1_000, seconds=0.001))
+    lane.take(run_of(0, index=0))
+    task = asyncio.create_task(lane.run())
+    await world.begun.wait()
+    for offset in (1, 2, 3):
+        lane.take(run_of(offset, index=offset))
+        await asyncio.sleep(0.01)
+
+    world.answers.set()
+    lane.drain(keep=True)
+    await task
+
+    assert [(0, 0), (1, 3)] == world.ranges
+
+
+async def test_the_buffer_of_a_worker_bounds_its_lanes() -> None:
+    """One lane may hold half of it all; when that is used up, each keeps to its share."""
+    world = World()
+    world.buffer_bytes = 160  # half of it for all, and 20 for each of four lanes
+    world.answers.clear()
+    lane = world.lane(policy=BatchPolicy(rows=100, size=1_000, seconds=60))
+    lane.take(run_of(*range(30), index=0))
+    alone = world.held
+
+    world.buffer.add(40)  # other lanes hold so much
+    lane.take(run_of(30, index=1))
+    together = world.held
+    task = asyncio.create_task(lane.run())
+    await world.begun.wait()
+    world.answers.set()
+    async with asyncio.timeout(5):
+        while world.held:
+            await asyncio.sleep(0.001)
+    lane.drain(keep=True)
+    await task
+
+    assert (False, True) == (alone, together)
+    assert [(0, 30)] == world.ranges

@@ -69,7 +69,7 @@ class World:
         self.health = Health()
         policy = BatchPolicy(rows=10, size=1_000, seconds=60)
         self.tenures = Tenures(
-            cast(Storing, self.storing), policy, 5.0, WorkerMetrics(), self.health
+            cast(Storing, self.storing), policy, 1 << 20, 5.0, WorkerMetrics(), self.health
         )
 
     async def take_over(self) -> None:
