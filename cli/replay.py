@@ -130,7 +130,7 @@ def _tell(tally: Tally, dry_run: bool) -> None:
     stored = "would be stored" if dry_run else "stored now"
     click.echo(
         f"{tally.records:,} records: {tally.stored:,} were stored, {tally.copies:,} are copies of "
-        f"stored events, {tally.rejected:,} are no events, {tally.written:,} {stored}."
+        f"stored events, {tally.rejected:,} are dead letters, {tally.written:,} {stored}."
     )
     if tally.corrections:
         click.echo(f"{tally.corrections:,} corrections in the rollups.")

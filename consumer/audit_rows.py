@@ -104,7 +104,8 @@ class AuditRows:
         shares = total // ROWS_AT_ONCE + 1
         extra, found = 0, []
         for share in range(shares):
-            where = f"WHERE modulo(cityHash64(event_id), {shares}) = {share}"
+            share_of = f"WHERE modulo(cityHash64(event_id), {shares}) = {share}"
+            where = share_of if shares > 1 else ""  # four times the cost
             ((more,),) = self._rows(
                 f"SELECT count() - uniqExact(event_id) FROM {TABLE} {where}", {}
             )
@@ -123,14 +124,18 @@ class AuditRows:
             f"SELECT producer_id, {least} AS least, max(sequence) FROM {TABLE}"
             " WHERE producer_id != '' AND isNotNull(sequence)"
             " GROUP BY producer_id"
-            " HAVING uniqExact(sequence) != max(sequence) - least + 1"
+            # As many as there are numbers, and of their sum: at a fifth of the cost of telling
+            # them apart.
+            " HAVING count() != max(sequence) - least + 1"
+            " OR sum(sequence) != intDiv(toUInt128(count()) * (least + max(sequence)), 2)"
             f" ORDER BY producer_id LIMIT {MAX_NAMED}",
             {},
         )
-        return [
-            SequenceGap(producer, tuple(self._missing_numbers(producer, least_number)))
-            for producer, least_number, _ in producers
-        ]
+        gaps = (
+            SequenceGap(producer, tuple(self._missing_numbers(producer, first)))
+            for producer, first, _ in producers
+        )
+        return [gap for gap in gaps if gap.missing]  # none: a number was only given twice
 
     def _blocks(self, partition: int, first: int, end: int) -> Mapping[int, tuple[int, int]]:
         rows = self._rows(

@@ -14,12 +14,13 @@ from confluent_kafka import Message
 
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.offset_ranges import OffsetRange
+from usagepipe.consumer.persistence import brief
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.consumer.rollups import Rollups, Unsettled
 from usagepipe.consumer.rows import Rejected, Rows, encode_rows
 from usagepipe.consumer.stored import Copy, StoredRows
 from usagepipe.consumer.writer import TABLE, Writer
-from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.client import connect, error_code
 from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -70,6 +71,7 @@ class Findings:
     rejected: tuple[Rejected, ...]  # no events
     lacking: tuple[Lacking, ...]
     doubtful: frozenset[datetime]  # days whose rollups may lack rows that are stored
+    lettered: int = 0  # events that have a dead letter; taken out of `lacking` by who knows them
 
 
 @dataclass(slots=True)
@@ -125,7 +127,7 @@ class Reconciler:
         """Store what is lacking; returns the days to `heal`.
 
         Raises:
-            UsagePipeError: the server takes the rows, and then does not have them.
+            UsagePipeError: the server refuses the rows, or takes them and then has them not.
         """
         offsets = {each.offset for each in found.lacking}
         if not offsets:
@@ -138,7 +140,7 @@ class Reconciler:
         for attempt in range(_TRIES):
             left = [each for each in found.lacking if each.offset in offsets]
             body = b"\n".join(each.row for each in left)
-            self._writer.insert(body, self._token(found.partition, left, attempt))
+            self._insert(body, self._token(found.partition, left, attempt))
             first, last = left[0].offset, left[-1].offset
             offsets -= set(self._stored.offsets(self.topic_id, found.partition, first, last))
             if not offsets:
@@ -148,6 +150,18 @@ class Reconciler:
             f"{self.topic}, partition {found.partition}: {len(offsets)} rows from offset "
             f"{min(offsets)} on were inserted {_TRIES} times and are not there."
         )
+
+    def _insert(self, body: bytes, token: str) -> None:
+        try:
+            self._writer.insert(body, token)
+        except Exception as error:
+            if error_code(error) is None:
+                raise  # no server's answer: the rows may or may not be stored
+            # Its text quotes what it refuses, and what users wrote must not be told.
+            raise UsagePipeError(
+                f"ClickHouse took not all of the block {token}: {brief(error)}. Run it again: what "
+                "landed is known, and its rollups are healed."
+            ) from None
 
     def heal(self, days: Iterable[datetime], wait_seconds: float) -> int:
         """Make the rollups of the UTC days equal to raw; the number of corrections.

@@ -8,10 +8,11 @@ right: a replay that breaks off goes on there, and one that has ended begins ane
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from usagepipe.consumer.audit_letters import LetterFacts
 from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.offset_ranges import OffsetRange
@@ -77,17 +78,18 @@ class Tally:
     records: int = 0
     stored: int = 0  # already
     copies: int = 0  # events that are stored at another place
-    rejected: int = 0  # no events
+    rejected: int = 0  # no events, or refused by ClickHouse
     written: int = 0  # or, in a dry run, lacking
     corrections: int = 0  # rows that were added to rollups
     days: set[datetime] = field(default_factory=set)
 
     def add(self, found: Findings) -> None:
         lacking = len(found.lacking)
-        self.records += found.stored + len(found.copies) + len(found.rejected) + lacking
+        rejected = len(found.rejected) + found.lettered
+        self.records += found.stored + len(found.copies) + rejected + lacking
         self.stored += found.stored
         self.copies += len(found.copies)
-        self.rejected += len(found.rejected)
+        self.rejected += rejected
         self.written += lacking
 
 
@@ -107,6 +109,9 @@ class Replayer:
                 f"{progress_group} is the workers' group: a replay keeps its progress in another."
             )
         self._topic = settings.topic
+        self._kafka = settings.kafka
+        self._letter_topic = settings.dead_letter_topic
+        self._letters: LetterFacts | None = None
         self._wait_seconds = wait_seconds
         self._log = LogReader(settings.kafka, settings.topic)
         self._topic_id = self._log.topic_id()
@@ -176,7 +181,7 @@ class Replayer:
             pace.await_turn(len(batch))
             # 1. Store what is lacking. A crash after it leaves rows that the next run finds by
             #    their epoch, and whose days it heals.
-            found = self._reconciler.look(part.partition, batch)
+            found = self._without_letters(self._reconciler.look(part.partition, batch))
             tally.add(found)
             if not dry_run:
                 tally.days |= self._reconciler.write(found)
@@ -189,6 +194,17 @@ class Replayer:
         advanced(part.end - position if part.offsets else 0)
         if not dry_run and part.offsets:
             self._settle(part, part.end, wanted, tally, ended=True)
+
+    def _without_letters(self, found: Findings) -> Findings:
+        """A row that ClickHouse refused has a dead letter, and would stop the whole batch."""
+        if not found.lacking:
+            return found
+        if self._letters is None:
+            self._letters = LetterFacts.read(self._kafka, self._letter_topic, self._topic_id)
+        refused = set(self._letters.offsets(found.partition))
+        left = tuple(each for each in found.lacking if each.offset not in refused)
+        lettered = len(found.lacking) - len(left)
+        return replace(found, lacking=left, lettered=lettered)
 
     def _settle(
         self, part: Part, position: int, wanted: Wanted, tally: Tally, *, ended: bool

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tests.support.stored_log import commit_log, store_log
+from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
 from usagepipe.cli.root import root
 from usagepipe.schemas import Settings, UsageEvent, encode
@@ -164,23 +164,9 @@ def test_dead_letters_and_bad_records_are_told_apart(world: Settings, topic: str
 
     assert (1, [[EVENTS, EVENTS]]) == (without_letter, found["partitions"][0]["missing"])
     assert found["partitions"][0]["missing_ids"][str(EVENTS)].startswith("no event")
-    write_letter(world, found["topic_id"], EVENTS)
+    write_letter(world, found["topic_id"], 0, EVENTS)
     with_letter, found = audit(world)
     assert (0, [[EVENTS, EVENTS]]) == (with_letter, found["partitions"][0]["letters"])
-
-
-def write_letter(settings: Settings, topic_id: str, offset: int) -> None:
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": settings.kafka})
-    headers: dict[str, str | bytes | None] = {
-        "topic": settings.topic,
-        "topic_id": topic_id,
-        "partition": "0",
-    }
-    headers |= {"offset": str(offset), "reason": "not_json", "timestamp": "0"}
-    producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
-    assert 0 == producer.flush(30)
 
 
 def test_copies_of_stored_events_are_accounted_for(world: Settings) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tests.support.stored_log import commit_log, store_log
+from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
 from usagepipe.cli.root import root
 from usagepipe.consumer import replay as replay_module
 from usagepipe.consumer.group_offsets import GroupOffsets
+from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.replay import Replayer, Wanted
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.errors import WrongUseError
@@ -159,6 +160,22 @@ def test_what_the_workers_have_not_committed_is_theirs(
     behind.close()
     assert sum(each.offset for each in committed.values()) == state(clickhouse_client)[0][0]
     assert "the rest is the workers'" in told
+
+
+def test_a_record_that_has_a_dead_letter_is_left(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """What ClickHouse refused once would be refused again, and its whole batch with it."""
+    commit_log(world)
+    with LogReader(world.kafka, world.topic) as log:
+        topic_id = log.topic_id()
+        partition = next(number for number in log.partitions if log.span(number)[1])
+    write_letter(world, topic_id, partition, 0)
+
+    told = replay(world)
+
+    assert "1 are dead letters, 59 stored now" in told
+    assert 59 == state(clickhouse_client)[0][0]
 
 
 def test_a_dry_run_counts_and_changes_nothing(world: Settings, clickhouse_client: "Client") -> None:

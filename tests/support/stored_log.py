@@ -3,6 +3,8 @@
 import json
 from collections.abc import Callable, Sequence
 
+from confluent_kafka import Producer
+
 from usagepipe.consumer.group_offsets import GroupOffsets
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.reconcile import LogRecord
@@ -50,3 +52,17 @@ def commit_log(
                 metadata |= {"first": offset, "last": last, "records": announced, "epoch": 0}
             group.commit(settings.topic, partition, offset, json.dumps(metadata))
     group.close()
+
+
+def write_letter(settings: Settings, topic_id: str, partition: int, offset: int) -> None:
+    """The dead letter of a record, as far as it tells where the record stood."""
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    headers: dict[str, str | bytes | None] = {
+        "topic": settings.topic,
+        "topic_id": topic_id,
+        "partition": str(partition),
+        "offset": str(offset),
+        "reason": "refused_by_clickhouse",
+    }
+    producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
+    assert producer.flush(30) == 0
