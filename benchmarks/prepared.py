@@ -34,7 +34,7 @@ class Read:
 def batches(bootstrap: str, partition: int, settings: Settings) -> Iterator[Batch]:
     """The batches of a partition, as a worker that has all partitions cuts a backlog."""
     own = TopicPartition(TOPIC, partition)
-    cutter = Cutter(own, 0, BatchPolicy.of(settings).among(PARTITIONS))
+    cutter = Cutter(own, 0, BatchPolicy.of(settings))
     for index, records in enumerate(_runs(bootstrap, partition)):
         cutter.add(Run(own, records, 0, index), 0)
         while cutter.seconds_to_close(0) == 0:

@@ -5,13 +5,13 @@ in between that hold no data (transaction markers) belong to it, so that ranges 
 ends at a data record, so that seeing any offset >= `last` proves that the range was read whole.
 """
 
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Self
 
-from usagepipe.consumer.records import Record, Run, TopicPartition
+from usagepipe.consumer.records import Record, Run, TopicPartition, size_of
 from usagepipe.schemas.settings import Settings
 
 
@@ -63,7 +63,7 @@ class Batch:
         for start, end in pairwise(borders):
             records = self.records[start:end]
             last = self.last if end == len(offsets) else offsets[end - 1]
-            parts.append(Batch(self.partition, first, last, records, _size(records)))
+            parts.append(Batch(self.partition, first, last, records, size_of(records)))
             first = last + 1
         return parts
 
@@ -104,14 +104,12 @@ class Cutter:
         There may be nothing: the log can have lost what it held.
         """
         records: list[Record] = []
+        size = 0
         while self._runs and self._runs[0][0].records[0].offset <= last:
-            run, arrived = self._runs.popleft()
-            taken = [record for record in run.records if record.offset <= last]
-            rest = run.records[len(taken) :]
-            if rest:
-                self._runs.appendleft((replace(run, records=rest), arrived))
-            records += taken
-        return self._batch(records, last)
+            taken = self._take(bisect_right(self._runs[0][0].records, last, key=_offset))
+            records += taken.records
+            size += taken.size
+        return self._batch(records, size, last)
 
     def cut(self) -> Batch:
         """The next batch, of what is here: at least one record, at most the policy's limits.
@@ -121,22 +119,26 @@ class Cutter:
         records: list[Record] = []
         size = 0
         while self._runs and len(records) < self._policy.rows and size < self._policy.size:
-            run, arrived = self._runs.popleft()
-            taken = run.records[: self._policy.rows - len(records)]
-            rest = run.records[len(taken) :]
-            if rest:
-                self._runs.appendleft((replace(run, records=rest), arrived))
-            records += taken
-            size += _size(taken)
-        return self._batch(records, records[-1].offset)
+            taken = self._take(self._policy.rows - len(records))
+            records += taken.records
+            size += taken.size
+        return self._batch(records, size, records[-1].offset)
 
-    def _batch(self, records: list[Record], last: int) -> Batch:
-        batch = Batch(self._partition, self._position, last, tuple(records), _size(records))
+    def _take(self, most: int) -> Run:
+        """The next run, or its first `most` records."""
+        run, arrived = self._runs.popleft()
+        if len(run.records) <= most:
+            return run
+        self._runs.appendleft((replace(run, records=run.records[most:]), arrived))
+        return replace(run, records=run.records[:most])
+
+    def _batch(self, records: list[Record], size: int, last: int) -> Batch:
+        batch = Batch(self._partition, self._position, last, tuple(records), size)
         self._position = batch.end
         self.rows -= len(records)
-        self.size -= batch.size
+        self.size -= size
         return batch
 
 
-def _size(records: Sequence[Record]) -> int:
-    return sum(len(record.value or b"") for record in records)
+def _offset(record: Record) -> int:
+    return record.offset

@@ -6,6 +6,7 @@ its cost is a message's (68 µs each), not a byte's.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 
@@ -32,7 +33,7 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """Consecutive records of one partition, and the tenure they were fetched under.
 
@@ -47,7 +48,12 @@ class Run:
     stamp: int
     index: int
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes of the values: what the run costs in memory, less a small overhead."""
-        return sum(len(record.value or b"") for record in self.records)
+        return size_of(self.records)
+
+
+def size_of(records: Sequence[Record]) -> int:
+    """Bytes of their values."""
+    return sum([len(record.value or b"") for record in records])

@@ -91,18 +91,18 @@ def encode_rows(
 
     Never raises for what a record holds: a record that is no event is in `rejected`.
     """
+    place = _place(partition, topic_id, epoch)
     lines: list[bytes] = []
     offsets: list[int] = []
     ids: list[str] = []
     rejected: list[Rejected] = []
     for start in range(0, len(records), CHUNK):  # the rows of a whole batch would be 70 MB
         rows = list(_rows(records[start : start + CHUNK], rejected))
-        lines.append(_encoder.encode_lines(rows))
+        # JSON has no line break of its own: a brace before one ends a line.
+        lines.append(_encoder.encode_lines(rows).replace(b"}\n", place))
         offsets += [row.kafka_offset for row in rows]
         ids += [row.event_id for row in rows]
-    # JSON has no line break of its own: a brace before one ends a line.
-    body = b"".join(lines).replace(b"}\n", _place(partition, topic_id, epoch))
-    return Rows(body, offsets, ids, tuple(rejected))
+    return Rows(b"".join(lines), offsets, ids, tuple(rejected))
 
 
 def _rows(records: Sequence[Record], rejected: list[Rejected]) -> Iterator[Any]:

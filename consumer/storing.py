@@ -237,10 +237,9 @@ class Storing:
         return Landing(Outcome.STORED)
 
     def _check_limits(self, batch: Batch, rows: Rows) -> None:
-        offsets = [record.offset for record in batch.records]
         refused = frozenset(letter.record.offset for letter in rows.rejected)
         with self._ending():
-            self._count(batch.partition).add(offsets, refused)
+            self._count(batch.partition).add(batch.records, refused)
 
     @contextmanager
     def _ending(self) -> Iterator[None]:

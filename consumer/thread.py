@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as AIOTopicPartition
@@ -50,6 +51,13 @@ async def when_answered(
             return
 
 
+def _as_it_is(records: PartitionRecords, tp: AIOTopicPartition, record: Any) -> Any:
+    """The record that was parsed, which has all we read of it; stock copies it field by field into
+    an object four times as large, for a fifth of the worker's time.
+    """
+    return record
+
+
 class ChunkThread(stock.AIOKafkaConsumerThread):
     """aiokafka's consumer in its own thread: fetches runs, seeks, commits under a membership."""
 
@@ -77,6 +85,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        PartitionRecords._consumer_record = _as_it_is
         return consumer
 
     async def _fetch_records(self, *arguments: Any, **options: Any) -> RecordMap:

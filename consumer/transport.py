@@ -46,6 +46,7 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "faust.transport.drivers.aiokafka.Producer": ("on_start", "_new_producer"),
     "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
+    "aiokafka.consumer.fetcher.PartitionRecords": ("_consumer_record",),
     "aiokafka.consumer.group_coordinator.GroupCoordinator": (
         "_commit_lock",
         "_do_commit_offsets",

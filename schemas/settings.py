@@ -180,8 +180,8 @@ class Settings(BaseSettings):
     )
     buffer_megabytes: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
         default=128,
-        description="MiB of records that a worker holds; its partitions share it. Batches close "
-        "earlier where there are many. In memory it is about 2.5 times as much.",
+        description="MiB of records that a worker holds until they are stored; its partitions share "
+        "it. In memory it is about 2.5 times as much.",
     )
     batch_seconds: Annotated[float, Field(ge=0.01, le=60)] = Field(
         default=0.25, description="A batch closes when its first record has waited so long."

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION
+from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer.limits import LetterCount, LetterLimits, TooManyDeadLettersError
 
 LIMITS = LetterLimits(run=10, ratio=0.2)
@@ -12,13 +12,17 @@ def count() -> LetterCount:
     return LetterCount(PARTITION, LIMITS)
 
 
+def add(counting: LetterCount, offsets: range, refused: set[int]) -> None:
+    counting.add([FakeRecord(offset) for offset in offsets], refused)
+
+
 def test_a_run_of_refused_records_is_limited() -> None:
     """Also where it goes over from one batch into the next."""
     counting = count()
-    counting.add(range(10), set(range(4, 10)))
+    add(counting, range(10), set(range(4, 10)))
 
     with pytest.raises(TooManyDeadLettersError, match="11 records in a row are refused"):
-        counting.add(range(10, 20), set(range(10, 15)))
+        add(counting, range(10, 20), set(range(10, 15)))
 
 
 def test_a_good_record_ends_a_run() -> None:
@@ -26,25 +30,25 @@ def test_a_good_record_ends_a_run() -> None:
     counting = count()
 
     for start in range(0, 900, 9):
-        counting.add(range(start, start + 9), set(range(start, start + 8)))
+        add(counting, range(start, start + 9), set(range(start, start + 8)))
 
 
 def test_a_share_of_refused_records_is_limited() -> None:
     """Of the newest records; of few records no share is taken."""
     counting = count()
-    counting.add(range(900), set(range(0, 900, 3)))
+    add(counting, range(900), set(range(0, 900, 3)))
 
     with pytest.raises(TooManyDeadLettersError, match="300 of the last 1000 records are refused"):
-        counting.add(range(900, 1_000), set())
+        add(counting, range(900, 1_000), set())
 
 
 def test_old_records_are_forgotten() -> None:
     """A partition that had a bad day last year is not near its limit for ever."""
     counting = count()
-    counting.add(range(500), set(range(0, 500, 2)))
-    counting.add(range(500, 20_000), set())
+    add(counting, range(500), set(range(0, 500, 2)))
+    add(counting, range(500, 20_000), set())
 
-    counting.add(range(20_000, 30_000), set(range(20_000, 30_000, 6)))
+    add(counting, range(20_000, 30_000), set(range(20_000, 30_000, 6)))
 
 
 def test_a_range_that_comes_again_counts_once() -> None:
@@ -52,13 +56,13 @@ def test_a_range_that_comes_again_counts_once() -> None:
     counting = count()
 
     for _ in range(50):
-        counting.add(range(1_000), set(range(0, 1_000, 6)))
+        add(counting, range(1_000), set(range(0, 1_000, 6)))
 
 
 def test_what_clickhouse_refuses_counts_too() -> None:
     """The records were counted as good ones first."""
     counting = count()
-    counting.add(range(1_000), set())
+    add(counting, range(1_000), set())
     for _ in range(200):
         counting.refuse()
 

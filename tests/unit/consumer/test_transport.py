@@ -7,7 +7,9 @@ from typing import cast
 
 import pytest
 from aiokafka.consumer.consumer import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
@@ -51,6 +53,18 @@ def test_records_are_stamped_in_the_step_that_takes_them() -> None:
 
     assert after
     assert "await " not in after
+
+
+def test_a_parsed_record_has_what_the_worker_reads_of_it() -> None:
+    """It is handed on as it is, not copied into a consumer's record."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 16)
+    builder.append(0, timestamp=1_700_000_000_123, key=b"key", value=b"value", headers=[])
+
+    (record,) = DefaultRecordBatch(bytes(builder.build()))
+
+    assert "yield consumer_record" in inspect.getsource(PartitionRecords._unpack_records)
+    assert (0, 1_700_000_000_123) == (record.offset, record.timestamp)
+    assert (b"key", b"value") == (record.key, record.value)
 
 
 def test_faust_takes_the_read_offsets_from_the_member_that_is_replaced() -> None:
