@@ -114,8 +114,7 @@ class Comparison:
             f"SELECT toUnixTimestamp(toStartOfDay(toDateTime(events.{moment}, 'UTC'))) AS day,"
             f" sum(cityHash64({bucket}, {keys}) * ({' + '.join(mix)}))"
             f" FROM {table} AS events"
-            f" WHERE events.{moment} >= {{first:DateTime('UTC')}}"
-            f" AND events.{moment} < {{end:DateTime('UTC')}}"
+            f" WHERE {_between(moment)}"
             " GROUP BY day"
         )
 
@@ -155,8 +154,7 @@ class Comparison:
             f" {', '.join(KEYS)}, 0 AS side, {', '.join(made)},"
             " 0 AS unsettled_rows"
             f" FROM {self.origin} AS events"
-            f" WHERE events.{self.time} >= {{first:DateTime('UTC')}}"
-            f" AND events.{self.time} < {{end:DateTime('UTC')}}"
+            f" WHERE {_between(self.time)}"
             f" GROUP BY bucket, {', '.join(KEYS)}"
         )
 
@@ -181,8 +179,7 @@ class Comparison:
             f" {', '.join(spans)}, count() AS unsettled_rows"
             " FROM usage_events AS events"
             f" WHERE ({' OR '.join(map(_condition, unsettled))})"
-            " AND events.occurred_at >= {first:DateTime('UTC')}"
-            " AND events.occurred_at < {end:DateTime('UTC')}"
+            f" AND {_between('occurred_at')}"
             f" GROUP BY bucket, {', '.join(KEYS)}"
         )
 
@@ -201,6 +198,15 @@ DAYS: Final = Comparison(
     time="bucket",
     seconds=86_400,
 )
+
+
+def _between(column: str) -> str:
+    """A condition on the origin's times, in the column's own type: another one ends in an error
+    that the engine catches, but counts."""
+    first, end = "{first:DateTime('UTC')}", "{end:DateTime('UTC')}"
+    if column == "occurred_at":
+        first, end = (f"toDateTime64({moment}, 3, 'UTC')" for moment in (first, end))
+    return f"events.{column} >= {first} AND events.{column} < {end}"
 
 
 def _factor(column: str) -> int:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
+from tests.support.programs import Programs
+from tests.support.running_worker import start_worker
 from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
 from usagepipe.cli.root import root
@@ -267,3 +269,22 @@ def test_offsets_of_another_topic_of_the_name_are_a_problem(world: Settings) -> 
 
     assert 1 == status
     assert "another" in found["partitions"][0]["problem"]
+
+
+def test_a_worker_at_work_is_never_taken_for_a_loss(
+    world: Settings, run_program: Programs, clickhouse_client: "Client"
+) -> None:
+    """Audited again and again while it stores, everything balances at each look."""
+    sent = values(4_000)
+    send(world.kafka, world.topic, [*sent, *sent[:50], b"no event"])
+    start_worker(run_program, world, batch_rows=150)
+
+    audits: list[tuple[int, dict[str, Any]]] = []
+    while not audits or (audits[-1][0] == 0 and total(audits[-1][1], "backlog")):
+        audits.append(audit(world, "--wait", "20"))
+
+    assert [0] * len(audits) == [status for status, _ in audits], audits[-1]
+    last = audits[-1][1]
+    counts = [total(last, name) for name in ("stored", "letters", "copies", "pending")]
+    assert 4_051 == sum(counts)
+    assert 1 >= counts[1]
