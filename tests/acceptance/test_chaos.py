@@ -21,8 +21,26 @@ from usagepipe.schemas.clickhouse.migrate import migrate
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "0"))  # of long runs
 FIRST_SEED = int(os.environ.get("CHAOS_FIRST_SEED", "1"))
 
-SHORT = Mixture(events=12_000, seconds=45, bad=60, transactional=0.2)
-LONG = Mixture(events=200_000, seconds=120, bad=400, transactional=0.2)
+SHORT = Mixture(
+    events=12_000,
+    seconds=45,
+    bad=60,
+    poison=6,
+    twice=120,
+    spills=1,
+    strays=6,
+    transactional=0.2,
+)
+LONG = Mixture(
+    events=200_000,
+    seconds=120,
+    bad=400,
+    poison=30,
+    twice=2_000,
+    spills=5,
+    strays=30,
+    transactional=0.2,
+)
 
 
 def run(

@@ -55,6 +55,11 @@ def sent(settings: Settings, ledger: Ledger, count: int, bad: int = 0) -> Ledger
     return ledger
 
 
+def places(found: list[str]) -> set[str]:
+    """Which tables differ."""
+    return {line.partition(":")[0] for line in found}
+
+
 def settled(world: World) -> None:
     """All is stored, and whoever runs has ended in order."""
     world.settle(SECONDS)
@@ -81,11 +86,13 @@ def test_an_answer_that_got_lost(world: World, missing: str) -> None:
         without_window(world.settings)
     world.proxy.arm("after", 2)  # the client itself tries twice
 
-    world.worker(missing=missing, batch_rows=100, batch_seconds=5)
-    settled(world)
+    # At its start a worker would refuse a rollup without a window.
+    world.worker(missing=missing, batch_rows=100, batch_seconds=5, proof=False)
+    eventually(lambda: not world.proxy.armed, SECONDS, "the answers to get lost")
+    if missing != "token":  # a worker may refuse to go on from doubled rows
+        settled(world)
 
-    assert {"before": 0, "after": 2} == world.proxy.cuts
-    assert WRONG[missing] == {line.split(":")[0] for line in differences(world.settings, ledger)}
+    eventually(lambda: WRONG[missing] == places(differences(world.settings, ledger)), SECONDS)
 
 
 @pytest.mark.timeout(300)
@@ -102,18 +109,52 @@ def test_a_worker_killed_at_each_point_of_a_batch(world: World) -> None:
     assert [] == differences(world.settings, ledger)
 
 
-@pytest.mark.parametrize("missing", ["nothing", "announcement"])
-def test_a_worker_killed_when_only_raw_was_stored(world: World, missing: str) -> None:
-    """T-61: the next one sends the same range again, which heals the view. Without the announcement
-    it cuts its own.
-    """
+def test_a_worker_killed_when_only_raw_was_stored(world: World) -> None:
+    """T-61: the next one sends the same range again, which heals the view."""
     ledger = sent(world.settings, Ledger(), 200)
 
-    with failing_view(world.settings, "rollup_usage_1d_mv"):
-        first = world.worker(missing=missing, batch_rows=70, batch_seconds=5)
+    with failing_view(world.settings, "rollup_usage_1d", "parts"):
+        first = world.worker(batch_rows=70, batch_seconds=5)
         first.wait_for_output("store_failed")
         first.kill()
-    world.worker(missing=missing, batch_rows=100)
+    world.worker(batch_rows=100)
+    settled(world)
+
+    assert [] == differences(world.settings, ledger)
+
+
+@pytest.mark.xfail(reason="a recovered range is held against raw, not against the rollups")
+def test_a_rollup_whose_server_remembers_a_token_and_lost_the_rows(world: World) -> None:
+    """T-61: ClickHouse, killed at the wrong moment, has a rollup's token and not its part. The
+    retry changes nothing there, while raw is whole.
+    """
+    ledger = sent(world.settings, Ledger(), 100)
+
+    first = world.worker(points="after_insert=kill#1", batch_rows=100, batch_seconds=5)
+    first.wait()
+    with connect(world.settings.clickhouse_address) as client:
+        client.command("DELETE FROM rollup_usage_15m WHERE true")  # its token stays
+    world.worker()
+    settled(world)
+
+    assert [] == differences(world.settings, ledger)
+
+
+@pytest.mark.parametrize("missing", ["nothing", "announcement"])
+def test_a_zombie_that_wakes_up_before_its_insert(world: World, missing: str) -> None:
+    """T-61: others have stored its partition since. They sent the range that it had announced, so
+    its insert changes nothing; without the announcement they cut their own.
+    """
+    ledger = sent(world.settings, Ledger(), 200)
+    zombie = world.worker(
+        missing=missing, points="before_insert=stop#1", batch_rows=70, batch_seconds=5
+    )
+    zombie.wait_for_output("before_insert")
+    world.worker(batch_rows=100)
+    world.settle(SECONDS)
+
+    zombie.send_signal(signal.SIGCONT)
+    eventually(lambda: "commit_fenced" in zombie.stderr, SECONDS, "the zombie to be told")
     settled(world)
 
     assert (missing == "nothing") == (differences(world.settings, ledger) == [])

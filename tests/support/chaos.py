@@ -10,13 +10,14 @@ import threading
 import time
 from collections import Counter
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tests.support.chaos_balance import differences
 from tests.support.chaos_points import MARK
 from tests.support.chaos_traffic import POISON, Mixture, Traffic
-from tests.support.chaos_world import SESSION_SECONDS, World, failing_view
+from tests.support.chaos_world import FAILURES, SESSION_SECONDS, World, failing_view
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.programs import Program
 from tests.support.waiting import eventually
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 MOST_WORKERS: Final = 4
 SETTLE_SECONDS: Final = 180
-VIEWS: Final = ("rollup_usage_15m_mv", "rollup_usage_1d_mv", "usage_names_mv")
+FED_BY_VIEWS: Final = ("rollup_usage_15m", "rollup_usage_1d", "usage_names")
 POINTS: Final = (  # each worker dies at one of them sooner or later
     "before_announce=kill@0.004,before_commit=kill@0.002,after_announce=kill@0.008,"
     "before_letters=kill@0.01,after_letters=kill@0.02,before_insert=kill@0.002,"
@@ -77,6 +78,7 @@ class Chaos:
         self._slots: list[Program | None] = [None] * MOST_WORKERS
         self._zombies: list[threading.Timer] = []
         self._deck: list[str] = []
+        self._broker_crashes_left = 1 + int(mixture.seconds / 60)
         self.done: Counter[str] = Counter()
 
     def run(self) -> list[str]:
@@ -91,7 +93,9 @@ class Chaos:
             while self._traffic.flows:
                 self._disturb()
             ledger = self._traffic.join()
+            self._note("settle")
             self._settle()
+            self._note("compare")
             self._count()
             return [*differences(self._settings, ledger), *self._bad_words()]
         finally:
@@ -110,6 +114,7 @@ class Chaos:
             self._rng.shuffle(self._deck)
         name = self._deck.pop()
         self.done[name] += 1
+        self._note(name)
         getattr(self, f"_do_{name}")()
         time.sleep(self._rng.uniform(0.5, 3.0))  # a worker needs about 2 s to begin
         self._tend(POINTS)
@@ -163,14 +168,17 @@ class Chaos:
         self._clickhouse.start()
 
     def _do_kafka(self) -> None:
+        if self._broker_crashes_left == 0:
+            return  # its JVM takes long to start
+        self._broker_crashes_left -= 1
         with self._traffic.calm:  # a transaction that a crash ends is aborted: workers read it
             self._kafka.kill()
             time.sleep(self._rng.uniform(0.1, 1.0))
             self._kafka.start()
 
     def _do_view(self) -> None:
-        """Each block that gets as far as this view fails there, its raw rows being stored."""
-        with failing_view(self._settings, self._rng.choice(VIEWS)):
+        table, failure = self._rng.choice(FED_BY_VIEWS), self._rng.choice(list(FAILURES))
+        with failing_view(self._settings, table, failure):
             time.sleep(self._rng.uniform(0.3, 1.5))
 
     # Workers.
@@ -242,6 +250,10 @@ class Chaos:
         return bool(count)
 
     # Afterwards.
+
+    def _note(self, name: str) -> None:
+        """For who reads the workers' logs beside it."""
+        print(f"{datetime.now(UTC):%H:%M:%S.%f} {name}")
 
     def _count(self) -> None:
         for when, count in self._world.proxy.cuts.items():

@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ SEED_VARIABLE: Final = "CHAOS_SEED"
 MARK: Final = "chaos_point"  # in the log of a worker that reached one
 
 SIGNALS: Final = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+STRIKE_SECONDS: Final = 1.0
 IN_FLIGHT_SECONDS: Final = 0.05  # an insert is killed at a random moment of so many
 REFUSED_CODE: Final = "Code: 469"  # VIOLATED_CONSTRAINT: what the chaos calls poison
 
@@ -85,6 +87,7 @@ class Points:
         if (deed := self._due(name)) is not None:
             os.write(2, f"{MARK} {name} {deed.action}\n".encode())
             os.kill(os.getpid(), SIGNALS[deed.action])
+            time.sleep(STRIKE_SECONDS)  # this thread may run on until the signal has struck
 
     def reach_soon(self, name: str) -> None:
         """As `reach`, while what is called next is on its way."""

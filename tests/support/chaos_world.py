@@ -22,20 +22,31 @@ CRIPPLED: Final = Path(__file__).with_name("crippled_worker.py")
 ROOT: Final = Path(__file__).parents[2]
 
 
+# How the table behind a view begins to refuse what the view gives it, and how it ends that. The
+# view's own query must not be altered: ClickHouse would take a block's retry for another block.
+FAILURES: Final = {
+    "constraint": (
+        "ALTER TABLE {0} ADD CONSTRAINT chaos CHECK 0",
+        "ALTER TABLE {0} DROP CONSTRAINT chaos",
+    ),
+    "parts": (
+        "ALTER TABLE {0} MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1",
+        "ALTER TABLE {0} RESET SETTING parts_to_throw_insert, parts_to_delay_insert",
+    ),
+    "away": ("RENAME TABLE {0} TO {0}_away", "RENAME TABLE {0}_away TO {0}"),
+}
+
+
 @contextmanager
-def failing_view(settings: Settings, view: str) -> Iterator[None]:
-    """Meanwhile each block that gets as far as this view fails there, its raw rows being stored."""
+def failing_view(settings: Settings, table: str, failure: str) -> Iterator[None]:
+    """Meanwhile the view that feeds `table` fails, when the raw rows of the block are stored."""
+    begin, end = (statement.format(table) for statement in FAILURES[failure])
     with connect(settings.clickhouse_address, wait_seconds=30) as client:
-        ((select,),) = client.query(
-            "SELECT as_select FROM system.tables WHERE database = currentDatabase()"
-            f" AND name = '{view}'"
-        ).result_rows
-        failing = f"SELECT * FROM ({select}) WHERE NOT throwIf(1, 'chaos')"
-        client.command(f"ALTER TABLE {view} MODIFY QUERY {failing}")
+        client.command(begin)
         try:
             yield
         finally:
-            client.command(f"ALTER TABLE {view} MODIFY QUERY {select}")
+            client.command(end)
 
 
 class World:
