@@ -8,19 +8,28 @@ are written. The engine itself counts every error in `system.errors`, with the q
 import json
 import threading
 import uuid
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from usagepipe.local.clickhouse.exceptions import UNKNOWN_STATUS_OF_INSERT, ClickHouseError
 
-_TOTAL: Final = "SELECT sum(value) FROM system.errors"
+_COUNTED: Final = (
+    "SELECT code, value, query_id, name, last_error_message FROM system.errors"
+    " SETTINGS output_format_json_quote_64bit_integers = 0"
+)
 _QUERY: Final = (
     "SELECT query_id FROM system.processes"
     " WHERE position(query, '{mark}') > 0 AND query_id != queryID()"
 )
-_ERROR: Final = (
-    "SELECT code, name, last_error_message FROM system.errors WHERE query_id = '{query_id}'"
-    " ORDER BY last_error_time DESC LIMIT 1 SETTINGS output_format_json_quote_64bit_integers = 0"
-)
+
+
+class Counted(NamedTuple):
+    """An error as the engine counts it: how often, and how it came about the last time."""
+
+    code: int
+    count: int
+    query_id: str
+    name: str
+    message: str
 
 
 class Errors:
@@ -46,7 +55,7 @@ class Watch:
     def __init__(self, errors: Errors) -> None:
         self.mark: Final = uuid.uuid4().hex
         self._errors = errors
-        self._before = errors.ask(_TOTAL)
+        self._before = {code: error.count for code, error in self._counted().items()}
         self._query_id = ""
 
     def begin(self) -> None:
@@ -57,16 +66,24 @@ class Watch:
         """Raise what the INSERT failed of, after it ended without a word.
 
         Raises:
-            ClickHouseError: its error; or that its status is unknown, when others failed at the
-                same time: only the last error of each kind is kept.
+            ClickHouseError: its error; or that its status is unknown, when others failed of the
+                same at the same time: only the last error of each kind is kept.
         """
-        if self._errors.ask(_TOTAL) == self._before:
-            return
-        found = self._errors.ask(_ERROR.format(query_id=self._query_id), "JSONCompactEachRow")
-        if found:
-            code, name, message = json.loads(found)
-            raise ClickHouseError(code, f"Code: {code}. DB::Exception: {message}. ({name})")
-        raise ClickHouseError.of(
-            UNKNOWN_STATUS_OF_INSERT,
-            "Another statement failed at the same time, so whether this INSERT did is not known.",
-        )
+        risen = {
+            error: error.count - self._before.get(code, 0)
+            for code, error in self._counted().items()
+            if error.count != self._before.get(code, 0)
+        }
+        for error in risen:
+            if error.query_id == self._query_id:
+                text = f"Code: {error.code}. DB::Exception: {error.message}. ({error.name})"
+                raise ClickHouseError(error.code, text)
+        if any(times > 1 for times in risen.values()):
+            raise ClickHouseError.of(
+                UNKNOWN_STATUS_OF_INSERT,
+                "Other statements failed at the same time, so whether this INSERT did is not known.",
+            )
+
+    def _counted(self) -> dict[int, Counted]:
+        lines = self._errors.ask(_COUNTED, "JSONCompactEachRow").splitlines()
+        return {(error := Counted(*json.loads(line))).code: error for line in lines}
