@@ -254,5 +254,6 @@ class Chaos:
         return [
             f"a worker said: {line[:300]}"
             for line in self._world.words()
-            if any(word in line for word in BAD_WORDS)
+            # The client tells of an answer that breaks off with a traceback of its own.
+            if any(word in line for word in BAD_WORDS) and "clickhouse_connect" not in line
         ]
