@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.drain import drain, idle_cpu_seconds
+from benchmarks.drain import drain, start_cost
 from benchmarks.facts import facts
 from benchmarks.measures import MEASURES
 from benchmarks.peers import PEERS, python_of
@@ -41,11 +41,11 @@ def _measure(servers: World, plan: Plan) -> dict[str, Any]:
     measures = {name: MEASURES[name](servers, plan) for name in plan.measures}
     for name, found in measures.items():
         _say(f"{name}: {found}")
-    idle = {name: idle_cpu_seconds(servers, name, plan.idle_seconds) for name in plan.contestants}
+    starts = {name: start_cost(servers, name, plan.start_seconds) for name in plan.contestants}
     drains: dict[str, list[dict[str, Any]]] = {name: [] for name in plan.contestants}
     for number in range(plan.rounds):
         for name in plan.contestants:
-            run = drain(servers, name, plan.events, idle[name])
+            run = drain(servers, name, plan.events, starts[name])
             drains[name].append(asdict(run) | {"exact": run.exact})
             words = "" if run.exact else f"  NOT EXACT: {run}"
             _say(f"round {number + 1}: {name}: {run.rate:,.0f} events/s{words}")
@@ -58,7 +58,7 @@ def _arguments() -> tuple[Plan, Path, Path | None]:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--pareto-shape", type=float, default=1.2, help="skew of the keys")
-    parser.add_argument("--idle-seconds", type=float, default=6, help="given to start; 0: no look")
+    parser.add_argument("--start-seconds", type=float, default=8, help="given to start; 0: no look")
     parser.add_argument("--contestants", nargs="*", choices=CONTESTANTS, default=[*CONTESTANTS])
     parser.add_argument("--measures", nargs="*", choices=MEASURES, default=[*MEASURES])
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results.json")
@@ -69,7 +69,7 @@ def _arguments() -> tuple[Plan, Path, Path | None]:
         given.rounds,
         given.seed,
         given.pareto_shape,
-        given.idle_seconds,
+        given.start_seconds,
         tuple(given.contestants),
         tuple(given.measures),
     )

@@ -77,7 +77,7 @@ CONTESTANTS: Final = {
     "faust": Contestant("stock Faust, `stream.take`", _loops("stock_faust", 10_000), 50_000),
     "arroyo": Contestant("sentry-arroyo", _loops("arroyo_consumer", 50_000, peer="arroyo")),
     "quixstreams": Contestant(
-        "quixstreams", _loops("quixstreams_consumer", 200_000, peer="quixstreams")
+        "quixstreams", _loops("quixstreams_consumer", 100_000, peer="quixstreams")
     ),
     "insert": Contestant("the insert alone, no Kafka", _insert_alone),
 }

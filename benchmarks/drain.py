@@ -6,11 +6,11 @@ start of the process stands beside it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.processes import cpu_seconds, peak_mebibytes
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 POLL_SECONDS: Final = 0.05
 _NUMBERS: Final = count()
-LIMIT_SECONDS: Final = 900.0
+LIMIT_SECONDS: Final = 60.0  # and a second more for each thousand events
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """What one run came to. Microseconds are of processor time, for each event."""
+    """What one run came to. Microseconds are of processor time for each event, less the start's."""
 
     contestant: str
     events: int
     rate: float  # events a second, from the first row seen to the last
     wall_seconds: float  # from the start of the process to the last row
     first_row_seconds: float  # from the start of the process to the first row
-    client_us: float  # without what the same processes take to start
+    client_us: float
     clickhouse_us: float
     kafka_us: float
     peak_mebibytes: float
@@ -65,57 +65,75 @@ def running(world: World, name: str, settings: Settings) -> Iterator[list[Progra
             program.kill()
 
 
-def idle_cpu_seconds(world: World, name: str, seconds: float) -> float:
-    """Processor time that the contestant takes to start and to find that its topic is empty.
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Seconds of processor time, of the contestant and of each server."""
+
+    client: float = 0
+    clickhouse: float = 0
+    kafka: float = 0
+
+    @classmethod
+    def now(cls, world: World, programs: Iterable[Program]) -> Self:
+        """All so far."""
+        return cls(
+            cpu_seconds(program.pid for program in programs),
+            cpu_seconds([world.clickhouse.pid]),
+            cpu_seconds([world.kafka.pid]),
+        )
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(
+            self.client - other.client,
+            self.clickhouse - other.clickhouse,
+            self.kafka - other.kafka,
+        )
+
+
+def start_cost(world: World, name: str, seconds: float) -> Spent:
+    """What the contestant spends to start and to find that its topic is empty.
 
     `seconds` is how long it is given for that; after 0 nothing is run.
     """
     if not seconds:
-        return 0.0
-    with (
-        world.database(world.topic()) as (settings, _),
-        running(world, name, settings) as programs,
-    ):
-        time.sleep(seconds)
-        return cpu_seconds(program.pid for program in programs)
+        return Spent()
+    with world.database(world.topic()) as (settings, _):
+        before = Spent.now(world, ())
+        with running(world, name, settings) as programs:
+            time.sleep(seconds)
+            return Spent.now(world, programs) - before
 
 
-def drain(world: World, name: str, events: int, idle: float) -> Drain:
+def drain(world: World, name: str, events: int, start: Spent) -> Drain:
     """Let the contestant drain the topic's `events` into an empty database.
 
-    `idle` is its `idle_cpu_seconds`, which are no cost of an event.
+    `start` is its `start_cost`, which is no cost of an event.
 
     Raises:
         AssertionError: it ended by itself, or took too long; with the end of what it said.
     """
     wanted = min(events, CONTESTANTS[name].at_most)
-    servers = (world.clickhouse.pid, world.kafka.pid)
     with world.database() as (settings, database):
         CONTESTANTS[name].commands(world, settings)  # what must be prepared is, before the clock
-        before = [cpu_seconds([pid]) for pid in servers]
+        before = Spent.now(world, ())
         began = time.monotonic()
         with running(world, name, settings) as programs:
             first, first_rows = _wait_for(database, 1, programs)
-            last, _ = _wait_for(database, wanted, programs)
-            pids = [program.pid for program in programs]
-            clickhouse, kafka = (
-                cpu_seconds([pid]) - start for pid, start in zip(servers, before, strict=True)
-            )
-            client, peak = cpu_seconds(pids) - idle, peak_mebibytes(pids)
+            last, last_rows = _wait_for(database, wanted, programs)
+            spent = Spent.now(world, programs) - before - start
+            peak = peak_mebibytes(program.pid for program in programs)
         rows, distinct, requests = _settled(database)
-    seconds, counted = last - first, wanted - first_rows
-    if counted <= 0:  # all came at once: too few events for a rate
-        seconds, counted = last - began, wanted
-    done = max(rows, wanted)
+    # All may have come at once: then there is no rate but that of the whole time.
+    steady = (last_rows - first_rows) / (last - first) if last_rows > first_rows else 0
     return Drain(
         contestant=name,
-        events=done if CONTESTANTS[name].at_most < events else wanted,
-        rate=counted / seconds,
+        events=rows if wanted < events else wanted,  # a slow one is stopped anywhere behind
+        rate=steady or wanted / (last - began),
         wall_seconds=last - began,
         first_row_seconds=first - began,
-        client_us=client / done * 1e6,
-        clickhouse_us=clickhouse / done * 1e6,
-        kafka_us=kafka / done * 1e6,
+        client_us=spent.client / last_rows * 1e6,
+        clickhouse_us=spent.clickhouse / last_rows * 1e6,
+        kafka_us=spent.kafka / last_rows * 1e6,
         peak_mebibytes=peak,
         rows=rows,
         distinct=distinct,
@@ -125,13 +143,18 @@ def drain(world: World, name: str, events: int, idle: float) -> Drain:
 
 def _wait_for(client: "Client", rows: int, programs: list[Program]) -> tuple[float, int]:
     """The moment at which at least so many rows were seen, and how many it were."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + limit_seconds(rows)
     while (found := count_rows(client)) < rows:
         ended = [program for program in programs if program.status is not None]
         assert not ended, ended[0].tail()
         assert time.monotonic() < deadline, f"{found} of {rows} rows\n{programs[0].tail()}"
         time.sleep(POLL_SECONDS)
     return time.monotonic(), found
+
+
+def limit_seconds(events: int) -> float:
+    """How long so many events may take before something must be wrong."""
+    return LIMIT_SECONDS + events / 1_000
 
 
 def count_rows(client: "Client") -> int:

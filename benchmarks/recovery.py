@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.drain import LIMIT_SECONDS, count_rows, running
+from benchmarks.drain import count_rows, limit_seconds, running
 from benchmarks.world import World
 from tests.support.waiting import eventually
 
@@ -21,15 +21,16 @@ _STORED_AFTER: Final = (
 
 def measure_recovery(world: World, events: int) -> dict[str, Any]:
     """Seconds from the kill, in the middle of the backlog, to the new worker's first row."""
+    limit = limit_seconds(events)
     with world.database() as (settings, client):
         with running(world, "worker", settings):
-            eventually(lambda: count_rows(client) >= events / 4, LIMIT_SECONDS, "a quarter stored")
+            eventually(lambda: count_rows(client) >= events / 4, limit, "a quarter stored")
             killed = time.time()
         stored = count_rows(client)
         with running(world, "worker", settings):
             after = int((killed + LANDING_SECONDS) * 1000)
-            first = eventually(lambda: _first_row(client, after), LIMIT_SECONDS, "a new row")
-            eventually(lambda: count_rows(client) >= events, LIMIT_SECONDS, "every event stored")
+            first = eventually(lambda: _first_row(client, after), limit, "a new row")
+            eventually(lambda: count_rows(client) >= events, limit, "every event stored")
             drained = time.time()
         rows = count_rows(client)
     return {

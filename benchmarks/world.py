@@ -36,7 +36,7 @@ class Plan:
     rounds: int
     seed: int
     shape: float  # of the Pareto distribution of keys
-    idle_seconds: float  # given to each contestant to start, once, to learn what a start costs
+    start_seconds: float  # given to each contestant to start, once, to learn what a start costs
     contestants: tuple[str, ...]
     measures: tuple[str, ...]
 

@@ -27,7 +27,7 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks", "--events", "2000", "--rounds", "1"),
-            *("--idle-seconds", "0", "--results", str(results), "--page", str(page), *measured),
+            *("--start-seconds", "0", "--results", str(results), "--page", str(page), *measured),
         ],
         cwd=ROOT,
         capture_output=True,

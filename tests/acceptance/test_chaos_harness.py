@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.chaos_balance import differences
 from tests.support.chaos_traffic import BAD, Ledger
-from tests.support.chaos_world import World, failing_view
+from tests.support.chaos_world import POISON, World, failing_view, refuse_poison
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.topics import make_topics, send
 from tests.support.waiting import eventually
@@ -19,6 +19,27 @@ from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.settings import ClickHouseAddress
 
+POINTS = [
+    "before_lookup=kill#1",
+    "after_lookup=kill#1",
+    "after_announce=kill#1",
+    "before_insert=kill#1",
+    "during_insert=kill#1",
+    "after_insert=kill#1",
+    "before_letters=kill#1",
+    "after_letters=kill#1",
+    "before_acknowledge=kill#1",
+    "after_acknowledge=kill#1",
+]
+POISON_POINTS = [
+    "after_refusal=kill#1",  # nothing of it landed, and nothing is divided yet
+    "after_announce=kill#2",  # of the first half, or of what is left of it
+    "after_insert=kill#1",
+    "after_refusal=kill#3",
+    "after_announce=kill#4",
+    "before_letters=kill#2",
+    "after_letters=kill#2",
+]
 SECONDS = 60  # for what takes five, on a busy machine
 
 
@@ -41,18 +62,28 @@ def world(
         print(program.tail())
 
 
-def sent(settings: Settings, ledger: Ledger, count: int, bad: int = 0) -> Ledger:
-    """Send so many events, and `bad` records behind them that are none."""
-    events = [
-        UsageEvent.new(user_id=f"user-{number % 3}", prompt_tokens=number, total_tokens=number)
-        for number in range(count)
-    ]
-    values = [*map(encode, events), *BAD[:bad]]
-    send(settings.kafka, settings.topic, values)
+def sent(
+    settings: Settings, ledger: Ledger, count: int, *, bad: int = 0, poison: int = 0, twice: int = 0
+) -> Ledger:
+    """Send so many events; behind them `bad` records that are none, `poison` events that the table
+    refuses, and the first `twice` events again.
+    """
+    events, poisoned = [_event(number) for number in range(count)], _event(0, model=POISON)
+    values = [encode(event) for event in events]
+    poisons = [encode(poisoned)] * poison
+    records = [*values, *BAD[:bad], *poisons, *values[:twice]]
+    send(settings.kafka, settings.topic, records)
     for event in events:
         ledger.enter(event)
-    ledger.records += len(values)
+    ledger.refused.update(poisons)
+    ledger.records += len(records)
     return ledger
+
+
+def _event(number: int, **fields: str) -> UsageEvent:
+    return UsageEvent.new(
+        user_id=f"user-{number % 3}", prompt_tokens=number, total_tokens=number, **fields
+    )
 
 
 def places(found: list[str]) -> set[str]:
@@ -95,13 +126,17 @@ def test_an_answer_that_got_lost(world: World, missing: str) -> None:
     eventually(lambda: WRONG[missing] == places(differences(world.settings, ledger)), SECONDS)
 
 
-@pytest.mark.timeout(300)
-def test_a_worker_killed_at_each_point_of_a_batch(world: World) -> None:
-    """T-61: no point costs a row or doubles one, whatever the next one's borders."""
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("points", [POINTS, POISON_POINTS], ids=["plain", "poison"])
+def test_a_worker_killed_at_each_point_of_a_batch(world: World, points: list[str]) -> None:
+    """T-61, T-62: no point costs a row or doubles one, whatever the next one's borders."""
     ledger = Ledger()
-    for number, point in enumerate(POINTS):
-        sent(world.settings, ledger, 100, bad=2)
-        worker = world.worker(points=f"{point}=kill#1", batch_rows=50 + 7 * number)
+    refuse_poison(world.settings)
+    for number, point in enumerate(points):
+        poison = 1 if points is POISON_POINTS else 0
+        sent(world.settings, ledger, 100, bad=2, poison=poison, twice=20)
+        # A start-up proof before each death would take longer than what is proved here.
+        worker = world.worker(points=point, batch_rows=60 + 7 * number, proof=False)
         assert -signal.SIGKILL == worker.wait(), point
     world.worker(batch_rows=40)
     settled(world)
@@ -182,17 +217,6 @@ def test_a_zombie_that_wakes_up_in_an_empty_group(world: World, missing: str, po
     assert (missing == "nothing") == (differences(world.settings, ledger) == [])
 
 
-POINTS = (
-    "before_announce",
-    "after_announce",
-    "before_letters",
-    "after_letters",
-    "before_insert",
-    "during_insert",
-    "after_insert",
-    "before_acknowledge",
-    "after_acknowledge",
-)
 WRONG = {
     "nothing": set[str](),
     "token": {"usage_events"},  # and the rollups with it

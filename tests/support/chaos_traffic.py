@@ -14,6 +14,7 @@ from typing import Final
 
 from confluent_kafka import Message, Producer
 
+from tests.support.chaos_world import POISON
 from tests.support.hostile import HOSTILE
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.codec import decode
@@ -21,7 +22,6 @@ from usagepipe.schemas.errors import EventRejectedError
 
 PARTITIONS: Final = 8
 KEYS: Final = 64
-POISON: Final = "poison"  # the model that the table refuses
 BLOCK: Final = 50  # events between two looks at the clock; a transaction is one block
 STRAY_AGE_SECONDS: Final = 10
 FIRST_DAY: Final = datetime(2026, 1, 5, tzinfo=UTC)

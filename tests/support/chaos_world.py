@@ -22,6 +22,17 @@ CRIPPLED: Final = Path(__file__).with_name("crippled_worker.py")
 ROOT: Final = Path(__file__).parents[2]
 
 
+POISON: Final = "poison"  # the model that `refuse_poison` refuses
+
+
+def refuse_poison(settings: Settings) -> None:
+    """Let ClickHouse refuse some events that are sound to everybody else."""
+    with connect(settings.clickhouse_address, wait_seconds=30) as client:
+        client.command(
+            f"ALTER TABLE usage_events ADD CONSTRAINT no_poison CHECK model != '{POISON}'"
+        )
+
+
 # How the table behind a view begins to refuse what the view gives it, and how it ends that. The
 # view's own query must not be altered: ClickHouse would take a block's retry for another block.
 FAILURES: Final = {
