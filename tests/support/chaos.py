@@ -26,7 +26,7 @@ from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import UsagePipeError
 
 MOST_WORKERS: Final = 4
-SETTLE_SECONDS: Final = 180
+SETTLE_SECONDS: Final = 300
 FED_BY_VIEWS: Final = ("rollup_usage_15m", "rollup_usage_1d", "usage_names")
 POINTS: Final = (  # each worker dies at one of them sooner or later
     "before_announce=kill@0.004,before_commit=kill@0.002,after_announce=kill@0.008,"
@@ -189,7 +189,7 @@ class Chaos:
             points=points,
             seed=rng.randrange(2**32),
             # Borders differ from start to start: a range that is cut again is cut elsewhere.
-            batch_rows=rng.randint(50, 900),
+            batch_rows=rng.randint(50, max(900, self._mixture.events // 60)),
             batch_seconds=rng.uniform(0.02, 0.3),
         )
 
