@@ -47,6 +47,9 @@ INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
 }
 
 
+_INSERT: Final = f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) FORMAT JSONEachRow"
+
+
 class Writer:
     """Inserts into the raw table. Several threads may insert at once through one writer."""
 
@@ -61,12 +64,12 @@ class Writer:
         The same `token` with the same bytes again changes nothing, as long as the tables' windows
         remember it. Raises whatever the client raises: the rows may or may not be stored then.
         """
-        self._connected().raw_insert(
-            TABLE,
-            column_names=COLUMNS,
-            insert_block=body,
+        # Not `raw_insert`: that copies the body, and repeats an insert whose connection was lost
+        # without a word, so that nobody would verify it.
+        self._connected().command(
+            _INSERT,
+            data=body,
             settings={**INSERT_SETTINGS, "insert_deduplication_token": token},
-            fmt="JSONEachRow",
         )
 
     def ping(self) -> None:
