@@ -25,6 +25,7 @@ class Announcement:
     records: int
     epoch: int
     left_out: LeftOut = field(default_factory=LeftOut)
+    server: int = 0  # when ClickHouse was started (Unix seconds), as far as it was known
 
     def encode(self) -> str:
         """The metadata of the commit that announces it."""
@@ -34,20 +35,22 @@ class Announcement:
             last=self.last,
             records=self.records,
             epoch=self.epoch,
+            server=self.server,
             **self.left_out.encode(self.first),
         )
 
     @classmethod
     def _of(cls, topic_id: str, fields: dict[str, Any]) -> Self:
         """Raises KeyError, TypeError or ValueError where `fields` are no announcement's."""
-        numbers = [fields.pop(name) for name in ("first", "last", "records", "epoch")]
+        names = ("first", "last", "records", "epoch", "server")
+        numbers = [fields.pop(name) for name in names]
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("numbers")
-        first, last, records, epoch = numbers
+        first, last, records, epoch, server = numbers
         left_out = LeftOut.decode(fields, first, last)
         if first > last or fields:
             raise ValueError("fields")
-        return cls(topic_id, first, last, records, epoch, left_out)
+        return cls(topic_id, first, last, records, epoch, left_out, server)
 
     def token(self, cluster: str, partition: int) -> str:
         """The name of the block: the same range of the same log, and nothing else, has it."""

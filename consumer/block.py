@@ -112,8 +112,12 @@ def make_block(
     twice: Twice,
     present: Set[int],
     announced: Announcement | None,
+    server: int = 0,
 ) -> Block:
-    """The block of `batch`; `announced` is what an owner before us said of the same range."""
+    """The block of `batch`; `announced` is what an owner before us said of the same range.
+
+    `server` is when ClickHouse was started, as far as it is known.
+    """
     left_out = twice.offsets
     pending = announced or Announcement(
         topic.topic_id,
@@ -123,6 +127,7 @@ def make_block(
         epoch,
         # In a later epoch it is looked up again: what is stored by then is left out as well.
         LeftOut.of(left_out, batch.first) if epoch == FIRST_EPOCH else LeftOut(),
+        server,
     )
     same = epoch > FIRST_EPOCH or pending.left_out.is_same(left_out)
     return Block(batch, topic, pending, rows.without(left_out | present), twice, len(present), same)

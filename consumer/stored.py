@@ -109,8 +109,8 @@ class StoredRows:
         return [offset for (offset,) in self._range(query, topic_id, partition, first, last)]
 
     def count(self, topic_id: str, partition: int, first: int, last: int) -> int:
-        """How many rows of the offsets `first` … `last` are stored."""
-        query = f"SELECT count() FROM {TABLE} WHERE {_RANGE}"
+        """How many of the offsets `first` … `last` are stored; one that is there twice is one."""
+        query = f"SELECT uniqExact(kafka_offset) FROM {TABLE} WHERE {_RANGE}"
         ((count,),) = self._range(query, topic_id, partition, first, last)
         return int(count)
 
@@ -119,6 +119,11 @@ class StoredRows:
         query = f"SELECT kafka_offset FROM {TABLE} WHERE {_RANGE} ORDER BY {_BACKWARDS} LIMIT 1"
         rows = self._range(query, topic_id, partition, at_least, _MAX_OFFSET)
         return int(rows[0][0]) if rows else None
+
+    def server_started(self) -> int:
+        """When the server that answers was started: Unix seconds, give or take one."""
+        ((started,),) = self._rows("SELECT toInt64(toUnixTimestamp(now())) - uptime()", {})
+        return int(started)
 
     def close(self) -> None:
         """End the connections; the next read makes new ones."""

@@ -5,8 +5,9 @@ tries its server until it answers.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from usagepipe.consumer.block import (
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.limits import LetterCount, LetterLimits, TooManyDeadLettersError
+from usagepipe.consumer.lookups import Lookups
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.persistence import ContentRefusedError, Persistence
 from usagepipe.consumer.quiet import Quiet
@@ -55,7 +57,9 @@ Ready = Callable[[], Awaitable[None]]
 log = structlog.get_logger()
 
 REFUSED = "refused_by_clickhouse"  # the reason of a dead letter
-QUIET_SECONDS = 20.0  # how long one attempt waits for a moment without inserts
+QUIET_SECONDS = 5.0  # how long one attempt waits for others' inserts; ours wait meanwhile
+NEWS_SECONDS = 5.0  # a start of the server that is older is noticed at the latest by the next
+CLOCK_SECONDS = 2  # its start is told in whole seconds, of two clocks
 _BUCKET = timedelta(minutes=15)
 
 
@@ -100,6 +104,9 @@ class Storing:
         self._health = health
         self._persist = Persistence(metrics, health)
         self._quiet = Quiet()
+        self._lookups = Lookups(self._look_up)
+        self._started = 0  # the server, in Unix seconds
+        self._started_at = -math.inf  # when it was asked
 
     async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
         """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none.
@@ -154,7 +161,8 @@ class Storing:
         twice = Twice(known) if known is not None else Twice()
         if known is None and self._dedup_days:
             twice = await self._find_twice(batch, topic, rows, present, ahead)
-        return make_block(batch, topic, epoch, rows, twice, present, announced)
+        server = await self._server_started(NEWS_SECONDS)
+        return make_block(batch, topic, epoch, rows, twice, present, announced, server)
 
     async def insert(self, block: Block, *, again: bool) -> Landing:
         """Insert `block`, which is announced. `again`: it may have been inserted before."""
@@ -171,14 +179,27 @@ class Storing:
         undecided = again or tries > 1 or block.pending.epoch > FIRST_EPOCH
         if undecided and not await self._is_complete(block):
             return Landing(Outcome.INCOMPLETE)
-        # 3. A range that is written in parts leaves rollups that may lack some: they are corrected
-        #    from raw. A crash before its end makes the next owner do the same again.
-        if block.pending.epoch > FIRST_EPOCH and (again or block.rows.count):
+        # 3. A range that is written in parts leaves rollups that may lack some, and a server that
+        #    was killed meanwhile may remember the token in one table and lack its rows in another:
+        #    they are corrected from raw. A crash before its end: the next owner does the same.
+        in_parts = block.pending.epoch > FIRST_EPOCH and (again or block.rows.count > 0)
+        if in_parts or (undecided and await self._was_restarted(block)):
             await self._correct_rollups(block)
         # 4. Dead letters. A crash after it sends them again, with the same coordinates.
         await self._send_letters(block, block.rows.rejected)
         self._count_stored(block)
         return Landing(Outcome.STORED)
+
+    async def _was_restarted(self, block: Block) -> bool:
+        """Whether the server is another than when `block` was announced, or was started anew."""
+        return abs(await self._server_started() - block.pending.server) > CLOCK_SECONDS
+
+    async def _server_started(self, at_most_ago: float = 0.0) -> int:
+        """When ClickHouse was started (Unix seconds), as it was told so many seconds ago."""
+        if time.monotonic() - self._started_at >= at_most_ago:
+            self._started, _ = await self._ask("start", self._servers.stored.server_started)
+            self._started_at = time.monotonic()
+        return self._started
 
     async def _write(self, block: Block) -> int:
         """Insert until ClickHouse answers; the number of tries."""
@@ -194,6 +215,12 @@ class Storing:
         _, tries = await self._persist("clickhouse", _place(block.batch), attempt)
         return tries
 
+    async def _look_up(self, ids: Sequence[str]) -> list[Copy]:
+        copies, _ = await self._ask(
+            f"look-up of {len(ids)} ids", self._servers.stored.copies, ids, self._dedup_days
+        )
+        return copies
+
     async def _find_twice(
         self,
         batch: Batch,
@@ -202,14 +229,9 @@ class Storing:
         present: Set[int],
         ahead: Block | None,
     ) -> Twice:
-        copies, _ = await self._ask(
-            _place(batch), self._servers.stored.copies, rows.ids, self._dedup_days
-        )
-        # The range's own rows are no duplicates: they are what it may have stored before.
-        stored = {copy.event_id for copy in copies if not _is_within(copy, batch, topic.topic_id)}
-        if ahead is not None:
-            stored.update(ahead.id_set.intersection(rows.ids))
-        return find_twice(rows, stored, present)
+        copies = await self._lookups.copies(rows.ids)
+        own = partial(_is_within, batch=batch, topic_id=topic.topic_id)
+        return await self._in_thread(_twice, rows, copies, own, present, ahead)
 
     async def _refused(self, block: Block, refusal: Refusal) -> Landing:
         self._metrics.refused_batches.inc()
@@ -362,6 +384,20 @@ async def _answer(asking: Awaitable[Result]) -> Result:
 
 def _place(batch: Batch) -> str:
     return f"{batch.partition}@{batch.first}-{batch.last}"
+
+
+def _twice(
+    rows: Rows,
+    copies: Sequence[Copy],
+    own: Callable[[Copy], bool],
+    present: Set[int],
+    ahead: Block | None,
+) -> Twice:
+    # The range's own rows are no duplicates: they are what it may have stored before.
+    stored = {copy.event_id for copy in copies if not own(copy)}
+    if ahead is not None:
+        stored.update(ahead.id_set.intersection(rows.ids))
+    return find_twice(rows, stored, present)
 
 
 def _is_within(copy: Copy, batch: Batch, topic_id: str) -> bool:

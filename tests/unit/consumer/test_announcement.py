@@ -69,6 +69,7 @@ def test_an_acknowledgement_names_the_topic() -> None:
         {"first": 1.5},
         {"records": None},
         {"epoch": True},
+        {"server": "now"},
         {"more": 1},
         {"left_out": "5+"},
         {"left_out": "5+x"},
