@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 # A batch is acknowledged by the announcement of the next; alone after so long without one.
 IDLE_SECONDS = 0.2
+# A batch that its time closes waits twice as long as the last insert took, but never longer.
+MOST_LINGER_SECONDS = 0.6
 
 
 class Flow(Protocol):
@@ -96,6 +98,7 @@ class Lane:
         self._in_hand: Block | None = None  # announced, and being inserted
         self._landing: asyncio.Task[bool] | None = None
         self._stored_at: float | None = None  # of a batch that is not acknowledged yet
+        self._landed_in = 0.0  # seconds that the last insert took
         self._stored_to = -1  # the last offset that is stored though nobody announced it
         self.position = start.offset  # everything before it is stored
 
@@ -208,7 +211,9 @@ class Lane:
 
     async def _land(self, block: Block, again: bool) -> bool:
         """Insert the announced `block`, and go the long way round (False) where that won't do."""
+        began = time.monotonic()
         landing = await self._store.insert(block, again=again)
+        self._landed_in = time.monotonic() - began
         match landing.outcome:
             case Outcome.STORED:
                 self._stored(block.batch)
@@ -306,7 +311,11 @@ class Lane:
             return wait
         if self._landing is not None:
             return None
-        return wait if self._buffer.has_room(self._held_bytes) else 0.0
+        if not self._buffer.has_room(self._held_bytes):
+            return 0.0
+        # A server that takes long is spared small inserts: each has a price, whatever its rows.
+        linger = min(MOST_LINGER_SECONDS, 2 * self._landed_in)
+        return wait + max(0.0, linger - self._policy.seconds)
 
     def _press(self) -> None:
         """Stop fetching while a full batch waits behind the one in hand, go on at half of one.

@@ -1,5 +1,6 @@
 """Runs the worker as a program: signals, logs, exit status."""
 
+import gc
 import logging
 
 import faust
@@ -9,11 +10,22 @@ from usagepipe.consumer.app import WorkerApp
 from usagepipe.schemas.logs import OncePerInterval, configure_logs
 
 # They tell of every service and rebalance at "info". Normal running is quiet.
+# clickhouse-connect tells of each answer that a killed server breaks off, with a traceback.
+_NOISY = ("clickhouse_connect",)
 _TALKATIVE = ("faust", "mode", "aiokafka", "usagepipe.consumer.transport", "usagepipe.consumer.app")
 
 log = structlog.get_logger()
 
 REPEAT_SECONDS = 30.0  # a library's line about a server that is away
+
+
+def _rest_from_collecting() -> None:
+    """Records are many and hold no cycles: with Python's own thresholds the collector would walk
+    through them, and through all modules, again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def run_worker(app: WorkerApp) -> int:
@@ -22,8 +34,11 @@ def run_worker(app: WorkerApp) -> int:
     if app.settings.log_level == "info":
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.WARNING)
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
         for handler in logging.getLogger().handlers:
             handler.addFilter(OncePerInterval(REPEAT_SECONDS))
+    _rest_from_collecting()
     web = f"http://{app.settings.web_host}:{app.settings.web_port}"
     log.info("worker_started", health=f"{web}/health", metrics=f"{web}/metrics")
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)

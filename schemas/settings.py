@@ -180,8 +180,8 @@ class Settings(BaseSettings):
     )
     buffer_megabytes: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
         default=128,
-        description="MiB of records that a worker holds until they are stored; its partitions share "
-        "it. In memory it is about 2.5 times as much.",
+        description="MiB of records that a worker holds until they are stored; its partitions "
+        "share it. In memory it is about 2.5 times as much.",
     )
     batch_seconds: Annotated[float, Field(ge=0.01, le=60)] = Field(
         default=0.25, description="A batch closes when its first record has waited so long."
@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     )
     insert_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
         default=15.0,
-        description="How long one insert may take; keep it well under session_seconds.",
+        description="How long one insert may take.",
     )
     dedup_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         default=35,
@@ -199,7 +199,9 @@ class Settings(BaseSettings):
         "0 stores every copy.",
     )
     session_seconds: Annotated[float, Field(ge=6, le=1_800)] = Field(
-        default=45.0, description="Kafka takes a worker for dead after so long without a heartbeat."
+        default=7.0,
+        description="Kafka takes a worker for dead, and gives its partitions to others, after so "
+        "long without a heartbeat.",
     )
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=20.0, description="How long a stopping worker finishes what it has begun."

@@ -64,7 +64,7 @@ def test_local_servers_get_settings_that_suit_them(monkeypatch: pytest.MonkeyPat
     plain = made().settings
 
     assert (6.0, 0.5) == (tuned.session_seconds, tuned.batch_seconds)
-    assert (45.0, 0.5) == (plain.session_seconds, plain.batch_seconds)
+    assert (7.0, 0.5) == (plain.session_seconds, plain.batch_seconds)
 
 
 def test_a_wrong_address_is_told() -> None:
