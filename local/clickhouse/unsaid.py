@@ -26,7 +26,7 @@ class Counted(NamedTuple):
     """An error as the engine counts it: how often, and how it came about the last time."""
 
     code: int
-    count: int
+    times: int
     query_id: str
     name: str
     message: str
@@ -55,7 +55,7 @@ class Watch:
     def __init__(self, errors: Errors) -> None:
         self.mark: Final = uuid.uuid4().hex
         self._errors = errors
-        self._before = {code: error.count for code, error in self._counted().items()}
+        self._before = {code: error.times for code, error in self._counted().items()}
         self._query_id = ""
 
     def begin(self) -> None:
@@ -70,18 +70,18 @@ class Watch:
                 same at the same time: only the last error of each kind is kept.
         """
         risen = {
-            error: error.count - self._before.get(code, 0)
+            error: error.times - self._before.get(code, 0)
             for code, error in self._counted().items()
-            if error.count != self._before.get(code, 0)
+            if error.times != self._before.get(code, 0)
         }
         for error in risen:
             if error.query_id == self._query_id:
                 text = f"Code: {error.code}. DB::Exception: {error.message}. ({error.name})"
                 raise ClickHouseError(error.code, text)
-        if any(times > 1 for times in risen.values()):
+        if any(rise > 1 for rise in risen.values()):
             raise ClickHouseError.of(
                 UNKNOWN_STATUS_OF_INSERT,
-                "Other statements failed at the same time, so whether this INSERT did is not known.",
+                "Others failed of the same at the same time: whether this INSERT did is not known.",
             )
 
     def _counted(self) -> dict[int, Counted]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from tests.integration.test_worker import event, start_worker
 from tests.support import topics
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.letters import (
@@ -23,6 +22,7 @@ from tests.support.letters import (
     write_letters,
 )
 from tests.support.programs import Programs
+from tests.support.running_worker import event, start_worker
 from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets, raw_counts
 from tests.unit.consumer.records import FakeRecord
