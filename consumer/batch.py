@@ -85,14 +85,17 @@ class Cutter:
         self.rows += len(run.records)
         self.size += run.size
 
-    def seconds_to_close(self, now: float) -> float | None:
-        """How long until a batch closes by itself: 0 is now, None is never (nothing is here)."""
+    def seconds_to_close(self, now: float, linger: float = 0.0) -> float | None:
+        """How long until a batch closes by itself: 0 is now, None is never (nothing is here).
+
+        One that is not full closes by the policy's time, or `linger` seconds where that is more.
+        """
         if not self._runs:
             return None
         if self.rows >= self._policy.rows or self.size >= self._policy.size:
             return 0.0
         arrived = self._runs[0][1]
-        return max(0.0, arrived + self._policy.seconds - now)
+        return max(0.0, arrived + max(self._policy.seconds, linger) - now)
 
     def has_seen(self, offset: int) -> bool:
         """Whether a record at or behind `offset` is here: the log up to it was read whole."""

@@ -306,16 +306,14 @@ class Lane:
         Time closes none while another is in hand: it would have to wait, and larger ones are
         cheaper.
         """
-        wait = self._cutter.seconds_to_close(now)
+        # A server that takes long is spared small inserts: each has a price, whatever its rows.
+        linger = min(MOST_LINGER_SECONDS, 2 * self._landed_in)
+        wait = self._cutter.seconds_to_close(now, linger)
         if wait is None or self._fill() >= 1:
             return wait
         if self._landing is not None:
             return None
-        if not self._buffer.has_room(self._held_bytes):
-            return 0.0
-        # A server that takes long is spared small inserts: each has a price, whatever its rows.
-        linger = min(MOST_LINGER_SECONDS, 2 * self._landed_in)
-        return wait + max(0.0, linger - self._policy.seconds)
+        return wait if self._buffer.has_room(self._held_bytes) else 0.0
 
     def _press(self) -> None:
         """Stop fetching while a full batch waits behind the one in hand, go on at half of one.

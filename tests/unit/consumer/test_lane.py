@@ -370,3 +370,28 @@ async def test_the_buffer_of_a_worker_bounds_its_lanes() -> None:
 
     assert (False, True) == (alone, together)
     assert [(0, 30)] == world.ranges
+
+
+async def test_a_slow_server_is_given_larger_batches_and_every_batch_is_closed() -> None:
+    """An insert has a price of its own: the next one waits twice as long as the last one took."""
+    world = World()
+    world.answers.clear()
+    lane = world.lane(policy=BatchPolicy(rows=100, size=1_000, seconds=0.001))
+    lane.take(run_of(0, index=0))
+    task = asyncio.create_task(lane.run())
+    await world.begun.wait()
+    await asyncio.sleep(0.05)
+    world.answers.set()
+    async with asyncio.timeout(5):
+        while lane.position < 1:
+            await asyncio.sleep(0.001)
+
+    lane.take(run_of(1, index=1))
+    await asyncio.sleep(0.02)
+    lane.take(run_of(2, index=2))
+    async with asyncio.timeout(5):
+        while lane.position < 3:
+            await asyncio.sleep(0.001)
+    task.cancel()
+
+    assert [(0, 0), (1, 2)] == world.ranges
