@@ -24,8 +24,15 @@ from usagepipe.schemas.codec import decode
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import COST_DECIMALS, EARLIEST, LATEST, MAX_COST, UsageEvent
 
-# What the worker adds to an event, and differs from record to record.
-PLACE: Final = (("kafka_offset", int), ("ingested_at", str))
+# What the worker adds to an event: where it stands in the log.
+PLACE: Final = (
+    ("kafka_topic", str),
+    ("kafka_topic_id", str),
+    ("kafka_partition", int),
+    ("kafka_offset", int),
+    ("batch_epoch", int),
+    ("ingested_at", str),
+)
 CHUNK: Final = 256  # records to check together: more are no faster, and hold more memory
 
 
@@ -86,12 +93,17 @@ def _row_type() -> type[msgspec.Struct]:
 Row: Final[Any] = _row_type()
 _decode_row = msgspec.json.Decoder(Row).decode
 
-# One pattern over the joined texts of many rows costs a third of one for each.
-_IDS: Final = re.compile(r"(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\n)*")
+# Texts of one form are compared as one: joined, and with 0 for each of their digits.
+_ID: Final = b"00000000-0000-0000-0000-000000000000\n"
+_HEX: Final = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
 # Narrower than `datetime.fromisoformat`, which also takes weeks (2026-W01-1), commas and times
 # without colons: ClickHouse refuses some of them, and with them their whole batch.
-_TIMES: Final = re.compile(r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{3}(?:\d{3})?)?Z\n)*", re.A)
-_MINUTE: Final = len("2026-01-02T03:04")
+_TIMES: Final = {
+    len(form): form.encode() + b"\n"
+    for form in ("0000-00-00T00:00:00Z", "0000-00-00T00:00:00.000Z", "0000-00-00T00:00:00.000000Z")
+}
+_DECIMAL: Final = bytes.maketrans(b"0123456789", b"0" * 10)
+_SECOND: Final = len("2026-01-02T03:04:05")
 _EARLIEST: Final = EARLIEST.strftime("%Y")  # texts of one form sort like the moments
 _LATEST: Final = LATEST.strftime("%Y")
 # As producers write it, and as Python writes amounts below a millionth: 1.5E-7.
@@ -137,13 +149,19 @@ def _are_certain(rows: list[Any]) -> bool:
     """
     times = [row.occurred_at for row in rows]
     return (
-        _all_match(_IDS, [row.event_id for row in rows])
-        and _all_match(_TIMES, times)
-        and all(datetime.fromisoformat(minute) for minute in {time[:_MINUTE] for time in times})
+        _all_like(_ID, [row.event_id for row in rows], _HEX)
+        # Times of several forms are read one by one.
+        and _all_like(_TIMES.get(len(times[0]), b""), times, _DECIMAL)
+        and all(datetime.fromisoformat(second) for second in {time[:_SECOND] for time in times})
         and _EARLIEST <= min(times)
         and max(times) < _LATEST
         and _are_certain_costs(rows)
     )
+
+
+def _all_like(form: bytes, texts: list[str], digits: bytes) -> bool:
+    joined = "\n".join([*texts, ""]).encode("ascii")  # UnicodeEncodeError is a ValueError
+    return joined.translate(digits) == form * len(texts)
 
 
 def _are_certain_costs(rows: list[Any]) -> bool:
@@ -151,7 +169,10 @@ def _are_certain_costs(rows: list[Any]) -> bool:
     for row in priced:
         if type(row.cost) is not str:
             row.cost = _text_of(row.cost)
-    return _all_match(_COSTS, [row.cost for row in priced])
+    texts = [row.cost for row in priced]
+    joined = "\n".join([*texts, ""]) if texts else ""
+    # A text with a line break of its own would match as two.
+    return joined.count("\n") == len(texts) and _COSTS.fullmatch(joined) is not None
 
 
 def _text_of(cost: float) -> str:
@@ -164,12 +185,6 @@ def _text_of(cost: float) -> str:
     if cast(int, exponent) < -COST_DECIMALS or len(digits) > sys.float_info.dig:
         return ""
     return f"{abs(amount):f}"
-
-
-def _all_match(lines: re.Pattern[str], texts: list[str]) -> bool:
-    joined = "\n".join([*texts, ""])
-    # A text with a line break of its own would match as two.
-    return joined.count("\n") == len(texts) and lines.fullmatch(joined) is not None
 
 
 def _judge(value: bytes | None) -> Any:

@@ -1,13 +1,13 @@
 """Turns the records of a batch into the rows that ClickHouse stores, one line of JSON each.
 
-A row is the event and its place in the log. What is the same for a whole batch is put in by one
-replacement of all line ends, not row by row.
+A row is the event and its place in the log.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -91,45 +91,31 @@ def encode_rows(
 
     Never raises for what a record holds: a record that is no event is in `rejected`.
     """
-    place = _place(partition, topic_id, epoch)
     lines: list[bytes] = []
     offsets: list[int] = []
     ids: list[str] = []
     rejected: list[Rejected] = []
     for start in range(0, len(records), CHUNK):  # the rows of a whole batch would be 70 MB
-        rows = list(_rows(records[start : start + CHUNK], rejected))
-        # JSON has no line break of its own: a brace before one ends a line.
-        lines.append(_encoder.encode_lines(rows).replace(b"}\n", place))
+        chunk = records[start : start + CHUNK]
+        rows = []
+        for record, row in zip(chunk, read_events([r.value for r in chunk]), strict=True):
+            if type(row) is EventRejectedError:
+                rejected.append(Rejected(record, row.reason, row.detail))
+                continue
+            row.kafka_topic = partition.topic
+            row.kafka_topic_id = topic_id
+            row.kafka_partition = partition.partition
+            row.kafka_offset = record.offset
+            row.batch_epoch = epoch
+            row.ingested_at = _seconds(record.timestamp)
+            rows.append(row)
+        lines.append(_encoder.encode_lines(rows))
         offsets += [row.kafka_offset for row in rows]
         ids += [row.event_id for row in rows]
     return Rows(b"".join(lines), offsets, ids, tuple(rejected))
 
 
-def _rows(records: Sequence[Record], rejected: list[Rejected]) -> Iterator[Any]:
-    """The rows of `records` with their own place; what is no event goes to `rejected`."""
-    time, seconds = None, ""
-    for record, read in zip(records, read_events([r.value for r in records]), strict=True):
-        if type(read) is EventRejectedError:
-            rejected.append(Rejected(record, read.reason, read.detail))
-            continue
-        if record.timestamp != time:  # the broker gives one time to all that came together
-            time, seconds = record.timestamp, _seconds(record.timestamp)
-        read.kafka_offset = record.offset
-        read.ingested_at = seconds
-        yield read
-
-
-def _place(partition: TopicPartition, topic_id: str, epoch: int) -> bytes:
-    """The end of each line of a batch."""
-    fields = {
-        "kafka_topic": partition.topic,
-        "kafka_topic_id": topic_id,
-        "kafka_partition": partition.partition,
-        "batch_epoch": epoch,
-    }
-    return b"," + msgspec.json.encode(fields)[1:] + b"\n"
-
-
+@lru_cache(maxsize=1)  # the broker gives one time to all that came together
 def _seconds(milliseconds: int) -> str:
     """A record's time as ClickHouse reads it; one that cannot be is cut to the nearest that can.
 

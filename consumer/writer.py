@@ -5,7 +5,7 @@ same block; a server's defaults (they changed in 24.7, 25.9, 25.10 and 26.2) mus
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from usagepipe.consumer.rows import COLUMNS
 from usagepipe.schemas.clickhouse.client import connect
@@ -47,9 +47,6 @@ INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
 }
 
 
-_INSERT: Final = f"INSERT INTO {TABLE} ({', '.join(COLUMNS)}) FORMAT JSONEachRow"
-
-
 class Writer:
     """Inserts into the raw table. Several threads may insert at once through one writer."""
 
@@ -64,12 +61,14 @@ class Writer:
         The same `token` with the same bytes again changes nothing, as long as the tables' windows
         remember it. Raises whatever the client raises: the rows may or may not be stored then.
         """
-        # Not `raw_insert`: that copies the body, and repeats an insert whose connection was lost
-        # without a word, so that nobody would verify it.
-        self._connected().command(
-            _INSERT,
-            data=body,
+        self._connected().raw_insert(
+            TABLE,
+            column_names=COLUMNS,
+            # As bytes, the client would copy it, and repeat an insert whose connection was lost
+            # without a word, so that nobody would verify it.
+            insert_block=cast(bytes, memoryview(body)),
             settings={**INSERT_SETTINGS, "insert_deduplication_token": token},
+            fmt="JSONEachRow",
         )
 
     def ping(self) -> None:

@@ -29,7 +29,8 @@ def main() -> None:
     consumer.assign([TopicPartition(place.topic, number, OFFSET_STORED) for number in mine])
     while True:
         messages = consumer.consume(place.rows, timeout=0.5)
-        values = [value for message in messages if (value := message.value()) is not None]
+        # A message may be an error of the client, with its text as the value.
+        values = [m.value() or b"" for m in messages if m.error() is None]
         if values:
             sink.insert(values)
             consumer.commit(asynchronous=False)
