@@ -45,6 +45,8 @@ STOP_SECONDS = 5.0  # beyond the drain, for leaving the group
 # An idle process that looks alive is the worst state: after so long it ends, to be restarted.
 STUCK_SECONDS = 60.0
 STUCK_STATUS = 70  # EX_SOFTWARE of sysexits.h
+# Of one partition in one fetch, compressed: in memory it may be ten times as much.
+FETCH_BYTES = 1 << 18
 
 
 class RunSchema(Schema[Any, Any]):
@@ -125,6 +127,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_request_timeout": max(90.0, settings.session_seconds),
         "broker_commit_interval": 3600.0,  # Faust writes no offset (transport.py)
         "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": FETCH_BYTES,
         "consumer_metadata_max_age_ms": 30_000,  # a topic that is made later is found
         "stream_wait_empty": True,
         "stream_buffer_maxsize": 4096,

@@ -4,7 +4,7 @@ A crash between insert and commit stores a batch twice, an event that ClickHouse
 loop for ever, and nothing is fenced: the partitions are assigned by hand.
 """
 
-from confluent_kafka import OFFSET_STORED, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from benchmarks.programs.sink import Place, Sink
 
@@ -26,7 +26,7 @@ def main() -> None:
     )
     partitions = consumer.list_topics(place.topic, 30).topics[place.topic].partitions
     mine = [number for number in partitions if number % place.shares == place.share]
-    consumer.assign([TopicPartition(place.topic, number, OFFSET_STORED) for number in mine])
+    consumer.assign([TopicPartition(place.topic, number, OFFSET_BEGINNING) for number in mine])
     while True:
         messages = consumer.consume(place.rows, timeout=0.5)
         # A message may be an error of the client, with its text as the value.
