@@ -28,6 +28,8 @@ log = structlog.get_logger()
 IDLE_SECONDS = 0.2
 # A batch that its time closes waits twice as long as the last insert took, but never longer.
 MOST_LINGER_SECONDS = 0.6
+# While no insert may begin anyway, a batch grows on; so soon it looks again.
+BUSY_SECONDS = 0.02
 
 
 class Flow(Protocol):
@@ -47,6 +49,8 @@ class Offsets(Protocol):
 class Store(Protocol):
     """Where a lane stores its batches (`storing.Storing`)."""
 
+    @property
+    def busy(self) -> bool: ...
     async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int: ...
     async def prepare(
         self,
@@ -313,7 +317,9 @@ class Lane:
             return wait
         if self._landing is not None:
             return None
-        return wait if self._buffer.has_room(self._held_bytes) else 0.0
+        if wait > 0 and self._buffer.has_room(self._held_bytes):
+            return wait
+        return BUSY_SECONDS if self._store.busy else 0.0
 
     def _press(self) -> None:
         """Stop fetching while a full batch waits behind the one in hand, go on at half of one.

@@ -11,19 +11,19 @@ class Quiet:
     """Many `insert`s at once, or one `alone`. Inserts wait while somebody waits to be alone."""
 
     def __init__(self) -> None:
-        self._running = 0
+        self.running = 0  # inserts
         self._changed = asyncio.Condition()
         self._alone = asyncio.Lock()
 
     @asynccontextmanager
     async def insert(self) -> AsyncIterator[None]:
         async with self._alone:
-            self._running += 1
+            self.running += 1
         try:
             yield
         finally:
-            self._running -= 1
-            if not self._running:
+            self.running -= 1
+            if not self.running:
                 async with self._changed:
                     self._changed.notify_all()
 
@@ -31,5 +31,5 @@ class Quiet:
     async def alone(self) -> AsyncIterator[None]:
         async with self._alone:
             async with self._changed:
-                await self._changed.wait_for(lambda: not self._running)
+                await self._changed.wait_for(lambda: not self.running)
             yield

@@ -98,6 +98,7 @@ class Storing:
         self._limits = LetterLimits.of(settings)
         self._counts: dict[TopicPartition, LetterCount] = {}
         self._dedup_days = settings.dedup_days
+        self._slots = settings.inserts
         self._acknowledged = acknowledged
         self._ready = ready
         self._metrics = metrics
@@ -107,6 +108,11 @@ class Storing:
         self._lookups = Lookups(self._look_up)
         self._started = 0  # the server, in Unix seconds
         self._started_at = -math.inf  # when it was asked
+
+    @property
+    def busy(self) -> bool:
+        """Whether as many inserts run as may run at once."""
+        return self._quiet.running >= self._slots
 
     async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
         """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none.

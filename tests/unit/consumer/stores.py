@@ -21,6 +21,7 @@ class FakeStore:
         self.names_poison = False
         self.lossy = 0  # so many inserts report that something is missing
         self.stored_to = -1
+        self.busy = False
         self.defect: Exception | None = None
         self.begun = asyncio.Event()
         self.answers = asyncio.Event()
