@@ -46,7 +46,7 @@ STOP_SECONDS = 5.0  # beyond the drain, for leaving the group
 STUCK_SECONDS = 60.0
 STUCK_STATUS = 70  # EX_SOFTWARE of sysexits.h
 # Of one partition in one fetch, compressed: in memory it may be ten times as much.
-FETCH_BYTES = 1 << 18
+FETCH_BYTES = 1 << 19
 
 
 class RunSchema(Schema[Any, Any]):

@@ -158,7 +158,6 @@ def test_a_worker_killed_when_only_raw_was_stored(world: World) -> None:
     assert [] == differences(world.settings, ledger)
 
 
-@pytest.mark.xfail(reason="a recovered range is held against raw, not against the rollups")
 def test_a_rollup_whose_server_remembers_a_token_and_lost_the_rows(world: World) -> None:
     """T-61: ClickHouse, killed at the wrong moment, has a rollup's token and not its part. The
     retry changes nothing there, while raw is whole.
