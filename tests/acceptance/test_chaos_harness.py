@@ -158,22 +158,6 @@ def test_a_worker_killed_when_only_raw_was_stored(world: World) -> None:
     assert [] == differences(world.settings, ledger)
 
 
-def test_a_rollup_whose_server_remembers_a_token_and_lost_the_rows(world: World) -> None:
-    """T-61: ClickHouse, killed at the wrong moment, has a rollup's token and not its part. The
-    retry changes nothing there, while raw is whole.
-    """
-    ledger = sent(world.settings, Ledger(), 100)
-
-    first = world.worker(points="after_insert=kill#1", batch_rows=100, batch_seconds=5)
-    first.wait()
-    with connect(world.settings.clickhouse_address) as client:
-        client.command("DELETE FROM rollup_usage_15m WHERE true")  # its token stays
-    world.worker()
-    settled(world)
-
-    assert [] == differences(world.settings, ledger)
-
-
 @pytest.mark.parametrize("missing", ["nothing", "announcement"])
 def test_a_zombie_that_wakes_up_before_its_insert(world: World, missing: str) -> None:
     """T-61: others have stored its partition since. They sent the range that it had announced, so

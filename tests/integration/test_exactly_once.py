@@ -1,5 +1,6 @@
 """What may come twice, be refused or get lost between the log and the tables, and is put right."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,11 @@ from tests.support.running_worker import (
 )
 from tests.support.waiting import eventually
 from tests.support.worker import committed, raw_counts, rollup_sums
+from usagepipe.consumer.storing import CLOCK_SECONDS
+from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import Settings, UsageEvent, encode
+from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.migrate import migrate
 from usagepipe.schemas.topics import dead_letter_topic
 
 if TYPE_CHECKING:
@@ -183,6 +188,36 @@ def test_rows_that_the_server_lost_after_remembering_their_token_are_written_aga
     assert sums_of(events) == rollup_sums(clickhouse_client)
     assert 1 == metric(worker, "usagepipe_incomplete_ranges_total")
     assert "range_reconciled" in worker.stderr
+
+
+@pytest.mark.parametrize("table", ["rollup_usage_15m", "rollup_usage_1d"])
+def test_a_rollup_whose_killed_server_remembers_a_token_and_lost_the_rows_is_corrected(
+    table: str,
+    crashable_clickhouse: LocalClickHouse,
+    kafka: str,
+    topic: str,
+    settings: MakeSettings,
+    run_program: Programs,
+    tmp_path: Path,
+) -> None:
+    """Raw is whole, and the repeated insert changes nothing in a table that knows its token."""
+    made = settings(kafka=kafka, topic=topic, clickhouse=f"{crashable_clickhouse.url}/{table}")
+    migrate(made, wait_seconds=30)
+    events = [event(number) for number in range(300)]
+    send(made, events)
+    with doomed(tmp_path, made, "after_insert=kill#2", batch_rows=100):
+        with connect(made.clickhouse_address) as client:
+            client.command(f"DELETE FROM {table} WHERE user_id = 'user-3'")  # its token stays
+        time.sleep(CLOCK_SECONDS + 1)  # starts are told in whole seconds
+        crashable_clickhouse.kill()
+        crashable_clickhouse.start()
+
+        worker = start_worker(run_program, made, batch_rows=1_000)
+        wait_until_committed(made, worker)
+
+    with connect(made.clickhouse_address) as client:
+        assert (300, 300) == raw_counts(client)
+        assert sums_of(events) == rollup_sums(client)
 
 
 @pytest.mark.parametrize("kept", [0, 130])
