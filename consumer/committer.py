@@ -12,6 +12,7 @@ import structlog
 
 from usagepipe.consumer.announcement import Announcement, acknowledgement
 from usagepipe.consumer.backoff import SERVER_AWAY
+from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
 
@@ -35,8 +36,9 @@ class FencedError(Exception):
 class Committer:
     """Commits positions in the background, the newest of each partition."""
 
-    def __init__(self, commit: Commit, metrics: WorkerMetrics) -> None:
+    def __init__(self, commit: Commit, metrics: WorkerMetrics, health: Health) -> None:
         self._commit = commit
+        self._health = health
         self._metrics = metrics
         self._waiting: dict[TopicPartition, Position] = {}
         self._announced: dict[TopicPartition, tuple[Position, asyncio.Future[None]]] = {}
@@ -47,7 +49,12 @@ class Committer:
         self.fenced = False
 
     def acknowledge(self, partition: TopicPartition, end: int, topic_id: str) -> None:
-        """Commit `end` soon: everything before it in `partition` is stored for good."""
+        """Commit `end` soon: everything before it in `partition` is stored for good.
+
+        Nothing while an announcement of the partition waits: that acknowledges what is before it.
+        """
+        if partition in self._announced:
+            return
         self._put(partition, Position(end, acknowledgement(topic_id)))
 
     async def announce(self, partition: TopicPartition, pending: Announcement) -> None:
@@ -82,12 +89,14 @@ class Committer:
                 return
             except Exception as error:  # any failure of a client: it is tried again
                 self._metrics.commit_failures.inc()
+                self._health.failed("kafka", error, "commit")
                 log.warning("commit_failed", error=repr(error), partitions=len(positions))
                 self._waiting = positions | self._waiting  # what came in meanwhile is newer
                 self._work.set()
                 await asyncio.sleep(next(delays))
             else:
                 delays = SERVER_AWAY.delays()
+                self._health.succeeded("kafka", "commit")
                 self._committed(positions)
 
     def _put(self, partition: TopicPartition, position: Position) -> None:

@@ -7,9 +7,10 @@ them moves to another worker.
 
 import asyncio
 import time
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -72,6 +73,14 @@ class Start:
     pending: Announcement | None = None
 
 
+class _Part(NamedTuple):
+    """A batch that is to be announced and inserted; `again`: it may have been inserted before."""
+
+    batch: Batch
+    epoch: int
+    again: bool
+
+
 class Lane:
     """Stores one partition from `start` on, for as long as its tenure lasts."""
 
@@ -99,6 +108,7 @@ class Lane:
         self._paused = False
         self._draining = False
         self._keeping = False
+        self._recovering = start.pending is not None  # until the pending range is read whole
         self._in_hand: Block | None = None  # announced, and being inserted
         self._landing: asyncio.Task[bool] | None = None
         self._stored_at: float | None = None  # of a batch that is not acknowledged yet
@@ -112,6 +122,8 @@ class Lane:
 
     def take(self, run: Run) -> bool:
         """Take the next run. False: one before it got lost, so the partition must be read again."""
+        if self._draining and not self._keeping:
+            return True  # the next owner's
         if run.index != self._next_index:
             return False
         self._next_index += 1
@@ -184,12 +196,6 @@ class Lane:
             landing.cancel()
             await asyncio.gather(landing, return_exceptions=True)
 
-    async def _advance(self, batch: Batch, epoch: int, again: bool) -> None:
-        """Prepare, announce and insert a part of a batch, or all of it once more: steps 1 to 3."""
-        block = await self._store.prepare(batch, self._start.topic, epoch)
-        await self._offsets.announce(self._partition, block.pending)
-        await self._land(block, again)
-
     async def _recover(self, pending: Announcement) -> bool:
         """Send the range that an owner before us had announced: exactly it, whatever its size.
 
@@ -215,24 +221,36 @@ class Lane:
 
     async def _land(self, block: Block, again: bool) -> bool:
         """Insert the announced `block`, and go the long way round (False) where that won't do."""
+        todo = deque(await self._try(block, again))
+        plain = not todo
+        while todo:
+            # Steps 1 to 3 for a part of the batch, or for all of it once more.
+            part = todo.popleft()
+            block = await self._store.prepare(part.batch, self._start.topic, part.epoch)
+            await self._offsets.announce(self._partition, block.pending)
+            self._stored_at = None
+            todo.extendleft(reversed(await self._try(block, part.again)))
+        return plain
+
+    async def _try(self, block: Block, again: bool) -> list["_Part"]:
+        """Insert the announced `block`; what is to be done instead, in order, where it is not."""
         began = time.monotonic()
         landing = await self._store.insert(block, again=again)
         self._landed_in = time.monotonic() - began
+        epoch = block.pending.epoch
         match landing.outcome:
             case Outcome.STORED:
                 self._stored(block.batch)
-                return True
+                return []
             case Outcome.REFUSED:
                 # Nothing of it landed, so it may be cut. Each part is announced as a range of its
                 # own: a crash after that finds the part pending, and what lies behind it as
                 # unread as if it had never been tried.
-                for part in block.batch.divide(landing.suspect):
-                    await self._advance(part, block.pending.epoch, again)
+                return [_Part(part, epoch, again) for part in block.batch.divide(landing.suspect)]
             case Outcome.INCOMPLETE:
                 # What is missing is written under a new epoch, since the tables remember the old
                 # token. A crash after that announcement: the next owner does the same again.
-                await self._advance(block.batch, block.pending.epoch + 1, True)
-        return False
+                return [_Part(block.batch, epoch + 1, True)]
 
     async def _look_for_stored(self) -> None:
         """Find rows behind the committed offset that nobody announced.
@@ -278,7 +296,10 @@ class Lane:
         while not self._draining:
             self._arrived.clear()
             if self._cutter.has_seen(pending.last):
-                return self._cutter.cut_to(pending.last)
+                batch = self._cutter.cut_to(pending.last)
+                self._recovering = False
+                self._press()
+                return batch
             await self._arrived.wait()
         return None
 
@@ -295,7 +316,7 @@ class Lane:
                 return batch
             if self._draining:
                 return None
-            if self._stored_at is not None:
+            if self._stored_at is not None and self._landing is None:
                 idle = self._stored_at + IDLE_SECONDS - now
                 if idle <= 0:
                     self._acknowledge()
@@ -327,8 +348,7 @@ class Lane:
         A pending range is read whole, whatever its size.
         """
         room = self._buffer.has_room(self._held_bytes)
-        recovering = self._start.pending is not None and self.position == self._start.offset
-        if not self._paused and not recovering and (self._fill() >= 1 or not room):
+        if not self._paused and not self._recovering and (self._fill() >= 1 or not room):
             self._paused = True
             self._flow.on_buffer_full(self._partition)
         elif self._paused and self._fill() < 0.5 and room:

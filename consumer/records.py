@@ -50,10 +50,10 @@ class Run:
 
     @cached_property
     def size(self) -> int:
-        """Bytes of the values: what the run costs in memory, less a small overhead."""
+        """Bytes of values and keys: what the run costs in memory, less a small overhead."""
         return size_of(self.records)
 
 
 def size_of(records: Sequence[Record]) -> int:
-    """Bytes of their values."""
-    return sum([len(record.value or b"") for record in records])
+    """Bytes of their values and keys."""
+    return sum([len(record.value or b"") + len(record.key or b"") for record in records])

@@ -148,7 +148,7 @@ class Tenures:
         #    what was pending.
         self._number += 1
         buffer = Buffer(self._buffer_bytes, len(partitions))
-        committer = Committer(partial(log_.commit_as, membership), self._metrics)
+        committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
         lanes = {
             tp: Lane(tp, start, self._policy, buffer, self._storing, committer, flow)
             for tp, start in starts.items()

@@ -31,7 +31,7 @@ def test_a_batch_holds_at_most_the_rows_of_the_policy() -> None:
     batch = cutter.cut()
 
     assert [record.offset for record in batch.records] == [0, 1, 2]
-    assert (cutter.rows, cutter.size) == (2, 4)
+    assert (cutter.rows, cutter.size) == (2, 10)
 
 
 def test_a_batch_closes_at_once_when_it_is_full() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from usagepipe.consumer.announcement import Announcement, acknowledgement
 from usagepipe.consumer.committer import Committer, FencedError, Position
+from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
 
@@ -40,7 +41,7 @@ async def test_positions_that_wait_go_out_together() -> None:
     """While a commit is in flight the others gather, each partition's newest position only."""
     coordinator = Coordinator()
     coordinator.gate.clear()
-    committer = Committer(coordinator.commit, WorkerMetrics())
+    committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
     committer.acknowledge(ONE, 5, "topic-id")
     await asyncio.sleep(0)
@@ -60,7 +61,7 @@ async def test_positions_that_wait_go_out_together() -> None:
 async def test_a_failed_commit_is_tried_again() -> None:
     """A coordinator that is away costs time, not positions."""
     coordinator = Coordinator(ConnectionError("away"), ConnectionError("still away"))
-    committer = Committer(coordinator.commit, WorkerMetrics())
+    committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
 
     committer.acknowledge(ONE, 5, "topic-id")
@@ -74,7 +75,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
 async def test_a_fenced_committer_never_commits_again() -> None:
     """After the group moved on, nothing of this tenure reaches the coordinator."""
     coordinator = Coordinator(FencedError("moved on"))
-    committer = Committer(coordinator.commit, WorkerMetrics())
+    committer = Committer(coordinator.commit, WorkerMetrics(), Health())
 
     committer.acknowledge(ONE, 5, "topic-id")
     async with asyncio.timeout(5):
@@ -88,7 +89,7 @@ async def test_a_fenced_committer_never_commits_again() -> None:
 async def test_an_announcement_returns_when_it_is_committed() -> None:
     """Its commit acknowledges what came before, and names what comes now."""
     coordinator = Coordinator(ConnectionError("away"))
-    committer = Committer(coordinator.commit, WorkerMetrics())
+    committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
 
     async with asyncio.timeout(5):
@@ -101,7 +102,7 @@ async def test_an_announcement_returns_when_it_is_committed() -> None:
 async def test_an_announcement_of_a_fenced_tenure_is_refused() -> None:
     """Its insert must not begin, whether the fence falls before or after it was put in."""
     coordinator = Coordinator(FencedError("moved on"))
-    committer = Committer(coordinator.commit, WorkerMetrics())
+    committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
 
     for _ in range(2):
@@ -117,7 +118,7 @@ async def test_an_acknowledgement_in_flight_is_no_announcement() -> None:
     """Its commit must not let the insert begin that is announced behind it."""
     coordinator = Coordinator()
     coordinator.gate.clear()
-    committer = Committer(coordinator.commit, WorkerMetrics())
+    committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
     committer.acknowledge(ONE, 5, "topic-id")
     await asyncio.sleep(0.01)

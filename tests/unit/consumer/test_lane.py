@@ -13,7 +13,7 @@ from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.block import Block, Landing, Outcome
 from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import FencedError
-from usagepipe.consumer.lane import Lane, Start
+from usagepipe.consumer.lane import IDLE_SECONDS, Lane, Start
 from usagepipe.consumer.topic_identity import TopicIdentity
 
 pytestmark = pytest.mark.anyio
@@ -31,11 +31,13 @@ class World(FakeStore):
         self.events: list[tuple[str, int]] = []
         self.held = False
         self.fenced = False
+        self.slow_announcements = 0.0
         self.buffer_bytes = 1_000_000
 
     async def announce(self, partition: Any, pending: Announcement) -> None:
         if self.fenced:
             raise FencedError("moved on")
+        await asyncio.sleep(self.slow_announcements)
         self.events.append(("announced", pending.last + 1))
 
     async def insert(self, block: Block, *, again: bool) -> Landing:
@@ -350,13 +352,13 @@ async def test_a_batch_in_hand_lets_the_next_one_grow() -> None:
 async def test_the_buffer_of_a_worker_bounds_its_lanes() -> None:
     """One lane may hold half of it all; when that is used up, each keeps to its share."""
     world = World()
-    world.buffer_bytes = 160  # half of it for all, and 20 for each of four lanes
+    world.buffer_bytes = 400  # half of it for all, and 50 for each of four lanes
     world.answers.clear()
     lane = world.lane(policy=BatchPolicy(rows=100, size=1_000, seconds=60))
     lane.take(run_of(*range(30), index=0))
     alone = world.held
 
-    world.buffer.add(40)  # other lanes hold so much
+    world.buffer.add(100)  # other lanes hold so much
     lane.take(run_of(30, index=1))
     together = world.held
     task = asyncio.create_task(lane.run())
@@ -395,3 +397,56 @@ async def test_a_slow_server_is_given_larger_batches_and_every_batch_is_closed()
     task.cancel()
 
     assert [(0, 0), (1, 2)] == world.ranges
+
+
+async def test_nothing_is_acknowledged_between_an_announcement_and_its_landing() -> None:
+    """It would wipe what is pending; also while a refused batch is stored in parts, slowly."""
+    world = World()
+    world.poison = {1}
+    world.slow_announcements = 2.5 * IDLE_SECONDS
+    lane = world.lane()
+    lane.take(run_of(0, 1))
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(10):
+        while lane.position < 2:
+            await asyncio.sleep(0.01)
+    events = list(world.events)
+    task.cancel()
+
+    parts = [("announced", 1), ("stored", 1), ("announced", 2), ("stored", 2)]
+    assert [("announced", 2), *parts] == events
+
+
+async def test_many_refused_records_are_divided_without_end_of_the_stack() -> None:
+    """One after the other, not one inside the other."""
+    world = World()
+    world.poison, world.names_poison = set(range(2_000)), True
+    lane = world.lane(policy=BatchPolicy(rows=3_000, size=10**6, seconds=60))
+    lane.take(run_of(*range(2_001)))
+
+    lane.drain(keep=True)
+    await lane.run()
+
+    assert list(range(2_000)) == world.letters
+    assert 2_001 == lane.position
+
+
+async def test_a_range_that_was_read_whole_presses_back_until_it_is_stored() -> None:
+    """A server that is away at the start must not fill the memory."""
+    world = World()
+    world.answers.clear()
+    pending = Announcement("topic-id", 0, 1, records=2, epoch=0)
+    lane = world.lane(Start(0, TOPIC, pending))
+    task = asyncio.create_task(lane.run())
+    await asyncio.sleep(0)
+    lane.take(run_of(0, 1, index=0))
+    await world.begun.wait()
+    lane.take(run_of(2, 3, index=1))
+    held = world.held
+
+    world.answers.set()
+    lane.drain(keep=True)
+    await task
+
+    assert held
+    assert not world.held
