@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from usagepipe.consumer.left_out import LeftOut
+from usagepipe.schemas.settings import MAX_BATCH_ROWS
 
 MAX_METADATA_BYTES: Final = 4_096  # Kafka's `offset.metadata.max.bytes`
+MAX_EPOCH: Final = 2**32 - 1  # `reconcile` writes under it
 _KEY: Final = "usagepipe"
 _FORM: Final = 1
 
@@ -47,8 +49,10 @@ class Announcement:
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("numbers")
         first, last, records, epoch, server = numbers
-        left_out = LeftOut.decode(fields, first, last)
-        if first > last or fields:
+        if not (first <= last and records <= MAX_BATCH_ROWS and epoch < MAX_EPOCH):
+            raise ValueError("range")
+        left_out = LeftOut.decode(fields, first, last, records)
+        if fields:
             raise ValueError("fields")
         return cls(topic_id, first, last, records, epoch, left_out, server)
 
@@ -78,7 +82,7 @@ class Kept:
             if not isinstance(topic_id, str):
                 return None
             return cls(topic_id, Announcement._of(topic_id, fields) if fields else None)
-        except (ValueError, TypeError, AttributeError, KeyError):
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             return None
 
 

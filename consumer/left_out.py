@@ -43,8 +43,8 @@ class LeftOut:
         return {"left_out": _write(self.offsets, first)}
 
     @classmethod
-    def decode(cls, fields: dict[str, Any], first: int, last: int) -> Self:
-        """Takes its part out of `fields`, the announcement of the range `first` … `last`.
+    def decode(cls, fields: dict[str, Any], first: int, last: int, most: int) -> Self:
+        """Takes its part out of `fields`, the announcement of `most` records at `first` … `last`.
 
         Raises:
             ValueError: it is none.
@@ -52,8 +52,8 @@ class LeftOut:
         found = fields.pop("left_out", "")
         digest = fields.pop("digest", "")
         if isinstance(found, str):
-            return cls.of(frozenset(_read(found, first, last)), first)
-        if type(found) is not int or found <= 0 or not isinstance(digest, str):
+            return cls.of(frozenset(_read(found, first, last, most)), first)
+        if type(found) is not int or not 0 < found <= most or not isinstance(digest, str):
             raise ValueError("left_out")
         return cls(found, digest, None)
 
@@ -85,11 +85,12 @@ def _write(offsets: Set[int], start: int) -> str:
     )
 
 
-def _read(text: str, start: int, last: int) -> Iterable[int]:
+def _read(text: str, start: int, last: int, most: int) -> Iterable[int]:
     for run in text.split(",") if text else ():
         distance, plus, length = run.partition("+")
         first = start + int(distance)
         end = first + (int(length) if plus else 1)
-        if not start <= first < end <= last + 1:  # foreign: never expanded
+        most -= end - first
+        if not start <= first < end <= last + 1 or most < 0:  # foreign: never expanded
             raise ValueError("left_out")
         yield from range(first, end)

@@ -251,7 +251,7 @@ class Replayer:
             same = told["topic_id"] == self._topic_id and told["wanted"] == wanted.name()
             if same and told["usagepipe_replay"] == _FORM and told["ended"] is False:
                 return Part(part.partition, progress.offset, part.end, part.asked_end, True)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             pass  # another tool's, or a broker that keeps no metadata
         return part
 

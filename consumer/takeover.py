@@ -50,6 +50,10 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
             "this group's offsets."
         )
     pending = kept.pending if kept is not None else None
+    if pending is not None and not pending.first == offset <= pending.last < found.end:
+        # Not ours, or the log has lost its end: such a range could never be read whole.
+        log.error("pending_range_unsound", partition=str(partition), offset=offset)
+        pending = None
     if offset > found.end:
         log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
         return Start(found.start, topic)

@@ -77,6 +77,10 @@ def test_an_acknowledgement_names_the_topic() -> None:
         {"left_out": "0+60001"},
         {"left_out": "0+999999999999999"},
         {"left_out": 3, "digest": 4},
+        {"left_out": 60_001, "digest": "x"},
+        {"last": 10**12, "left_out": "0+1000000000"},
+        {"records": 10**9},
+        {"epoch": 2**32 - 1},
         {"left_out": -3, "digest": ""},
         {"left_out": []},
     ],
@@ -88,7 +92,9 @@ def test_foreign_metadata_is_not_believed(change: dict[str, object]) -> None:
     assert Kept.decode(json.dumps(fields)) is None
 
 
-@pytest.mark.parametrize("metadata", ["", "\0", "null", "[]", "7", "{", '{"usagepipe":1}'])
+@pytest.mark.parametrize(
+    "metadata", ["", "\0", "null", "[]", "7", "{", '{"usagepipe":1}', "[" * 4_000]
+)
 def test_no_metadata_is_nothing(metadata: str) -> None:
     """Nor is anything that is no object of ours."""
     assert Kept.decode(metadata) is None

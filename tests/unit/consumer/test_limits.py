@@ -68,3 +68,16 @@ def test_what_clickhouse_refuses_counts_too() -> None:
 
     with pytest.raises(TooManyDeadLettersError, match="201 of the last 1000"):
         counting.refuse()
+
+
+def test_a_batch_that_was_counted_and_is_cut_again_longer_counts_what_is_new() -> None:
+    """A rebalance gives records back that were prepared already."""
+    counting = count()
+    add(counting, range(8), set(range(8)))
+
+    add(counting, range(12), set(range(8)))
+
+
+def test_a_range_that_the_log_has_lost_counts_nothing() -> None:
+    """Retention may take a pending range away before it is read."""
+    add(count(), range(0), set())

@@ -36,6 +36,14 @@ def test_an_announced_range_is_pending() -> None:
 
 
 @pytest.mark.parametrize(
+    "pending", [Announcement("topic-id", 19, 29, 10, 0), Announcement("topic-id", 20, 100, 10, 0)]
+)
+def test_a_range_that_cannot_be_pending_is_not_waited_for(pending: Announcement) -> None:
+    """It begins elsewhere, or ends behind the log: somebody else's word, or a log that was cut."""
+    assert Start(20, TOPIC) == start(20, pending.encode())
+
+
+@pytest.mark.parametrize(
     "metadata",
     [acknowledgement("another-id"), Announcement("another-id", 20, 29, 10, 0).encode()],
 )
