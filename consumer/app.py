@@ -72,6 +72,7 @@ class WorkerApp(faust.App):
             ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert"),
         )
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
+        self.proof = Proof(settings, self.health)
         self.letters = DeadLetters(settings.kafka, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
         self.rollups = Rollups(settings.clickhouse_address, settings.insert_seconds)
@@ -80,7 +81,7 @@ class WorkerApp(faust.App):
             self.threads,
             settings,
             self._acknowledged,
-            Proof(settings, self.health).once,
+            self.proof.once,
             self.metrics,
             self.health,
         )
@@ -103,6 +104,7 @@ class WorkerApp(faust.App):
     async def on_start(self) -> None:
         await super().on_start()
         self.add_future(_watch(self))
+        self.add_future(self.proof.at_start())  # also where there is nothing to store yet
 
     async def on_stop(self) -> None:
         _end_for_sure(self.settings.drain_seconds + STOP_SECONDS, self.exit_status)

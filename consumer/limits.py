@@ -51,8 +51,11 @@ class LetterCount:
             TooManyDeadLettersError: a limit is passed. The batch is not acknowledged, so the
                 records are read again when the worker is started again.
         """
-        if records[-1].offset <= self._counted:
+        if not records or records[-1].offset <= self._counted:
             return
+        if records[0].offset <= self._counted:
+            records = [record for record in records if record.offset > self._counted]
+            refused = {offset for offset in refused if offset > self._counted}
         self._counted = records[-1].offset
         self._add_to_window(len(records), len(refused))
         longest = self._run_through(records, refused)
@@ -96,7 +99,8 @@ class LetterCount:
 
     def _error(self, what: str, limit: str, value: float) -> TooManyDeadLettersError:
         return TooManyDeadLettersError(
-            f"{self._partition}: {what}; USAGEPIPE_DEAD_LETTER_{limit} is {value}. Nothing is lost "
-            "and no letter of them was sent. See what they are (usagepipe dlq list shows the "
-            "letters before), mend their producer or this worker's version, or raise the limit."
+            f"{self._partition}: {what}; USAGEPIPE_DEAD_LETTER_{limit} is {value}. Nothing is "
+            "lost: what is not a letter yet stays on the topic. See what they are (usagepipe dlq "
+            "list shows the letters before), mend their producer or this worker's version, or raise "
+            "the limit."
         )

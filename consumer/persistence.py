@@ -24,9 +24,8 @@ log = structlog.get_logger()
 class ContentRefusedError(Exception):
     """ClickHouse refuses what the rows hold; trying again would change nothing."""
 
-    def __init__(self, refusal: Refusal, tries: int) -> None:
+    def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
-        self.tries = tries
         super().__init__(refusal.name)
 
 
@@ -61,7 +60,7 @@ class Persistence:
         kind = refusal.kind if refusal else Kind.SERVER
         self._metrics.store_failures.labels(server, kind).inc()
         if refusal is not None and refusal.kind is Kind.CONTENT:
-            raise ContentRefusedError(refusal, tries) from None  # its text quotes rows
+            raise ContentRefusedError(refusal) from None  # its text quotes rows
         self._health.failed(server, error, where)
         log.warning(
             "store_failed", server=server, kind=kind, batch=where, tries=tries, error=brief(error)

@@ -9,9 +9,9 @@ import structlog
 from usagepipe.consumer.app import WorkerApp
 from usagepipe.schemas.logs import OncePerInterval, configure_logs
 
-# They tell of every service and rebalance at "info". Normal running is quiet.
-# clickhouse-connect tells of each answer that a killed server breaks off, with a traceback.
+# It tells of each answer that a killed server breaks off, with a traceback.
 _NOISY = ("clickhouse_connect",)
+# They tell of every service and rebalance at "info". Normal running is quiet.
 _TALKATIVE = ("faust", "mode", "aiokafka", "usagepipe.consumer.transport", "usagepipe.consumer.app")
 
 log = structlog.get_logger()

@@ -41,6 +41,7 @@ _COPIES_SETTINGS: Final[Mapping[str, int]] = {
 }
 # A query of more would be longer than servers may allow, and have more wrong finds.
 _MAX_IDS: Final = 100_000
+NO_EPOCH: Final = 2**32  # beyond the column: every row has another
 _MAX_OFFSET: Final = 2**63 - 1  # Kafka's offsets are signed
 
 
@@ -103,9 +104,17 @@ class StoredRows:
         sought = {copy.event_id for copy in found}.intersection(ids)
         return (copy for copy in found if copy.event_id in sought)
 
-    def offsets(self, topic_id: str, partition: int, first: int, last: int) -> list[int]:
-        """The offsets `first` … `last` that are stored, sorted; one that is stored twice, twice."""
-        query = f"SELECT kafka_offset FROM {TABLE} WHERE {_RANGE} ORDER BY kafka_offset"
+    def offsets(
+        self, topic_id: str, partition: int, first: int, last: int, without_epoch: int = NO_EPOCH
+    ) -> list[int]:
+        """The offsets `first` … `last` that are stored, sorted; one that is stored twice, twice.
+
+        Rows that were written under the epoch `without_epoch` are left out.
+        """
+        query = (
+            f"SELECT kafka_offset FROM {TABLE} WHERE {_RANGE}"
+            f" AND batch_epoch != {int(without_epoch)} ORDER BY kafka_offset"
+        )
         return [offset for (offset,) in self._range(query, topic_id, partition, first, last)]
 
     def count(self, topic_id: str, partition: int, first: int, last: int) -> int:

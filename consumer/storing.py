@@ -40,7 +40,7 @@ from usagepipe.consumer.refusals import Refusal
 from usagepipe.consumer.rollup_comparison import Stretch
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.rows import Rejected, Rows, encode_rows
-from usagepipe.consumer.stored import Copy, StoredRows
+from usagepipe.consumer.stored import NO_EPOCH, Copy, StoredRows
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.writer import Writer
 from usagepipe.schemas.errors import StartRefusedError
@@ -117,9 +117,9 @@ class Storing:
     async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
         """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none.
 
-        Raises:
-            StartRefusedError: the servers do not keep what is promised.
+        A lane asks before its first batch, so the count of its dead letters begins here.
         """
+        self._counts.pop(partition, None)
         found, _ = await self._ask(
             str(partition),
             self._servers.stored.last_offset,
@@ -161,6 +161,9 @@ class Storing:
                 batch.partition.partition,
                 batch.first,
                 batch.last,
+                # What the announced insert may have written is sent again, byte for byte: its
+                # token reaches the views, which it may not have reached before.
+                NO_EPOCH if announced is None else epoch,
             )
             present.update(found)
         known = announced.left_out.offsets if announced and epoch == FIRST_EPOCH else None
@@ -253,7 +256,7 @@ class Storing:
         )
         if landed != block.present:
             return Landing(Outcome.INCOMPLETE)  # it was taken before: never cut it as if not
-        if block.rows.count > 1:
+        if len(block.batch.records) > 1:  # a copy that was left out may be a good one
             return Landing(Outcome.REFUSED, block.offset_of(refusal.row))
         with self._ending():
             self._count(block.batch.partition).refuse()
@@ -262,6 +265,8 @@ class Storing:
         detail = f"ClickHouse refuses the row: {refusal.name}"
         letter = Rejected(record, REFUSED, detail, refusal.code, refusal.column)
         await self._send_letters(block, (*block.rows.rejected, letter))
+        if block.pending.epoch > FIRST_EPOCH:
+            await self._correct_rollups(block)
         return Landing(Outcome.STORED)
 
     def _check_limits(self, batch: Batch, rows: Rows) -> None:

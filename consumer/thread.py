@@ -130,8 +130,9 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         tps = [AIOTopicPartition(topic, number) for number in numbers]
         committed = await consumer._coordinator.fetch_committed_offsets(tps)
         return {
-            TopicPartition(*tp): max(0, committed[tp].offset) if tp in committed else 0
+            TopicPartition(*tp): committed[tp].offset
             for tp in tps
+            if tp in committed and committed[tp].offset >= 0  # an announcement is a commit
         }
 
     async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
@@ -206,7 +207,10 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         return await self._call(self._positions(partitions))
 
     async def acknowledged(self, topic: str) -> dict[TopicPartition, int]:
-        """The group's committed offset of each partition of `topic`, also of other workers'."""
+        """The group's committed offset of each partition of `topic`, also of other workers'.
+
+        Without those that have none: nothing was ever announced there, so nothing inserted.
+        """
         return await self._call(self._acknowledged(topic))
 
     async def topic_identity(self, topic: str) -> TopicIdentity:
