@@ -28,7 +28,7 @@ demo: $(READY) ## Run the whole pipeline on a trace of requests; TRACE, KAFKA, C
 test: $(READY) ## Run all tests, against real servers
 	$(BIN)/pytest $(ARGS)
 
-chaos: $(READY) ## Kill, pause and cut workers and ClickHouse for long; CHAOS_SEEDS=20
+chaos: $(READY) ## Kill, pause and cut workers, Kafka and ClickHouse for long; CHAOS_SEEDS=20
 	CHAOS_SEEDS=$${CHAOS_SEEDS:-20} $(BIN)/pytest tests/acceptance/test_chaos.py \
 		tests/acceptance/test_clickhouse_faults.py $(ARGS)
 

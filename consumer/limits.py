@@ -101,6 +101,6 @@ class LetterCount:
         return TooManyDeadLettersError(
             f"{self._partition}: {what}; USAGEPIPE_DEAD_LETTER_{limit} is {value}. Nothing is "
             "lost: what is not a letter yet stays on the topic. See what they are (usagepipe dlq "
-            "list shows the letters before), mend their producer or this worker's version, or raise "
-            "the limit."
+            "list shows the letters before), mend their producer or this worker's version, or "
+            "raise the limit."
         )
