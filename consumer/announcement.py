@@ -44,8 +44,8 @@ class Announcement:
     @classmethod
     def _of(cls, topic_id: str, fields: dict[str, Any]) -> Self:
         """Raises KeyError, TypeError or ValueError where `fields` are no announcement's."""
-        names = ("first", "last", "records", "epoch", "server")
-        numbers = [fields.pop(name) for name in names]
+        numbers = [fields.pop(name) for name in ("first", "last", "records", "epoch")]
+        numbers.append(fields.pop("server", 0))  # not known
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("numbers")
         first, last, records, epoch, server = numbers

@@ -100,6 +100,14 @@ def test_no_metadata_is_nothing(metadata: str) -> None:
     assert Kept.decode(metadata) is None
 
 
+def test_an_announcement_may_lack_when_the_server_was_started() -> None:
+    """Then it is not known, and the rollups are held against raw."""
+    fields = json.loads(announced(LeftOut()).encode())
+    del fields["server"]
+
+    assert Kept(TOPIC_ID, announced(LeftOut())) == Kept.decode(json.dumps(fields))
+
+
 def test_a_nul_at_the_end_is_cut() -> None:
     """confluent-kafka ends metadata with one."""
     written = announced(LeftOut())
