@@ -11,7 +11,8 @@ from confluent_kafka import TopicPartition as Place
 
 from benchmarks.world import PARTITIONS, TOPIC, World
 from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.packs import Loose, Run
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import encode_rows
 from usagepipe.schemas import Settings
 
@@ -36,7 +37,7 @@ def batches(bootstrap: str, partition: int, settings: Settings) -> Iterator[Batc
     own = TopicPartition(TOPIC, partition)
     cutter = Cutter(own, 0, BatchPolicy.of(settings))
     for index, records in enumerate(_runs(bootstrap, partition)):
-        cutter.add(Run(own, records, 0, index), 0)
+        cutter.add(Run(own, [Loose.of(records)], 0, index), 0)
         while cutter.seconds_to_close(0) == 0:
             yield cutter.cut()
     while cutter.rows:
@@ -68,7 +69,7 @@ def prepare(world: World, settings: Settings) -> Path:
         # Lanes take turns.
         for turn, some in enumerate(zip_longest(*lanes)):
             for batch in filter(None, some):
-                rows = encode_rows(batch.records, batch.partition, TOPIC_ID, 0)
+                rows = encode_rows(batch.records(), batch.partition, TOPIC_ID, 0)
                 name = f"{turn:04}-{batch.partition.partition}"
                 (folder / name).write_bytes(rows.body)
     return folder

@@ -25,8 +25,9 @@ from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.packs import Run
 from usagepipe.consumer.proof import Proof
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.stored import StoredRows
 from usagepipe.consumer.storing import Servers, Storing, Threads
@@ -159,7 +160,7 @@ def create_app(settings: Settings) -> WorkerApp:
 
 def _feed(app: WorkerApp, run: Run) -> None:
     if not app.tenures.feed(run):
-        log.error("run_lost", partition=str(run.partition), offset=run.records[0].offset)
+        log.error("run_lost", partition=str(run.partition), offset=run.first)
         app.add_future(app.consumer.perform_seek())
 
 

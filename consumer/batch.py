@@ -5,13 +5,14 @@ in between that hold no data (transaction markers) belong to it, so that ranges 
 ends at a data record, so that seeing any offset >= `last` proves that the range was read whole.
 """
 
-from bisect import bisect_right
 from collections import deque
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Self
 
-from usagepipe.consumer.records import Record, Run, TopicPartition, size_of
+from usagepipe.consumer.packs import Loose, Pack, Run, split, split_behind
+from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.schemas.settings import Settings
 
 
@@ -39,8 +40,19 @@ class Batch:
     partition: TopicPartition
     first: int
     last: int
-    records: tuple[Record, ...]
-    size: int  # bytes of the values
+    packs: tuple[Pack, ...]
+    count: int  # of records
+    size: int  # bytes, when they are unpacked
+
+    @classmethod
+    def of(cls, partition: TopicPartition, first: int, last: int, packs: tuple[Pack, ...]) -> Self:
+        """The batch of all records of `packs`."""
+        count, size = sum([pack.count for pack in packs]), sum([pack.size for pack in packs])
+        return cls(partition, first, last, packs, count, size)
+
+    def records(self) -> Iterator[Record]:
+        """Its records, unpacked as they are taken: they are never all there at once."""
+        return chain.from_iterable(pack.records() for pack in self.packs)
 
     @property
     def end(self) -> int:
@@ -52,7 +64,8 @@ class Batch:
 
         Around the offset `suspect`, which is then alone, or in halves where it is None or unknown.
         """
-        offsets = [record.offset for record in self.records]
+        records = list(self.records())
+        offsets = [record.offset for record in records]
         if suspect in offsets:
             middle = offsets.index(suspect)
             borders = sorted({0, middle, middle + 1, len(offsets)})
@@ -61,9 +74,8 @@ class Batch:
         parts: list[Batch] = []
         first = self.first
         for start, end in pairwise(borders):
-            records = self.records[start:end]
             last = self.last if end == len(offsets) else offsets[end - 1]
-            parts.append(Batch(self.partition, first, last, records, size_of(records)))
+            parts.append(Batch.of(self.partition, first, last, (Loose.of(records[start:end]),)))
             first = last + 1
         return parts
 
@@ -75,73 +87,73 @@ class Cutter:
         self._partition = partition
         self._policy = policy
         self._position = position  # where the next batch begins
-        self._runs: deque[tuple[Run, float]] = deque()  # with the time each came in
+        self._packs: deque[tuple[Pack, float]] = deque()  # with the time each came in
         self.rows = 0
         self.size = 0
 
     def add(self, run: Run, now: float) -> None:
         """Take a run that came in at `now` (seconds of a monotonic clock)."""
-        self._runs.append((run, now))
-        self.rows += len(run.records)
-        self.size += run.size
+        for pack in run.packs:
+            self._packs.append((pack, now))
+            self.rows += pack.count
+            self.size += pack.size
 
     def seconds_to_close(self, now: float, linger: float = 0.0) -> float | None:
         """How long until a batch closes by itself: 0 is now, None is never (nothing is here).
 
         One that is not full closes by the policy's time, or `linger` seconds where that is more.
         """
-        if not self._runs:
+        if not self._packs:
             return None
         if self.rows >= self._policy.rows or self.size >= self._policy.size:
             return 0.0
-        arrived = self._runs[0][1]
+        arrived = self._packs[0][1]
         return max(0.0, arrived + max(self._policy.seconds, linger) - now)
 
     def has_seen(self, offset: int) -> bool:
         """Whether a record at or behind `offset` is here: the log up to it was read whole."""
-        return bool(self._runs) and self._runs[-1][0].records[-1].offset >= offset
+        return bool(self._packs) and self._packs[-1][0].last >= offset
 
     def cut_to(self, last: int) -> Batch:
         """All that is here up to the offset `last`, whatever the policy's limits.
 
         There may be nothing: the log can have lost what it held.
         """
-        records: list[Record] = []
-        size = 0
-        while self._runs and self._runs[0][0].records[0].offset <= last:
-            taken = self._take(bisect_right(self._runs[0][0].records, last, key=_offset))
-            records += taken.records
-            size += taken.size
-        return self._batch(records, size, last)
+        packs: list[Pack] = []
+        while self._packs and self._packs[0][0].first <= last:
+            pack, arrived = self._packs.popleft()
+            if pack.last > last:
+                pack, rest = split_behind(pack, last)
+                self._packs.appendleft((rest, arrived))
+            packs.append(pack)
+        return self._batch(packs, last)
 
     def cut(self) -> Batch:
         """The next batch, of what is here: at least one record, at most the policy's limits.
 
         One record alone may be larger than the limit of bytes; it is a batch of its own.
         """
-        records: list[Record] = []
-        size = 0
-        while self._runs and len(records) < self._policy.rows and size < self._policy.size:
-            taken = self._take(self._policy.rows - len(records))
-            records += taken.records
-            size += taken.size
-        return self._batch(records, size, records[-1].offset)
+        packs: list[Pack] = []
+        rows = size = 0
+        while self._packs and rows < self._policy.rows and size < self._policy.size:
+            pack = self._take(self._policy.rows - rows)
+            packs.append(pack)
+            rows += pack.count
+            size += pack.size
+        return self._batch(packs, packs[-1].last)
 
-    def _take(self, most: int) -> Run:
-        """The next run, or its first `most` records."""
-        run, arrived = self._runs.popleft()
-        if len(run.records) <= most:
-            return run
-        self._runs.appendleft((replace(run, records=run.records[most:]), arrived))
-        return replace(run, records=run.records[:most])
+    def _take(self, most: int) -> Pack:
+        """The next pack, or its first `most` records."""
+        pack, arrived = self._packs.popleft()
+        if pack.count <= most:
+            return pack
+        head, rest = split(pack, most)
+        self._packs.appendleft((rest, arrived))
+        return head
 
-    def _batch(self, records: list[Record], size: int, last: int) -> Batch:
-        batch = Batch(self._partition, self._position, last, tuple(records), size)
+    def _batch(self, packs: list[Pack], last: int) -> Batch:
+        batch = Batch.of(self._partition, self._position, last, tuple(packs))
         self._position = batch.end
-        self.rows -= len(records)
-        self.size -= size
+        self.rows -= batch.count
+        self.size -= batch.size
         return batch
-
-
-def _offset(record: Record) -> int:
-    return record.offset

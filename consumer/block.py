@@ -123,7 +123,7 @@ def make_block(
         topic.topic_id,
         batch.first,
         batch.last,
-        len(batch.records),
+        batch.count,
         epoch,
         # In a later epoch it is looked up again: what is stored by then is left out as well.
         LeftOut.of(left_out, batch.first) if epoch == FIRST_EPOCH else LeftOut(),

@@ -19,7 +19,8 @@ from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
 from usagepipe.consumer.block import FIRST_EPOCH, Block, Landing, Outcome
 from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import FencedError
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.packs import Run
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.schemas.settings import MAX_BATCH_ROWS
 
@@ -205,18 +206,18 @@ class Lane:
         batch = await self._pending_batch(pending)
         if batch is None:
             return False
-        if len(batch.records) != pending.records:
+        if batch.count != pending.records:
             log.error(
                 "pending_range_changed",
                 partition=str(self._partition),
                 first=pending.first,
                 last=pending.last,
                 announced=pending.records,
-                found=len(batch.records),
+                found=batch.count,
             )
         block = await self._store.prepare(batch, self._start.topic, pending.epoch, pending)
         await self._land(block, True)
-        log.info("range_recovered", partition=str(self._partition), rows=len(batch.records))
+        log.info("range_recovered", partition=str(self._partition), rows=batch.count)
         return True
 
     async def _land(self, block: Block, again: bool) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Self
 
-from usagepipe.consumer.records import Record, TopicPartition
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.schemas.errors import CheckFailedError
 from usagepipe.schemas.settings import Settings
 
@@ -44,21 +44,21 @@ class LetterCount:
         self._records = 0
         self._refused = 0
 
-    def add(self, records: Sequence[Record], refused: Set[int]) -> None:
+    def add(self, offsets: Sequence[int], refused: Set[int]) -> None:
         """Count a batch before a letter of it is sent; one that comes again counts no more.
 
         Raises:
             TooManyDeadLettersError: a limit is passed. The batch is not acknowledged, so the
                 records are read again when the worker is started again.
         """
-        if not records or records[-1].offset <= self._counted:
+        if not offsets or offsets[-1] <= self._counted:
             return
-        if records[0].offset <= self._counted:
-            records = [record for record in records if record.offset > self._counted]
+        if offsets[0] <= self._counted:
+            offsets = [offset for offset in offsets if offset > self._counted]
             refused = {offset for offset in refused if offset > self._counted}
-        self._counted = records[-1].offset
-        self._add_to_window(len(records), len(refused))
-        longest = self._run_through(records, refused)
+        self._counted = offsets[-1]
+        self._add_to_window(len(offsets), len(refused))
+        longest = self._run_through(offsets, refused)
         if longest > self._limits.run:
             raise self._error(f"{longest} records in a row are refused", "RUN", self._limits.run)
         self._check_ratio()
@@ -72,14 +72,14 @@ class LetterCount:
         self._add_to_window(0, 1)
         self._check_ratio()
 
-    def _run_through(self, records: Sequence[Record], refused: Set[int]) -> int:
+    def _run_through(self, offsets: Sequence[int], refused: Set[int]) -> int:
         """The longest run of refused records that ends in here."""
         if not refused:
             self._run = 0
             return 0
         longest = 0
-        for record in records:
-            self._run = self._run + 1 if record.offset in refused else 0
+        for offset in offsets:
+            self._run = self._run + 1 if offset in refused else 0
             longest = max(longest, self._run)
         return longest
 

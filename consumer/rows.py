@@ -3,10 +3,11 @@
 A row is the event and its place in the log.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -85,7 +86,7 @@ class Rows:
 
 
 def encode_rows(
-    records: Sequence[Record], partition: TopicPartition, topic_id: str, epoch: int
+    records: Iterable[Record], partition: TopicPartition, topic_id: str, epoch: int
 ) -> Rows:
     """The rows of `records` as JSONEachRow, with their coordinates in the log, in their order.
 
@@ -95,8 +96,8 @@ def encode_rows(
     offsets: list[int] = []
     ids: list[str] = []
     rejected: list[Rejected] = []
-    for start in range(0, len(records), CHUNK):  # the rows of a whole batch would be 70 MB
-        chunk = records[start : start + CHUNK]
+    waiting = iter(records)
+    while chunk := list(islice(waiting, CHUNK)):  # the rows of a whole batch would be 70 MB
         rows = []
         for record, row in zip(chunk, read_events([r.value for r in chunk]), strict=True):
             if type(row) is EventRejectedError:

@@ -149,7 +149,7 @@ class Storing:
         with self._ending():
             await self._ready()
         rows = await self._in_thread(
-            encode_rows, batch.records, batch.partition, topic.topic_id, epoch
+            encode_rows, batch.records(), batch.partition, topic.topic_id, epoch
         )
         self._check_limits(batch, rows)
         present: set[int] = set()
@@ -256,12 +256,12 @@ class Storing:
         )
         if landed != block.present:
             return Landing(Outcome.INCOMPLETE)  # it was taken before: never cut it as if not
-        if len(block.batch.records) > 1:  # a copy that was left out may be a good one
+        if block.batch.count > 1:  # a copy that was left out may be a good one
             return Landing(Outcome.REFUSED, block.offset_of(refusal.row))
         with self._ending():
             self._count(block.batch.partition).refuse()
         (offset,) = block.rows.offsets
-        (record,) = (record for record in block.batch.records if record.offset == offset)
+        (record,) = (record for record in block.batch.records() if record.offset == offset)
         detail = f"ClickHouse refuses the row: {refusal.name}"
         letter = Rejected(record, REFUSED, detail, refusal.code, refusal.column)
         await self._send_letters(block, (*block.rows.rejected, letter))
@@ -272,7 +272,7 @@ class Storing:
     def _check_limits(self, batch: Batch, rows: Rows) -> None:
         refused = frozenset(letter.record.offset for letter in rows.rejected)
         with self._ending():
-            self._count(batch.partition).add(batch.records, refused)
+            self._count(batch.partition).add(sorted([*rows.offsets, *refused]), refused)
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
@@ -312,7 +312,7 @@ class Storing:
 
     async def _correct_rollups(self, block: Block) -> None:
         rows = await self._in_thread(
-            encode_rows, block.batch.records, block.batch.partition, block.topic.topic_id, 0
+            encode_rows, block.batch.records(), block.batch.partition, block.topic.topic_id, 0
         )
         unsettled = partial(self._unsettled, block, asyncio.get_running_loop())
         for first, end in _spans(rows.moments()):

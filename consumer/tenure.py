@@ -13,7 +13,8 @@ import structlog
 
 from usagepipe.consumer.committer import Committer
 from usagepipe.consumer.lane import Lane
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.packs import Run
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.schemas.errors import UsagePipeError
 
 log = structlog.get_logger()

@@ -19,8 +19,9 @@ from usagepipe.consumer.committer import Committer, Position
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.lane import Flow, Lane
 from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.packs import Run
 from usagepipe.consumer.persistence import brief
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.storing import Storing
 from usagepipe.consumer.takeover import Found, where_to_start
 from usagepipe.consumer.tenure import Membership, Tenure

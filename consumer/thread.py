@@ -6,12 +6,13 @@ a fetch holds one of them.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Set
+from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as AIOTopicPartition
@@ -20,8 +21,15 @@ from faust.transport.drivers import aiokafka as stock
 
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.committer import FencedError, Position
+from usagepipe.consumer.fetching import (
+    as_packs,
+    keep_fetched_bytes,
+    pack_fetched,
+    wait_for_more,
+)
 from usagepipe.consumer.health import Health
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.packs import Run
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.takeover import Found
 from usagepipe.consumer.tenure import Membership
 from usagepipe.consumer.topic_identity import TopicIdentity, topic_identity
@@ -51,13 +59,6 @@ async def when_answered(
             return
 
 
-def _as_it_is(records: PartitionRecords, tp: AIOTopicPartition, record: Any) -> Any:
-    """The record that was parsed, which has all we read of it; stock copies it field by field into
-    an object four times as large, for a fifth of the worker's time.
-    """
-    return record
-
-
 class ChunkThread(stock.AIOKafkaConsumerThread):
     """aiokafka's consumer in its own thread: fetches runs, seeks, commits under a membership."""
 
@@ -85,19 +86,51 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        PartitionRecords._consumer_record = _as_it_is
+        keep_fetched_bytes()
         return consumer
 
-    async def _fetch_records(self, *arguments: Any, **options: Any) -> RecordMap:
-        fetched = await super()._fetch_records(*arguments, **options)
-        # No await between the fetcher's answer and the stamp: a seek cannot come in between.
-        return {tp: [self._run(tp, records)] for tp, records in fetched.items() if records}
+    def look_again(self) -> None:
+        """End a wait for records, since a partition that was paused may have some already.
+
+        aiokafka wakes who waits only when something new comes in: the paused partition would lie
+        there for the whole of Faust's wait, a second.
+        """
+        with suppress(RuntimeError):  # the thread's loop is closed: the worker stops
+            self.thread_loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._consumer is not None:
+            for waiting in list(self._consumer._fetcher._fetch_waiters):
+                if not waiting.done():
+                    waiting.set_result(None)
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: Set[Any],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> RecordMap:
+        """As stock, but in whole packs, and the partitions that go on meanwhile are seen."""
+        deadline = time.monotonic() + (timeout or 0.0)
+        while True:
+            fetched: RecordMap = {}
+            if active := set(active_partitions):  # to aiokafka, none would be all
+                pack_fetched(consumer._fetcher)
+                fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
+            # No await between the fetcher's answer and the stamp: a seek cannot come in between.
+            if runs := {tp: [self._run(tp, found)] for tp, found in fetched.items() if found}:
+                return runs
+            if not self.consumer.flow_active or consumer._fetcher._closed:
+                return {}
+            if not await wait_for_more(consumer._fetcher, deadline):
+                return {}
 
     def _run(self, tp: Any, records: list[Any]) -> Run:
         partition = TopicPartition(tp.topic, tp.partition)
         index = self._indexes.get(partition, 0)
         self._indexes[partition] = index + 1
-        return Run(partition, records, self._stamp, index)
+        return Run(partition, as_packs(records), self._stamp, index)
 
     def _current_membership(self) -> Membership:
         coordinator = self._ensure_consumer()._coordinator

@@ -12,7 +12,8 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.packs import Run
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.tenures import Tenures
 from usagepipe.consumer.thread import ChunkThread, when_answered
 
@@ -46,7 +47,14 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "faust.transport.drivers.aiokafka.Producer": ("on_start", "_new_producer"),
     "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
-    "aiokafka.consumer.fetcher.PartitionRecords": ("_consumer_record",),
+    "aiokafka.consumer.fetcher.Fetcher": ("_records", "_fetch_waiters", "_create_fetch_waiter"),
+    "aiokafka.consumer.fetcher.FetchResult": ("_partition_records",),
+    "aiokafka.consumer.fetcher.PartitionRecords": (
+        "_records",
+        "_records_iterator",
+        "_tp",
+        "next_fetch_offset",
+    ),
     "aiokafka.consumer.group_coordinator.GroupCoordinator": (
         "_commit_lock",
         "_do_commit_offsets",
@@ -88,12 +96,11 @@ class ChunkConsumer(stock.Consumer):
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         run = cast(Run, record)
-        first = run.records[0]
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
-            offset=first.offset,
-            timestamp=first.timestamp / 1000,
+            offset=run.first,
+            timestamp=0.0,
             timestamp_type=0,
             headers=[],
             key=None,
@@ -118,6 +125,7 @@ class ChunkConsumer(stock.Consumer):
 
     def on_buffer_drop(self, tp: tuple[str, int]) -> None:
         super().on_buffer_drop(TP(*tp))
+        self._thread.look_again()
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: stock would acknowledge the records inside a run. Loss."""

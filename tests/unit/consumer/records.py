@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from usagepipe.consumer.records import Run, TopicPartition
+from usagepipe.consumer.packs import Loose, Run
+from usagepipe.consumer.records import TopicPartition
 
 PARTITION = TopicPartition("usage.events.v1", 3)
 
@@ -19,4 +20,5 @@ class FakeRecord:
 
 def run_of(*offsets: int, stamp: int = 1, index: int = 0, size: int = 2) -> Run:
     """A run of records at `offsets`, each of `size` bytes."""
-    return Run(PARTITION, [FakeRecord(n, b"x" * size) for n in offsets], stamp, index)
+    records = [FakeRecord(n, b"x" * size) for n in offsets]
+    return Run(PARTITION, [Loose.of(records)], stamp, index)

@@ -43,7 +43,7 @@ class FakeStore:
         ahead: Block | None = None,
     ) -> Block:
         self.prepared.append((batch.first, batch.last, ahead.batch.first if ahead else None))
-        offsets = [record.offset for record in batch.records]
+        offsets = [record.offset for record in batch.records()]
         rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
         return make_block(batch, topic, epoch, rows, Twice(), set(), announced)
 

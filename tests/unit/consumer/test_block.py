@@ -7,6 +7,7 @@ from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch
 from usagepipe.consumer.block import Block, Twice, find_twice, make_block
 from usagepipe.consumer.left_out import LeftOut
+from usagepipe.consumer.packs import Loose
 from usagepipe.consumer.rows import Rows
 from usagepipe.consumer.topic_identity import TopicIdentity
 
@@ -23,8 +24,8 @@ def rows(**ids: str) -> Rows:
 def block(
     epoch: int, twice: Twice, present: set[int], announced: Announcement | None = None
 ) -> Block:
-    records = tuple(FakeRecord(offset) for offset in (5, 6, 7, 8))
-    batch = Batch(PARTITION, 5, 8, records, 8)
+    records = [FakeRecord(offset) for offset in (5, 6, 7, 8)]
+    batch = Batch.of(PARTITION, 5, 8, (Loose.of(records),))
     found = rows(_5="a", _6="b", _7="c", _8="d")
     return make_block(batch, TOPIC, epoch, found, twice, present, announced)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, FakeRecord
+from tests.unit.consumer.records import PARTITION
 from usagepipe.consumer.limits import LetterCount, LetterLimits, TooManyDeadLettersError
 
 LIMITS = LetterLimits(run=10, ratio=0.2)
@@ -13,7 +13,7 @@ def count() -> LetterCount:
 
 
 def add(counting: LetterCount, offsets: range, refused: set[int]) -> None:
-    counting.add([FakeRecord(offset) for offset in offsets], refused)
+    counting.add(offsets, refused)
 
 
 def test_a_run_of_refused_records_is_limited() -> None:

@@ -7,14 +7,18 @@ from typing import cast
 
 import pytest
 from aiokafka.consumer.consumer import AIOKafkaConsumer
-from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition as TP
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
+from tests.unit.consumer.records import FakeRecord
 from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.fetching import KeptRecords, as_packs, pack_fetched
 from usagepipe.consumer.tenure import Membership
 from usagepipe.consumer.thread import ChunkThread
 from usagepipe.consumer.transport import OVERRIDDEN
@@ -55,16 +59,45 @@ def test_records_are_stamped_in_the_step_that_takes_them() -> None:
     assert "await " not in after
 
 
-def test_a_parsed_record_has_what_the_worker_reads_of_it() -> None:
-    """It is handed on as it is, not copied into a consumer's record."""
+def test_an_answer_without_a_wait_is_one_step() -> None:
+    """`fetched_records` awaits nothing between taking records and returning them."""
+    source = inspect.getsource(Fetcher.fetched_records)
+    _, _, after = source.partition("start_time = time.monotonic()")
+    taking, _, _ = after.partition("waiter = self._create_fetch_waiter()")
+
+    assert "return drained" in taking
+    assert "await " not in taking
+
+
+def test_the_fetcher_makes_its_records_by_the_name_that_is_replaced() -> None:
+    """Without the bytes of a fetch, records come one by one: slower, but they come."""
+    assert "MemoryRecords(part_data[-1])" in inspect.getsource(Fetcher._proc_fetch_request)
+
+
+@pytest.mark.anyio
+async def test_the_fetcher_hands_out_whole_packs() -> None:
+    """And moves its position behind each, as for records."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 16)
-    builder.append(0, timestamp=1_700_000_000_123, key=b"key", value=b"value", headers=[])
+    for number in range(3):
+        builder.append(number, timestamp=1, key=b"key", value=b"value", headers=[])
+    kept = KeptRecords(bytes(builder.build()))
+    found = PartitionRecords(TP("t", 0), kept, None, 0, None, None, True, 0)
+    assignment = Assignment([TP("t", 0)])
+    assignment.state_value(TP("t", 0)).seek(0)
+    result = FetchResult(TP("t", 0), assignment=assignment, partition_records=found, backoff=0)
 
-    (record,) = DefaultRecordBatch(bytes(builder.build()))
+    pack_fetched(cast(Fetcher, SimpleNamespace(_records={TP("t", 0): result})))
+    (pack,) = as_packs(result.getall())
 
-    assert "yield consumer_record" in inspect.getsource(PartitionRecords._unpack_records)
-    assert (0, 1_700_000_000_123) == (record.offset, record.timestamp)
-    assert (b"key", b"value") == (record.key, record.value)
+    assert (0, 2, 3) == (pack.first, pack.last, pack.count)
+    assert assignment.state_value(TP("t", 0)).position == 3
+
+
+def test_records_that_cannot_be_packed_are_one_pack() -> None:
+    """A message format of long ago."""
+    (pack,) = as_packs([FakeRecord(4), FakeRecord(5)])
+
+    assert (4, 5, 2) == (pack.first, pack.last, pack.count)
 
 
 def test_faust_takes_the_read_offsets_from_the_member_that_is_replaced() -> None:
