@@ -129,9 +129,9 @@ class Cutter:
         return self._batch(packs, last)
 
     def cut(self) -> Batch:
-        """The next batch, of what is here: at least one record, at most the policy's limits.
+        """The next batch, of what is here: at least one record, at most the policy's rows.
 
-        One record alone may be larger than the limit of bytes; it is a batch of its own.
+        The pack that reaches the limit of bytes is the last.
         """
         packs: list[Pack] = []
         rows = size = 0
