@@ -70,6 +70,7 @@ class WorkerApp(faust.App):
         self.health = Health()
         self.threads = Threads(
             ThreadPoolExecutor(2, thread_name_prefix="prepare"),
+            ThreadPoolExecutor(2, thread_name_prefix="ask"),
             ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert"),
         )
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)

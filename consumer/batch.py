@@ -89,7 +89,8 @@ class Cutter:
         self._position = position  # where the next batch begins
         self._packs: deque[tuple[Pack, float]] = deque()  # with the time each came in
         self.rows = 0
-        self.size = 0
+        self.size = 0  # bytes when unpacked
+        self.weight = 0  # bytes as they are
 
     def add(self, run: Run, now: float) -> None:
         """Take a run that came in at `now` (seconds of a monotonic clock)."""
@@ -97,6 +98,7 @@ class Cutter:
             self._packs.append((pack, now))
             self.rows += pack.count
             self.size += pack.size
+            self.weight += pack.weight
 
     def seconds_to_close(self, now: float, linger: float = 0.0) -> float | None:
         """How long until a batch closes by itself: 0 is now, None is never (nothing is here).
@@ -123,8 +125,7 @@ class Cutter:
         while self._packs and self._packs[0][0].first <= last:
             pack, arrived = self._packs.popleft()
             if pack.last > last:
-                pack, rest = split_behind(pack, last)
-                self._packs.appendleft((rest, arrived))
+                pack = self._put_back(pack, *split_behind(pack, last), arrived)
             packs.append(pack)
         return self._batch(packs, last)
 
@@ -147,8 +148,12 @@ class Cutter:
         pack, arrived = self._packs.popleft()
         if pack.count <= most:
             return pack
-        head, rest = split(pack, most)
+        return self._put_back(pack, *split(pack, most), arrived)
+
+    def _put_back(self, pack: Pack, head: Pack, rest: Pack, arrived: float) -> Pack:
+        """Keep the `rest` of `pack`, of which `head` is taken."""
         self._packs.appendleft((rest, arrived))
+        self.weight += head.weight + rest.weight - pack.weight
         return head
 
     def _batch(self, packs: list[Pack], last: int) -> Batch:
@@ -156,4 +161,5 @@ class Cutter:
         self._position = batch.end
         self.rows -= batch.count
         self.size -= batch.size
+        self.weight -= sum([pack.weight for pack in packs])
         return batch

@@ -1,22 +1,66 @@
 """Bounds what the lanes of a worker hold in memory together, without giving each the same.
 
-With skewed keys one partition has most of the events: its lane may fill half of the buffer while
-the others need little. When that half is used up, each lane keeps to an equal share of the rest.
+One half is for records as they came, which wait; with skewed keys one partition has most of them,
+so its lane may fill half of that half while the others need little. When it is used up, each lane
+keeps to an equal share of the rest. The other half is for batches that are unpacked, from then
+until they are stored: for these lanes take turns, and so their batches are large even where many
+lanes have a backlog.
 """
+
+import asyncio
+from collections import deque
+from contextlib import suppress
 
 
 class Buffer:
-    """Counts bytes of records, from their arrival until they are stored."""
+    """Counts bytes of records that wait and of those in work."""
 
     def __init__(self, size: int, lanes: int) -> None:
-        self._common = size // 2
-        self.share = max(1, self._common // max(1, lanes))
-        self._held = 0
+        self._common = size // 4
+        self._share = max(1, self._common // max(1, lanes))
+        self._waiting = 0
+        self._most_in_work = size // 2
+        self._in_work = 0
+        self._turns: deque[asyncio.Event] = deque()
 
     def add(self, size: int) -> None:
-        """Records arrived, or (below 0) were stored or given up."""
-        self._held += size
+        """Records came in, or (below 0) were stored or given up."""
+        self._waiting += size
 
     def has_room(self, held: int) -> bool:
         """Whether a lane that holds `held` bytes may take more."""
-        return self._held < self._common or held < self.share
+        return self._waiting < self._common or held < self._share
+
+    def may_begin(self, size: int, turn: asyncio.Event) -> bool:
+        """Whether the lane whose event is `turn` may unpack `size` bytes now.
+
+        If not, the event is set when it is worth asking again; `give_up` if it never does.
+        """
+        if turn not in self._turns:
+            self._turns.append(turn)
+        # What is larger than all there may be goes alone.
+        fits = not self._in_work or self._in_work + size <= self._most_in_work
+        if not fits or self._turns[0] is not turn:
+            return False
+        self._turns.popleft()
+        self._call_next()
+        return True
+
+    def give_up(self, turn: asyncio.Event) -> None:
+        """Ask no more."""
+        with suppress(ValueError):
+            self._turns.remove(turn)
+        self._call_next()
+
+    def begin(self, size: int) -> None:
+        """`size` bytes are being unpacked."""
+        self._in_work += size
+
+    def end(self, size: int) -> None:
+        """They are stored, or given up."""
+        self._in_work -= size
+        self._call_next()
+
+    def _call_next(self) -> None:
+        if self._turns:
+            self._turns[0].set()

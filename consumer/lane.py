@@ -26,6 +26,8 @@ from usagepipe.schemas.settings import MAX_BATCH_ROWS
 
 log = structlog.get_logger()
 
+# While the log goes on, a batch waits so long to be full: an insert has a price, whatever its rows.
+BACKLOG_SECONDS = 2.0
 # A batch is acknowledged by the announcement of the next; alone after so long without one.
 IDLE_SECONDS = 0.2
 # A batch that its time closes waits twice as long as the last insert took, but never longer.
@@ -100,7 +102,8 @@ class Lane:
         self._cutter = Cutter(partition, start.offset, policy)
         self._policy = policy
         self._buffer = buffer
-        self._held_bytes = 0  # from arrival until stored
+        self._waiting_bytes = 0  # of records in the cutter
+        self._bytes_in_work = 0  # of batches, from the cut until they are stored
         self._store = store
         self._offsets = offsets
         self._flow = flow
@@ -109,6 +112,7 @@ class Lane:
         self._paused = False
         self._draining = False
         self._keeping = False
+        self._log_goes_on = False  # behind what was taken
         self._recovering = start.pending is not None  # until the pending range is read whole
         self._in_hand: Block | None = None  # announced, and being inserted
         self._landing: asyncio.Task[bool] | None = None
@@ -129,7 +133,8 @@ class Lane:
             return False
         self._next_index += 1
         self._cutter.add(run, time.monotonic())
-        self._hold(run.size)
+        self._log_goes_on = run.behind > 0
+        self._count_waiting()
         self._arrived.set()
         self._press()
         return True
@@ -138,8 +143,8 @@ class Lane:
         """End `run()` after the batch in hand, or (`keep`) after all that was taken is stored."""
         self._draining, self._keeping = True, keep
         if not keep:
-            self._hold(-self._cutter.size)
             self._cutter = Cutter(self._partition, self.position, self._policy)
+            self._count_waiting()
         self._arrived.set()
 
     async def run(self) -> None:
@@ -152,29 +157,36 @@ class Lane:
                 await self._store_all()
             finally:
                 await self._abandon()
+                self._buffer.give_up(self._arrived)
+                self._end_work(self._bytes_in_work)
 
     async def _store_all(self) -> None:
         """Store batch after batch. While one is inserted, the next is prepared."""
-        while (batch := await self._next_batch()) is not None:
-            # 1. Prepare: decode, and look up what is stored already. A crash in here costs nothing:
-            #    nothing was inserted; the records are read and cut again, perhaps elsewhere.
-            epoch, again = self._doubt(batch)
-            block = await self._prepare(batch, epoch)
-            if not await self._settle():
-                block = await self._prepare(batch, epoch)
-            if self._draining and not self._keeping:
-                break
-            # 2. Announce: commit the batch's start with its exact range as metadata. This same
-            #    commit acknowledges the batch before. A crash before it: as 1.
-            await self._offsets.announce(self._partition, block.pending)
-            self._stored_at = None
-            # 3. Insert, under a token of that range. A crash in here, or after it, makes the next
-            #    owner send exactly this range again under the same token: the tables drop what
-            #    they have.
-            self._insert_soon(block, again)
-            # 4. Acknowledge, with the next announcement or alone when idle. A crash before: as 3.
+        while (batch := await self._next_batch()) is not None and await self._store_next(batch):
+            del batch  # the lane may wait for the next one for hours
         await self._settle()
         self._acknowledge()
+
+    async def _store_next(self, batch: Batch) -> bool:
+        """Have `batch` inserted, behind the one in hand. False: it is the next owner's."""
+        # 1. Prepare: decode, and look up what is stored already. A crash in here costs nothing:
+        #    nothing was inserted; the records are read and cut again, perhaps elsewhere.
+        epoch, again = self._doubt(batch)
+        block = await self._prepare(batch, epoch)
+        if not await self._settle():
+            block = await self._prepare(batch, epoch)
+        if self._draining and not self._keeping:
+            return False
+        # 2. Announce: commit the batch's start with its exact range as metadata. This same
+        #    commit acknowledges the batch before. A crash before it: as 1.
+        await self._offsets.announce(self._partition, block.pending)
+        self._stored_at = None
+        # 3. Insert, under a token of that range. A crash in here, or after it, makes the next
+        #    owner send exactly this range again under the same token: the tables drop what
+        #    they have.
+        self._insert_soon(block, again)
+        # 4. Acknowledge, with the next announcement or alone when idle. A crash before: as 3.
+        return True
 
     async def _prepare(self, batch: Batch, epoch: int) -> Block:
         return await self._store.prepare(batch, self._start.topic, epoch, ahead=self._in_hand)
@@ -222,6 +234,7 @@ class Lane:
 
     async def _land(self, block: Block, again: bool) -> bool:
         """Insert the announced `block`, and go the long way round (False) where that won't do."""
+        size = block.batch.size
         todo = deque(await self._try(block, again))
         plain = not todo
         while todo:
@@ -231,6 +244,7 @@ class Lane:
             await self._offsets.announce(self._partition, block.pending)
             self._stored_at = None
             todo.extendleft(reversed(await self._try(block, part.again)))
+        self._end_work(size)
         return plain
 
     async def _try(self, block: Block, again: bool) -> list["_Part"]:
@@ -282,7 +296,6 @@ class Lane:
 
     def _stored(self, batch: Batch) -> None:
         self.position = batch.end
-        self._hold(-batch.size)
         self._stored_at = time.monotonic()
         self._press()
 
@@ -297,10 +310,8 @@ class Lane:
         while not self._draining:
             self._arrived.clear()
             if self._cutter.has_seen(pending.last):
-                batch = self._cutter.cut_to(pending.last)
                 self._recovering = False
-                self._press()
-                return batch
+                return self._begin(self._cutter.cut_to(pending.last))
             await self._arrived.wait()
         return None
 
@@ -311,12 +322,12 @@ class Lane:
                 await self._settle()  # whatever ended it ends the lane
             now = time.monotonic()
             wait = self._seconds_to_close(now)
-            if wait == 0 or (self._draining and wait is not None):
-                batch = self._cutter.cut()
-                self._press()  # the next one may be fetched while this one is stored
-                return batch
-            if self._draining:
+            if wait is None and self._draining:
                 return None
+            if wait == 0 or self._draining:
+                if self._buffer.may_begin(self._next_size(), self._arrived):
+                    return self._begin(self._cutter.cut())
+                wait = None  # it grows until it is this lane's turn
             if self._stored_at is not None and self._landing is None:
                 idle = self._stored_at + IDLE_SECONDS - now
                 if idle <= 0:
@@ -326,6 +337,22 @@ class Lane:
             with suppress(TimeoutError):  # the batch closes by time, or idle time is over
                 await asyncio.wait_for(self._arrived.wait(), wait)
 
+    def _next_size(self) -> int:
+        """About how many bytes the next batch will have when it is unpacked."""
+        cutter, policy = self._cutter, self._policy
+        return min(policy.size, cutter.size * min(cutter.rows, policy.rows) // max(1, cutter.rows))
+
+    def _begin(self, batch: Batch) -> Batch:
+        self._bytes_in_work += batch.size
+        self._buffer.begin(batch.size)
+        self._count_waiting()
+        self._press()  # the next one may be fetched while this one is stored
+        return batch
+
+    def _end_work(self, size: int) -> None:
+        self._bytes_in_work -= size
+        self._buffer.end(size)
+
     def _seconds_to_close(self, now: float) -> float | None:
         """How long until the next batch is cut: 0 is now, None is not before something happens.
 
@@ -334,12 +361,14 @@ class Lane:
         """
         # A server that takes long is spared small inserts: each has a price, whatever its rows.
         linger = min(MOST_LINGER_SECONDS, 2 * self._landed_in)
+        if self._log_goes_on:
+            linger = BACKLOG_SECONDS
         wait = self._cutter.seconds_to_close(now, linger)
         if wait is None or self._fill() >= 1:
             return wait
         if self._landing is not None:
             return None
-        if wait > 0 and self._buffer.has_room(self._held_bytes):
+        if wait > 0 and self._buffer.has_room(self._waiting_bytes):
             return wait
         return BUSY_SECONDS if self._store.busy else 0.0
 
@@ -348,7 +377,7 @@ class Lane:
 
         A pending range is read whole, whatever its size.
         """
-        room = self._buffer.has_room(self._held_bytes)
+        room = self._buffer.has_room(self._waiting_bytes)
         if not self._paused and not self._recovering and (self._fill() >= 1 or not room):
             self._paused = True
             self._flow.on_buffer_full(self._partition)
@@ -356,9 +385,9 @@ class Lane:
             self._paused = False
             self._flow.on_buffer_drop(self._partition)
 
-    def _hold(self, size: int) -> None:
-        self._held_bytes += size
-        self._buffer.add(size)
+    def _count_waiting(self) -> None:
+        self._buffer.add(self._cutter.weight - self._waiting_bytes)
+        self._waiting_bytes = self._cutter.weight
 
     def _fill(self) -> float:
         """How many batches wait, by the limit that is nearer."""

@@ -41,6 +41,8 @@ class Pack(Protocol):
     def count(self) -> int: ...
     @property
     def size(self) -> int: ...  # bytes when unpacked
+    @property
+    def weight(self) -> int: ...  # bytes as it is
     def records(self) -> Sequence[Record]: ...
 
 
@@ -67,6 +69,10 @@ class Loose:
         return self._records[-1].offset
 
     @property
+    def weight(self) -> int:
+        return self.size
+
+    @property
     def count(self) -> int:
         return len(self._records)
 
@@ -83,6 +89,10 @@ class Packed:
     last: int
     count: int
     size: int
+
+    @property
+    def weight(self) -> int:
+        return len(self._data)
 
     def records(self) -> Sequence[Record]:
         """Its records, unpacked anew each time."""
@@ -105,6 +115,7 @@ class Run:
     packs: Sequence[Pack]  # at least one
     stamp: int
     index: int
+    behind: int = 0  # offsets of the log that come after it, as far as is known
 
     @property
     def first(self) -> int:
@@ -112,9 +123,9 @@ class Run:
         return self.packs[0].first
 
     @property
-    def size(self) -> int:
-        """Bytes of its records when they are unpacked."""
-        return sum([pack.size for pack in self.packs])
+    def weight(self) -> int:
+        """Bytes of its packs, as they are."""
+        return sum([pack.weight for pack in self.packs])
 
 
 def split(pack: Pack, count: int) -> tuple[Loose, Loose]:

@@ -227,7 +227,7 @@ def batches(reader: LogReader, partition: int, span: OffsetRange) -> Iterable[li
 
 def _lacking(rows: Rows) -> list[Lacking]:
     """All rows, as if each was lacking."""
-    facts = zip(rows.offsets, rows.ids, rows.moments(), rows.body.splitlines(), strict=True)
+    facts = zip(rows.offsets, rows.ids, rows.moments(), bytes(rows.body).splitlines(), strict=True)
     return [
         Lacking(offset, event_id, _day(moment), line) for offset, event_id, moment, line in facts
     ]

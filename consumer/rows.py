@@ -58,7 +58,7 @@ class Rows:
     `offsets` and `ids` (canonical text) are those of the lines of `body`, in their order.
     """
 
-    body: bytes
+    body: bytes | bytearray
     offsets: Sequence[int]
     ids: Sequence[str]
     rejected: tuple[Rejected, ...]
@@ -92,7 +92,7 @@ def encode_rows(
 
     Never raises for what a record holds: a record that is no event is in `rejected`.
     """
-    lines: list[bytes] = []
+    body = bytearray()
     offsets: list[int] = []
     ids: list[str] = []
     rejected: list[Rejected] = []
@@ -110,10 +110,10 @@ def encode_rows(
             row.batch_epoch = epoch
             row.ingested_at = _seconds(record.timestamp)
             rows.append(row)
-        lines.append(_encoder.encode_lines(rows))
+        body += _encoder.encode_lines(rows)
         offsets += [row.kafka_offset for row in rows]
         ids += [row.event_id for row in rows]
-    return Rows(b"".join(lines), offsets, ids, tuple(rejected))
+    return Rows(body, offsets, ids, tuple(rejected))
 
 
 @lru_cache(maxsize=1)  # the broker gives one time to all that came together

@@ -64,9 +64,12 @@ _BUCKET = timedelta(minutes=15)
 
 
 class Threads(NamedTuple):
-    """Inserts wait for their server and must not keep the next batch from being prepared."""
+    """Inserts wait for their server and must not keep the next batch from being prepared, nor
+    that the look-ups of the one before it.
+    """
 
     prepare: ThreadPoolExecutor
+    ask: ThreadPoolExecutor
     insert: ThreadPoolExecutor
 
 
@@ -149,7 +152,12 @@ class Storing:
         with self._ending():
             await self._ready()
         rows = await self._in_thread(
-            encode_rows, batch.records(), batch.partition, topic.topic_id, epoch
+            self._threads.prepare,
+            encode_rows,
+            batch.records(),
+            batch.partition,
+            topic.topic_id,
+            epoch,
         )
         self._check_limits(batch, rows)
         present: set[int] = set()
@@ -240,7 +248,9 @@ class Storing:
     ) -> Twice:
         copies = await self._lookups.copies(rows.ids)
         own = partial(_is_within, batch=batch, topic_id=topic.topic_id)
-        return await self._in_thread(_twice, rows, copies, own, present, ahead)
+        return await self._in_thread(
+            self._threads.prepare, _twice, rows, copies, own, present, ahead
+        )
 
     async def _refused(self, block: Block, refusal: Refusal) -> Landing:
         self._metrics.refused_batches.inc()
@@ -312,7 +322,12 @@ class Storing:
 
     async def _correct_rollups(self, block: Block) -> None:
         rows = await self._in_thread(
-            encode_rows, block.batch.records(), block.batch.partition, block.topic.topic_id, 0
+            self._threads.prepare,
+            encode_rows,
+            block.batch.records(),
+            block.batch.partition,
+            block.topic.topic_id,
+            0,
         )
         unsettled = partial(self._unsettled, block, asyncio.get_running_loop())
         for first, end in _spans(rows.moments()):
@@ -322,7 +337,7 @@ class Storing:
 
             async def attempt(correct: Callable[[], int] = correct) -> int:
                 async with self._quiet.alone():  # our own inserts wait; others' are waited for
-                    return await self._in_thread(correct)
+                    return await self._in_thread(self._threads.ask, correct)
 
             corrected, _ = await self._persist("clickhouse", _place(block.batch), attempt)
             self._metrics.corrected_rows.inc(corrected)
@@ -376,17 +391,20 @@ class Storing:
         **_: Arguments.kwargs,
     ) -> tuple[Result, int]:
         """Call ClickHouse in a thread until it answers."""
-        attempt: Callable[[], Awaitable[Result]] = partial(self._in_thread, function, *arguments)
+        attempt: Callable[[], Awaitable[Result]] = partial(
+            self._in_thread, self._threads.ask, function, *arguments
+        )
         return await self._persist("clickhouse", place, attempt)
 
     async def _in_thread(
         self,
+        threads: ThreadPoolExecutor,
         function: Callable[Arguments, Result],
         *arguments: Arguments.args,
         **_: Arguments.kwargs,
     ) -> Result:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads.prepare, partial(function, *arguments))
+        return await loop.run_in_executor(threads, partial(function, *arguments))
 
 
 async def _answer(asking: Awaitable[Result]) -> Result:

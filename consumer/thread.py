@@ -119,18 +119,20 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 pack_fetched(consumer._fetcher)
                 fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
             # No await between the fetcher's answer and the stamp: a seek cannot come in between.
-            if runs := {tp: [self._run(tp, found)] for tp, found in fetched.items() if found}:
+            if runs := {tp: [self._run(consumer, tp, found)] for tp, found in fetched.items()}:
                 return runs
             if not self.consumer.flow_active or consumer._fetcher._closed:
                 return {}
             if not await wait_for_more(consumer._fetcher, deadline):
                 return {}
 
-    def _run(self, tp: Any, records: list[Any]) -> Run:
+    def _run(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Run:
+        state = consumer._fetcher._subscriptions.subscription.assignment.state_value(tp)
+        behind = max(0, (state.highwater or 0) - state.position)
         partition = TopicPartition(tp.topic, tp.partition)
         index = self._indexes.get(partition, 0)
         self._indexes[partition] = index + 1
-        return Run(partition, as_packs(records), self._stamp, index)
+        return Run(partition, as_packs(records), self._stamp, index, behind)
 
     def _current_membership(self) -> Membership:
         coordinator = self._ensure_consumer()._coordinator

@@ -55,7 +55,7 @@ class Writer:
         self._seconds = insert_seconds
         self._client: Client | None = None
 
-    def insert(self, body: bytes, token: str) -> None:
+    def insert(self, body: bytes | bytearray, token: str) -> None:
         """Store the rows of `body` (JSONEachRow) as one block named `token`. Blocks.
 
         The same `token` with the same bytes again changes nothing, as long as the tables' windows

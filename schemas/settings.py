@@ -179,9 +179,9 @@ class Settings(BaseSettings):
         default=32, description="A batch closes at so many MiB of records."
     )
     buffer_megabytes: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
-        default=128,
-        description="MiB of records that a worker holds until they are stored; its partitions "
-        "share it. In memory it is about 2.5 times as much.",
+        default=192,
+        description="MiB of records that a worker holds until they are stored: half for those "
+        "that wait, as compressed as they came, half for batches in work. Its partitions share it.",
     )
     batch_seconds: Annotated[float, Field(ge=0.01, le=60)] = Field(
         default=0.25, description="A batch closes when its first record has waited so long."

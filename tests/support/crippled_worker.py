@@ -29,7 +29,7 @@ _numbers = itertools.count()
 def without_token() -> None:
     """Each try is a block of its own."""
 
-    def insert(self: Writer, body: bytes, token: str) -> None:
+    def insert(self: Writer, body: bytes | bytearray, token: str) -> None:
         original(self, body, f"{token}-{os.getpid()}-{next(_numbers)}")
 
     original = Writer.insert

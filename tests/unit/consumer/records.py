@@ -18,7 +18,7 @@ class FakeRecord:
     timestamp: int = 1_700_000_000_123
 
 
-def run_of(*offsets: int, stamp: int = 1, index: int = 0, size: int = 2) -> Run:
+def run_of(*offsets: int, stamp: int = 1, index: int = 0, size: int = 2, behind: int = 0) -> Run:
     """A run of records at `offsets`, each of `size` bytes."""
     records = [FakeRecord(n, b"x" * size) for n in offsets]
-    return Run(PARTITION, [Loose.of(records)], stamp, index)
+    return Run(PARTITION, [Loose.of(records)], stamp, index, behind)

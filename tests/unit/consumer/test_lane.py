@@ -349,10 +349,42 @@ async def test_a_batch_in_hand_lets_the_next_one_grow() -> None:
     assert [(0, 0), (1, 3)] == world.ranges
 
 
-async def test_the_buffer_of_a_worker_bounds_its_lanes() -> None:
-    """One lane may hold half of it all; when that is used up, each keeps to its share."""
+async def test_a_batch_waits_to_be_full_while_the_log_goes_on() -> None:
+    """Time closes it at the log's end only: large inserts are cheaper."""
     world = World()
-    world.buffer_bytes = 400  # half of it for all, and 50 for each of four lanes
+    lane = world.lane(policy=BatchPolicy(rows=4, size=1_000_000, seconds=0.01))
+    task = asyncio.create_task(lane.run())
+    lane.take(run_of(0, 1, index=0, behind=2))
+    await asyncio.sleep(0.05)  # five times what closes it otherwise
+    lane.take(run_of(2, 3, index=1))
+    async with asyncio.timeout(5):
+        while lane.position < 4:
+            await asyncio.sleep(0.001)
+    lane.drain(keep=True)
+    await task
+
+    assert [(0, 3)] == world.ranges
+
+
+async def test_a_lane_that_ends_gives_back_what_it_held() -> None:
+    """Cut short with a batch in hand: the others of its worker may go on."""
+    world = World()
+    world.answers.clear()
+    lane = world.lane()
+    lane.take(run_of(0, 1))
+    task = asyncio.create_task(lane.run())
+    await world.begun.wait()
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+    assert world.buffer.may_begin(world.buffer_bytes, asyncio.Event())
+
+
+async def test_the_buffer_of_a_worker_bounds_its_lanes() -> None:
+    """One lane may fill the common part; when that is used up, each keeps to its share."""
+    world = World()
+    world.buffer_bytes = 800  # a quarter of it for all, and 50 for each of four lanes
     world.answers.clear()
     lane = world.lane(policy=BatchPolicy(rows=100, size=1_000, seconds=60))
     lane.take(run_of(*range(30), index=0))
