@@ -30,8 +30,9 @@ from usagepipe.consumer.proof import Proof
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.stored import StoredRows
-from usagepipe.consumer.storing import Servers, Storing, Threads
+from usagepipe.consumer.storing import Servers, Storing
 from usagepipe.consumer.tenures import Tenures
+from usagepipe.consumer.threads import Threads
 from usagepipe.consumer.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.writer import Writer
 from usagepipe.schemas.errors import CheckFailedError

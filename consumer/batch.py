@@ -54,6 +54,9 @@ class Batch:
         """Its records, unpacked as they are taken: they are never all there at once."""
         return chain.from_iterable(pack.records() for pack in self.packs)
 
+    def __str__(self) -> str:
+        return f"{self.partition}@{self.first}-{self.last}"
+
     @property
     def end(self) -> int:
         """The offset after the batch: what is committed, and where the next one begins."""

@@ -38,6 +38,7 @@ class LetterCount:
     def __init__(self, partition: TopicPartition, limits: LetterLimits) -> None:
         self._partition = partition
         self._limits = limits
+        self._refused_run = 0  # by ClickHouse, with none in between that it took
         self._counted = -1  # the greatest offset: a range may come again, in halves
         self._run = 0
         self._batches: deque[tuple[int, int]] = deque()  # records and refused ones of each
@@ -69,8 +70,16 @@ class LetterCount:
         Raises:
             TooManyDeadLettersError: a limit is passed.
         """
+        self._refused_run += 1
+        if self._refused_run > self._limits.run:
+            what = f"ClickHouse refuses {self._refused_run} records in a row"
+            raise self._error(what, "RUN", self._limits.run)
         self._add_to_window(0, 1)
         self._check_ratio()
+
+    def store(self) -> None:
+        """ClickHouse took some."""
+        self._refused_run = 0
 
     def _run_through(self, offsets: Sequence[int], refused: Set[int]) -> int:
         """The longest run of refused records that ends in here."""

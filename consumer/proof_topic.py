@@ -27,7 +27,7 @@ from usagepipe.schemas.errors import StartRefusedError
 
 log = structlog.get_logger()
 
-_ASKED: Final = ("cleanup.policy", "retention.ms", "retention.bytes")
+_ASKED: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp.type")
 _NOT_TOLD: Final = (  # the broker does not know the question, or not tell this client
     KafkaConnectionError,
     IncompatibleBrokerVersion,
@@ -37,6 +37,7 @@ _NOT_TOLD: Final = (  # the broker does not know the question, or not tell this 
     TopicAuthorizationFailedError,
 )
 _TRIES: Final = 2  # a broker that hangs up twice does not know the question
+ARRIVAL: Final = "LogAppendTime"
 _DAY: Final = timedelta(days=1)
 
 
@@ -74,6 +75,13 @@ def judge_topic(topic: str, config: Mapping[str, str], retention: timedelta) -> 
     kept = int(config.get("retention.ms") or -1)
     if 0 <= kept < retention / timedelta(milliseconds=1):
         raise StartRefusedError(_too_short(topic, timedelta(milliseconds=kept), retention))
+    if config.get("message.timestamp.type", ARRIVAL) != ARRIVAL:
+        log.warning(
+            "topic_keeps_producers_time",
+            topic=topic,
+            danger="a producer's clock decides which rows are old",
+            cure=f"set message.timestamp.type={ARRIVAL} on the topic",
+        )
     if int(config.get("retention.bytes") or -1) >= 0:
         log.warning("topic_limited_by_size", topic=topic, retention_bytes=config["retention.bytes"])
 

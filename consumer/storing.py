@@ -7,13 +7,11 @@ tries its server until it answers.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import structlog
 
@@ -28,6 +26,7 @@ from usagepipe.consumer.block import (
     find_twice,
     make_block,
 )
+from usagepipe.consumer.correction import Acknowledged, Corrections
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.limits import LetterCount, LetterLimits, TooManyDeadLettersError
@@ -37,10 +36,10 @@ from usagepipe.consumer.persistence import ContentRefusedError, Persistence
 from usagepipe.consumer.quiet import Quiet
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.refusals import Refusal
-from usagepipe.consumer.rollup_comparison import Stretch
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.rows import Rejected, Rows, encode_rows
 from usagepipe.consumer.stored import NO_EPOCH, Copy, StoredRows
+from usagepipe.consumer.threads import Threads, in_thread
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.writer import Writer
 from usagepipe.schemas.errors import StartRefusedError
@@ -49,28 +48,14 @@ from usagepipe.schemas.settings import Settings
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# The committed offset of each partition of a topic, whoever holds it.
-Acknowledged = Callable[[str], Awaitable[Mapping[TopicPartition, int]]]
 # Returns when the servers were found to keep what is promised (`proof`).
 Ready = Callable[[], Awaitable[None]]
 
 log = structlog.get_logger()
 
 REFUSED = "refused_by_clickhouse"  # the reason of a dead letter
-QUIET_SECONDS = 5.0  # how long one attempt waits for others' inserts; ours wait meanwhile
 NEWS_SECONDS = 5.0  # a start of the server that is older is noticed at the latest by the next
 CLOCK_SECONDS = 2  # its start is told in whole seconds, of two clocks
-_BUCKET = timedelta(minutes=15)
-
-
-class Threads(NamedTuple):
-    """Inserts wait for their server and must not keep the next batch from being prepared, nor
-    that the look-ups of the one before it.
-    """
-
-    prepare: ThreadPoolExecutor
-    ask: ThreadPoolExecutor
-    insert: ThreadPoolExecutor
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +87,14 @@ class Storing:
         self._counts: dict[TopicPartition, LetterCount] = {}
         self._dedup_days = settings.dedup_days
         self._slots = settings.inserts
-        self._acknowledged = acknowledged
         self._ready = ready
         self._metrics = metrics
         self._health = health
         self._persist = Persistence(metrics, health)
         self._quiet = Quiet()
+        self._corrections = Corrections(
+            servers.rollups, threads, self._persist, self._quiet, acknowledged, metrics
+        )
         self._lookups = Lookups(self._look_up)
         self._started = 0  # the server, in Unix seconds
         self._started_at = -math.inf  # when it was asked
@@ -151,7 +138,7 @@ class Storing:
         """
         with self._ending():
             await self._ready()
-        rows = await self._in_thread(
+        rows = await in_thread(
             self._threads.prepare,
             encode_rows,
             batch.records(),
@@ -163,7 +150,7 @@ class Storing:
         present: set[int] = set()
         if epoch > FIRST_EPOCH:
             found, _ = await self._ask(
-                _place(batch),
+                str(batch),
                 self._servers.stored.offsets,
                 topic.topic_id,
                 batch.partition.partition,
@@ -201,7 +188,7 @@ class Storing:
         #    they are corrected from raw. A crash before its end: the next owner does the same.
         in_parts = block.pending.epoch > FIRST_EPOCH and (again or block.rows.count > 0)
         if in_parts or (undecided and await self._was_restarted(block)):
-            await self._correct_rollups(block)
+            await self._corrections.correct(block)
         # 4. Dead letters. A crash after it sends them again, with the same coordinates.
         await self._send_letters(block, block.rows.rejected)
         self._count_stored(block)
@@ -229,7 +216,7 @@ class Storing:
                 await loop.run_in_executor(self._threads.insert, insert)
                 self._metrics.insert_seconds.observe(time.monotonic() - started)
 
-        _, tries = await self._persist("clickhouse", _place(block.batch), attempt)
+        _, tries = await self._persist("clickhouse", str(block.batch), attempt)
         return tries
 
     async def _look_up(self, ids: Sequence[str]) -> list[Copy]:
@@ -248,16 +235,14 @@ class Storing:
     ) -> Twice:
         copies = await self._lookups.copies(rows.ids)
         own = partial(_is_within, batch=batch, topic_id=topic.topic_id)
-        return await self._in_thread(
-            self._threads.prepare, _twice, rows, copies, own, present, ahead
-        )
+        return await in_thread(self._threads.prepare, _twice, rows, copies, own, present, ahead)
 
     async def _refused(self, block: Block, refusal: Refusal) -> Landing:
         self._metrics.refused_batches.inc()
         landed = await self._landed(block)
         log.warning(
             "batch_refused",
-            batch=_place(block.batch),
+            batch=str(block.batch),
             code=refusal.code,
             name=refusal.name,
             column=refusal.column,
@@ -276,7 +261,7 @@ class Storing:
         letter = Rejected(record, REFUSED, detail, refusal.code, refusal.column)
         await self._send_letters(block, (*block.rows.rejected, letter))
         if block.pending.epoch > FIRST_EPOCH:
-            await self._correct_rollups(block)
+            await self._corrections.correct(block)
         return Landing(Outcome.STORED)
 
     def _check_limits(self, batch: Batch, rows: Rows) -> None:
@@ -300,7 +285,7 @@ class Storing:
         self._metrics.incomplete_ranges.inc()
         log.critical(
             "range_incomplete",
-            batch=_place(block.batch),
+            batch=str(block.batch),
             epoch=block.pending.epoch,
             expected=block.expected,
             found=found,
@@ -311,7 +296,7 @@ class Storing:
     async def _landed(self, block: Block) -> int:
         batch = block.batch
         found, _ = await self._ask(
-            _place(batch),
+            str(batch),
             self._servers.stored.count,
             block.topic.topic_id,
             batch.partition.partition,
@@ -320,59 +305,28 @@ class Storing:
         )
         return found
 
-    async def _correct_rollups(self, block: Block) -> None:
-        rows = await self._in_thread(
-            self._threads.prepare,
-            encode_rows,
-            block.batch.records(),
-            block.batch.partition,
-            block.topic.topic_id,
-            0,
-        )
-        unsettled = partial(self._unsettled, block, asyncio.get_running_loop())
-        for first, end in _spans(rows.moments()):
-            correct = partial(
-                self._servers.rollups.correct, first, end, QUIET_SECONDS, unsettled=unsettled
-            )
-
-            async def attempt(correct: Callable[[], int] = correct) -> int:
-                async with self._quiet.alone():  # our own inserts wait; others' are waited for
-                    return await self._in_thread(self._threads.ask, correct)
-
-            corrected, _ = await self._persist("clickhouse", _place(block.batch), attempt)
-            self._metrics.corrected_rows.inc(corrected)
-        log.warning("range_reconciled", batch=_place(block.batch), written=block.rows.count)
-
-    def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[Stretch]:
-        """What other lanes and workers may be about to insert again; asked for in a thread."""
-        topic = block.batch.partition.topic
-        asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(topic)), loop)
-        return [
-            Stretch(block.topic.topic_id, partition.partition, first)
-            for partition, first in asking.result(QUIET_SECONDS).items()
-            if partition != block.batch.partition
-        ]
-
     async def _send_letters(self, block: Block, letters: tuple[Rejected, ...]) -> None:
         if not letters:
             return
         batch = block.batch
         await self._persist(
             "kafka",
-            _place(batch),
+            str(batch),
             lambda: self._servers.letters.send(letters, batch.partition, block.topic.topic_id),
         )
         for letter in letters:
             self._metrics.dead_letters.labels(letter.reason).inc()
         log.warning(
             "dead_letters_sent",
-            batch=_place(batch),
+            batch=str(batch),
             count=len(letters),
             first_offset=letters[0].record.offset,
             first_reason=letters[0].reason,
         )
 
     def _count_stored(self, block: Block) -> None:
+        if block.rows.count:
+            self._count(block.batch.partition).store()
         self._metrics.rows.inc(block.rows.count)
         self._metrics.bytes.inc(len(block.rows.body))
         self._metrics.batches.inc()
@@ -392,27 +346,9 @@ class Storing:
     ) -> tuple[Result, int]:
         """Call ClickHouse in a thread until it answers."""
         attempt: Callable[[], Awaitable[Result]] = partial(
-            self._in_thread, self._threads.ask, function, *arguments
+            in_thread, self._threads.ask, function, *arguments
         )
         return await self._persist("clickhouse", place, attempt)
-
-    async def _in_thread(
-        self,
-        threads: ThreadPoolExecutor,
-        function: Callable[Arguments, Result],
-        *arguments: Arguments.args,
-        **_: Arguments.kwargs,
-    ) -> Result:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(threads, partial(function, *arguments))
-
-
-async def _answer(asking: Awaitable[Result]) -> Result:
-    return await asking
-
-
-def _place(batch: Batch) -> str:
-    return f"{batch.partition}@{batch.first}-{batch.last}"
 
 
 def _twice(
@@ -433,19 +369,3 @@ def _is_within(copy: Copy, batch: Batch, topic_id: str) -> bool:
     return (copy.topic_id, copy.partition) == (topic_id, batch.partition.partition) and (
         batch.first <= copy.offset <= batch.last
     )
-
-
-def _spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
-    """The buckets of `moments`, neighbours put together: late events may lie years before."""
-    spans: list[tuple[datetime, datetime]] = []
-    for bucket in sorted(
-        {
-            moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % _BUCKET
-            for moment in moments
-        }
-    ):
-        if spans and spans[-1][1] == bucket:
-            spans[-1] = (spans[-1][0], bucket + _BUCKET)
-        else:
-            spans.append((bucket, bucket + _BUCKET))
-    return spans

@@ -84,7 +84,12 @@ def test_a_topic_that_keeps_everything_is_fine(kafka: str, topic_name: str) -> N
 
 def test_a_topic_bounded_by_size_is_told(kafka: str, topic_name: str) -> None:
     """Nobody can say how long that many bytes last, so it is no reason to refuse."""
-    make(kafka, topic_name, retention_bytes="1000000")
+    make(
+        kafka,
+        topic_name,
+        retention_bytes="1000000",
+        message_timestamp_type="LogAppendTime",
+    )
 
     with capture_logs() as logs:
         check(kafka, topic_name)
@@ -122,3 +127,13 @@ def test_less_than_a_day_leaves_one_way_out() -> None:
     """The setting counts whole days."""
     with pytest.raises(StartRefusedError, match=r"Set retention\.ms=604800000 on the topic\.$"):
         judge_topic("t", {"retention.ms": "3600000"}, WEEK)
+
+
+def test_a_topic_that_keeps_the_producers_time_is_told_of(kafka: str, topic_name: str) -> None:
+    """It works, but rows are then as old as some producer's clock says."""
+    make(kafka, topic_name, message_timestamp_type="CreateTime", retention_ms="-1")
+
+    with capture_logs() as logs:
+        check(kafka, topic_name)
+
+    assert ["topic_keeps_producers_time"] == [line["event"] for line in logs]

@@ -65,6 +65,7 @@ def test_what_clickhouse_refuses_counts_too() -> None:
     add(counting, range(1_000), set())
     for _ in range(200):
         counting.refuse()
+        counting.store()
 
     with pytest.raises(TooManyDeadLettersError, match="201 of the last 1000"):
         counting.refuse()
@@ -81,3 +82,17 @@ def test_a_batch_that_was_counted_and_is_cut_again_longer_counts_what_is_new() -
 def test_a_range_that_the_log_has_lost_counts_nothing() -> None:
     """Retention may take a pending range away before it is read."""
     add(count(), range(0), set())
+
+
+def test_a_run_of_rows_that_clickhouse_refuses_is_limited() -> None:
+    """As one of records that are no events; one that it takes ends it."""
+    counting = count()
+    add(counting, range(900), set())
+    for _ in range(10):
+        counting.refuse()
+    counting.store()
+    for _ in range(10):
+        counting.refuse()
+
+    with pytest.raises(TooManyDeadLettersError, match="ClickHouse refuses 11 records in a row"):
+        counting.refuse()

@@ -1,0 +1,110 @@
+"""Corrects the rollups that a range touches, where they may lack some of its rows.
+
+A range that is written in parts, or whose server was started anew meanwhile, can stand in raw and
+not in a rollup. What is corrected is compared with raw, bucket by bucket, and the difference added.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+import structlog
+
+from usagepipe.consumer.block import Block
+from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.persistence import Persistence
+from usagepipe.consumer.quiet import Quiet
+from usagepipe.consumer.records import TopicPartition
+from usagepipe.consumer.rollup_comparison import Stretch
+from usagepipe.consumer.rollups import Rollups
+from usagepipe.consumer.rows import encode_rows
+from usagepipe.consumer.threads import Threads, in_thread
+
+Result = TypeVar("Result")
+
+# The committed offset of each partition of a topic, whoever holds it.
+Acknowledged = Callable[[str], Awaitable[Mapping[TopicPartition, int]]]
+
+log = structlog.get_logger()
+
+QUIET_SECONDS: Final = 5.0  # how long one attempt waits for others' inserts; ours wait meanwhile
+_BUCKET: Final = timedelta(minutes=15)
+
+
+class Corrections:
+    """Corrects rollups, one range at a time, while no insert of this worker runs."""
+
+    def __init__(
+        self,
+        rollups: Rollups,
+        threads: Threads,
+        persist: Persistence,
+        quiet: Quiet,
+        acknowledged: Acknowledged,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._rollups = rollups
+        self._threads = threads
+        self._persist = persist
+        self._quiet = quiet
+        self._acknowledged = acknowledged
+        self._metrics = metrics
+
+    async def correct(self, block: Block) -> None:
+        """Have every rollup hold what raw holds, in the buckets of the block's whole batch."""
+        for first, end in _spans(await self._moments(block)):
+            correct = partial(
+                self._rollups.correct,
+                first,
+                end,
+                QUIET_SECONDS,
+                unsettled=partial(self._unsettled, block, asyncio.get_running_loop()),
+            )
+
+            async def attempt(correct: Callable[[], int] = correct) -> int:
+                async with self._quiet.alone():  # our own inserts wait; others' are waited for
+                    return await in_thread(self._threads.ask, correct)
+
+            corrected, _ = await self._persist("clickhouse", str(block.batch), attempt)
+            self._metrics.corrected_rows.inc(corrected)
+        log.warning("range_reconciled", batch=str(block.batch), written=block.rows.count)
+
+    async def _moments(self, block: Block) -> list[datetime]:
+        """When the events of the batch occurred, also of those that were left out."""
+        batch, topic_id = block.batch, block.topic.topic_id
+        rows = await in_thread(
+            self._threads.prepare, encode_rows, batch.records(), batch.partition, topic_id, 0
+        )
+        return await in_thread(self._threads.prepare, rows.moments)
+
+    def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[Stretch]:
+        """What other lanes and workers may be about to insert again; asked for in a thread."""
+        topic = block.batch.partition.topic
+        asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(topic)), loop)
+        return [
+            Stretch(block.topic.topic_id, partition.partition, first)
+            for partition, first in asking.result(QUIET_SECONDS).items()
+            if partition != block.batch.partition
+        ]
+
+
+async def _answer(asking: Awaitable[Result]) -> Result:
+    return await asking
+
+
+def _spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+    """The buckets of `moments`, neighbours put together: late events may lie years before."""
+    spans: list[tuple[datetime, datetime]] = []
+    for bucket in sorted(
+        {
+            moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % _BUCKET
+            for moment in moments
+        }
+    ):
+        if spans and spans[-1][1] == bucket:
+            spans[-1] = (spans[-1][0], bucket + _BUCKET)
+        else:
+            spans.append((bucket, bucket + _BUCKET))
+    return spans
