@@ -47,7 +47,7 @@ STOP_SECONDS = 5.0  # beyond the drain, for leaving the group
 # An idle process that looks alive is the worst state: after so long it ends, to be restarted.
 STUCK_SECONDS = 60.0
 STUCK_STATUS = 70  # EX_SOFTWARE of sysexits.h
-# Of one partition in one fetch, compressed: in memory it may be ten times as much.
+# Of one partition in one fetch, as compressed as it came.
 FETCH_BYTES = 1 << 19
 
 
@@ -133,6 +133,10 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_commit_interval": 3600.0,  # Faust writes no offset (transport.py)
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": FETCH_BYTES,
+        # Faust takes these from the environment: with transactions, records of aborted ones would
+        # leave a pending range; with a limit, packs would be counted as records.
+        "processing_guarantee": "at_least_once",
+        "broker_max_poll_records": None,
         "consumer_metadata_max_age_ms": 30_000,  # a topic that is made later is found
         "stream_wait_empty": True,
         "stream_buffer_maxsize": 4096,

@@ -9,7 +9,6 @@ lanes have a backlog.
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 
 
 class Buffer:
@@ -18,28 +17,33 @@ class Buffer:
     def __init__(self, size: int, lanes: int) -> None:
         self._common = size // 4
         self._share = max(1, self._common // max(1, lanes))
-        self._waiting = 0
+        self.waiting = 0  # bytes of records, as they came
         self._most_in_work = size // 2
-        self._in_work = 0
+        self.in_work = 0  # bytes of batches, unpacked
         self._turns: deque[asyncio.Event] = deque()
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a lane waits for its turn."""
+        return bool(self._turns)
 
     def add(self, size: int) -> None:
         """Records came in, or (below 0) were stored or given up."""
-        self._waiting += size
+        self.waiting += size
 
     def has_room(self, held: int) -> bool:
         """Whether a lane that holds `held` bytes may take more."""
-        return self._waiting < self._common or held < self._share
+        return self.waiting < self._common or held < self._share
 
-    def may_begin(self, size: int, turn: asyncio.Event) -> bool:
-        """Whether the lane whose event is `turn` may unpack `size` bytes now.
+    def take_turn(self, size: int, turn: asyncio.Event) -> bool:
+        """Whether the lane whose event is `turn` may unpack `size` bytes, and does: `begin` next.
 
-        If not, the event is set when it is worth asking again; `give_up` if it never does.
+        If not, the event is set when it is worth asking again; `give_up` what is not wanted then.
         """
         if turn not in self._turns:
             self._turns.append(turn)
         # What is larger than all there may be goes alone.
-        fits = not self._in_work or self._in_work + size <= self._most_in_work
+        fits = not self.in_work or self.in_work + size <= self._most_in_work
         if not fits or self._turns[0] is not turn:
             return False
         self._turns.popleft()
@@ -48,17 +52,17 @@ class Buffer:
 
     def give_up(self, turn: asyncio.Event) -> None:
         """Ask no more."""
-        with suppress(ValueError):
+        if turn in self._turns:
             self._turns.remove(turn)
-        self._call_next()
+            self._call_next()
 
     def begin(self, size: int) -> None:
         """`size` bytes are being unpacked."""
-        self._in_work += size
+        self.in_work += size
 
     def end(self, size: int) -> None:
         """They are stored, or given up."""
-        self._in_work -= size
+        self.in_work -= size
         self._call_next()
 
     def _call_next(self) -> None:

@@ -1,8 +1,7 @@
 """Takes whole record batches out of aiokafka's fetcher, where stock gives record after record.
 
 aiokafka makes an object of each record as soon as it is asked for it, which costs the worker a
-fifth of its time and most of its memory (`packs`). What is reached into of it is named in
-`transport.OVERRIDDEN`.
+fifth of its time and most of its memory (`packs`).
 """
 
 import asyncio
@@ -71,22 +70,17 @@ class _Packs(Iterator[Pack]):
 
 def as_packs(records: list[Any]) -> list[Pack]:
     """Packs as they are, and records that could not be packed as one."""
-    packs: list[Pack] = []
-    loose: list[Any] = []
-    for record in records:
-        if isinstance(record, Packed | Loose):
-            packs.append(record)
-        else:
-            loose.append(record)
-    return [*packs, Loose.of(loose)] if loose else packs
+    # All came out of one iterator, so they are all of one kind.
+    return records if isinstance(records[0], Packed | Loose) else [Loose.of(records)]
 
 
 async def wait_for_more(fetcher: Fetcher, deadline: float) -> bool:
     """Wait until something was fetched. False: nothing came in time."""
     waiter = fetcher._create_fetch_waiter()
-    await asyncio.wait([waiter], timeout=max(0.0, deadline - time.monotonic()))
-    if not waiter.done():
+    try:
+        await asyncio.wait([waiter], timeout=max(0.0, deadline - time.monotonic()))
+        if waiter.done():
+            waiter.result()  # raises what the group's coordinator refused for good
+        return bool(waiter.done())
+    finally:
         waiter.cancel()
-        return False
-    waiter.result()  # raises what the group's coordinator refused for good
-    return True

@@ -156,9 +156,10 @@ class Lane:
                 await self._look_for_stored()
                 await self._store_all()
             finally:
-                await self._abandon()
-                self._buffer.give_up(self._arrived)
-                self._end_work(self._bytes_in_work)
+                try:
+                    await self._abandon()
+                finally:
+                    self._give_back()
 
     async def _store_all(self) -> None:
         """Store batch after batch. While one is inserted, the next is prepared."""
@@ -325,9 +326,11 @@ class Lane:
             if wait is None and self._draining:
                 return None
             if wait == 0 or self._draining:
-                if self._buffer.may_begin(self._next_size(), self._arrived):
+                if self._buffer.take_turn(self._next_size(), self._arrived):
                     return self._begin(self._cutter.cut())
                 wait = None  # it grows until it is this lane's turn
+            else:
+                self._buffer.give_up(self._arrived)  # others may begin meanwhile
             if self._stored_at is not None and self._landing is None:
                 idle = self._stored_at + IDLE_SECONDS - now
                 if idle <= 0:
@@ -349,6 +352,13 @@ class Lane:
         self._press()  # the next one may be fetched while this one is stored
         return batch
 
+    def _give_back(self) -> None:
+        """Leave the buffer to the lanes that go on."""
+        self._buffer.give_up(self._arrived)
+        self._end_work(self._bytes_in_work)
+        self._buffer.add(-self._waiting_bytes)
+        self._waiting_bytes = 0
+
     def _end_work(self, size: int) -> None:
         self._bytes_in_work -= size
         self._buffer.end(size)
@@ -361,7 +371,8 @@ class Lane:
         """
         # A server that takes long is spared small inserts: each has a price, whatever its rows.
         linger = min(MOST_LINGER_SECONDS, 2 * self._landed_in)
-        if self._log_goes_on:
+        self._press()  # others may have made room
+        if self._log_goes_on and not self._paused:
             linger = BACKLOG_SECONDS
         wait = self._cutter.seconds_to_close(now, linger)
         if wait is None or self._fill() >= 1:

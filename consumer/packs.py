@@ -21,7 +21,8 @@ _LENGTH: Final = struct.Struct(">8xi")  # of what follows, behind the first offs
 _MAGIC_AT: Final = 16
 _COUNT: Final = struct.Struct(">57xi")
 _MAGIC: Final = 2
-_HEADER_BYTES: Final = _COUNT.size
+_HEADER_BYTES: Final = 61
+_OBJECT_BYTES: Final = 300  # about what a record costs beside its value and key
 _DECODERS: Final[Mapping[int, Callable[[memoryview], bytes]]] = {
     DefaultRecordBatch.CODEC_GZIP: codec.gzip_decode,
     DefaultRecordBatch.CODEC_SNAPPY: codec.snappy_decode,
@@ -70,7 +71,7 @@ class Loose:
 
     @property
     def weight(self) -> int:
-        return self.size
+        return self.size + len(self._records) * _OBJECT_BYTES
 
     @property
     def count(self) -> int:
@@ -92,11 +93,13 @@ class Packed:
 
     @property
     def weight(self) -> int:
+        # The answer it came in stays until all its packs are gone: one fetch for each lane.
         return len(self._data)
 
     def records(self) -> Sequence[Record]:
         """Its records, unpacked anew each time."""
-        return list(DefaultRecordBatch(self._data))
+        # A loop of Python's own lets other threads run in between, which `list` would not.
+        return [record for record in DefaultRecordBatch(self._data)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +144,7 @@ def split_behind(pack: Pack, offset: int) -> tuple[Loose, Loose]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Step:
     """What the fetcher finds next: a pack, or nothing of interest (a transaction's marker)."""
 
     pack: Pack | None
@@ -150,10 +153,13 @@ class Found:
 
 def are_packed(data: memoryview) -> bool:
     """Whether all of `data` is of message format 2."""
-    return all(batch[_MAGIC_AT] == _MAGIC for batch in _record_batches(data))
+    # One that is shorter than a record batch's header is older, too.
+    return len(data) >= _HEADER_BYTES and all(
+        batch[_MAGIC_AT] == _MAGIC for batch in _record_batches(data)
+    )
 
 
-def packs_of(partition: TopicPartition, data: memoryview, offset: int) -> Iterator[Found]:
+def packs_of(partition: TopicPartition, data: memoryview, offset: int) -> Iterator[Step]:
     """The packs of what a fetch from `offset` on brought.
 
     Raises:
@@ -163,9 +169,7 @@ def packs_of(partition: TopicPartition, data: memoryview, offset: int) -> Iterat
         batch = DefaultRecordBatch(raw)
         if not batch.validate_crc():
             raise CorruptRecordException(f"Invalid CRC - {partition}")
-        yield Found(
-            None if batch.is_control_batch else _pack(batch, raw, offset), batch.next_offset
-        )
+        yield Step(None if batch.is_control_batch else _pack(batch, raw, offset), batch.next_offset)
 
 
 def _record_batches(data: memoryview) -> Iterator[memoryview]:

@@ -7,7 +7,7 @@ its own behind, and the next proof drops them once they are older than any proof
 import json
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from usagepipe.schemas.clickhouse.client import error_code
 
@@ -95,7 +95,8 @@ class Scratch:
         self._client.raw_insert(
             self._name(table),
             column_names=_COLUMNS,
-            insert_block="\n".join(rows).encode(),
+            # Of bytes, the client would repeat an insert whose connection was lost.
+            insert_block=cast(bytes, memoryview("\n".join(rows).encode())),
             settings={**self._settings, **named, **changed},
             fmt="JSONEachRow",
         )

@@ -11,8 +11,8 @@ Result = TypeVar("Result")
 
 
 class Threads(NamedTuple):
-    """Inserts wait for their server and must not keep the next batch from being prepared, nor
-    that the look-ups of the one before it.
+    """Pools of their own: an insert that waits for its server must not keep the next batch from
+    being prepared, nor the encoding of many lanes the look-ups of the first.
     """
 
     prepare: ThreadPoolExecutor

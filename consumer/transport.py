@@ -47,7 +47,14 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "faust.transport.drivers.aiokafka.Producer": ("on_start", "_new_producer"),
     "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
-    "aiokafka.consumer.fetcher.Fetcher": ("_records", "_fetch_waiters", "_create_fetch_waiter"),
+    "aiokafka.consumer.fetcher.Fetcher": (
+        "_closed",
+        "_create_fetch_waiter",
+        "_fetch_waiters",
+        "_records",
+        "_subscriptions",
+    ),
+    "aiokafka.consumer.subscription_state.TopicPartitionState": ("highwater", "position"),
     "aiokafka.consumer.fetcher.FetchResult": ("_partition_records",),
     "aiokafka.consumer.fetcher.PartitionRecords": (
         "_records",

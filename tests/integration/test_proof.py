@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from clickhouse_connect.driver.exceptions import DatabaseError
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from structlog.testing import capture_logs
 
 from tests.support import topics
+from tests.support.faulty_proxy import FaultyProxy, drops
 from tests.support.programs import Programs, as_environment
 from tests.support.waiting import eventually
 from tests.support.worker import committed, free_web_port, raw_counts
@@ -21,6 +23,7 @@ from usagepipe.consumer.proof_tables import check_tables
 from usagepipe.consumer.writer import INSERT_SETTINGS
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import UsageEvent, encode
+from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrations import Target
 from usagepipe.schemas.errors import SemanticsError, StartRefusedError
 from usagepipe.schemas.settings import ClickHouseAddress, Settings
@@ -293,6 +296,20 @@ def test_missing_tables_and_views_are_named(clickhouse_client: "Client") -> None
 
 
 # The proof as the worker makes it.
+
+
+def test_an_insert_whose_answer_is_lost_is_no_reason_to_refuse(settings: MakeSettings) -> None:
+    """It may have landed, so nothing can be said: the proof is made again from the beginning."""
+    address = settings().clickhouse_address
+    proxy = FaultyProxy(address.port, inserts_into="usagepipe_proof_")
+    try:
+        through = replace(address, port=proxy.port)
+        with connect(through) as client, proxy.failing(drops), pytest.raises(OperationalError):
+            prove_clickhouse(client, INSERT_SETTINGS)
+    finally:
+        proxy.close()
+
+    assert 1 == len(proxy.inserts)
 
 
 @pytest.mark.usefixtures("migrated")

@@ -127,7 +127,8 @@ def holds(seconds: float) -> Fault:
 class FaultyProxy:
     """Listens on a port of its own and passes inserts on to `target`, unless they are to fail."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, inserts_into: str = "usage_events+") -> None:
+        self._inserts = f"INSERT+INTO+{inserts_into}"
         self.inserts: list[float] = []  # when each arrived, in monotonic seconds
         self._fault: Fault | None = None
         proxy = self
@@ -165,7 +166,7 @@ class FaultyProxy:
         self._thread.join()
 
     def _pass(self, line: Line) -> None:
-        if "INSERT+INTO+usage_events+" not in line.path:
+        if self._inserts not in line.path:
             line.answer(line.forward())
             return
         self.inserts.append(time.monotonic())

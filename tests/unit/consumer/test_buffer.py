@@ -9,26 +9,26 @@ def test_lanes_take_turns() -> None:
     """Who asked first begins first, also where a smaller batch would fit."""
     buffer = Buffer(200, lanes=3)
     one, two, three = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    assert buffer.may_begin(80, one)
+    assert buffer.take_turn(80, one)
     buffer.begin(80)
 
-    refused = [buffer.may_begin(50, two), buffer.may_begin(10, three)]
+    refused = [buffer.take_turn(50, two), buffer.take_turn(10, three)]
     buffer.end(80)
     called = [two.is_set(), three.is_set()]
-    begun = buffer.may_begin(50, two)
+    begun = buffer.take_turn(50, two)
 
     assert [False, False] == refused
     assert [True, False] == called
     assert begun
     assert three.is_set()
-    assert buffer.may_begin(10, three)
+    assert buffer.take_turn(10, three)
 
 
 def test_a_batch_that_is_larger_than_all_there_may_be_goes_alone() -> None:
     """Else it would wait for ever."""
     buffer = Buffer(100, lanes=1)
 
-    assert buffer.may_begin(1_000, asyncio.Event())
+    assert buffer.take_turn(1_000, asyncio.Event())
 
 
 def test_a_lane_that_ends_is_not_waited_for() -> None:
@@ -36,14 +36,14 @@ def test_a_lane_that_ends_is_not_waited_for() -> None:
     buffer = Buffer(100, lanes=2)
     buffer.begin(50)
     gone, next_one = asyncio.Event(), asyncio.Event()
-    buffer.may_begin(50, gone)
-    buffer.may_begin(50, next_one)
+    buffer.take_turn(50, gone)
+    buffer.take_turn(50, next_one)
     buffer.end(50)
 
     buffer.give_up(gone)
 
     assert next_one.is_set()
-    assert buffer.may_begin(50, next_one)
+    assert buffer.take_turn(50, next_one)
 
 
 def test_one_lane_may_fill_the_common_part_and_each_keeps_a_share() -> None:

@@ -56,6 +56,12 @@ class World(FakeStore):
     def on_buffer_drop(self, tp: Any, /) -> None:
         self.held = False
 
+    def lanes(self, count: int, policy: BatchPolicy, size: int) -> list[Lane]:
+        """Lanes that share a buffer of `size` bytes."""
+        self.buffer = Buffer(size, lanes=count)
+        start = Start(0, TOPIC)
+        return [Lane(PARTITION, start, policy, self.buffer, self, self, self) for _ in range(count)]
+
     def lane(self, start: Start | None = None, policy: BatchPolicy = EAGER) -> Lane:
         self.buffer = Buffer(self.buffer_bytes, lanes=4)
         return Lane(PARTITION, start or Start(0, TOPIC), policy, self.buffer, self, self, self)
@@ -378,19 +384,19 @@ async def test_a_lane_that_ends_gives_back_what_it_held() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
-    assert world.buffer.may_begin(world.buffer_bytes, asyncio.Event())
+    assert world.buffer.take_turn(world.buffer_bytes, asyncio.Event())
 
 
 async def test_the_buffer_of_a_worker_bounds_its_lanes() -> None:
     """One lane may fill the common part; when that is used up, each keeps to its share."""
     world = World()
-    world.buffer_bytes = 800  # a quarter of it for all, and 50 for each of four lanes
+    world.buffer_bytes = 80_000  # a quarter of it for all, and 5,000 for each of four lanes
     world.answers.clear()
     lane = world.lane(policy=BatchPolicy(rows=100, size=1_000, seconds=60))
     lane.take(run_of(*range(30), index=0))
     alone = world.held
 
-    world.buffer.add(100)  # other lanes hold so much
+    world.buffer.add(12_000)  # other lanes hold so much
     lane.take(run_of(30, index=1))
     together = world.held
     task = asyncio.create_task(lane.run())
@@ -482,3 +488,43 @@ async def test_a_range_that_was_read_whole_presses_back_until_it_is_stored() -> 
 
     assert held
     assert not world.held
+
+
+async def test_a_paused_lane_does_not_wait_for_what_it_does_not_let_come() -> None:
+    """A leftover of more than half a batch keeps the partition paused: it is stored soon."""
+    world = World()
+    lane = world.lane(policy=BatchPolicy(rows=10, size=1_000_000, seconds=0.01))
+    lane.take(run_of(*range(16), behind=1_000))
+    task = asyncio.create_task(lane.run())
+
+    async with asyncio.timeout(1.0):  # half of what a batch may wait to be full
+        while lane.position < 16:
+            await asyncio.sleep(0.001)
+    lane.drain(keep=True)
+    await task
+
+    assert not world.held
+
+
+async def test_a_lane_whose_batch_may_grow_on_lets_others_begin() -> None:
+    """It had asked for its turn at the log's end; then the log went on."""
+    world = World()
+    first, second = world.lanes(2, BatchPolicy(rows=100, size=1_000, seconds=0.01), size=4_000)
+    world.buffer.begin(2_000)
+    tasks = [asyncio.create_task(lane.run()) for lane in (first, second)]
+    first.take(run_of(0, size=500))
+    async with asyncio.timeout(1.0):
+        while not world.buffer.is_asked:
+            await asyncio.sleep(0.001)
+    first.take(run_of(1, size=10, index=1, behind=50))
+    second.take(run_of(*range(10), size=100, behind=100))
+
+    world.buffer.end(2_000)
+    async with asyncio.timeout(1.0):
+        while second.position < 10:
+            await asyncio.sleep(0.001)
+    for lane in (first, second):
+        lane.drain(keep=True)
+    await asyncio.gather(*tasks)
+
+    assert (0, 0) == (world.buffer.waiting, world.buffer.in_work)
