@@ -181,10 +181,13 @@ class Settings(BaseSettings):
     buffer_megabytes: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
         default=192,
         description="MiB of records that a worker holds until they are stored: half for those "
-        "that wait, as compressed as they came, half for batches in work. Its partitions share it.",
+        "that wait, as compressed as they came, half for batches in work. Its partitions share it. "
+        "For more inserts of full batches at once, raise it as well.",
     )
     batch_seconds: Annotated[float, Field(ge=0.01, le=60)] = Field(
-        default=0.25, description="A batch closes when its first record has waited so long."
+        default=0.25,
+        description="A batch closes when its first record has waited so long; in a backlog it may "
+        "wait 2 seconds to be full.",
     )
     inserts: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Inserts that a worker runs at once, each of one partition."
