@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Protocol
 
+from clickhouse_connect.driver.exceptions import Error
+
 from tests.support.chaos_balance import differences
 from tests.support.chaos_points import MARK
 from tests.support.chaos_traffic import Mixture, Traffic
@@ -233,8 +235,8 @@ class Chaos:
                     "SELECT count() FROM usage_events WHERE event_id = {id:UUID}",
                     parameters={"id": event_id},
                 ).result_rows
-        except (UsagePipeError, OSError):
-            return False  # it is away
+        except (UsagePipeError, Error, OSError):
+            return False  # it is away, or went in the middle of the answer
         return bool(count)
 
     # Afterwards.
