@@ -13,7 +13,7 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.audit import Auditor
+from usagepipe.consumer.audit import Auditor, UnprovenError
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.logs import configure_logs
 
@@ -33,6 +33,11 @@ DOES_NOT_BALANCE = 1
     help="Store again what is missing, correct the rollups, and audit again.",
 )
 @click.option(
+    "--trust-raw",
+    is_flag=True,
+    help="With --repair: lower rollups to raw also where the log cannot prove raw any more.",
+)
+@click.option(
     "--wait",
     type=click.FloatRange(min=0),
     default=30.0,
@@ -48,6 +53,7 @@ def command(
     hours: bool,
     as_json: bool,
     repair: bool,
+    trust_raw: bool,
     wait: float,
 ) -> int:
     """Hold the log against the tables; exit status 1 if they do not balance.
@@ -67,7 +73,11 @@ def command(
         with closing(Auditor(settings, wait)) as auditor:
             found = auditor.audit(hours=hours)
             if repair and not found.balances:
-                rows, corrections = auditor.repair(found)
+                try:
+                    rows, corrections = auditor.repair(found, trust_raw=trust_raw)
+                except UnprovenError:
+                    audit_output.print_audit(found, as_json=as_json)
+                    raise
                 click.echo(
                     f"Repaired: {rows:,} rows stored, {corrections:,} corrections in rollups.",
                     err=True,

@@ -50,7 +50,16 @@ def print_audit(found: Audit, *, as_json: bool) -> None:
             )
     for sentence in _sentences(found):
         click.echo(visible(sentence))
-    click.echo("It balances." if found.balances else "It does not balance.")
+    click.echo(_verdict(found))
+
+
+def _verdict(found: Audit) -> str:
+    if not found.balances:
+        return "It does not balance."
+    if all(each.committed is None for each in found.partitions):
+        return f"It balances, but the group {found.group} has committed nothing: is it that one?"
+    waiting = sum(each.backlog for each in found.partitions)
+    return f"It balances; {waiting:,} records wait to be stored." if waiting else "It balances."
 
 
 def _cells(each: PartitionAudit) -> list[str]:
@@ -82,7 +91,7 @@ def _sentences(found: Audit) -> Iterator[str]:
     yield from _first(found.doubles, _of_double, found.doubled_rows)
     yield from _first(found.gaps, _of_gap)
     if found.gaps and not found.gaps_count:
-        yield "The numbers that are missing may be in the backlog."
+        yield "The numbers that are missing may be in the backlog, or among the missing offsets."
     yield from _first(found.differences, _of_difference)
     if found.undecided:
         yield found.undecided
@@ -107,6 +116,12 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
         yield f"{name}: {each.expired:,} offsets left the log before they were stored."
     if each.beyond:
         yield f"{name}: {each.beyond:,} stored offsets are older than the log."
+    if each.holes:
+        yield (
+            f"{name}: {size(each.holes):,} offsets between them have no row "
+            f"({_ranges(each.holes)}): copies, marks of transactions, or lost; the log can no "
+            "longer tell."
+        )
 
 
 def _of_double(double: Double) -> str:
@@ -199,6 +214,7 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "doubled": each.doubled,
         "expired": each.expired,
         "beyond": each.beyond,
+        "holes": each.holes,
         "problem": each.problem,
         "hours": [
             {"hour": hour.hour.isoformat()} | {name: getattr(hour, name) for name in _COUNTS}

@@ -196,8 +196,7 @@ def replay(
     selection = _selection(**filters)
     settings = load_settings(kafka=kafka, topic=topic)
     with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
-        asking = not yes and sys.stdin is not None and sys.stdin.isatty()
-        if dry_run or asking:
+        if dry_run or not yes:
             counts = Counter(each.envelope.reason for each in letters.distinct(selection, limit))
             dlq_output.print_plan(counts, settings.topic)
             if dry_run or not counts:

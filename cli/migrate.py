@@ -17,6 +17,7 @@ NOT_AS_WANTED = 1
 @kafka_option
 @topic_option
 @click.option("--dry-run", is_flag=True, help="Print the SQL and topics and change nothing.")
+@click.option("--remake", is_flag=True, help="Make tables that were dropped anew, empty.")
 @click.option("--accept-drift", is_flag=True, help="Take hand-altered tables as they are now.")
 @click.option(
     "--wait",
@@ -32,6 +33,7 @@ def command(
     topic: str | None,
     dry_run: bool,
     accept_drift: bool,
+    remake: bool,
     wait: float,
 ) -> int:
     """Make or update the tables in ClickHouse and the topics in Kafka.
@@ -42,7 +44,9 @@ def command(
     settings = load_settings(clickhouse=clickhouse, kafka=kafka, topic=topic)
     configure_logs(settings.log_level)
     quiet_driver()
-    migrated = migrate(settings, dry_run=dry_run, accept_drift=accept_drift, wait_seconds=wait)
+    migrated = migrate(
+        settings, dry_run=dry_run, accept_drift=accept_drift, remake=remake, wait_seconds=wait
+    )
     _print_tables(migrated, dry_run)
     topics = _make_topics(settings, dry_run, wait)
     return NOT_AS_WANTED if migrated.drifts or any(map(_is_harmful, topics)) else 0

@@ -101,6 +101,9 @@ def _check(wanted: Wanted) -> None:
         raise WrongUseError("Give offsets or moments, not both.")
     if wanted.start and wanted.end and wanted.start >= wanted.end:
         raise WrongUseError("--to must lie after --from.")
+    first, end = wanted.start_offset, wanted.end_offset
+    if first is not None and end is not None and first >= end:
+        raise WrongUseError("--to-offset must lie after --from-offset.")
 
 
 @contextmanager

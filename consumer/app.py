@@ -204,7 +204,8 @@ async def _look_at_kafka(app: WorkerApp) -> None:
     """An idle worker notices only by looking that its broker is gone."""
     consumer = cast(ChunkConsumer, app.consumer)
     looking = consumer.log_of_kafka.topic_identity(app.settings.topic)
-    await _look(app, "kafka_unreachable", looking)
+    if await _look(app, "kafka_unreachable", looking):
+        app.health.succeeded("topic")
 
 
 async def _look_at_clickhouse(app: WorkerApp) -> None:
@@ -212,15 +213,19 @@ async def _look_at_clickhouse(app: WorkerApp) -> None:
     await _look(app, "clickhouse_unreachable", loop.run_in_executor(None, app.writer.ping))
 
 
-async def _look(app: WorkerApp, trouble: str, looking: Awaitable[Any]) -> None:
+async def _look(app: WorkerApp, trouble: str, looking: Awaitable[Any]) -> bool:
+    """Tell the health whether a server answers; whether it has what was asked for."""
     try:
         await asyncio.wait_for(looking, LOOK_SECONDS)
-    except UnknownTopicOrPartitionError:
-        app.health.succeeded(trouble)  # it answered; what is missing is told where it is needed
+    except UnknownTopicOrPartitionError as error:
+        app.health.succeeded(trouble)  # it answered
+        app.health.failed("topic", error)
     except Exception as error:
         app.health.failed(trouble, error)
     else:
         app.health.succeeded(trouble)
+        return True
+    return False
 
 
 def _end_for_sure(seconds: float, status: int) -> None:

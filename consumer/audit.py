@@ -24,12 +24,25 @@ from usagepipe.consumer.reconcile import LogRecord, Reconciler, batches
 from usagepipe.consumer.rollup_comparison import Stretch
 from usagepipe.consumer.rollups import Difference, NotQuietError, Rollups
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.settings import Settings
 
 STATEMENT_SECONDS: Final = 300.0
 READ_THROUGH: Final = 5_000  # offsets between two that are read together
 _HOUR: Final = timedelta(hours=1)
+
+
+class UnprovenError(UsagePipeError):
+    """Rollups hold more than raw, and the log can no longer tell whether raw is whole."""
+
+    def __init__(self, keys: int, partitions: Sequence[int]) -> None:
+        super().__init__(
+            f"Nothing was repaired: {keys:,} keys of rollups hold more than raw, and of the "
+            f"partitions {', '.join(map(str, partitions))} the log cannot tell whether raw is "
+            "whole (see above). The rollups may be the last right record. If raw is right, "
+            "--trust-raw takes away from them."
+        )
 
 
 class Auditor:
@@ -90,12 +103,17 @@ class Auditor:
             compared_from,
         )
 
-    def repair(self, audit: Audit) -> tuple[int, int]:
+    def repair(self, audit: Audit, *, trust_raw: bool = False) -> tuple[int, int]:
         """Store what is missing and correct the rollups; the numbers of rows and corrections.
 
+        `trust_raw` takes away from rollups also where raw may have lost rows.
+
         Raises:
+            UnprovenError: it would, and `trust_raw` is not given. Nothing was changed.
             NotQuietError: the rollups were being written the whole time.
         """
+        if audit.lowering and audit.unproven and not trust_raw:
+            raise UnprovenError(audit.lowering, audit.unproven)
         rows, days = 0, set[datetime]()
         for each in audit.partitions:
             for group in near(each.missing, READ_THROUGH):
@@ -126,6 +144,9 @@ class Auditor:
             problem = f"the group's offset is of the topic {kept.topic_id}, which is gone"
             return replace(found, problem=problem)
         if committed.offset > high:
+            high = self._log.end_behind(number, high)
+            found = replace(found, high=high)
+        if committed.offset > high:
             return replace(found, problem=f"committed {committed.offset} beyond the log's end")
         offsets = self._rows.offsets(number, low, found.settled)
         found = replace(
@@ -135,8 +156,19 @@ class Auditor:
             pending=_pending(kept, found),
             expired=self._expired(number, committed.offset, low),
             beyond=self._rows.count(number, 0, low - 1) if low else 0,
+            holes=self._holes(number, low),
         )
         return self._explained(found, offsets.missing) if offsets.missing else found
+
+    def _holes(self, number: int, low: int) -> tuple[OffsetRange, ...]:
+        """Of the offsets that left the log, those between stored ones that have no row."""
+        first = self._rows.first(number) if low else None
+        if first is None or first >= low:
+            return ()
+        absent = self._rows.offsets(number, first, low).missing
+        if not absent:
+            return ()
+        return tuple(without(absent, members(absent, self._dead_letters().offsets(number))))
 
     def _expired(self, number: int, committed: int, low: int) -> int:
         if committed >= low:

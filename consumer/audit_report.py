@@ -49,6 +49,8 @@ class PartitionAudit:
     doubled: tuple[OffsetRange, ...] = ()  # stored more than once
     expired: int = 0  # offsets that the log lost before they were committed
     beyond: int = 0  # stored, and no longer in the log
+    # Among those `beyond`, offsets without a row or a letter: copies, marks, or rows that got lost.
+    holes: tuple[OffsetRange, ...] = ()
     problem: str = ""
     hours: tuple[HourAudit, ...] = ()
 
@@ -91,8 +93,19 @@ class Audit:
 
     @property
     def gaps_count(self) -> bool:
-        """Whether the gaps are losses: a backlog may hold what is not stored yet."""
-        return bool(self.gaps) and not self.has_backlog
+        """Whether the gaps are losses: what is not stored (yet) may hold the numbers."""
+        lacking = any(each.missing for each in self.partitions)
+        return bool(self.gaps) and not self.has_backlog and not lacking
+
+    @property
+    def unproven(self) -> tuple[int, ...]:
+        """Partitions of which raw may lack rows that the log can no longer tell."""
+        return tuple(each.partition for each in self.partitions if each.holes or each.problem)
+
+    @property
+    def lowering(self) -> int:
+        """How many keys of rollups hold more than raw."""
+        return sum(any(n < 0 for n in each.missing.values()) for each in self.differences)
 
     @property
     def balances(self) -> bool:

@@ -87,6 +87,14 @@ class AuditRows:
         )
         return int(rows[0][0])
 
+    def first(self, partition: int) -> int | None:
+        """The first offset that is stored; None for none."""
+        ((first, count),) = self._rows(
+            f"SELECT min(kafka_offset), count() FROM {TABLE} WHERE {_OF_PARTITION}",
+            {"partition": partition},
+        )
+        return int(first) if count else None
+
     def by_bounds(self, partition: int, bounds: Sequence[int], end: int) -> dict[int, int]:
         """How many offsets are stored from each of the ordered `bounds` to the next, the last to
         before `end`."""

@@ -96,6 +96,27 @@ class LogReader:
             place = TopicPartition(self._topic, partition)
             return self._consumer.get_watermark_offsets(place, REQUEST_SECONDS)
 
+    def end_behind(self, partition: int, offset: int) -> int:
+        """The offset that the next record will get, found by reading from `offset` on.
+
+        Some brokers (Tansu, of `usagepipe local`) tell too small an end where the last record
+        batch holds several records.
+        """
+        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        deadline = time.monotonic() + STALL_SECONDS
+        try:
+            while time.monotonic() < deadline:
+                message = self._consumer.poll(POLL_SECONDS)
+                if message is None or message.partition() != partition:
+                    continue
+                if (error := message.error()) is None:
+                    offset = (message.offset() or 0) + 1
+                elif error.code() not in _AWAY:
+                    break
+            return offset
+        finally:
+            self._consumer.unassign()
+
     def first_since(self, partition: int, moment: datetime) -> int | None:
         """The first offset whose record arrived at `moment` or later; None: there is none."""
         asked = TopicPartition(self._topic, partition, int(moment.timestamp() * 1000))

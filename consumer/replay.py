@@ -164,6 +164,7 @@ class Replayer:
         tally, pace = Tally(), _Pace(rate)
         for part in parts:
             self._replay(part, wanted, tally, pace, dry_run, advanced)
+            pace.await_turn(0)
         return tally
 
     def _replay(

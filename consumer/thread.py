@@ -211,12 +211,14 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     async def _await_topic(self, topic: str) -> None:
         health: Health = cast(Any, self.app).health
+        told = False
         for delay in SERVER_AWAY.delays():
             try:
                 await self.topic_identity(topic)
             except UnknownTopicOrPartitionError as error:
-                if "topic" not in health.troubles:
+                if not told:
                     log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
+                told = True
                 health.failed("topic", error)
             except KafkaError as error:
                 health.failed("topic", error)

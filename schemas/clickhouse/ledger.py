@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usagepipe.schemas.clickhouse.migrations import Migration, Target, load_statement
 
@@ -40,6 +40,12 @@ class Applied:
             object=migration.object_name(target),
             definition=definition,
         )
+
+
+MISSING: Final = (
+    "It was dropped. usagepipe migrate --remake makes it anew, empty; a rollup is then filled from "
+    "the raw rows by usagepipe audit --repair."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,7 @@ def find_drifts(applied: Sequence[Applied], definitions: Mapping[str, str]) -> t
     drifts = []
     for name, recorded in latest.items():
         if name not in definitions:
-            drifts.append(Drift(name, "is missing"))
+            drifts.append(Drift(name, MISSING))
         elif difference := _difference(recorded, definitions[name]):
             drifts.append(Drift(name, difference))
     return tuple(drifts)

@@ -56,12 +56,14 @@ def migrate(
     *,
     dry_run: bool = False,
     accept_drift: bool = False,
+    remake: bool = False,
     wait_seconds: float = 0,
     migrations: Sequence[Migration] | None = None,
 ) -> Migrated:
     """Make the database, its tables and views, and bring their retention to the settings.
 
-    Blocks. `dry_run` changes nothing. `accept_drift` takes what stands now for what should be.
+    Blocks. `dry_run` changes nothing. `accept_drift` takes what stands now for what should be;
+    `remake` makes what was dropped anew, empty.
 
     Raises:
         MigrationError: an applied file was edited, or the tables were made for another cluster.
@@ -83,7 +85,7 @@ def migrate(
         if made and dry_run:
             return Migrated((*made, *run.on_nothing()), ())
         with connect(address) as client:
-            done = run.migrate(client, accept_drift)
+            done = run.migrate(client, accept_drift, remake)
     except Error as error:
         raise as_usagepipe_error(error, address) from error
     return replace(done, steps=made + done.steps)
@@ -112,7 +114,7 @@ class _Run:
         steps = (Step.of(each, self.target) for each in made)
         return (*steps, *retention_steps(retentions(self.settings), tables, self.target))
 
-    def migrate(self, client: "Client", accept_drift: bool) -> Migrated:
+    def migrate(self, client: "Client", accept_drift: bool, remake: bool) -> Migrated:
         definitions = read_definitions(client, self.target.database)
         applied = read_ledger(client) if LEDGER in definitions else ()
         # 1. Refuse before the first change.
@@ -122,12 +124,18 @@ class _Run:
         if accept_drift:
             self._accept(client, drifts, applied, definitions)
         # 3. Apply, recording each at once: a run that breaks off is simply started again.
+        dropped = {drift.object for drift in drifts if drift.object not in definitions}
         waiting = pending(self.migrations, applied, self.target)
+        if remake:
+            again = (each for each in self.migrations if each.object_name(self.target) in dropped)
+            waiting = (*again, *waiting)
         steps = tuple(self._apply(client, migration) for migration in waiting)
         # 4. Retention last: it needs the tables, and is no drift.
         planned = {migration.object_name(self.target): "" for migration in waiting}
         steps += self._retain(client, planned | definitions)
-        return Migrated(steps, () if accept_drift else drifts)
+        taken = {drift.object for drift in drifts if accept_drift} - dropped
+        taken |= dropped if remake else set()
+        return Migrated(steps, tuple(drift for drift in drifts if drift.object not in taken))
 
     def _apply(self, client: "Client", migration: Migration) -> Step:
         step = Step.of(migration, self.target)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.support.programs import Programs
 from tests.support.running_worker import start_worker
 from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
 from usagepipe.cli.root import root
+from usagepipe.consumer.audit import UnprovenError
 from usagepipe.schemas import Settings, UsageEvent, encode
 
 if TYPE_CHECKING:
@@ -155,6 +158,28 @@ def test_a_rollup_that_is_wrong_is_told_and_repaired(
     (difference,) = found["rollup_differences"]
     assert (1, table, "u-3") == (status, difference["table"], difference["key"]["user_id"])
     assert 0 == repaired
+
+
+def test_rollups_are_not_lowered_where_the_log_proves_nothing(
+    world: Settings, clickhouse_client: "Client"
+) -> None:
+    """Rows that are gone from raw and from the log stand in the rollups alone."""
+    send(world.kafka, world.topic, values(), partition=1)
+    stored_and_committed(world)
+    place = TopicPartition(world.topic, 1, 6)
+    AdminClient({"bootstrap.servers": world.kafka}).delete_records([place])[place].result(30)
+    clickhouse_client.command("DELETE FROM usage_events WHERE kafka_offset IN (2, 3)")
+
+    told = run(world).stdout
+    with pytest.raises(UnprovenError, match="Nothing was repaired"):
+        run(world, "--repair")
+    rolled = clickhouse_client.command("SELECT sum(requests) FROM rollup_usage_15m")
+    trusted, after = audit(world, "--repair", "--trust-raw")
+    lowered = clickhouse_client.command("SELECT sum(requests) FROM rollup_usage_15m")
+
+    assert "Partition 1: 2 offsets between them have no row (2-3)" in told
+    assert (EVENTS, 0, EVENTS - 2) == (rolled, trusted, lowered)
+    assert [] == after["rollup_differences"]
 
 
 def test_dead_letters_and_bad_records_are_told_apart(world: Settings, topic: str) -> None:

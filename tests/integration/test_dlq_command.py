@@ -1,6 +1,8 @@
 """`usagepipe dlq list` and `show` as a user runs them."""
 
+import io
 import json
+import sys
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -118,6 +120,19 @@ def test_an_empty_topic_is_said_to_be_empty(dlq: DlqCommand) -> None:
     assert (0, True) == (dlq("list", "--summary"), dlq.out.startswith("No dead letters on "))
     assert (0, "No dead letters to put back.\n") == (dlq("replay", "--dry-run"), dlq.out)
     assert (0, True) == (dlq("replay", "--yes"), dlq.out.startswith("0 put back on "))
+
+
+def test_nothing_is_put_back_without_a_yes(
+    kafka: str, topic: str, dlq: DlqCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nobody sits at a terminal: a script says --yes."""
+    write_letters(kafka, topic, FakeRecord(1))
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+
+    assert 1 == dlq("replay")
+    assert "Nothing was put back." in dlq.err
+    assert [1] == offsets(dlq.listed())
 
 
 def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: DlqCommand) -> None:

@@ -132,6 +132,22 @@ def test_a_dropped_table_is_reported_and_the_rest_goes_on(
     assert 2 == len(done.steps)
 
 
+def test_a_dropped_table_is_made_anew_when_it_is_asked_for(
+    migrated: ClickHouseAddress, clickhouse_client: "Client"
+) -> None:
+    """Never by itself, nor by taking things as they are: nothing says that it may be empty."""
+    given = Settings.load(clickhouse=url_of(migrated))
+    clickhouse_client.command("DROP TABLE rollup_usage_1d SYNC")
+
+    accepted = migrate(given, accept_drift=True)
+    remade = migrate(given, remake=True)
+    after = migrate(given)
+
+    assert ["rollup_usage_1d"] == [drift.object for drift in accepted.drifts]
+    assert ["0004_rollup_usage_1d"] == [step.name for step in remade.steps if "0004" in step.name]
+    assert ((), (), ()) == (remade.drifts, after.drifts, after.steps)
+
+
 def test_retention_follows_the_settings_and_is_no_drift(
     settings: MakeSettings, database: ClickHouseAddress, clickhouse_client: "Client"
 ) -> None:

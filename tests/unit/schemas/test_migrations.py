@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from usagepipe.schemas.clickhouse.ledger import Applied, Drift, find_drifts
+from usagepipe.schemas.clickhouse.ledger import MISSING, Applied, Drift, find_drifts
 from usagepipe.schemas.clickhouse.migrations import Migration, Target, load_migrations
 from usagepipe.schemas.clickhouse.plan import check_applied, pending, retention_steps
 from usagepipe.schemas.clickhouse.retention import Retention, live_days
@@ -144,7 +144,7 @@ def test_a_drift_names_the_lines_that_differ() -> None:
 
 def test_a_dropped_table_is_a_drift() -> None:
     """It is not made anew: an empty rollup would look like one that has everything."""
-    assert (Drift("usage_events", "is missing"),) == find_drifts(applied()[1:2], {})
+    assert (Drift("usage_events", MISSING),) == find_drifts(applied()[1:2], {})
 
 
 @pytest.mark.parametrize(
