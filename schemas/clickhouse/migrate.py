@@ -127,7 +127,8 @@ class _Run:
         dropped = {drift.object for drift in drifts if drift.object not in definitions}
         waiting = pending(self.migrations, applied, self.target)
         if remake:
-            again = (each for each in self.migrations if each.object_name(self.target) in dropped)
+            every = pending(self.migrations, (), self.target)
+            again = (each for each in every if each.object_name(self.target) in dropped)
             waiting = (*again, *waiting)
         steps = tuple(self._apply(client, migration) for migration in waiting)
         # 4. Retention last: it needs the tables, and is no drift.
