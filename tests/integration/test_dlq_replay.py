@@ -58,7 +58,7 @@ def test_a_replay_needs_the_topic_of_events(kafka: str, topic_name: str, capsys:
 
     dlq = DlqCommand(kafka, topic_name, capsys)
 
-    assert 1 == dlq("replay")
+    assert 1 == dlq("replay", "--yes")
 
     assert f"There is no topic {topic_name} on Kafka" in dlq.err
     assert not topics.exists(kafka, topic_name)
@@ -74,7 +74,7 @@ def test_a_replay_puts_untouched_bytes_back_once(kafka: str, topic: str, dlq: Dl
     assert 0 == dlq("replay", "--dry-run", "--reason", "not_json")
     assert f"not_json: 3\n3 dead letters to put back on {topic}.\n" == dlq.out
     assert [] == topics.read(kafka, topic)
-    assert 0 == dlq("replay", "--reason", "not_json")
+    assert 0 == dlq("replay", "--yes", "--reason", "not_json")
 
     assert dlq.out.startswith(f"not_json: 3\n3 put back on {topic}.\n")
     assert sorted(((r.key, r.value) for r in records), key=repr) == values(kafka, topic)
@@ -86,7 +86,7 @@ def test_a_limit_is_of_letters(kafka: str, topic: str, dlq: DlqCommand) -> None:
     for _ in range(2):
         write_letters(kafka, topic, *(FakeRecord(n, str(n).encode()) for n in range(4)))
 
-    assert 0 == dlq("replay", "--limit", "3")
+    assert 0 == dlq("replay", "--yes", "--limit", "3")
 
     assert [b"0", b"1", b"2"] == [value for _, value in values(kafka, topic)]
 
@@ -104,7 +104,7 @@ def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
     write_letters(kafka, topic, FakeRecord(0, large, key=b"other"), topic_id="d" * 32)
     write_letters(kafka, topic, FakeRecord(5, b"small"))
 
-    status = run(["dlq", "replay", "--kafka", kafka, "--topic", topic])
+    status = run(["dlq", "replay", "--yes", "--kafka", kafka, "--topic", topic])
 
     told = capsysbinary.readouterr()
     assert 1 == status
@@ -143,7 +143,7 @@ def test_a_record_that_kafka_refuses_is_told_and_the_rest_is_put_back(
         kafka, topic, FakeRecord(1, b"before"), FakeRecord(2, large), FakeRecord(3, b"after")
     )
 
-    assert 1 == dlq("replay")
+    assert 1 == dlq("replay", "--yes")
 
     assert "Not put back: partition 1 offset 2: Broker: Message size too large" in dlq.err
     assert dlq.out.startswith(f"not_json: 2\n2 put back on {topic}.\n")
@@ -185,7 +185,7 @@ def test_ctrl_c_ends_a_replay_between_two_records(
         for offset in range(letters)
     ]
     put_records(kafka, dead_letter_topic(topic), omitted, partition=0)
-    replay = run_program("dlq", "replay", "--kafka", kafka, "--topic", topic)
+    replay = run_program("dlq", "replay", "--yes", "--kafka", kafka, "--topic", topic)
     eventually(lambda: len(topics.read(kafka, topic)) > letters, SECONDS, "a record put back")
 
     replay.send_signal(signal.SIGINT)
@@ -217,8 +217,8 @@ def test_what_is_still_bad_comes_back_and_what_is_good_is_stored(
         made.kafka, made.topic, FakeRecord(40, encode(good)), reason="unknown_schema_version"
     )
 
-    assert 0 == dlq("replay", "--reason", "unknown_schema_version")
-    assert 0 == dlq("replay")
+    assert 0 == dlq("replay", "--yes", "--reason", "unknown_schema_version")
+    assert 0 == dlq("replay", "--yes")
 
     since = dlq.out.split()[-1]
     rows = eventually(lambda: dlq.listed("--from", since, "--reason", "not_json"), SECONDS)
