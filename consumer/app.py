@@ -204,7 +204,16 @@ async def _look_at_kafka(app: WorkerApp) -> None:
     """An idle worker notices only by looking that its broker is gone."""
     consumer = cast(ChunkConsumer, app.consumer)
     looking = consumer.log_of_kafka.topic_identity(app.settings.topic)
-    if await _look(app, "kafka_unreachable", looking):
+    await _look(app, "kafka_unreachable", _find_topic(app, looking))
+
+
+async def _find_topic(app: WorkerApp, looking: Awaitable[Any]) -> None:
+    """A broker that knows no such topic has answered; the topic is a trouble of its own."""
+    try:
+        await looking
+    except UnknownTopicOrPartitionError as error:
+        app.health.failed("topic", error)
+    else:
         app.health.succeeded("topic")
 
 
@@ -213,19 +222,13 @@ async def _look_at_clickhouse(app: WorkerApp) -> None:
     await _look(app, "clickhouse_unreachable", loop.run_in_executor(None, app.writer.ping))
 
 
-async def _look(app: WorkerApp, trouble: str, looking: Awaitable[Any]) -> bool:
-    """Tell the health whether a server answers; whether it has what was asked for."""
+async def _look(app: WorkerApp, trouble: str, looking: Awaitable[Any]) -> None:
     try:
         await asyncio.wait_for(looking, LOOK_SECONDS)
-    except UnknownTopicOrPartitionError as error:
-        app.health.succeeded(trouble)  # it answered
-        app.health.failed("topic", error)
     except Exception as error:
         app.health.failed(trouble, error)
     else:
         app.health.succeeded(trouble)
-        return True
-    return False
 
 
 def _end_for_sure(seconds: float, status: int) -> None:

@@ -321,6 +321,7 @@ class Lane:
             self._arrived.clear()
             if self._landing is not None and (self._landing.done() or self._draining):
                 await self._settle()  # whatever ended it ends the lane
+            self._press()  # others may have made room
             now = time.monotonic()
             wait = self._seconds_to_close(now)
             if wait is None and self._draining:
@@ -371,7 +372,6 @@ class Lane:
         """
         # A server that takes long is spared small inserts: each has a price, whatever its rows.
         linger = min(MOST_LINGER_SECONDS, 2 * self._landed_in)
-        self._press()  # others may have made room
         if self._log_goes_on and not self._paused:
             linger = BACKLOG_SECONDS
         wait = self._cutter.seconds_to_close(now, linger)

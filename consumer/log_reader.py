@@ -103,17 +103,8 @@ class LogReader:
         batch holds several records.
         """
         self._consumer.assign([TopicPartition(self._topic, partition, offset)])
-        deadline = time.monotonic() + STALL_SECONDS
         try:
-            while time.monotonic() < deadline:
-                message = self._consumer.poll(POLL_SECONDS)
-                if message is None or message.partition() != partition:
-                    continue
-                if (error := message.error()) is None:
-                    offset = (message.offset() or 0) + 1
-                elif error.code() not in _AWAY:
-                    break
-            return offset
+            return next(end for message, end in self._polled(partition, offset) if message is None)
         finally:
             self._consumer.unassign()
 
@@ -155,20 +146,34 @@ class LogReader:
 
     def _next(self, partition: int, position: int) -> tuple[Message | None, int]:
         """A record, or None where the log has none; and the position behind it."""
+        return next(
+            (message, behind)
+            for message, behind in self._polled(partition, position)
+            if message is not None or behind > position  # the last offsets are transactions' marks
+        )
+
+    def _polled(self, partition: int, position: int) -> Iterator[tuple[Message | None, int]]:
+        """Each record and the position behind it; at the log's end None, and where it is.
+
+        Raises:
+            ServerUnavailableError: the broker gave no record for a while.
+        """
         deadline = time.monotonic() + STALL_SECONDS
         while time.monotonic() < deadline:
             message = self._consumer.poll(POLL_SECONDS)
             if message is None or message.partition() != partition:
                 continue
             offset, error = message.offset(), message.error()
-            if error is None and offset is not None:
-                return message, offset + 1
-            if error is None or error.code() in _AWAY or offset is None:
+            if offset is None or (error is not None and error.code() in _AWAY):
                 continue  # the client connects again by itself
-            if error.code() != KafkaError._PARTITION_EOF:
+            if error is None:
+                position = offset + 1
+                deadline = time.monotonic() + STALL_SECONDS
+                yield message, position
+            elif error.code() == KafkaError._PARTITION_EOF:
+                yield None, offset
+            else:
                 raise kafka_error(self._kafka, error)
-            if offset > position:
-                return None, offset  # the last offsets are marks of transactions
         raise ServerUnavailableError(
             "Kafka",
             self._kafka,

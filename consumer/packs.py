@@ -125,22 +125,22 @@ class Run:
         """The offset of its first record."""
         return self.packs[0].first
 
-    @property
-    def weight(self) -> int:
-        """Bytes of its packs, as they are."""
-        return sum([pack.weight for pack in self.packs])
-
 
 def split(pack: Pack, count: int) -> tuple[Loose, Loose]:
     """The first `count` records, and the others."""
-    records = pack.records()
-    size = pack.size * count // len(records)
-    return Loose(records[:count], size), Loose(records[count:], pack.size - size)
+    return _halves(pack.size, pack.records(), count)
 
 
 def split_behind(pack: Pack, offset: int) -> tuple[Loose, Loose]:
     """The records up to `offset`, and the others."""
-    return split(pack, bisect_right(pack.records(), offset, key=lambda record: record.offset))
+    records = pack.records()
+    count = bisect_right(records, offset, key=lambda record: record.offset)
+    return _halves(pack.size, records, count)
+
+
+def _halves(size: int, records: Sequence[Record], count: int) -> tuple[Loose, Loose]:
+    head = size * count // len(records)
+    return Loose(records[:count], head), Loose(records[count:], size - head)
 
 
 @dataclass(frozen=True, slots=True)

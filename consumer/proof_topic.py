@@ -24,6 +24,7 @@ from aiokafka.errors import (
 )
 
 from usagepipe.schemas.errors import StartRefusedError
+from usagepipe.schemas.topics import ARRIVAL
 
 log = structlog.get_logger()
 
@@ -37,7 +38,6 @@ _NOT_TOLD: Final = (  # the broker does not know the question, or not tell this 
     TopicAuthorizationFailedError,
 )
 _TRIES: Final = 2  # a broker that hangs up twice does not know the question
-ARRIVAL: Final = "LogAppendTime"
 _DAY: Final = timedelta(days=1)
 
 

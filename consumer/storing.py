@@ -4,7 +4,6 @@ The order in which a lane does these, with the announcement in between, is in `l
 tries its server until it answers.
 """
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence, Set
@@ -211,9 +210,8 @@ class Storing:
         async def attempt() -> None:
             async with self._quiet.insert():
                 started = time.monotonic()
-                loop = asyncio.get_running_loop()
-                insert = partial(self._servers.writer.insert, block.rows.body, block.token)
-                await loop.run_in_executor(self._threads.insert, insert)
+                insert = self._servers.writer.insert
+                await in_thread(self._threads.insert, insert, block.rows.body, block.token)
                 self._metrics.insert_seconds.observe(time.monotonic() - started)
 
         _, tries = await self._persist("clickhouse", str(block.batch), attempt)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 EVENTS_TOPIC = "usage.events.v1"
+ARRIVAL = "LogAppendTime"  # the `message.timestamp.type` by which the broker sets the time
 MAX_RECORD_BYTES = 1_048_576  # an event is under 200 kB even with every limit reached
 # A dead letter is the untouched record and headers that tell why: it must always fit.
 MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 65_536
@@ -38,7 +39,7 @@ def topic_specs(
     common = {
         # Compaction would remove records inside a batch's range: a range must stay what it was.
         "cleanup.policy": "delete",
-        "message.timestamp.type": "LogAppendTime",
+        "message.timestamp.type": ARRIVAL,
         "retention.ms": str(int(retention.total_seconds() * 1000)),
     }
     events = common | {"max.message.bytes": str(MAX_RECORD_BYTES)}

@@ -134,9 +134,10 @@ class _Run:
         # 4. Retention last: it needs the tables, and is no drift.
         planned = {migration.object_name(self.target): "" for migration in waiting}
         steps += self._retain(client, planned | definitions)
-        taken = {drift.object for drift in drifts if accept_drift} - dropped
-        taken |= dropped if remake else set()
-        return Migrated(steps, tuple(drift for drift in drifts if drift.object not in taken))
+        left = (
+            drift for drift in drifts if not (remake if drift.object in dropped else accept_drift)
+        )
+        return Migrated(steps, tuple(left))
 
     def _apply(self, client: "Client", migration: Migration) -> Step:
         step = Step.of(migration, self.target)

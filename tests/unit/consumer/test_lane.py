@@ -319,17 +319,22 @@ async def test_a_batch_is_prepared_again_when_the_one_ahead_lands_otherwise() ->
     assert [(0, 0), (1, 1), (2, 3)] == world.ranges
 
 
-async def test_a_lane_that_is_cancelled_ends_the_insert_in_hand() -> None:
-    """A task left behind would go on trying to store what by then is another's."""
-    world = World()
+async def cut_short_with_a_batch_in_hand(world: World) -> None:
+    """Cancel a lane while its insert waits for an answer."""
     world.answers.clear()
     lane = world.lane()
     lane.take(run_of(0, 1))
     task = asyncio.create_task(lane.run())
     await world.begun.wait()
-
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_lane_that_is_cancelled_ends_the_insert_in_hand() -> None:
+    """A task left behind would go on trying to store what by then is another's."""
+    world = World()
+
+    await cut_short_with_a_batch_in_hand(world)
     world.answers.set()
     await asyncio.sleep(0.01)
 
@@ -375,14 +380,8 @@ async def test_a_batch_waits_to_be_full_while_the_log_goes_on() -> None:
 async def test_a_lane_that_ends_gives_back_what_it_held() -> None:
     """Cut short with a batch in hand: the others of its worker may go on."""
     world = World()
-    world.answers.clear()
-    lane = world.lane()
-    lane.take(run_of(0, 1))
-    task = asyncio.create_task(lane.run())
-    await world.begun.wait()
 
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    await cut_short_with_a_batch_in_hand(world)
 
     assert world.buffer.take_turn(world.buffer_bytes, asyncio.Event())
 
