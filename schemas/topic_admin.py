@@ -5,7 +5,8 @@ events. For commands only: librdkafka's admin client once ended its process afte
 killed, so keep it out of workers and web processes.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
     AdminClient,
     ConfigResource,
     NewTopic,
+    TopicMetadata,
 )
 
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
@@ -25,6 +27,7 @@ from usagepipe.schemas.topics import TopicSpec, topic_specs
 log = structlog.get_logger()
 
 REQUEST_SECONDS = 15.0  # for a controller that is busy with an election
+KNOWN_SECONDS = 0.05
 LEAST_WAIT_SECONDS = 3.0  # the first connection takes a moment even to a broker that is there
 _AWAY = {
     KafkaError._TRANSPORT,
@@ -78,12 +81,14 @@ def ensure_topics(settings: Settings, *, wait_seconds: float = 0) -> tuple[Ensur
     try:
         # The first request is what waits: librdkafka goes on connecting until its time is up.
         standing = admin.list_topics(timeout=max(wait_seconds, LEAST_WAIT_SECONDS)).topics
-        return tuple(
+        ensured = tuple(
             _compare(admin, spec, len(standing[spec.name].partitions))
             if spec.name in standing
             else _create(admin, spec)
             for spec in wanted_topics(settings)
         )
+        _wait_until_known(admin, [topic.spec for topic in ensured if topic.created])
+        return ensured
     except KafkaException as error:
         raise _translated(error, settings.kafka) from error
 
@@ -103,6 +108,26 @@ def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
         return EnsuredTopic(spec, False, ())  # another run made it in this moment
     log.debug("topic_created", topic=spec.name, partitions=spec.partitions)
     return EnsuredTopic(spec, True, ())
+
+
+def _wait_until_known(admin: AdminClient, created: Sequence[TopicSpec]) -> None:
+    """Wait until the broker tells of the topics: whoever starts now must find them.
+
+    The controller answers as soon as it has written them down; a busy broker reads that later.
+    Waiting in vain is no failure: the topics stand.
+    """
+    deadline = time.monotonic() + REQUEST_SECONDS
+    waiting = {spec.name: spec.partitions for spec in created}
+    while waiting and time.monotonic() < deadline:
+        known = admin.list_topics(timeout=REQUEST_SECONDS).topics  # to name one could make it
+        waiting = {name: n for name, n in waiting.items() if not _is_led(known.get(name), n)}
+        time.sleep(KNOWN_SECONDS if waiting else 0)
+
+
+def _is_led(topic: TopicMetadata | None, partitions: int) -> bool:
+    """Whether each of the partitions has a broker that takes records."""
+    leaders = [partition.leader for partition in topic.partitions.values()] if topic else []
+    return len(leaders) == partitions and all(leader >= 0 for leader in leaders)
 
 
 def _compare(admin: AdminClient, spec: TopicSpec, partitions: int) -> EnsuredTopic:
