@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final, Self
 
-from usagepipe.local.lifetime import end_with_parent
+from usagepipe.local.lifetime import start_tied
 from usagepipe.local.ports import free_port
 from usagepipe.schemas.errors import MissingExtraError, ServerUnavailableError, UsagePipeError
 
@@ -45,15 +45,7 @@ class EmbeddedBroker:
         """
         command = _command(self.address)
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  # read and closed when it ends
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._words,
-            stderr=self._words,
-            env=_environment(),
-            process_group=0,  # Ctrl-C is for us: we stop it
-            preexec_fn=end_with_parent(os.getpid()),
-        )
+        self._process = start_tied(command, _environment(), stdout=self._words, stderr=self._words)
         try:
             self._wait(time.monotonic() + START_SECONDS)
         except BaseException:

@@ -1,6 +1,6 @@
 """The demo's own processes: the worker and the gateway. None outlives the demo, however it ends.
 
-Each has a session of its own, because Ctrl-C is for the demo: it stops them all, at once.
+Ctrl-C is for the demo: it stops them all, at once.
 """
 
 import os
@@ -14,7 +14,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import IO, Final, Self
 
-from usagepipe.local.lifetime import end_with_parent
+from usagepipe.local.lifetime import start_tied
 from usagepipe.schemas.errors import UsagePipeError
 
 LAST_WORDS_BYTES: Final = 4_000
@@ -38,15 +38,7 @@ class Child:
         self.name = name
         self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in kill()
         self._said = b""
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._words,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=end_with_parent(os.getpid()),
-        )
+        self._process = start_tied(command, environment, stdout=subprocess.PIPE, stderr=self._words)
 
     @property
     def pid(self) -> int:
