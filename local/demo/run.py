@@ -83,6 +83,7 @@ def run(wanted: Plan, progress: Progress) -> Result:
         ChildEndedError: a part of the pipeline died; tells its last words.
         UsagePipeError: something else went wrong. A sum that does not balance is no error here.
     """
+    tempfile.gettempdir()  # tries the folder once, with a file that a Ctrl-C would leave there
     with ExitStack() as stack:
         progress.stage("Starting servers")
         sandbox = _open_sandbox(wanted, stack)
