@@ -1,8 +1,11 @@
 """Records and runs as tests write them."""
 
+import struct
 from dataclasses import dataclass
 
-from usagepipe.consumer.packs import Loose, Run
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from usagepipe.consumer.packs import Loose, Run, packs_of
 from usagepipe.consumer.records import TopicPartition
 
 PARTITION = TopicPartition("usage.events.v1", 3)
@@ -22,3 +25,22 @@ def run_of(*offsets: int, stamp: int = 1, index: int = 0, size: int = 2, behind:
     """A run of records at `offsets`, each of `size` bytes."""
     records = [FakeRecord(n, b"x" * size) for n in offsets]
     return Run(PARTITION, [Loose.of(records)], stamp, index, behind)
+
+
+def record_batch(first: int, *values: bytes, deltas: tuple[int, ...] = (), codec: int = 3) -> bytes:
+    """A record batch as a broker answers it; `deltas` where compaction left gaps."""
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, 1 << 20)
+    for delta, value in zip(deltas or range(len(values)), values, strict=True):
+        builder.append(delta, timestamp=1_700_000_000_123, key=b"key", value=value, headers=[])
+    data = bytearray(builder.build())
+    data[:8] = struct.pack(">q", first)  # the checksum begins behind it
+    return bytes(data)
+
+
+def packed_run_of(*offsets: int, index: int = 0, size: int = 2) -> Run:
+    """The same as one record batch, compressed as the broker has it."""
+    first = offsets[0]
+    deltas = tuple(offset - first for offset in offsets)
+    data = record_batch(first, *[b"x" * size] * len(offsets), deltas=deltas)
+    found = packs_of(PARTITION, memoryview(data), first)
+    return Run(PARTITION, [each.pack for each in found if each.pack is not None], 1, index)

@@ -1,11 +1,14 @@
 """How runs become batches: exact ranges, no gap, no overlap."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.consumer.records import PARTITION, run_of
+from tests.unit.consumer.records import PARTITION, packed_run_of, run_of
 from usagepipe.consumer.batch import BatchPolicy, Cutter
+from usagepipe.consumer.packs import Run
 
 WIDE = BatchPolicy(rows=1_000, size=1_000_000, seconds=0.25)
 
@@ -69,6 +72,7 @@ def test_a_record_larger_than_the_limit_is_a_batch_of_its_own() -> None:
     assert [record.offset for record in cutter.cut().records()] == [0]
 
 
+@pytest.mark.parametrize("make", [run_of, packed_run_of])
 @given(
     gaps=st.lists(st.integers(1, 5), min_size=1, max_size=60),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=60),
@@ -76,7 +80,7 @@ def test_a_record_larger_than_the_limit_is_a_batch_of_its_own() -> None:
     size=st.integers(1, 60),
 )
 def test_batches_cover_every_record_once_in_order(
-    gaps: list[int], lengths: list[int], rows: int, size: int
+    make: Callable[..., Run], gaps: list[int], lengths: list[int], rows: int, size: int
 ) -> None:
     """However runs and limits fall, ranges touch, and every record is in exactly one batch."""
     offsets = [sum(gaps[: i + 1]) for i in range(len(gaps))]
@@ -84,7 +88,7 @@ def test_batches_cover_every_record_once_in_order(
     rest, index = list(offsets), 0
     for length in lengths:
         if rest:
-            cutter.add(run_of(*rest[:length], index=index), now=0)
+            cutter.add(make(*rest[:length], index=index), now=0)
             rest, index = rest[length:], index + 1
     expected = offsets[: len(offsets) - len(rest)]
 
@@ -94,7 +98,20 @@ def test_batches_cover_every_record_once_in_order(
 
     assert expected == [record.offset for batch in batches for record in batch.records()]
     assert [0, *(batch.end for batch in batches[:-1])] == [batch.first for batch in batches]
-    assert (cutter.rows, cutter.size) == (0, 0)
+    assert (cutter.rows, cutter.size, cutter.weight) == (0, 0, 0)
+
+
+def test_a_pending_range_ends_inside_a_compressed_pack() -> None:
+    """Exactly the range is recovered, and what lies behind it is the next batch."""
+    cutter = Cutter(PARTITION, 5, WIDE)
+    cutter.add(packed_run_of(5, 6, 9, 12), now=0)
+
+    pending, behind = cutter.cut_to(9), cutter.cut()
+
+    assert [5, 6, 9] == [record.offset for record in pending.records()]
+    assert [12] == [record.offset for record in behind.records()]
+    assert (5, 9, 10) == (pending.first, pending.last, behind.first)
+    assert (cutter.rows, cutter.size, cutter.weight) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("suspect", [None, 3, 9, 40, 41])

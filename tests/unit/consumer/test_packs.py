@@ -6,7 +6,7 @@ import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from tests.unit.consumer.records import PARTITION
+from tests.unit.consumer.records import PARTITION, record_batch
 from usagepipe.consumer.packs import (
     Loose,
     Packed,
@@ -23,16 +23,6 @@ CODECS = [
     DefaultRecordBatch.CODEC_LZ4,
     DefaultRecordBatch.CODEC_ZSTD,
 ]
-
-
-def record_batch(first: int, *values: bytes, deltas: tuple[int, ...] = (), codec: int = 3) -> bytes:
-    """A record batch as a broker answers it; `deltas` where compaction left gaps."""
-    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, 1 << 20)
-    for delta, value in zip(deltas or range(len(values)), values, strict=True):
-        builder.append(delta, timestamp=1_700_000_000_123, key=b"key", value=value, headers=[])
-    data = bytearray(builder.build())
-    data[:8] = struct.pack(">q", first)  # the checksum begins behind it
-    return bytes(data)
 
 
 def packs(data: bytes, offset: int = 0) -> list[Packed | Loose]:
