@@ -7,6 +7,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.cli import audit_output
 from usagepipe.cli.options import (
+    Number,
     clickhouse_option,
     group_option,
     kafka_option,
@@ -39,7 +40,7 @@ DOES_NOT_BALANCE = 1
 )
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from usagepipe.cli.options import clickhouse_option, kafka_option, load_settings
+from usagepipe.cli.options import Number, clickhouse_option, kafka_option, load_settings
 from usagepipe.local.demo.report import print_report
 from usagepipe.local.demo.run import Plan, Result, run
 from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
@@ -39,7 +39,7 @@ TERMINATED = 128 + signal.SIGTERM
 @click.option(
     "--speed",
     metavar="FACTOR",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="1 is the trace's own pace, 60 makes a minute of each hour.  [default: no pause]",
 )
 @kafka_option

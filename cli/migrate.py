@@ -2,7 +2,13 @@
 
 import click
 
-from usagepipe.cli.options import clickhouse_option, kafka_option, load_settings, topic_option
+from usagepipe.cli.options import (
+    Number,
+    clickhouse_option,
+    kafka_option,
+    load_settings,
+    topic_option,
+)
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.logs import configure_logs, quiet_driver
@@ -21,7 +27,7 @@ NOT_AS_WANTED = 1
 @click.option("--accept-drift", is_flag=True, help="Take hand-altered tables as they are now.")
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -1,5 +1,6 @@
 """Options that several commands share, each the twin of a USAGEPIPE_* variable."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -29,6 +30,18 @@ class Moment(click.ParamType):
         except ValueError:
             self.fail(f"{value!r} is no time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class Number(click.FloatRange):
+    """A number within a range: "nan" passes every comparison that click's own makes."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
 
 
 def kafka_option(function: Function) -> Function:

@@ -10,6 +10,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.cli.options import (
     Moment,
+    Number,
     clickhouse_option,
     group_option,
     kafka_option,
@@ -39,11 +40,11 @@ from usagepipe.schemas.logs import configure_logs
     metavar="NAME",
     help="Consumer group that keeps how far a replay came  [default: the workers' and .replay].",
 )
-@click.option("--rate", type=click.FloatRange(min=1), help="At most so many records a second.")
+@click.option("--rate", type=Number(min=1), help="At most so many records a second.")
 @click.option("--dry-run", is_flag=True, help="Count what would be stored and change nothing.")
 @click.option(
     "--wait",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

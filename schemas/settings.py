@@ -265,4 +265,6 @@ def _sentence(field: str, kind: str, message: str) -> str:
     name = PREFIX + field.upper()
     if kind == "value_error":
         return f"{name} {message.removeprefix('Value error, ')}."
+    if kind == "bool_parsing":
+        return f"{name} is neither on nor off."
     return f"{name}: {message[:1].lower()}{message[1:]}."

@@ -1,8 +1,9 @@
 """Settings as commands take them: by the names that were typed."""
 
+import click
 import pytest
 
-from usagepipe.cli.options import load_settings, unknown_variables
+from usagepipe.cli.options import Number, load_settings, unknown_variables
 from usagepipe.schemas.errors import SettingsError
 
 
@@ -48,3 +49,9 @@ def test_the_warning_stands_on_standard_error(
     output = capsys.readouterr()
     expected = "Warning: USAGEPIPE_TOPICS is no setting: did you mean USAGEPIPE_TOPIC?\n"
     assert ("", expected) == (output.out, output.err)
+
+
+def test_a_number_that_is_none_is_refused() -> None:
+    """Every comparison with it is false, so no range of click's refuses it."""
+    with pytest.raises(click.BadParameter, match="'nan' is no number"):
+        Number(min=1).convert("nan", None, None)

@@ -42,6 +42,14 @@ def test_error_tells_the_value_and_the_cure() -> None:
     )
 
 
+def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words that it takes are told."""
+    monkeypatch.setenv("USAGEPIPE_PROOF", "banana")
+
+    with pytest.raises(SettingsError, match=r"USAGEPIPE_PROOF is neither on nor off\."):
+        Settings.load()
+
+
 @pytest.mark.parametrize(
     "kafka", ["", "kafka", "kafka:", ":9092", "kafka:0", "kafka:65536", "kafka:x", "a:1,b", "a:1,,"]
 )
