@@ -31,6 +31,9 @@ log = structlog.get_logger()
 
 QUIET_SECONDS: Final = 5.0  # how long one attempt waits for others' inserts; ours wait meanwhile
 _BUCKET: Final = timedelta(minutes=15)
+# Buckets no further apart are compared as one stretch: a comparison costs as much as the rows of
+# hours, and a batch of late events can touch every bucket of a day.
+_NEAR: Final = timedelta(hours=2)
 
 
 class Corrections:
@@ -54,7 +57,7 @@ class Corrections:
 
     async def correct(self, block: Block) -> None:
         """Have every rollup hold what raw holds, in the buckets of the block's whole batch."""
-        for first, end in _spans(await self._moments(block)):
+        for first, end in spans(await self._moments(block)):
             correct = partial(
                 self._rollups.correct,
                 first,
@@ -94,17 +97,17 @@ async def _answer(asking: Awaitable[Result]) -> Result:
     return await asking
 
 
-def _spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
-    """The buckets of `moments`, neighbours put together: late events may lie years before."""
-    spans: list[tuple[datetime, datetime]] = []
-    for bucket in sorted(
-        {
-            moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % _BUCKET
-            for moment in moments
-        }
-    ):
-        if spans and spans[-1][1] == bucket:
-            spans[-1] = (spans[-1][0], bucket + _BUCKET)
+def spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
+    """Stretches of whole buckets around all `moments`, few rather than tight: they may lie years
+    apart, or be spread over days."""
+    found: list[tuple[datetime, datetime]] = []
+    for bucket in sorted({_bucket_of(moment) for moment in moments}):
+        if found and bucket - found[-1][1] <= _NEAR:
+            found[-1] = (found[-1][0], bucket + _BUCKET)
         else:
-            spans.append((bucket, bucket + _BUCKET))
-    return spans
+            found.append((bucket, bucket + _BUCKET))
+    return found
+
+
+def _bucket_of(moment: datetime) -> datetime:
+    return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % _BUCKET
