@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -19,39 +20,65 @@ def start_tied(
     stdout: int | IO[bytes],
     stderr: IO[bytes],
 ) -> "subprocess.Popen[bytes]":
-    """Start a process that dies when this one does, on Linux even after kill -9.
+    """Start a process that is ended with this one; on Linux also when this one is killed (-9).
 
     Call it in the main thread: the kernel ends the child when the thread that made it ends. The
-    child has a session of its own: Ctrl-C is for its parent, which stops it.
+    child has a session of its own: Ctrl-C is for its parent, which stops it. A Ctrl-C in here
+    leaves no child behind.
     """
-    # Python calls what modules registered for a fork, and swallows what comes up in there: a
-    # Ctrl-C in that moment would be lost. Held back, it comes up right after.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    process = None
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=environment,
-            start_new_session=True,
-            preexec_fn=_in_the_child(os.getpid(), before),
-        )
+        with _stops_held_back():
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent(os.getpid()),
+            )
+    except BaseException:
+        if process is not None:  # nobody else knows of it
+            process.kill()
+            process.wait()
+        raise
+    return process
+
+
+@contextmanager
+def _stops_held_back() -> Iterator[None]:
+    """Ctrl-C and SIGTERM come up at the end, not inside.
+
+    Python calls what modules registered for a fork, and swallows what comes up in there. To block
+    the signals would not do: another thread may take them, and Python hands them to this one.
+    """
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in handled:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
 
 
-def _in_the_child(parent: int, mask: set[signal.Signals] | set[int]) -> Callable[[], None]:
-    """What the child does before it becomes its program."""
-    # Found before the fork: the child may not load libraries.
-    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+def _end_with_parent(parent: int) -> Callable[[], None] | None:
+    """What a child runs before its program, so that it dies when `parent` does.
 
-    def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if prctl is None:
-            return
+    None where the system has no such call.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl  # found before the fork: the child may not load libraries
+
+    def ask_the_kernel() -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died in between
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return prepare
+    return ask_the_kernel
