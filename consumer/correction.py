@@ -32,8 +32,10 @@ log = structlog.get_logger()
 QUIET_SECONDS: Final = 5.0  # how long one attempt waits for others' inserts; ours wait meanwhile
 _BUCKET: Final = timedelta(minutes=15)
 # Buckets no further apart are compared as one stretch: a comparison costs as much as the rows of
-# hours, and a batch of late events can touch every bucket of a day.
-_NEAR: Final = timedelta(hours=2)
+# hours, and a batch of late events can touch every bucket of a day. But a stretch is compared at
+# once, while inserts wait.
+NEAR: Final = timedelta(hours=2)
+LONGEST: Final = timedelta(hours=6)
 
 
 class Corrections:
@@ -56,7 +58,10 @@ class Corrections:
         self._metrics = metrics
 
     async def correct(self, block: Block) -> None:
-        """Have every rollup hold what raw holds, in the buckets of the block's whole batch."""
+        """Have every rollup hold what raw holds, in all buckets of the block's whole batch.
+
+        Those in between may be corrected with them.
+        """
         for first, end in spans(await self._moments(block)):
             correct = partial(
                 self._rollups.correct,
@@ -98,14 +103,14 @@ async def _answer(asking: Awaitable[Result]) -> Result:
 
 
 def spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
-    """Stretches of whole buckets around all `moments`, few rather than tight: they may lie years
-    apart, or be spread over days."""
+    """Stretches of whole buckets around all `moments`, few rather than tight."""
     found: list[tuple[datetime, datetime]] = []
     for bucket in sorted({_bucket_of(moment) for moment in moments}):
-        if found and bucket - found[-1][1] <= _NEAR:
-            found[-1] = (found[-1][0], bucket + _BUCKET)
+        end = bucket + _BUCKET
+        if found and bucket - found[-1][1] <= NEAR and end - found[-1][0] <= LONGEST:
+            found[-1] = (found[-1][0], end)
         else:
-            found.append((bucket, bucket + _BUCKET))
+            found.append((bucket, end))
     return found
 
 

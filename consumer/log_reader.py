@@ -7,7 +7,7 @@ topic's id, once ended its process after a broker was killed.
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final, Self
 
@@ -101,10 +101,20 @@ class LogReader:
 
         Some brokers (Tansu, of `usagepipe local`) tell too small an end where the last record
         batch holds several records.
+
+        Raises:
+            UsagePipeError: the broker refuses to be read.
         """
         self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        end = offset
         try:
-            return next(end for message, end in self._polled(partition, offset) if message is None)
+            # A broker that errs about the end may never tell that it was reached.
+            with suppress(ServerUnavailableError):
+                for message, behind in self._polled(partition, offset):
+                    end = behind
+                    if message is None:
+                        break
+            return end
         finally:
             self._consumer.unassign()
 
@@ -164,13 +174,13 @@ class LogReader:
             if message is None or message.partition() != partition:
                 continue
             offset, error = message.offset(), message.error()
-            if offset is None or (error is not None and error.code() in _AWAY):
-                continue  # the client connects again by itself
-            if error is None:
+            if error is None and offset is not None:
                 position = offset + 1
                 deadline = time.monotonic() + STALL_SECONDS
                 yield message, position
-            elif error.code() == KafkaError._PARTITION_EOF:
+            elif error is None or error.code() in _AWAY:
+                continue  # the client connects again by itself
+            elif error.code() == KafkaError._PARTITION_EOF and offset is not None:
                 yield None, offset
             else:
                 raise kafka_error(self._kafka, error)

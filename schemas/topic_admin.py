@@ -6,8 +6,9 @@ killed, so keep it out of workers and web processes.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,8 @@ from usagepipe.schemas.topics import TopicSpec, topic_specs
 log = structlog.get_logger()
 
 REQUEST_SECONDS = 15.0  # for a controller that is busy with an election
-KNOWN_SECONDS = 0.05
+KNOWN_SECONDS = 15.0  # to wait until the broker tells of a topic that was made
+PAUSE_SECONDS = 0.05
 LEAST_WAIT_SECONDS = 3.0  # the first connection takes a moment even to a broker that is there
 _AWAY = {
     KafkaError._TRANSPORT,
@@ -87,7 +89,7 @@ def ensure_topics(settings: Settings, *, wait_seconds: float = 0) -> tuple[Ensur
             else _create(admin, spec)
             for spec in wanted_topics(settings)
         )
-        _wait_until_known(admin, [topic.spec for topic in ensured if topic.created])
+        _wait_until_known(admin, {topic.spec.name for topic in ensured} - standing.keys())
         return ensured
     except KafkaException as error:
         raise _translated(error, settings.kafka) from error
@@ -110,24 +112,27 @@ def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
     return EnsuredTopic(spec, True, ())
 
 
-def _wait_until_known(admin: AdminClient, created: Sequence[TopicSpec]) -> None:
+def _wait_until_known(admin: AdminClient, made: Iterable[str]) -> None:
     """Wait until the broker tells of the topics: whoever starts now must find them.
 
     The controller answers as soon as it has written them down; a busy broker reads that later.
     Waiting in vain is no failure: the topics stand.
     """
-    deadline = time.monotonic() + REQUEST_SECONDS
-    waiting = {spec.name: spec.partitions for spec in created}
-    while waiting and time.monotonic() < deadline:
-        known = admin.list_topics(timeout=REQUEST_SECONDS).topics  # to name one could make it
-        waiting = {name: n for name, n in waiting.items() if not _is_led(known.get(name), n)}
-        time.sleep(KNOWN_SECONDS if waiting else 0)
+    deadline = time.monotonic() + KNOWN_SECONDS
+    waiting = set(made)
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        with suppress(KafkaException):  # it will answer the next time, or whoever starts tells
+            known = admin.list_topics(timeout=left).topics  # to name one could make it
+            waiting = {name for name in waiting if not _is_led(known.get(name))}
+        time.sleep(PAUSE_SECONDS if waiting else 0)
+    if waiting:
+        log.warning("topics_not_known_yet", topics=sorted(waiting))
 
 
-def _is_led(topic: TopicMetadata | None, partitions: int) -> bool:
-    """Whether each of the partitions has a broker that takes records."""
+def _is_led(topic: TopicMetadata | None) -> bool:
+    """Whether the topic is there, and each of its partitions has a broker that takes records."""
     leaders = [partition.leader for partition in topic.partitions.values()] if topic else []
-    return len(leaders) == partitions and all(leader >= 0 for leader in leaders)
+    return bool(leaders) and min(leaders) >= 0
 
 
 def _compare(admin: AdminClient, spec: TopicSpec, partitions: int) -> EnsuredTopic:

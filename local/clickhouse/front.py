@@ -1,7 +1,7 @@
 """ClickHouse's HTTP interface before the embedded engine: an ASGI application.
 
-Bodies are parsed while they arrive and answers are sent while they are computed, so memory is
-bounded whatever their size. Requests run at once, each on a connection of its own.
+Bodies are parsed while they arrive and answers over 1 MiB are sent while they are computed, so
+memory is bounded whatever their size. Requests run at once, each on a connection of its own.
 """
 
 import json

@@ -16,6 +16,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureErr
 
 from tests.support.waiting import eventually
 from usagepipe.local import LocalClickHouse
+from usagepipe.local.clickhouse.front import GATHERED_BYTES
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -513,6 +514,40 @@ def test_whole_answers_have_their_error_as_a_status(client: Client) -> None:
         client.query("SELECT throwIf(number = 2000000) FROM numbers(4000000)")
 
     assert caught.value.code == 395
+
+
+@pytest.mark.parametrize("coding", ["", "gzip", "lz4", "zstd"])
+def test_a_small_answer_is_sent_whole(server: LocalClickHouse, coding: str) -> None:
+    """With its length, so that a client sees a connection that breaks; empty ones too."""
+    for query in (b"SELECT 7 FORMAT TSV", b"SELECT 7 WHERE 0 FORMAT TSV"):
+        headers = {"Accept-Encoding": coding}
+        status, body, told = ask(server, query, "/?enable_http_compression=1", headers=headers)
+
+        assert (200, str(len(body))) == (status, told["content-length"])
+        assert coding == told.get("content-encoding", "")
+
+
+def test_an_error_in_a_small_answer_is_a_status(server: LocalClickHouse) -> None:
+    """Nothing of it was sent before, as on a server that gathers what it sends."""
+    query = b"SELECT throwIf(number = 100000) FROM numbers(200000) FORMAT TSV"
+
+    status, body, _ = ask(server, query, "/?max_block_size=1000")
+
+    assert (500, True) == (status, body.startswith(b"Code: 395"))
+
+
+@pytest.mark.parametrize("path", ["/", "/?wait_end_of_query=1"])
+@pytest.mark.parametrize("more", [-1, 0, 1, 3_000_000])
+def test_an_answer_is_whole_around_what_is_gathered(
+    server: LocalClickHouse, path: str, more: int
+) -> None:
+    """Just under, at and over the size from which on it is sent in parts."""
+    size = GATHERED_BYTES + more
+    query = f"SELECT repeat('x', 63) FROM numbers({size // 64 + 1}) FORMAT TSV"
+
+    status, body, _ = ask(server, query.encode(), path)
+
+    assert (200, (b"x" * 63 + b"\n") * (size // 64 + 1)) == (status, body)
 
 
 # The interface around

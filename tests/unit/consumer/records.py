@@ -38,7 +38,7 @@ def record_batch(first: int, *values: bytes, deltas: tuple[int, ...] = (), codec
 
 
 def packed_run_of(*offsets: int, index: int = 0, size: int = 2) -> Run:
-    """The same as one record batch, compressed as the broker has it."""
+    """The same as one record batch, compressed as the broker has it; with gaps it is unpacked."""
     first = offsets[0]
     deltas = tuple(offset - first for offset in offsets)
     data = record_batch(first, *[b"x" * size] * len(offsets), deltas=deltas)

@@ -3,8 +3,11 @@
 import random
 from datetime import UTC, datetime, timedelta
 
-from usagepipe.consumer.correction import spans
+import pytest
 
+from usagepipe.consumer.correction import LONGEST, NEAR, spans
+
+BUCKET = timedelta(minutes=15)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
@@ -15,22 +18,25 @@ def test_a_stretch_is_made_of_whole_buckets() -> None:
     assert [(NOON + timedelta(minutes=15), NOON + timedelta(minutes=45))] == spans(moments)
 
 
-def test_what_lies_far_apart_is_not_compared_in_between() -> None:
+@pytest.mark.parametrize(("apart", "stretches"), [(NEAR, 1), (NEAR + BUCKET, 2)])
+def test_what_lies_far_apart_is_not_compared_in_between(apart: timedelta, stretches: int) -> None:
     """A single late event does not make the worker read the years since."""
-    long_ago = NOON - timedelta(days=900)
-
-    assert [
-        (long_ago, long_ago + timedelta(minutes=15)),
-        (NOON, NOON + timedelta(minutes=15)),
-    ] == spans([NOON, long_ago])
+    assert stretches == len(spans([NOON, NOON + BUCKET + apart]))
 
 
 def test_late_events_of_days_are_a_few_stretches() -> None:
-    """Each stretch is several queries while inserts wait: 700 events were 75 seconds of them."""
+    """Each is several queries while inserts wait: bucket by bucket, these took 75 seconds."""
     rng = random.Random(1)
     moments = [NOON + timedelta(minutes=rng.randrange(3 * 24 * 60)) for _ in range(80)]
 
     found = spans(moments)
 
-    assert len(found) <= 10
+    assert len(found) <= 3 * timedelta(days=1) / LONGEST + 4
     assert all(any(first <= moment < end for first, end in found) for moment in moments)
+
+
+def test_a_stretch_is_never_long() -> None:
+    """However many events there are: its rows are compared at once."""
+    moments = [NOON + number * BUCKET for number in range(4 * 24 * 10)]
+
+    assert {LONGEST} == {end - first for first, end in spans(moments)}
