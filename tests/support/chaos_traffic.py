@@ -138,6 +138,7 @@ class Traffic:
                 self._send_block(self._plain, first)
             due = begun + mixture.seconds * (first + BLOCK) / mixture.events
             time.sleep(max(0.0, due - time.monotonic()))
+        self._await_marks()
         for partition in range(PARTITIONS):  # the last record of each is none of a transaction
             event = self._event(mixture.events + partition)
             self.ledger.enter(event)
@@ -152,6 +153,12 @@ class Traffic:
             self._transactional.begin_transaction()
             self._send_block(self._transactional, first)
             self._transactional.commit_transaction(30)
+
+    def _await_marks(self) -> None:
+        """A commit is answered before its marks stand in the log, where one could be the last."""
+        if self._transactional is not None:
+            heir = self._producer(**{"transactional.id": self._settings.topic})
+            heir.init_transactions(60)  # waits for the end of the transaction before
 
     def _send_block(self, producer: Producer, first: int) -> None:
         for number in range(first, min(first + BLOCK, self._mixture.events)):
