@@ -1,28 +1,30 @@
 """What the worker overrides of Faust and aiokafka still exists, and does what it must."""
 
+import asyncio
 import importlib
 import inspect
+from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import TopicPartition as TP
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
-from tests.unit.consumer.records import FakeRecord
+from tests.unit.consumer.records import FakeRecord, record_batch
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.fetching import KeptRecords, as_packs, pack_fetched
 from usagepipe.consumer.tenure import Membership
 from usagepipe.consumer.thread import ChunkThread
 from usagepipe.consumer.transport import OVERRIDDEN
 
+HELD = TP("t", 0)
 MEMBERS = [(owner, member) for owner, members in OVERRIDDEN.items() for member in members]
 
 
@@ -74,23 +76,63 @@ def test_the_fetcher_makes_its_records_by_the_name_that_is_replaced() -> None:
     assert "MemoryRecords(part_data[-1])" in inspect.getsource(Fetcher._proc_fetch_request)
 
 
+def fetched(assignment: Assignment) -> FetchResult:
+    """What aiokafka's fetcher holds of a partition: three records, in the batch they came in."""
+    kept = KeptRecords(record_batch(0, b"a", b"b", b"c"))
+    found = PartitionRecords(HELD, kept, None, 0, None, None, True, 0)
+    assignment.state_value(HELD).seek(0)
+    return FetchResult(HELD, assignment=assignment, partition_records=found, backoff=0)
+
+
 @pytest.mark.anyio
 async def test_the_fetcher_hands_out_whole_packs() -> None:
     """And moves its position behind each, as for records."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 16)
-    for number in range(3):
-        builder.append(number, timestamp=1, key=b"key", value=b"value", headers=[])
-    kept = KeptRecords(bytes(builder.build()))
-    found = PartitionRecords(TP("t", 0), kept, None, 0, None, None, True, 0)
-    assignment = Assignment([TP("t", 0)])
-    assignment.state_value(TP("t", 0)).seek(0)
-    result = FetchResult(TP("t", 0), assignment=assignment, partition_records=found, backoff=0)
+    assignment = Assignment([HELD])
+    result = fetched(assignment)
 
-    pack_fetched(cast(Fetcher, SimpleNamespace(_records={TP("t", 0): result})))
+    pack_fetched(cast(Fetcher, SimpleNamespace(_records={HELD: result})))
     (pack,) = as_packs(result.getall())
 
     assert (0, 2, 3) == (pack.first, pack.last, pack.count)
-    assert assignment.state_value(TP("t", 0)).position == 3
+    assert assignment.state_value(HELD).position == 3
+
+
+def thread_with(fetcher: Fetcher) -> ChunkThread:
+    """A thread that is none, whose consumer has this fetcher."""
+    thread = ChunkThread.__new__(ChunkThread)
+    thread.consumer = cast(Any, SimpleNamespace(flow_active=True))
+    thread._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
+    thread._stamp, thread._indexes = 1, {}
+    return thread
+
+
+@pytest.mark.anyio
+async def test_what_a_paused_partition_has_is_had_as_soon_as_it_goes_on() -> None:
+    """aiokafka wakes nobody for it: it would lie there until the wait, a minute here, is over."""
+    assignment = Assignment([HELD])
+    subscriptions = SimpleNamespace(
+        fetch_context=nullcontext,
+        reassignment_in_progress=False,
+        is_assigned=lambda _: True,
+        subscription=SimpleNamespace(assignment=assignment),
+    )
+    fetcher = Fetcher.__new__(Fetcher)
+    fetcher._loop, fetcher._closed = asyncio.get_running_loop(), False
+    fetcher._records, fetcher._fetch_waiters = {HELD: fetched(assignment)}, set()
+    fetcher._subscriptions, fetcher._wait_consume_future = subscriptions, None
+    thread, active = thread_with(fetcher), {TP("t", 1)}
+    waiting = asyncio.create_task(
+        thread._fetch_records(thread._consumer, active, timeout=60.0, max_records=None)
+    )
+    while not fetcher._fetch_waiters:
+        await asyncio.sleep(0)
+
+    active.add(HELD)
+    thread._wake()
+    runs = await asyncio.wait_for(waiting, 5)
+
+    assert [3] == [pack.count for run in runs[HELD] for pack in run.packs]
+    assert set() == fetcher._fetch_waiters
 
 
 def test_records_that_cannot_be_packed_are_one_pack() -> None:
