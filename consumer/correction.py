@@ -17,7 +17,7 @@ from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.persistence import Persistence
 from usagepipe.consumer.quiet import Quiet
 from usagepipe.consumer.records import TopicPartition
-from usagepipe.consumer.rollup_comparison import Stretch
+from usagepipe.consumer.rollup_comparison import QUARTERS, Stretch
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.rows import encode_rows
 from usagepipe.consumer.threads import Threads, in_thread
@@ -30,7 +30,6 @@ Acknowledged = Callable[[str], Awaitable[Mapping[TopicPartition, int]]]
 log = structlog.get_logger()
 
 QUIET_SECONDS: Final = 5.0  # how long one attempt waits for others' inserts; ours wait meanwhile
-_BUCKET: Final = timedelta(minutes=15)
 # Buckets no further apart are compared as one stretch: a comparison costs as much as the rows of
 # hours, and a batch of late events can touch every bucket of a day. But a stretch is compared at
 # once, while inserts wait.
@@ -105,14 +104,10 @@ async def _answer(asking: Awaitable[Result]) -> Result:
 def spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:
     """Stretches of whole buckets around all `moments`, few rather than tight."""
     found: list[tuple[datetime, datetime]] = []
-    for bucket in sorted({_bucket_of(moment) for moment in moments}):
-        end = bucket + _BUCKET
+    for bucket in sorted({QUARTERS.bucket_of(moment) for moment in moments}):
+        end = bucket + QUARTERS.width
         if found and bucket - found[-1][1] <= NEAR and end - found[-1][0] <= LONGEST:
             found[-1] = (found[-1][0], end)
         else:
             found.append((bucket, end))
     return found
-
-
-def _bucket_of(moment: datetime) -> datetime:
-    return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % _BUCKET

@@ -8,6 +8,7 @@ differences are real is decided in `rollups`, by the hash of a key's whole state
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 KEYS: Final = (
@@ -64,7 +65,12 @@ class Comparison:
     origin: str
     start: str  # the function that gives a moment's bucket
     time: str  # the origin's column that says when
-    seconds: int  # a bucket's width
+    width: timedelta  # of a bucket
+
+    def bucket_of(self, moment: datetime) -> datetime:
+        """Where the bucket of `moment` begins (UTC)."""
+        seconds = self.width.total_seconds()
+        return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
 
     def differing(self, unsettled: Sequence[Stretch]) -> str:
         """SELECT: one row for each bucket and key that differs in `first` … `end` (parameters).
@@ -189,14 +195,14 @@ QUARTERS: Final = Comparison(
     origin="usage_events",
     start="toStartOfFifteenMinutes",
     time="occurred_at",
-    seconds=900,
+    width=timedelta(minutes=15),
 )
 DAYS: Final = Comparison(
     table="rollup_usage_1d",
     origin="rollup_usage_15m",
     start="toStartOfDay",
     time="bucket",
-    seconds=86_400,
+    width=timedelta(days=1),
 )
 
 

@@ -305,9 +305,8 @@ class _Window:
     @classmethod
     def around(cls, comparison: Comparison, first: datetime, end: datetime) -> Self:
         """`first` … `end`, widened to whole buckets."""
-        last = end - timedelta(microseconds=1)
-        after = _floor(last, comparison.seconds) + timedelta(seconds=comparison.seconds)
-        return cls(comparison, _floor(first, comparison.seconds), after)
+        last = comparison.bucket_of(end - timedelta(microseconds=1))
+        return cls(comparison, comparison.bucket_of(first), last + comparison.width)
 
     def of_day(self, day: datetime) -> Self:
         """What the window has of that UTC day."""
@@ -332,10 +331,6 @@ def _difference(table: str, row: Mapping[str, Any]) -> Difference:
         {name: row[name] for name in KEYS},
         {column: number for column, number in missing.items() if number},
     )
-
-
-def _floor(moment: datetime, seconds: int) -> datetime:
-    return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
 
 
 def _not_quiet(window: "_Window") -> str:

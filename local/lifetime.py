@@ -54,8 +54,7 @@ def _stops_held_back() -> Iterator[None]:
     the signals would not do: another thread may take them, and Python hands them to this one.
     """
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in _STOPPING}
-    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    handled = {n: handler for n in _STOPPING if callable(handler := signal.getsignal(n))}
     for number in handled:
         signal.signal(number, lambda number, _: came.append(number))
     try:

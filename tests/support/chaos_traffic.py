@@ -148,8 +148,7 @@ class Traffic:
     def _send_transaction(self, first: int) -> None:
         with self.calm:
             if self._transactional is None:
-                self._transactional = self._producer(**{"transactional.id": self._settings.topic})
-                self._transactional.init_transactions(30)
+                self._transactional = self._transacting()
             self._transactional.begin_transaction()
             self._send_block(self._transactional, first)
             self._transactional.commit_transaction(30)
@@ -157,8 +156,13 @@ class Traffic:
     def _await_marks(self) -> None:
         """A commit is answered before its marks stand in the log, where one could be the last."""
         if self._transactional is not None:
-            heir = self._producer(**{"transactional.id": self._settings.topic})
-            heir.init_transactions(60)  # waits for the end of the transaction before
+            self._transacting()
+
+    def _transacting(self) -> Producer:
+        """The one producer of transactions; the last one of its predecessor has ended by then."""
+        producer = self._producer(**{"transactional.id": self._settings.topic})
+        producer.init_transactions(30)
+        return producer
 
     def _send_block(self, producer: Producer, first: int) -> None:
         for number in range(first, min(first + BLOCK, self._mixture.events)):
