@@ -1,11 +1,11 @@
 """Runs the worker as a program: signals, logs, exit status."""
 
-import gc
 import logging
 
 import faust
 import structlog
 
+from usagepipe.consumer import memory
 from usagepipe.consumer.app import WorkerApp
 from usagepipe.schemas.logs import OncePerInterval, configure_logs
 
@@ -19,15 +19,6 @@ log = structlog.get_logger()
 REPEAT_SECONDS = 30.0  # a library's line about a server that is away
 
 
-def _rest_from_collecting() -> None:
-    """Records are many and hold no cycles: with Python's own thresholds the collector would walk
-    through them, and through all modules, again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
-
-
 def run_worker(app: WorkerApp) -> int:
     """Run until SIGTERM or SIGINT, or until the worker cannot go on; the exit status."""
     configure_logs(app.settings.log_level)
@@ -38,7 +29,7 @@ def run_worker(app: WorkerApp) -> int:
             logging.getLogger(name).setLevel(logging.ERROR)
         for handler in logging.getLogger().handlers:
             handler.addFilter(OncePerInterval(REPEAT_SECONDS))
-    _rest_from_collecting()
+    memory.settle()
     web = f"http://{app.settings.web_host}:{app.settings.web_port}"
     log.info("worker_started", health=f"{web}/health", metrics=f"{web}/metrics")
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
