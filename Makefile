@@ -32,9 +32,9 @@ chaos: $(READY) ## Kill, pause and cut workers, Kafka and ClickHouse for long; C
 	CHAOS_SEEDS=$${CHAOS_SEEDS:-20} $(BIN)/pytest tests/acceptance/test_chaos.py \
 		tests/acceptance/test_clickhouse_faults.py $(ARGS)
 
-bench: $(READY) ## Measure the worker against its peers, 25 minutes; EVENTS=200000 ROUNDS=3
+bench: $(READY) ## Measure the worker against its peers, 25 minutes; EVENTS=200000 ROUNDS=3 FOLDER=/tmp
 	$(BIN)/python -m benchmarks $(if $(EVENTS),--events $(EVENTS)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		--page docs/benchmarks.md $(ARGS)
+		$(if $(FOLDER),--folder "$(FOLDER)") --page docs/benchmarks.md $(ARGS)
 
 lint: $(READY) ## Check style, types, import directions and the list of versions
 	$(BIN)/ruff check

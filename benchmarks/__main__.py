@@ -16,17 +16,18 @@ from benchmarks.drain import drain, start_cost
 from benchmarks.facts import facts
 from benchmarks.measures import MEASURES
 from benchmarks.peers import PEERS, python_of
+from benchmarks.places import default_folder
 from benchmarks.report import write_page
 from benchmarks.world import ROOT, Plan, World, world
 
 
 def main() -> int:
     """Run as the arguments say. The status is 1 when an event was lost or stored twice."""
-    plan, results_path, page = _arguments()
+    plan, place, results_path, page = _arguments()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     for peer in PEERS.keys() & set(plan.contestants):
         python_of(peer)
-    with tempfile.TemporaryDirectory(prefix="usagepipe-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="usagepipe-bench-", dir=place) as folder:
         _say(f"starting Kafka and ClickHouse, writing {plan.events:,} events")
         with world(Path(folder), plan) as servers:
             results = _measure(servers, plan)
@@ -52,7 +53,7 @@ def _measure(servers: World, plan: Plan) -> dict[str, Any]:
     return {"facts": facts(servers, plan), "measures": measures, "drains": drains}
 
 
-def _arguments() -> tuple[Plan, Path, Path | None]:
+def _arguments() -> tuple[Plan, Path, Path, Path | None]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -61,6 +62,9 @@ def _arguments() -> tuple[Plan, Path, Path | None]:
     parser.add_argument("--start-seconds", type=float, default=8, help="given to start; 0: no look")
     parser.add_argument("--contestants", nargs="*", choices=CONTESTANTS, default=[*CONTESTANTS])
     parser.add_argument("--measures", nargs="*", choices=MEASURES, default=[*MEASURES])
+    parser.add_argument(
+        "--folder", type=Path, default=default_folder(), help="where the servers keep their data"
+    )
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results.json")
     parser.add_argument("--page", type=Path, help="the page whose tables are written anew")
     given = parser.parse_args()
@@ -73,7 +77,7 @@ def _arguments() -> tuple[Plan, Path, Path | None]:
         tuple(given.contestants),
         tuple(given.measures),
     )
-    return plan, given.results, given.page
+    return plan, given.folder, given.results, given.page
 
 
 def _say(line: str) -> None:

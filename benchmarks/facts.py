@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.peers import PEERS, version_of
+from benchmarks.places import file_system_of
 from benchmarks.world import PARTITIONS, ROOT, TOPIC, Plan, World
 from tests.support.kafka_jars import kafka_version
 from tests.support.worker import end_offsets
@@ -37,6 +38,7 @@ def facts(world: World, plan: Plan) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "processor": _line("/proc/cpuinfo", "model name"),
         "memory": _line("/proc/meminfo", "MemTotal"),
+        "data_on": file_system_of(world.folder),
         "system": platform.platform(),
         "python": platform.python_version(),
         "kafka": f"Apache Kafka {kafka_version()} on the JVM, one broker",

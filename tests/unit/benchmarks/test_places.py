@@ -1,0 +1,37 @@
+"""Which file system the servers of a benchmark keep their data on."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.places import file_system_of
+
+MOUNTS = """\
+/dev/vda / ext4 rw 0 0
+tmpfs /dev/shm tmpfs rw 0 0
+/dev/vdb /data ext4 rw 0 0
+/dev/vdc /data/fast xfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/tmp", "ext4 without a journal"),
+        ("/dev/shm/run", "tmpfs"),
+        ("/data", "ext4"),
+        ("/database", "ext4 without a journal"),
+        ("/data/fast/run", "xfs"),
+    ],
+)
+def test_the_innermost_mount_tells(path: str, kind: str, tmp_path: Path) -> None:
+    """The file system is that of the innermost mount, and of ext4 it is told if it has no journal:
+    files cost more there from run to run.
+    """
+    mounts, journals = tmp_path / "mounts", tmp_path / "jbd2"
+    mounts.write_text(MOUNTS)
+    (journals / "vdb-8").mkdir(parents=True)
+
+    found = file_system_of(Path(path), mounts, journals)
+
+    assert kind == found
