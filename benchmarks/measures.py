@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final
 
+from benchmarks.auditing import measure_audit
 from benchmarks.encoding import measure_encoding
 from benchmarks.latency import measure_latency
 from benchmarks.recovery import measure_recovery
@@ -11,5 +12,6 @@ from benchmarks.world import Plan, World
 MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
     "encoding": lambda world, _: measure_encoding(world),
     "latency": lambda world, _: measure_latency(world),
+    "audit": lambda world, plan: measure_audit(world, plan.events),
     "recovery": lambda world, plan: measure_recovery(world, plan.events),
 }
