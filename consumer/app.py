@@ -33,6 +33,7 @@ from usagepipe.consumer.stored import StoredRows
 from usagepipe.consumer.storing import Servers, Storing
 from usagepipe.consumer.tenures import Tenures
 from usagepipe.consumer.threads import Threads
+from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.writer import Writer
 from usagepipe.schemas.errors import CheckFailedError
@@ -131,7 +132,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "broker_heartbeat_interval": min(3.0, settings.session_seconds / 3),
         "broker_request_timeout": max(90.0, settings.session_seconds),
         "broker_commit_interval": 3600.0,  # Faust writes no offset (transport.py)
-        "consumer_auto_offset_reset": "earliest",
+        "consumer_auto_offset_reset": "none",  # we seek, and say so (thread.py)
         "consumer_max_fetch_size": FETCH_BYTES,
         # Faust takes these from the environment: with transactions, records of aborted ones would
         # leave a pending range; with a limit, packs would be counted as records.
@@ -190,7 +191,7 @@ async def _watch(app: WorkerApp) -> None:
             log.info("waiting_for_partitions", at_most_seconds=app.settings.session_seconds)
         if app.tenures.broken and not app.rebalancing:
             log.error("tenure_broken")
-            await app.consumer.perform_seek()
+            app.add_future(app.consumer.perform_seek())  # this watch goes on
         if not _stuck(app):
             stuck_since = None
         elif stuck_since is None:
@@ -207,14 +208,21 @@ async def _look_at_kafka(app: WorkerApp) -> None:
     await _look(app, "kafka_unreachable", _find_topic(app, looking))
 
 
-async def _find_topic(app: WorkerApp, looking: Awaitable[Any]) -> None:
-    """A broker that knows no such topic has answered; the topic is a trouble of its own."""
+async def _find_topic(app: WorkerApp, looking: Awaitable[TopicIdentity]) -> None:
+    """A broker that knows no such topic has answered; the topic is a trouble of its own.
+
+    One that was made anew need not come with a rebalance: its records would go on under the old
+    topic's id.
+    """
     try:
-        await looking
+        identity = await looking
     except UnknownTopicOrPartitionError as error:
         app.health.failed("topic", error)
-    else:
-        app.health.succeeded("topic")
+        return
+    app.health.succeeded("topic")
+    if app.tenures.is_of_another(app.settings.topic, identity):
+        log.error("topic_made_anew", topic=app.settings.topic, topic_id=identity.topic_id)
+        app.add_future(app.consumer.perform_seek())
 
 
 async def _look_at_clickhouse(app: WorkerApp) -> None:

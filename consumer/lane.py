@@ -122,6 +122,10 @@ class Lane:
         self.position = start.offset  # everything before it is stored
 
     @property
+    def topic(self) -> TopicIdentity:
+        return self._start.topic
+
+    @property
     def buffered_rows(self) -> int:
         return self._cutter.rows
 

@@ -113,6 +113,13 @@ class Tenures:
         taking = self._taking is not None and not self._taking.done()
         return not taking and (self._tenure is None or self._tenure.broken)
 
+    def is_of_another(self, topic: str, identity: TopicIdentity) -> bool:
+        """Whether partitions of `topic` are held, of one that had another identity."""
+        return self._tenure is not None and any(
+            partition.topic == topic and lane.topic != identity
+            for partition, lane in self._tenure.lanes.items()
+        )
+
     def buffered_rows(self) -> int:
         lanes = self._tenure.lanes.values() if self._tenure else ()
         return sum(lane.buffered_rows for lane in lanes)

@@ -7,19 +7,34 @@ a fetch holds one of them.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Set
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Set,
+)
 from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as AIOTopicPartition
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as stock
 
 from usagepipe.consumer.backoff import SERVER_AWAY
+from usagepipe.consumer.committed import committed_positions
 from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.fetching import (
     as_packs,
@@ -57,6 +72,10 @@ async def when_answered(
             await asyncio.sleep(delay)
         else:
             return
+
+
+def _by_partition(offsets: Mapping[AIOTopicPartition, int]) -> dict[TopicPartition, int]:
+    return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
 
 
 class ChunkThread(stock.AIOKafkaConsumerThread):
@@ -117,7 +136,13 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             fetched: RecordMap = {}
             if active := set(active_partitions):  # to aiokafka, none would be all
                 pack_fetched(consumer._fetcher)
-                fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
+                try:
+                    fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
+                except NoOffsetForPartitionError:
+                    await asyncio.sleep(FETCH_WAIT_MS / 1000)  # until the takeover has sought it
+                except OffsetOutOfRangeError as error:
+                    await self._find_log(error)
+                    await asyncio.sleep(FETCH_WAIT_MS / 1000)
             # No await between the fetcher's answer and the stamp: a seek cannot come in between.
             if runs := {tp: [self._run(consumer, tp, found)] for tp, found in fetched.items()}:
                 return runs
@@ -125,6 +150,27 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 return {}
             if not await wait_for_more(consumer._fetcher, deadline):
                 return {}
+
+    async def _find_log(self, error: OffsetOutOfRangeError) -> None:
+        """Go on where the log begins, if retention was faster than we, and tell what it took.
+
+        Stock aiokafka does so without a word. What the lanes have in hand is stored as it is. Must
+        not raise, since Faust's fetcher would end: aiokafka comes back with the same error.
+        """
+        positions = {TopicPartition(*tp): offset for tp, offset in error.args[0].items()}
+        try:
+            starts, ends = await self._bounds(positions)
+            for partition, offset in positions.items():
+                if offset < starts[partition]:
+                    self._ensure_consumer().seek(AIOTopicPartition(*partition), starts[partition])
+                    lost = {"first": offset, "last": starts[partition] - 1}
+                    log.error("records_expired_unread", partition=str(partition), **lost)
+                elif offset > ends[partition]:
+                    # Another log, or one that has lost its end: the takeover decides, and tells.
+                    seeking = self.consumer.perform_seek()
+                    asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
+        except KafkaError as trouble:
+            log.debug("log_not_found", error=repr(trouble))
 
     def _run(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Run:
         state = consumer._fetcher._subscriptions.subscription.assignment.state_value(tp)
@@ -148,27 +194,28 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
         consumer = self._ensure_consumer()
+        committed = await committed_positions(consumer._coordinator, partitions)
+        starts, ends = await self._bounds(partitions)
+        return {tp: Found(committed.get(tp), starts[tp], ends[tp]) for tp in partitions}
+
+    async def _bounds(
+        self, partitions: Collection[TopicPartition]
+    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """Where the log of each of `partitions` begins, and where it ends."""
+        consumer = self._ensure_consumer()
         tps = [AIOTopicPartition(*tp) for tp in partitions]
-        committed = await consumer._coordinator.fetch_committed_offsets(tps)
-        starts = await consumer.beginning_offsets(tps)
-        ends = await consumer.end_offsets(tps)
-        return {
-            TopicPartition(tp.topic, tp.partition): Found(
-                Position(*committed[tp]) if tp in committed else None, starts[tp], ends[tp]
-            )
-            for tp in tps
-        }
+        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        return _by_partition(starts), _by_partition(ends)
 
     async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
         consumer = self._ensure_consumer()
-        numbers = consumer.partitions_for_topic(topic) or ()
-        tps = [AIOTopicPartition(topic, number) for number in numbers]
-        committed = await consumer._coordinator.fetch_committed_offsets(tps)
-        return {
-            TopicPartition(*tp): committed[tp].offset
-            for tp in tps
-            if tp in committed and committed[tp].offset >= 0  # an announcement is a commit
-        }
+        numbers = consumer.partitions_for_topic(topic)
+        if numbers is None:  # not none at all: the metadata is being fetched anew
+            raise UnknownTopicOrPartitionError(topic)
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        committed = await committed_positions(consumer._coordinator, partitions)
+        # An announcement is a commit.
+        return {partition: position.offset for partition, position in committed.items()}
 
     async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
         consumer = self._ensure_consumer()

@@ -65,9 +65,11 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.consumer.group_coordinator.GroupCoordinator": (
         "_commit_lock",
         "_do_commit_offsets",
+        "_send_req",
+        "coordinator_dead",
         "ensure_coordinator_known",
-        "fetch_committed_offsets",
         "generation",
+        "group_id",
         "member_id",
     ),
 }

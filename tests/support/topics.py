@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
+from tests.support.waiting import eventually
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topic_admin import ensure_topics
 from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES
@@ -119,3 +121,19 @@ def _record(message: Message) -> Record:
     key, value = cast(tuple[bytes | None, ...], (message.key(), message.value()))
     headers = cast(list[tuple[str, bytes | None]], message.headers() or [])
     return Record(partition, offset, key, value, dict(headers))
+
+
+def delete_before(bootstrap: str, topic: str, *, partition: int, offset: int) -> None:
+    """Have the broker forget what lies before `offset`, as its retention does in time."""
+    place = TopicPartition(topic, partition, offset)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for deleting in admin.delete_records([place]).values():
+        assert deleting.result(SECONDS).low_watermark == offset
+
+
+def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
+    """Delete the topic and make another one under its name."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([topic])[topic].result(SECONDS)
+    eventually(lambda: not exists(bootstrap, topic), SECONDS, f"{topic} to be gone")
+    make_topics(bootstrap, topic, partitions)

@@ -249,3 +249,24 @@ class RememberingFlow(Flow):
 
     def on_buffer_drop(self, tp: Any, /) -> None:
         self.resumed.append(tp)
+
+
+@pytest.mark.parametrize(
+    ("identity", "another"),
+    [
+        (TopicIdentity("cluster", "topic-id"), False),
+        (TopicIdentity("cluster", "made anew"), True),
+        (TopicIdentity("another cluster", "topic-id"), True),
+    ],
+)
+async def test_a_topic_that_was_made_anew_is_noticed(
+    identity: TopicIdentity, another: bool
+) -> None:
+    """It need not come with a rebalance, and its records must not go on under the old id."""
+    world = World()
+    await world.take_over()
+
+    found = world.tenures.is_of_another(PARTITION.topic, identity)
+    await world.tenures.close()
+
+    assert another == found
