@@ -23,6 +23,7 @@ class Outcome(Enum):
     """What became of a block."""
 
     STORED = "every record of it is a row, a dead letter or left out"
+    LETTER = "its one row is refused, and has become a dead letter"
     REFUSED = "its content is refused, and nothing of it was stored"
     INCOMPLETE = "something of its range is stored, and something is missing"
 

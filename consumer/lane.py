@@ -8,6 +8,7 @@ them moves to another worker.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -82,6 +83,13 @@ class _Part(NamedTuple):
     batch: Batch
     epoch: int
     again: bool
+
+
+class _Tried(NamedTuple):
+    """What an insert came to: `plain`, or the `parts` to be done instead, in order."""
+
+    parts: Sequence[_Part] = ()
+    plain: bool = False
 
 
 class Lane:
@@ -218,11 +226,12 @@ class Lane:
         """Send the range that an owner before us had announced: exactly it, whatever its size.
 
         No announcement is needed, it stands. A crash in here: the next owner recovers it again.
-        False: drained before the range was read whole; it still is pending.
+        False: drained before the range was read whole; it still is pending. What no worker can
+        have announced is nothing pending.
         """
         batch = await self._pending_batch(pending)
         if batch is None:
-            return False
+            return not self._draining
         if batch.count != pending.records:
             log.error(
                 "pending_range_changed",
@@ -238,22 +247,25 @@ class Lane:
         return True
 
     async def _land(self, block: Block, again: bool) -> bool:
-        """Insert the announced `block`, and go the long way round (False) where that won't do."""
+        """Insert the announced `block`, and go the long way round where that won't do.
+
+        False: not every row of it is stored as it was prepared.
+        """
         size = block.batch.size
-        todo = deque(await self._try(block, again))
-        plain = not todo
+        tried = await self._try(block, again)
+        todo = deque(tried.parts)
         while todo:
             # Steps 1 to 3 for a part of the batch, or for all of it once more.
             part = todo.popleft()
             block = await self._store.prepare(part.batch, self._start.topic, part.epoch)
             await self._offsets.announce(self._partition, block.pending)
             self._stored_at = None
-            todo.extendleft(reversed(await self._try(block, part.again)))
+            todo.extendleft(reversed((await self._try(block, part.again)).parts))
         self._end_work(size)
-        return plain
+        return tried.plain
 
-    async def _try(self, block: Block, again: bool) -> list["_Part"]:
-        """Insert the announced `block`; what is to be done instead, in order, where it is not."""
+    async def _try(self, block: Block, again: bool) -> "_Tried":
+        """Insert the announced `block`; what is to be done instead where it is not."""
         began = time.monotonic()
         landing = await self._store.insert(block, again=again)
         self._landed_in = time.monotonic() - began
@@ -261,16 +273,20 @@ class Lane:
         match landing.outcome:
             case Outcome.STORED:
                 self._stored(block.batch)
-                return []
+                return _Tried(plain=True)
+            case Outcome.LETTER:
+                self._stored(block.batch)
+                return _Tried()  # a copy of its event behind it may be the one to store
             case Outcome.REFUSED:
                 # Nothing of it landed, so it may be cut. Each part is announced as a range of its
                 # own: a crash after that finds the part pending, and what lies behind it as
                 # unread as if it had never been tried.
-                return [_Part(part, epoch, again) for part in block.batch.divide(landing.suspect)]
+                parts = block.batch.divide(landing.suspect)
+                return _Tried([_Part(part, epoch, again) for part in parts])
             case Outcome.INCOMPLETE:
                 # What is missing is written under a new epoch, since the tables remember the old
                 # token. A crash after that announcement: the next owner does the same again.
-                return [_Part(block.batch, epoch + 1, True)]
+                return _Tried([_Part(block.batch, epoch + 1, True)])
 
     async def _look_for_stored(self) -> None:
         """Find rows behind the committed offset that nobody announced.
@@ -317,6 +333,17 @@ class Lane:
             if self._cutter.has_seen(pending.last):
                 self._recovering = False
                 return self._begin(self._cutter.cut_to(pending.last))
+            if self._cutter.rows > pending.records:
+                # It holds more than was announced, and its end is not in sight: nobody's range,
+                # and with the limits off it would fill the memory.
+                log.error(
+                    "pending_range_unsound",
+                    partition=str(self._partition),
+                    first=pending.first,
+                    last=pending.last,
+                )
+                self._recovering = False
+                return None
             await self._arrived.wait()
         return None
 

@@ -260,7 +260,7 @@ class Storing:
         await self._send_letters(block, (*block.rows.rejected, letter))
         if block.pending.epoch > FIRST_EPOCH:
             await self._corrections.correct(block)
-        return Landing(Outcome.STORED)
+        return Landing(Outcome.LETTER)
 
     def _check_limits(self, batch: Batch, rows: Rows) -> None:
         refused = frozenset(letter.record.offset for letter in rows.rejected)

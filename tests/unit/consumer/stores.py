@@ -62,4 +62,4 @@ class FakeStore:
         if self.lossy:
             self.lossy -= 1
             return Landing(Outcome.INCOMPLETE)
-        return Landing(Outcome.STORED)
+        return Landing(Outcome.LETTER if bad else Outcome.STORED)

@@ -42,7 +42,7 @@ class World(FakeStore):
 
     async def insert(self, block: Block, *, again: bool) -> Landing:
         landing = await super().insert(block, again=again)
-        if landing.outcome is Outcome.STORED:
+        if landing.outcome in (Outcome.STORED, Outcome.LETTER):
             self.events.append(("stored again" if again else "stored", block.batch.end))
         return landing
 
@@ -527,3 +527,43 @@ async def test_a_lane_whose_batch_may_grow_on_lets_others_begin() -> None:
     await asyncio.gather(*tasks)
 
     assert (0, 0) == (world.buffer.waiting, world.buffer.in_work)
+
+
+async def test_what_was_prepared_ahead_of_a_letter_is_prepared_again() -> None:
+    """The next batch may hold a copy of the refused event, left out because it lay ahead: it is
+    the one to store now.
+    """
+    world = World()
+    world.poison = {0}
+    world.answers.clear()
+    lane = world.lane(policy=BatchPolicy(rows=1, size=1_000, seconds=0.01))
+    lane.take(run_of(0, 1))
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(5):
+        while len(world.prepared) < 2:
+            await asyncio.sleep(0.001)
+
+    world.answers.set()
+    lane.drain(keep=True)
+    await task
+
+    assert [0] == world.letters
+    assert [(0, 0, None), (1, 1, 0), (1, 1, None)] == world.prepared
+
+
+async def test_a_pending_range_that_holds_more_than_was_announced_is_nobodys() -> None:
+    """Metadata may be anybody's: without its limits a range up to the log's end would have the
+    whole backlog held in memory.
+    """
+    world = World()
+    world.stored_to = 1  # rows that nobody announced are found in the table
+    lane = world.lane(Start(0, TOPIC, Announcement("topic-id", 0, 1_000_000, records=3, epoch=0)))
+    lane.take(run_of(0, 1, 2, 3))
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(5):
+        while lane.position < 4:
+            await asyncio.sleep(0.001)
+    lane.drain(keep=True)
+    await task
+
+    assert [(0, 1, 1, True), (2, 3, 0, False)] == world.inserted
