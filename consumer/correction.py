@@ -18,7 +18,7 @@ from usagepipe.consumer.persistence import Persistence
 from usagepipe.consumer.quiet import Quiet
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rollup_comparison import QUARTERS, Stretch
-from usagepipe.consumer.rollups import Rollups
+from usagepipe.consumer.rollups import NotQuietError, Rollups
 from usagepipe.consumer.rows import encode_rows
 from usagepipe.consumer.threads import Threads, in_thread
 
@@ -87,13 +87,22 @@ class Corrections:
         return await in_thread(self._threads.prepare, rows.moments)
 
     def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[Stretch]:
-        """What other lanes and workers may be about to insert again; asked for in a thread."""
-        topic = block.batch.partition.topic
-        asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(topic)), loop)
+        """What other lanes and workers may be about to insert again; asked for in a thread.
+
+        Raises:
+            NotQuietError: the range is another worker's by now, and with it the correction.
+        """
+        own = block.batch.partition
+        asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(own.topic)), loop)
+        acknowledged = asking.result(QUIET_SECONDS)
+        # As long as it is ours, the last commit is its announcement. A lane that is cut short
+        # leaves this thread behind.
+        if acknowledged.get(own) != block.pending.first:
+            raise NotQuietError(f"{block.batch} is another worker's: it is corrected there.")
         return [
             Stretch(block.topic.topic_id, partition.partition, first)
-            for partition, first in asking.result(QUIET_SECONDS).items()
-            if partition != block.batch.partition
+            for partition, first in acknowledged.items()
+            if partition != own
         ]
 
 

@@ -1,11 +1,18 @@
 """Which buckets are compared when a range may lack rows in the rollups."""
 
+import asyncio
 import random
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from usagepipe.consumer.correction import LONGEST, NEAR, spans
+from usagepipe.consumer.correction import LONGEST, NEAR, Corrections, spans
+from usagepipe.consumer.records import TopicPartition
+from usagepipe.consumer.rollup_comparison import Stretch
+from usagepipe.consumer.rollups import NotQuietError
 
 BUCKET = timedelta(minutes=15)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -40,3 +47,40 @@ def test_a_stretch_is_never_long() -> None:
     moments = [NOON + number * BUCKET for number in range(4 * 24 * 10)]
 
     assert {LONGEST} == {end - first for first, end in spans(moments)}
+
+
+OWN, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+async def _unsettled(committed: Mapping[TopicPartition, int]) -> list[Stretch]:
+    """What is unsettled beside the range 100 … 199 of `OWN`."""
+
+    async def acknowledged(_: str) -> Mapping[TopicPartition, int]:
+        return committed
+
+    unused: Any = None
+    corrections = Corrections(unused, unused, unused, unused, acknowledged, unused)
+    block: Any = SimpleNamespace(
+        batch=SimpleNamespace(partition=OWN),
+        topic=SimpleNamespace(topic_id="id"),
+        pending=SimpleNamespace(first=100),
+    )
+    return await asyncio.to_thread(corrections._unsettled, block, asyncio.get_running_loop())
+
+
+@pytest.mark.anyio
+async def test_what_others_have_not_acknowledged_is_unsettled() -> None:
+    """Their inserts may wait to heal a view; the range itself is what is corrected."""
+    assert [Stretch("id", 1, 50)] == await _unsettled({OWN: 100, OTHER: 50})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("committed", [{OWN: 900, OTHER: 50}, {OTHER: 50}])
+async def test_a_range_of_another_worker_is_not_corrected(
+    committed: Mapping[TopicPartition, int],
+) -> None:
+    """A lane that is cut short leaves its correction's thread behind: what the next owner inserts
+    by then would be corrected and healed, so counted twice.
+    """
+    with pytest.raises(NotQuietError):
+        await _unsettled(committed)
