@@ -30,7 +30,7 @@ def default_folder() -> Path:
 def file_system_of(path: Path, mounts: Path = MOUNTS, journals: Path = JOURNALS) -> str:
     """The kind of file system under `path`; of ext4, whether it has no journal."""
     device, kind = _mount_of(path.resolve(), mounts.read_text().splitlines())
-    if kind == "ext4" and not any(journals.glob(f"{Path(device).name}-*")):
+    if kind == "ext4" and not any(journals.glob(f"{Path(device).resolve().name}-*")):
         return "ext4 without a journal"
     return kind
 

@@ -35,3 +35,17 @@ def test_the_innermost_mount_tells(path: str, kind: str, tmp_path: Path) -> None
     found = file_system_of(Path(path), mounts, journals)
 
     assert kind == found
+
+
+def test_a_volume_has_its_journal_under_the_name_of_its_device(tmp_path: Path) -> None:
+    """A mount tells the name that a person gave to a volume; the journal's folder has the
+    kernel's.
+    """
+    mounts, journals, volume = tmp_path / "mounts", tmp_path / "jbd2", tmp_path / "vg-root"
+    volume.symlink_to(tmp_path / "dm-0")
+    mounts.write_text(f"{volume} / ext4 rw 0 0\n")
+    (journals / "dm-0-8").mkdir(parents=True)
+
+    found = file_system_of(Path("/tmp"), mounts, journals)
+
+    assert "ext4" == found
