@@ -14,7 +14,7 @@ import structlog
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.drain import drain, start_cost
 from benchmarks.facts import facts
-from benchmarks.measures import MEASURES
+from benchmarks.measures import MEASURES, USUAL
 from benchmarks.peers import PEERS, python_of
 from benchmarks.places import default_folder
 from benchmarks.report import write_page
@@ -61,7 +61,7 @@ def _arguments() -> tuple[Plan, Path, Path, Path | None]:
     parser.add_argument("--pareto-shape", type=float, default=1.2, help="skew of the keys")
     parser.add_argument("--start-seconds", type=float, default=8, help="given to start; 0: no look")
     parser.add_argument("--contestants", nargs="*", choices=CONTESTANTS, default=[*CONTESTANTS])
-    parser.add_argument("--measures", nargs="*", choices=MEASURES, default=[*MEASURES])
+    parser.add_argument("--measures", nargs="*", choices=MEASURES, default=[*USUAL])
     parser.add_argument(
         "--folder", type=Path, default=default_folder(), help="where the servers keep their data"
     )

@@ -6,6 +6,7 @@ from typing import Any, Final
 from benchmarks.auditing import measure_audit
 from benchmarks.encoding import measure_encoding
 from benchmarks.latency import measure_latency
+from benchmarks.lookups import measure_lookups
 from benchmarks.recovery import measure_recovery
 from benchmarks.world import Plan, World
 
@@ -13,5 +14,7 @@ MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
     "encoding": lambda world, _: measure_encoding(world),
     "latency": lambda world, _: measure_latency(world),
     "audit": lambda world, plan: measure_audit(world, plan.events),
+    "lookups": lambda world, _: measure_lookups(world),
     "recovery": lambda world, plan: measure_recovery(world, plan.events),
 }
+USUAL: Final = ("encoding", "latency", "recovery")  # the others ask for more room or events
