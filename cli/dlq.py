@@ -16,7 +16,7 @@ import click
 from usagepipe.cli import dlq_output
 from usagepipe.cli.interrupts import INTERRUPTED
 from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
-from usagepipe.consumer.letter_replay import GONE, Originals, Replay
+from usagepipe.consumer.letter_replay import Originals, Replay, why_missing
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Envelope, Letter, Listing, Selection
 from usagepipe.query.tables import visible
@@ -162,8 +162,10 @@ def show(
     elif value is not None:
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
+    elif letter.envelope.value_omitted:
+        raise UsagePipeError(why_missing(letter.envelope))
     else:
-        raise UsagePipeError(GONE if letter.envelope.value_omitted else "The record has no value.")
+        raise UsagePipeError("The record has no value.")
 
 
 @command.command("replay")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from usagepipe.consumer.letter_replay import GONE, Replay
+from usagepipe.consumer.letter_replay import Replay, why_missing
 from usagepipe.consumer.letters import Letter, Listed, Listing, ReasonCount
 from usagepipe.query.tables import visible
 
@@ -76,7 +76,7 @@ def print_letter(letter: Letter, value: bytes | None, copies: int, max_bytes: in
     for name, text in [*headers, *fields.items()]:
         click.echo(f"{visible(name) + ':':<22}{visible(text)}")
     _print_bytes("key", letter.key, max_bytes, NONE)
-    gone = GONE if envelope.value_omitted else NONE
+    gone = why_missing(envelope) if envelope.value_omitted else NONE
     _print_bytes("value", value, max_bytes, gone)
 
 
@@ -139,6 +139,8 @@ def _listed_cells(listed: Listed) -> tuple[str, ...]:
     told = (f"code {envelope.code}" if envelope.code is not None else "", envelope.column)
     detail = "; ".join(filter(None, (*told, envelope.detail)))
     size = NONE if envelope.value_bytes is None else f"{envelope.value_bytes:,}"
+    if envelope.value_omitted:
+        size = "omitted" if envelope.value_bytes is None else f"{size} omitted"
     return (
         str(partition),
         str(offset),
@@ -146,7 +148,7 @@ def _listed_cells(listed: Listed) -> tuple[str, ...]:
         detail,
         _moment(envelope.recorded_at),
         _moment(envelope.written_at),
-        f"{size} omitted" if envelope.value_omitted else size,
+        size,
         f"{listed.copies:,}",
     )
 

@@ -49,8 +49,11 @@ class Announcement:
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("numbers")
         first, last, records, epoch, server = numbers
-        if not (first <= last and records <= MAX_BATCH_ROWS and epoch < MAX_EPOCH):
+        if not (first <= last and epoch < MAX_EPOCH):
             raise ValueError("range")
+        # Fewer than offsets there may be: some hold no data. More there are never.
+        if records > min(MAX_BATCH_ROWS, last - first + 1):
+            raise ValueError("records")
         left_out = LeftOut.decode(fields, first, last, records)
         if fields:
             raise ValueError("fields")

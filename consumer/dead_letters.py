@@ -15,6 +15,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import Rejected
 from usagepipe.consumer.topic_identity import topic_identity
+from usagepipe.consumer.unread import UnreadRecord
 
 log = structlog.get_logger()
 
@@ -111,4 +112,7 @@ def _headers(letter: Rejected, partition: TopicPartition, topic_id: str) -> list
     }
     if letter.code is not None:
         fields |= {"code": letter.code, "column": letter.column}
+    if isinstance(record, UnreadRecord):
+        known = record.value_bytes
+        fields["omitted_value_bytes"] = "" if known is None else known
     return [(name, str(value).encode()) for name, value in fields.items()]

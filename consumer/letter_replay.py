@@ -15,13 +15,15 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from usagepipe.consumer.letters import Envelope, Letter, moment
 from usagepipe.consumer.log_reader import LogReader, kafka_error
+from usagepipe.consumer.unread import UNREADABLE
 from usagepipe.schemas.errors import MissingTopicError
 
 DELIVERY_SECONDS: Final = 30.0
 QUEUE_KIBIBYTES: Final = 65_536
 MAX_MESSAGE_BYTES: Final = 1_000_000_000  # the client's most; see `_producer`
 POLL_SECONDS: Final = 0.2
-GONE: Final = "the letter has no value, and the record is no longer kept."
+_GONE: Final = "the letter has no value, and the record is no longer kept."
+_UNREAD: Final = "the letter has no value, and the record's batch cannot be unpacked."
 # What a broker says of one record, and not of all of them.
 _REFUSED: Final = {
     KafkaError.MSG_SIZE_TOO_LARGE,
@@ -91,7 +93,7 @@ class Replay:
         if letter.envelope.value_omitted:
             original = self._originals.record_of(letter.envelope)
             if original is None:
-                self._skip(letter.envelope, GONE)
+                self._skip(letter.envelope, why_missing(letter.envelope))
                 return
             key, value = original
         self._produce(letter.envelope, key, value)
@@ -135,6 +137,11 @@ class Replay:
             raise kafka_error(self._kafka, self._failure)
 
 
+def why_missing(envelope: Envelope) -> str:
+    """Why there is no value, neither in the letter nor where the record stood."""
+    return _UNREAD if envelope.reason in UNREADABLE else _GONE
+
+
 class Originals:
     """Reads records at their own coordinates, in whatever topic they stood."""
 
@@ -154,11 +161,13 @@ class Originals:
         self._readers.clear()
 
     def record_of(self, envelope: Envelope) -> Content | None:
-        """The key and value of the record that a letter is about; None: it is no longer kept.
+        """The key and value of the record that a letter is about; None: see `why_missing`.
 
         Raises:
             ServerUnavailableError: Kafka went away.
         """
+        if envelope.reason in UNREADABLE:
+            return None  # the client would unpack its batch, whatever its size
         topic_id, partition, offset = envelope.coordinates
         reader = self._reader(envelope.topic)
         if reader is None or partition not in reader.partitions:

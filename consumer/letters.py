@@ -39,8 +39,8 @@ class Envelope:
     recorded_at: datetime | None  # when the record arrived; None is unknown
     written_at: datetime | None  # when the letter arrived
     key_bytes: int | None
-    value_bytes: int | None  # None is a tombstone
-    value_omitted: bool  # the value was too large for the topic of dead letters
+    value_bytes: int | None  # None is a tombstone, or not known of an omitted value
+    value_omitted: bool  # it was too large for the topic of dead letters, or nobody read it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def read_letter(message: Message) -> Letter | None:
             recorded_at=moment(int(fields["timestamp"])) if "timestamp" in fields else None,
             written_at=moment(message.timestamp()[1]),
             key_bytes=None if key is None else len(key),
-            value_bytes=_length(value) if omitted is None else int(omitted),
+            value_bytes=_length(value) if omitted is None else _omitted_length(omitted),
             value_omitted=omitted is not None,
         )
     except (KeyError, ValueError):
@@ -88,6 +88,10 @@ def moment(milliseconds: int) -> datetime | None:
 
 def _length(value: bytes | None) -> int | None:
     return None if value is None else len(value)
+
+
+def _omitted_length(text: str) -> int | None:
+    return int(text) if text else None
 
 
 @dataclass(frozen=True, slots=True)

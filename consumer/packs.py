@@ -2,33 +2,38 @@
 
 Compressed, events take a sixth to a tenth of the room, and as Python objects they take half as much
 again. A worker that waits for ClickHouse holds hundreds of thousands of them.
+
+A batch that holds more than it may is never unpacked: its records are ones that nobody reads.
 """
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from aiokafka import codec
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from usagepipe.consumer.record_batch import COUNT, HEADER_BYTES, read_records
 from usagepipe.consumer.records import Record, TopicPartition
+from usagepipe.consumer.unpacking import (
+    MAX_RATIO,
+    MAX_UNPACKED_BYTES,
+    TooLargeError,
+    UndecodableError,
+    measure,
+)
+from usagepipe.consumer.unread import BATCH_TOO_LARGE, BATCH_UNDECODABLE, UnreadRecords
 
-# https://kafka.apache.org/documentation/#recordbatch
 _LENGTH: Final = struct.Struct(">8xi")  # of what follows, behind the first offset
 _MAGIC_AT: Final = 16
-_COUNT: Final = struct.Struct(">57xi")
 _MAGIC: Final = 2
-_HEADER_BYTES: Final = 61
 _OBJECT_BYTES: Final = 300  # about what a record costs beside its value and key
-_DECODERS: Final[Mapping[int, Callable[[memoryview], bytes]]] = {
-    DefaultRecordBatch.CODEC_GZIP: codec.gzip_decode,
-    DefaultRecordBatch.CODEC_SNAPPY: codec.snappy_decode,
-    DefaultRecordBatch.CODEC_LZ4: codec.lz4_decode,
-    DefaultRecordBatch.CODEC_ZSTD: codec.zstd_decode,
-}
+_TOO_LARGE: Final = (
+    f"its record batch holds more than {MAX_UNPACKED_BYTES >> 20} MiB"
+    f" or {MAX_RATIO:,} times its size"
+)
 
 
 class Pack(Protocol):
@@ -98,8 +103,7 @@ class Packed:
 
     def records(self) -> Sequence[Record]:
         """Its records, unpacked anew each time."""
-        # A loop of Python's own lets other threads run in between, which `list` would not.
-        return [record for record in DefaultRecordBatch(self._data)]
+        return read_records(self._data, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ class Step:
 def are_packed(data: memoryview) -> bool:
     """Whether all of `data` is of message format 2."""
     # One that is shorter than a record batch's header is older, too.
-    return len(data) >= _HEADER_BYTES and all(
+    return len(data) >= HEADER_BYTES and all(
         batch[_MAGIC_AT] == _MAGIC for batch in _record_batches(data)
     )
 
@@ -174,7 +178,7 @@ def packs_of(partition: TopicPartition, data: memoryview, offset: int) -> Iterat
 
 def _record_batches(data: memoryview) -> Iterator[memoryview]:
     """The whole ones: the broker may cut the last."""
-    while len(data) >= _HEADER_BYTES:
+    while len(data) >= HEADER_BYTES:
         (length,) = _LENGTH.unpack_from(data)
         end = _LENGTH.size + length
         if len(data) < end:
@@ -184,15 +188,25 @@ def _record_batches(data: memoryview) -> Iterator[memoryview]:
 
 
 def _pack(batch: DefaultRecordBatch, raw: memoryview, offset: int) -> Pack | None:
-    (count,) = _COUNT.unpack_from(raw)
+    (count,) = COUNT.unpack_from(raw)
+    try:
+        size = measure(batch.compression_type, raw[HEADER_BYTES:])
+    except TooLargeError:
+        return _unread(batch, offset, BATCH_TOO_LARGE, _TOO_LARGE)
+    except UndecodableError as error:
+        return _unread(batch, offset, BATCH_UNDECODABLE, f"its record batch: {error}")
+    # Many small records are as large, once they are objects.
+    if size + count * _OBJECT_BYTES > MAX_UNPACKED_BYTES:
+        return _unread(batch, offset, BATCH_TOO_LARGE, _TOO_LARGE)
     if batch.base_offset >= offset and count == batch.last_offset_delta + 1:
-        return Packed(raw, batch.base_offset, batch.next_offset - 1, count, _size(batch, raw))
+        return Packed(raw, batch.base_offset, batch.next_offset - 1, count, size)
     # A seek into the middle of it, or a batch that compaction or a log cleaner has been in.
-    records = [record for record in batch if record.offset >= offset]
+    records = [record for record in read_records(raw, size) if record.offset >= offset]
     return Loose.of(records) if records else None
 
 
-def _size(batch: DefaultRecordBatch, raw: memoryview) -> int:
-    body = raw[_HEADER_BYTES:]
-    decode = _DECODERS.get(batch.compression_type)
-    return len(decode(body)) if decode else len(body)
+def _unread(batch: DefaultRecordBatch, offset: int, reason: str, detail: str) -> Pack | None:
+    """A letter's worth for each offset that the header claims: nothing else is known."""
+    offsets = range(max(batch.base_offset, offset), batch.next_offset)
+    records = UnreadRecords(offsets, batch.max_timestamp, reason, detail)
+    return Loose(records, 0) if records else None

@@ -14,6 +14,7 @@ import msgspec
 
 from usagepipe.consumer.event_reader import CHUNK, read_events
 from usagepipe.consumer.records import Record, TopicPartition
+from usagepipe.consumer.unread import UnreadRecord
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import EARLIEST, LATEST, UsageEvent
 
@@ -101,7 +102,7 @@ def encode_rows(
         rows = []
         for record, row in zip(chunk, read_events([r.value for r in chunk]), strict=True):
             if type(row) is EventRejectedError:
-                rejected.append(Rejected(record, row.reason, row.detail))
+                rejected.append(_rejected(record, row))
                 continue
             row.kafka_topic = partition.topic
             row.kafka_topic_id = topic_id
@@ -114,6 +115,11 @@ def encode_rows(
         offsets += [row.kafka_offset for row in rows]
         ids += [row.event_id for row in rows]
     return Rows(body, offsets, ids, tuple(rejected))
+
+
+def _rejected(record: Record, error: EventRejectedError) -> Rejected:
+    told = record if isinstance(record, UnreadRecord) else error
+    return Rejected(record, told.reason, told.detail)
 
 
 @lru_cache(maxsize=1)  # the broker gives one time to all that came together

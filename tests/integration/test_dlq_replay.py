@@ -31,6 +31,7 @@ from usagepipe.consumer import letter_replay
 from usagepipe.consumer.letter_replay import Replay
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Letter, Selection
+from usagepipe.consumer.unread import UnreadRecord
 from usagepipe.schemas import Settings, encode
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES, dead_letter_topic
@@ -118,6 +119,24 @@ def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
     assert 0 == run([*show, topic_id_of(kafka, topic)])
     assert large == capsysbinary.readouterr().out
     assert 1 == run([*show, "d" * 32])
+
+
+def test_a_record_whose_batch_cannot_be_unpacked_is_left_where_it_is(
+    kafka: str, topic: str, dlq: DlqCommand
+) -> None:
+    """The client would unpack all of it, to find out how large it is."""
+    put_records(kafka, topic, [(b"k", b"v", {})])
+    unread = UnreadRecord(0, 1_700_000_000_123, "batch_too_large", "more than it may")
+    write_letters(kafka, topic, unread, reason=unread.reason)
+
+    (listed,) = dlq.listed()
+
+    assert (None, True) == (listed["value_bytes"], listed["value_omitted"])
+    assert (0, True) == (dlq("list"), "omitted" in dlq.out)
+    assert (1, True) == (dlq("replay", "--yes"), "batch cannot be unpacked" in dlq.err)
+    assert (0, True) == (dlq("show", "1", "0"), "batch cannot be unpacked" in dlq.out)
+    assert (1, True) == (dlq("show", "1", "0", "--raw"), "batch cannot be unpacked" in dlq.err)
+    assert [(b"k", b"v")] == values(kafka, topic)
 
 
 def make_topic_of_large_records(kafka: str, topic: str) -> None:

@@ -11,11 +11,10 @@ from confluent_kafka import Producer
 
 from tests.support import topics
 from tests.support.waiting import eventually
-from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.log_reader import LogReader
-from usagepipe.consumer.records import TopicPartition
+from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.consumer.rows import Rejected
 from usagepipe.schemas.topics import dead_letter_topic
 
@@ -26,7 +25,7 @@ Output = pytest.CaptureFixture[str]
 def write_letters(
     kafka: str,
     topic: str,
-    *records: FakeRecord,
+    *records: Record,
     reason: str = "not_json",
     partition: int = 1,
     topic_id: str | None = None,

@@ -27,9 +27,15 @@ def run_of(*offsets: int, stamp: int = 1, index: int = 0, size: int = 2, behind:
     return Run(PARTITION, [Loose.of(records)], stamp, index, behind)
 
 
-def record_batch(first: int, *values: bytes, deltas: tuple[int, ...] = (), codec: int = 3) -> bytes:
+def record_batch(
+    first: int,
+    *values: bytes,
+    deltas: tuple[int, ...] = (),
+    codec: int = 3,
+    room: int = 1 << 20,
+) -> bytes:
     """A record batch as a broker answers it; `deltas` where compaction left gaps."""
-    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, 1 << 20)
+    builder = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, 0, room)
     for delta, value in zip(deltas or range(len(values)), values, strict=True):
         builder.append(delta, timestamp=1_700_000_000_123, key=b"key", value=value, headers=[])
     data = bytearray(builder.build())

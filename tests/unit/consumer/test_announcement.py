@@ -80,6 +80,8 @@ def test_an_acknowledgement_names_the_topic() -> None:
         {"left_out": 60_001, "digest": "x"},
         {"last": 10**12, "left_out": "0+1000000000"},
         {"records": 10**9},
+        {"records": 60_001},
+        {"last": 2**62, "records": 1_000_001},
         {"epoch": 2**32 - 1},
         {"left_out": -3, "digest": ""},
         {"left_out": []},

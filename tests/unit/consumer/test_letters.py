@@ -103,6 +103,13 @@ def test_an_omitted_value_is_told_from_a_tombstone() -> None:
     assert (None, False) == (tombstone.envelope.value_bytes, tombstone.envelope.value_omitted)
 
 
+def test_the_size_of_a_value_that_nobody_read_is_unknown() -> None:
+    """Its record batch could not be unpacked: even that is not guessed."""
+    unread = envelope_of(omitted_value_bytes=b"")
+
+    assert (None, True) == (unread.value_bytes, unread.value_omitted)
+
+
 @pytest.mark.parametrize("missing", ["reason", "topic", "topic_id", "partition", "offset"])
 def test_what_lacks_a_header_is_no_letter(missing: str) -> None:
     """Whoever wrote it: it is left out and stops nothing."""

@@ -1,11 +1,17 @@
 """Record batches of Kafka's stay packed, and hold exactly what stock would have given."""
 
+import os
 import struct
+from collections.abc import Iterable
 
+import cramjam
 import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
 
+from tests.support.bombs import batch_of, batch_of_headers, bomb
+from tests.support.memory import forget_peak, needs_proc, peak_bytes
 from tests.unit.consumer.records import PARTITION, record_batch
 from usagepipe.consumer.packs import (
     Loose,
@@ -15,6 +21,9 @@ from usagepipe.consumer.packs import (
     split,
     split_behind,
 )
+from usagepipe.consumer.records import Record
+from usagepipe.consumer.unpacking import MAX_UNPACKED_BYTES
+from usagepipe.consumer.unread import UnreadRecord
 
 CODECS = [
     0,
@@ -25,12 +34,20 @@ CODECS = [
 ]
 
 
+TOO_LARGE = (MAX_UNPACKED_BYTES >> 20) + 1  # MiB
+NOISE = 4_096  # bytes in a MiB that cannot be compressed: it then takes a 250th at the least
+
+
 def packs(data: bytes, offset: int = 0) -> list[Packed | Loose]:
     return [f.pack for f in packs_of(PARTITION, memoryview(data), offset) if f.pack is not None]  # type: ignore[misc]
 
 
 def offsets(pack: Packed | Loose) -> list[int]:
     return [record.offset for record in pack.records()]
+
+
+def fields(records: Iterable[Record]) -> list[tuple[int, int, bytes | None, bytes | None]]:
+    return [(each.offset, each.timestamp, each.key, each.value) for each in records]
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -125,6 +142,175 @@ def test_the_parts_of_a_pack_have_its_size_together() -> None:
     assert [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]] == [offsets(p) for p in (head, first, second)]
     assert pack.size == head.size + first.size + second.size
     assert pack.count == head.count + first.count + second.count
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_that_is_too_large_is_not_read(codec: int) -> None:
+    """A worker that unpacked whatever comes would be killed, and the next one after it."""
+    data = bomb(codec, TOO_LARGE, first=7, timestamp=1_700_000_000_123)
+
+    (pack,) = packs(data)
+
+    detail = "its record batch holds more than 64 MiB or 1,000 times its size"
+    assert [UnreadRecord(7, 1_700_000_000_123, "batch_too_large", detail)] == list(pack.records())
+    assert (7, 7, 1, 0) == (pack.first, pack.last, pack.count, pack.size)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_batch_of_nearly_as_much_is_read(codec: int) -> None:
+    """The bound is far above what events take."""
+    (pack,) = packs(bomb(codec, 1, count=TOO_LARGE - 2, noise=NOISE, first=7, timestamp=5))
+
+    records = pack.records()
+
+    assert type(pack) is Packed
+    assert list(range(7, 7 + TOO_LARGE - 2)) == [record.offset for record in records]
+    assert {(None, 1 << 20, 5)} == {
+        (record.key, len(record.value or b""), record.timestamp) for record in records
+    }
+
+
+def test_what_is_a_thousand_times_as_large_is_not_read() -> None:
+    """A fetch holds hundreds of such batches, and to measure each to the end takes seconds."""
+    few = bomb(DefaultRecordBatch.CODEC_ZSTD, 1, count=8, noise=NOISE)
+    many = bomb(DefaultRecordBatch.CODEC_ZSTD, 1, count=8)
+
+    (read,), (unread,) = packs(few), packs(many)
+
+    assert (8 << 20) / len(many) > 1_000
+    assert (Packed, Loose) == (type(read), type(unread))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_record_that_is_too_large_for_an_event_is_not_read(codec: int) -> None:
+    """Nobody looks whether it is one: its JSON may take fifty times its room."""
+    (pack,) = packs(bomb(codec, 2, noise=NOISE, first=7, timestamp=5))
+
+    (record,) = pack.records()
+
+    assert (
+        UnreadRecord(7, 5, "record_too_large", "it has more than 1 MiB", value_bytes=2 << 20)
+        == record
+    )
+
+
+@needs_proc
+def test_the_headers_of_a_large_record_are_skipped() -> None:
+    """A few kilobytes may hold thirty million of them; each would be an object."""
+    value = os.urandom(1 << 16)
+    data = batch_of_headers(DefaultRecordBatch.CODEC_ZSTD, 30_000_000, value)
+    before = forget_peak()
+
+    (pack,) = packs(data)
+
+    assert [(0, value)] == [(record.offset, record.value) for record in pack.records()]
+    assert peak_bytes() - before < 2 * MAX_UNPACKED_BYTES
+
+
+def test_headers_are_not_kept() -> None:
+    """Nobody reads them, and a batch in work would hold them all."""
+    builder = DefaultRecordBatchBuilder(2, 4, 0, -1, -1, 0, 1 << 20)
+    builder.append(0, timestamp=5, key=b"k", value=b"v", headers=[("name", b"text")])
+    builder.append(1, timestamp=5, key=None, value=None, headers=[])
+
+    (pack,) = packs(bytes(builder.build()))
+
+    assert [(0, 5, b"k", b"v"), (1, 5, None, None)] == fields(pack.records())
+
+
+@pytest.mark.parametrize("appended", [False, True])
+def test_a_large_batch_is_read_as_aiokafka_would(appended: bool) -> None:
+    """It is read by other means, which skip headers."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 8 << 20)
+    for delta in range(300):
+        key, value = (None, None) if delta == 7 else (b"k" * delta, os.urandom(9_000))
+        headers = [("name", b"text"), ("none", None)][: delta % 3]
+        builder.append(delta, timestamp=1_000 - delta, key=key, value=value, headers=headers)
+    data = bytearray(builder.build())
+    data[22] |= 8 * appended  # the broker's time stands in for all
+    struct.pack_into(">I", data, 17, calc_crc32c(bytes(data[21:])))
+    stock = fields(DefaultRecordBatch(bytes(data)))
+
+    (pack,) = packs(bytes(data))
+
+    assert stock == fields(pack.records())
+
+
+@needs_proc
+@pytest.mark.parametrize("codec", CODECS[1:])
+def test_unpacking_never_takes_more_than_the_bound(codec: int) -> None:
+    """However much a batch holds, no more than the bound is unpacked of it."""
+    data = bomb(codec, 512)
+    before = forget_peak()
+
+    packs(data)
+
+    assert peak_bytes() - before < 2 * MAX_UNPACKED_BYTES
+
+
+def test_a_batch_of_very_many_small_records_is_too_large() -> None:
+    """As objects they would take a hundred times the room."""
+    data = record_batch(0, *[b""] * (MAX_UNPACKED_BYTES // 300 + 1), room=16 << 20)
+
+    (pack,) = packs(data)
+
+    assert {"batch_too_large"} == {record.reason for record in split(pack, 9)[0].records()}  # type: ignore[attr-defined]
+
+
+@needs_proc
+def test_what_a_batch_claims_to_hold_takes_no_room() -> None:
+    """The number of its records is the producer's word; they are made as they are asked for."""
+    body = bytes(cramjam.zstd.compress(b" " * (MAX_UNPACKED_BYTES + 1)))
+    before = forget_peak()
+
+    (pack,) = packs(batch_of(DefaultRecordBatch.CODEC_ZSTD, body, count=2**31 - 1), offset=5)
+    head, rest = split(pack, 3)
+    _, behind = split_behind(rest, 2**31 - 4)
+
+    assert ([5, 6, 7], [2**31 - 3, 2**31 - 2]) == (offsets(head), offsets(behind))
+    assert pack.count == head.count + rest.count
+    assert peak_bytes() - before < 2 * MAX_UNPACKED_BYTES
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+def test_a_batch_that_cannot_be_unpacked_is_not_read(codec: int) -> None:
+    """The broker's decoders are more lenient; one that is cut short would stop its partition."""
+    body = record_batch(0, os.urandom(10_000), codec=codec)[61:]
+
+    (pack,) = packs(batch_of(codec, body[: len(body) // 2], count=2, first=7))
+
+    assert [(7, "batch_undecodable"), (8, "batch_undecodable")] == [
+        (record.offset, record.reason)  # type: ignore[attr-defined]
+        for record in pack.records()
+    ]
+
+
+def test_an_unknown_compression_is_not_read() -> None:
+    """One of the two numbers that Kafka has not given away yet may come some day."""
+    (pack,) = packs(batch_of(5, b"anything"))
+
+    (record,) = pack.records()
+
+    assert "its record batch: codec 5" == record.detail  # type: ignore[attr-defined]
+
+
+def test_a_seek_behind_a_batch_that_is_not_read_moves_the_position_only() -> None:
+    """Its offsets have their letters already."""
+    data = bomb(DefaultRecordBatch.CODEC_ZSTD, TOO_LARGE, first=7)
+
+    (found,) = packs_of(PARTITION, memoryview(data), 8)
+
+    assert (None, 8) == (found.pack, found.next_offset)
+
+
+def test_raw_snappy_is_read_as_well() -> None:
+    """Some clients write one block without the framing of Java's."""
+    body = record_batch(0, b"a", b"b", codec=0)[61:]
+    packed = bytes(cramjam.snappy.compress_raw(body))
+
+    (pack,) = packs(batch_of(DefaultRecordBatch.CODEC_SNAPPY, packed, count=2))
+
+    assert [b"a", b"b"] == [record.value for record in pack.records()]
 
 
 def crc32c(data: bytes) -> int:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support.hostile import HOSTILE, ID, event_json
 from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer import event_reader
-from usagepipe.consumer.rows import Rows, encode_rows
+from usagepipe.consumer.rows import Rejected, Rows, encode_rows
+from usagepipe.consumer.unread import UnreadRecord
 from usagepipe.schemas import EventRejectedError, UsageEvent, decode, encode
 
 
@@ -178,3 +179,13 @@ def test_the_fast_decoder_reads_what_producers_write(monkeypatch: pytest.MonkeyP
     )
 
     assert rows_of(encode(event)).count == 1
+
+
+def test_a_record_that_nobody_read_is_rejected_for_what_is_wrong_with_its_batch() -> None:
+    """It has no value, and is no tombstone."""
+    unread = UnreadRecord(8, 1_700_000_000_123, "batch_too_large", "more than it may")
+
+    rows = encode_rows([FakeRecord(7, event_json()), unread], PARTITION, "topic-id", 0)
+
+    assert [7] == list(rows.offsets)
+    assert (Rejected(unread, "batch_too_large", "more than it may"),) == rows.rejected

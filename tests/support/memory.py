@@ -1,0 +1,23 @@
+"""How much memory a process has held at the most, as Linux tells it."""
+
+from pathlib import Path
+
+import pytest
+
+_PROC = Path("/proc")
+needs_proc = pytest.mark.skipif(
+    not (_PROC / "self/clear_refs").exists(), reason="only Linux tells and forgets a peak"
+)
+
+
+def peak_bytes(pid: int | str = "self") -> int:
+    """The most that the process has held, since it began or its peak was forgotten."""
+    lines = (_PROC / f"{pid}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM:")]
+    return int(line.split()[1]) << 10
+
+
+def forget_peak() -> int:
+    """Begin anew with what this process holds now, and return that."""
+    (_PROC / "self/clear_refs").write_text("5")  # proc(5)
+    return peak_bytes()
