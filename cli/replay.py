@@ -77,6 +77,7 @@ def command(
     wanted = Wanted(partition, start, end, from_offset, to_offset)
     _check(wanted)
     settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    settings.check_retention()
     configure_logs("warning")
     address = settings.clickhouse_address
     try:
