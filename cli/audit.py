@@ -69,6 +69,7 @@ def command(
     rollups.
     """
     settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    settings.check_retention()
     configure_logs("warning")
     try:
         with closing(Auditor(settings, wait)) as auditor:

@@ -28,6 +28,7 @@ _COUNTS: Final = (
     "pending",
     "backlog",
     "missing",
+    "raw_expired",
 )
 
 
@@ -81,6 +82,7 @@ def _counts(each: PartitionAudit) -> list[str]:
         size(each.pending),
         each.backlog,
         size(each.missing),
+        size(each.raw_expired),
     )
     return [f"{number:,}" for number in numbers]
 
@@ -91,7 +93,10 @@ def _sentences(found: Audit) -> Iterator[str]:
     yield from _first(found.doubles, _of_double, found.doubled_rows)
     yield from _first(found.gaps, _of_gap)
     if found.gaps and not found.gaps_count:
-        yield "The numbers that are missing may be in the backlog, or among the missing offsets."
+        yield (
+            "The numbers that are missing may be in the backlog, among the missing offsets, or "
+            "among those that raw no longer keeps."
+        )
     yield from _first(found.differences, _of_difference)
     if found.undecided:
         yield found.undecided
@@ -110,6 +115,12 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
         yield f"{name}: missing offsets {_ranges(each.missing)}."
         for offset, event_id in list(each.missing_ids.items())[:MAX_TOLD]:
             yield f"  {offset}: {event_id}"
+    if each.raw_expired:
+        yield (
+            f"{name}: {size(each.raw_expired):,} offsets have no row ({_ranges(each.raw_expired)}) "
+            "and are older than what raw keeps: their rows have left it, as far as they were "
+            "stored. Let USAGEPIPE_RAW_RETENTION_DAYS be longer than the topic keeps records."
+        )
     if each.doubled:
         yield f"{name}: offsets stored more than once {_ranges(each.doubled)}."
     if each.expired:
@@ -211,6 +222,7 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "backlog": each.backlog,
         "missing": each.missing,
         "missing_ids": {str(offset): name for offset, name in each.missing_ids.items()},
+        "raw_expired": each.raw_expired,
         "doubled": each.doubled,
         "expired": each.expired,
         "beyond": each.beyond,

@@ -48,6 +48,7 @@ def command(
     was altered by hand, that an applied migration was edited, or that a topic is compacted.
     """
     settings = load_settings(clickhouse=clickhouse, kafka=kafka, topic=topic)
+    settings.check_retention()
     configure_logs(settings.log_level)
     quiet_driver()
     migrated = migrate(

@@ -77,6 +77,7 @@ def command(
     wanted = Wanted(partition, start, end, from_offset, to_offset)
     _check(wanted)
     settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    settings.check_retention()
     configure_logs("warning")
     address = settings.clickhouse_address
     try:
@@ -136,5 +137,10 @@ def _tell(tally: Tally, dry_run: bool) -> None:
         f"{tally.records:,} records: {tally.stored:,} were stored, {tally.copies:,} are copies of "
         f"stored events, {tally.rejected:,} are dead letters, {tally.written:,} {stored}."
     )
+    if tally.raw_expired:
+        click.echo(
+            f"{tally.raw_expired:,} have no row and are older than what raw keeps: they were left "
+            "alone, since the rollups may hold them."
+        )
     if tally.corrections:
         click.echo(f"{tally.corrections:,} corrections in the rollups.")

@@ -37,6 +37,7 @@ def command(
     settings = load_settings(
         kafka=kafka, clickhouse=clickhouse, topic=topic, group=group, web_port=web_port
     )
+    settings.check_retention()
     port = _free_port(settings.web_host, settings.web_port)
     return run_worker(create_app(settings.model_copy(update={"web_port": port})))
 

@@ -2,8 +2,9 @@
 
 Offsets below the group's committed one are claimed to be stored, dead-lettered or left out as
 copies of stored events. What the table lacks of them is looked for in that order; an offset that
-the log itself does not hold (the mark of a transaction) lacks nothing. The order of reading
-matters: commits first, then rows, so that a working worker is never taken for a loss.
+the log itself does not hold (the mark of a transaction) lacks nothing, and what is older than the
+raw table's retention may have had its row. The order of reading matters: commits first, then rows,
+so that a working worker is never taken for a loss.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.offset_ranges import OffsetRange, members, near, ranges_of, within, without
 from usagepipe.consumer.raw_retention import kept_from
-from usagepipe.consumer.reconcile import LogRecord, Reconciler, batches
+from usagepipe.consumer.reconcile import Findings, LogRecord, Reconciler, batches
 from usagepipe.consumer.rollup_comparison import Stretch
 from usagepipe.consumer.rollups import Difference, NotQuietError, Rollups
 from usagepipe.schemas.clickhouse.client import connect
@@ -180,11 +181,16 @@ class Auditor:
         letters = members(absent, self._dead_letters().offsets(found.partition))
         absent = without(absent, letters)
         copies: list[int] = []
+        raw_expired: list[int] = []
         lost: dict[int, str] = {}
         for group in near(absent, READ_THROUGH):
             for batch in batches(self._log, found.partition, _around(group)):
-                self._judge(found.partition, _chosen(batch, group), copies, lost)
-        marks = without(absent, [*copies, *lost])
+                looked = self._reconciler.look(found.partition, _chosen(batch, group))
+                # An event that stands twice among what is absent: none of the two is stored.
+                copies += looked.copies
+                raw_expired += looked.raw_expired
+                lost |= _lost(looked)
+        marks = without(absent, [*copies, *raw_expired, *lost])
         missing = ranges_of(sorted(lost))
         return replace(
             found,
@@ -193,16 +199,8 @@ class Auditor:
             marks=tuple(marks),
             missing=tuple(missing),
             missing_ids=dict(sorted(lost.items())[:MAX_NAMED]),
+            raw_expired=tuple(ranges_of(sorted(raw_expired))),
         )
-
-    def _judge(
-        self, partition: int, records: list[LogRecord], copies: list[int], lost: dict[int, str]
-    ) -> None:
-        found = self._reconciler.look(partition, records)
-        # An event that stands twice among what is absent: none of the two is stored.
-        copies += found.copies
-        lost |= {each.offset: each.event_id for each in found.lacking}
-        lost |= {each.record.offset: f"no event ({each.reason})" for each in found.rejected}
 
     def _dead_letters(self) -> LetterFacts:
         if self._letters is None:
@@ -280,7 +278,14 @@ def _hour(found: PartitionAudit, hour: datetime, first: int, end: int, stored: i
         pending,
         end - settled - pending,
         within(found.missing, first, end),
+        within(found.raw_expired, first, end),
     )
+
+
+def _lost(looked: Findings) -> dict[int, str]:
+    """What is nowhere: its event, or why it is none and should have a letter."""
+    lost = {each.offset: each.event_id for each in looked.lacking}
+    return lost | {each.record.offset: f"no event ({each.reason})" for each in looked.rejected}
 
 
 def _pending(kept: Kept | None, found: PartitionAudit) -> tuple[OffsetRange, ...]:

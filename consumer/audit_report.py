@@ -26,13 +26,15 @@ class HourAudit:
     pending: int
     backlog: int
     missing: int
+    raw_expired: int
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionAudit:
     """The offsets `low` … `high` - 1 of a partition, and where each of them is.
 
-    `log` = `stored` + `letters` + `copies` + `marks` + `pending` + `backlog` + `missing`.
+    `log` = `stored` + `letters` + `copies` + `marks` + `pending` + `backlog` + `missing` +
+    `raw_expired`.
     """
 
     partition: int
@@ -46,6 +48,8 @@ class PartitionAudit:
     pending: tuple[OffsetRange, ...] = ()  # announced by a worker
     missing: tuple[OffsetRange, ...] = ()
     missing_ids: Mapping[int, str] = field(default_factory=dict)  # the first ones
+    # Older than what raw keeps: that they were stored, and their rows have left, is not disproved.
+    raw_expired: tuple[OffsetRange, ...] = ()
     doubled: tuple[OffsetRange, ...] = ()  # stored more than once
     expired: int = 0  # offsets that the log lost before they were committed
     beyond: int = 0  # stored, and no longer in the log
@@ -93,8 +97,8 @@ class Audit:
 
     @property
     def gaps_count(self) -> bool:
-        """Whether the gaps are losses: what is not stored (yet) may hold the numbers."""
-        lacking = any(each.missing for each in self.partitions)
+        """Whether the gaps are losses: what is not stored (any more) may hold the numbers."""
+        lacking = any(each.missing or each.raw_expired for each in self.partitions)
         return bool(self.gaps) and not self.has_backlog and not lacking
 
     @property

@@ -18,6 +18,7 @@ from usagepipe.consumer.persistence import brief
 from usagepipe.consumer.proof_semantics import prove_clickhouse
 from usagepipe.consumer.proof_tables import check_tables
 from usagepipe.consumer.proof_topic import check_topic
+from usagepipe.consumer.raw_retention import live_retention_days
 from usagepipe.consumer.writer import INSERT_SETTINGS
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrations import Target
@@ -36,6 +37,7 @@ class Proof:
         self._settings = settings
         self._health = health
         self._proving: asyncio.Task[None] | None = None
+        self._raw_days = settings.raw_retention_days  # until the table has told its own
 
     async def at_start(self) -> None:
         """`once`, for a worker that has nothing to store yet: a refusal is the health's to tell."""
@@ -78,6 +80,7 @@ class Proof:
             raise StartRefusedError(str(error)) from error
         with client:
             engine = check_tables(client, target)
+            self._raw_days = live_retention_days(client)
             if self._settings.proof:
                 replicated = engine.startswith("Replicated")
                 prove_clickhouse(client, INSERT_SETTINGS, replicated=replicated)
@@ -87,7 +90,8 @@ class Proof:
 
     async def _prove_topic(self) -> None:
         settings = self._settings
-        await check_topic(settings.kafka, settings.topic, settings.topic_retention)
+        retention = settings.topic_retention
+        await check_topic(settings.kafka, settings.topic, retention, self._raw_days)
 
     async def _when_answered(self, server: str, prove: Callable[[], Awaitable[None]]) -> None:
         for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):

@@ -1,8 +1,9 @@
 """Checks that Kafka keeps the events' topic as the settings say: whole, and as long.
 
 A compacted topic loses records inside a range that was announced, and one that cleans up early
-loses what a worker that was away has not read. aiokafka asks, over connections of its own: brokers
-that do not know the question hang up, which must not disturb the worker's own ones.
+loses what a worker that was away has not read. One that keeps records longer than their rows stay
+has them stored, and summed, a second time when they are read again. aiokafka asks, over connections
+of its own: brokers that do not know the question hang up, which must not disturb the worker's.
 """
 
 import math
@@ -39,13 +40,16 @@ _NOT_TOLD: Final = (  # the broker does not know the question, or not tell this 
 )
 _TRIES: Final = 2  # a broker that hangs up twice does not know the question
 _DAY: Final = timedelta(days=1)
+_DAY_MS: Final = 86_400_000
 
 
-async def check_topic(bootstrap: str, topic: str, retention: timedelta) -> None:
-    """Return if `topic` only deletes, and not before `retention` (or if the broker cannot tell).
+async def check_topic(bootstrap: str, topic: str, retention: timedelta, raw_days: int) -> None:
+    """Return if `topic` only deletes, and when it should (or if the broker cannot tell).
+
+    Not before `retention`, and before the raw rows leave, which stay `raw_days`; 0 is for ever.
 
     Raises:
-        StartRefusedError: it is compacted, or cleans up earlier.
+        StartRefusedError: it is compacted, or cleans up earlier or later.
         aiokafka.errors.KafkaError: the broker is away, or there is no such topic.
     """
     for _ in range(_TRIES):
@@ -56,12 +60,12 @@ async def check_topic(bootstrap: str, topic: str, retention: timedelta) -> None:
         finally:
             await admin.close()
         if config is not None:
-            return judge_topic(topic, config, retention)
+            return judge_topic(topic, config, retention, raw_days)
     log.info("topic_settings_unknown", topic=topic, reason="the broker does not tell")
 
 
-def judge_topic(topic: str, config: Mapping[str, str], retention: timedelta) -> None:
-    """Return if a topic of this configuration only deletes, and not before `retention`.
+def judge_topic(topic: str, config: Mapping[str, str], retention: timedelta, raw_days: int) -> None:
+    """Return if a topic of this configuration only deletes, and when it should (`check_topic`).
 
     Raises:
         StartRefusedError: it does not.
@@ -75,6 +79,9 @@ def judge_topic(topic: str, config: Mapping[str, str], retention: timedelta) -> 
     kept = int(config.get("retention.ms") or -1)
     if 0 <= kept < retention / timedelta(milliseconds=1):
         raise StartRefusedError(_too_short(topic, timedelta(milliseconds=kept), retention))
+    told = "retention.ms" in config  # a small broker does not name it
+    if told and raw_days and not 0 <= kept < raw_days * _DAY_MS:
+        raise StartRefusedError(_too_long(topic, kept, retention, raw_days))
     if config.get("message.timestamp.type", ARRIVAL) != ARRIVAL:
         log.warning(
             "topic_keeps_producers_time",
@@ -95,6 +102,19 @@ def _too_short(topic: str, kept: timedelta, retention: timedelta) -> str:
         f"{kept // timedelta(milliseconds=1)}), USAGEPIPE_TOPIC_RETENTION_DAYS is "
         f"{retention / _DAY:g}: what a worker that was away that long has not read would be lost. "
         f"Set retention.ms={milliseconds} on the topic{lower}."
+    )
+
+
+def _too_long(topic: str, kept: int, retention: timedelta, raw_days: int) -> str:
+    records = f"for {kept / _DAY_MS:g} days" if kept >= 0 else "for ever"
+    rows = f"for {raw_days} days" if raw_days > 1 else "for a day, or by a TTL of somebody else's"
+    enough = f"{kept // _DAY_MS + 1}" if kept >= 0 else "0 (for ever)"
+    lower = f"retention.ms={retention // timedelta(milliseconds=1)} on the topic, or "
+    return (
+        f"The topic {topic} keeps records {records} (retention.ms={kept}), usage_events their rows "
+        f"{rows}: a record that is read again after its row has left would be stored and summed a "
+        f"second time. Set {lower if retention < raw_days * _DAY else ''}"
+        f"USAGEPIPE_RAW_RETENTION_DAYS={enough} and run usagepipe migrate."
     )
 
 

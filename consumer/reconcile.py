@@ -15,6 +15,7 @@ from confluent_kafka import Message
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.offset_ranges import OffsetRange
 from usagepipe.consumer.persistence import brief
+from usagepipe.consumer.raw_retention import kept_from
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.consumer.rollups import Rollups, Unsettled
 from usagepipe.consumer.rows import Rejected, Rows, encode_rows
@@ -71,6 +72,9 @@ class Findings:
     rejected: tuple[Rejected, ...]  # no events
     lacking: tuple[Lacking, ...]
     doubtful: frozenset[datetime]  # days whose rollups may lack rows that are stored
+    # Offsets whose event may have been stored, and its row have left by raw's retention since. The
+    # rollups still hold it then, and nothing could tell that they do: it is never lacking.
+    raw_expired: tuple[int, ...] = ()
     lettered: int = 0  # events that have a dead letter; taken out of `lacking` by who knows them
 
 
@@ -109,18 +113,23 @@ class Reconciler:
         rows = encode_rows(absent, TopicPartition(self.topic, partition), self.topic_id, EPOCH)
         events = _lacking(rows)
         copies = {copy.event_id for copy in self._copies([each.event_id for each in events])}
+        nowhere = [each for each in events if each.event_id not in copies]
+        old = self._older_than_raw(absent) if nowhere else frozenset()
+        expired = {each.event_id for each in nowhere if each.offset in old}
         lacking: dict[str, Lacking] = {}
-        for each in events:
-            if each.event_id not in copies:
+        for each in nowhere:
+            if each.event_id not in expired:
                 lacking.setdefault(each.event_id, each)  # the same event twice: the first counts
         offsets = {each.offset for each in lacking.values()}
+        others = [each for each in events if each.offset not in offsets]
         return Findings(
             partition,
             len(records) - len(absent),
-            tuple(each.offset for each in events if each.offset not in offsets),
+            tuple(each.offset for each in others if each.event_id not in expired),
             rows.rejected,
             tuple(lacking.values()),
             self._written_before(partition, first, last) if stored else frozenset(),
+            tuple(each.offset for each in others if each.event_id in expired),
         )
 
     def write(self, found: Findings) -> frozenset[datetime]:
@@ -177,12 +186,19 @@ class Reconciler:
     def _copies(self, ids: Sequence[str]) -> list[Copy]:
         return self._stored.copies(ids, ANY_AGE)
 
+    def _older_than_raw(self, records: Iterable[Record]) -> frozenset[int]:
+        """The offsets of those that arrived before raw is whole.
+
+        To be asked after their rows were looked for: retention goes on meanwhile.
+        """
+        kept = kept_from(self._connected())
+        if kept is None:
+            return frozenset()
+        first = kept.timestamp() * 1000
+        return frozenset(record.offset for record in records if record.timestamp < first)
+
     def _written_before(self, partition: int, first: int, last: int) -> frozenset[datetime]:
-        if self._client is None:
-            self._client = connect(
-                self.address, connect_timeout=5, send_receive_timeout=self.seconds
-            )
-        result = self._client.query(
+        result = self._connected().query(
             "SELECT DISTINCT toStartOfDay(toDateTime(occurred_at, 'UTC'))"
             f" FROM {TABLE} WHERE kafka_topic_id = {{topic_id:String}}"
             " AND kafka_partition = {partition:UInt32}"
@@ -198,6 +214,13 @@ class Reconciler:
             settings={"select_sequential_consistency": 1},
         )
         return frozenset(day for (day,) in result.result_rows)
+
+    def _connected(self) -> "Client":
+        if self._client is None:
+            self._client = connect(
+                self.address, connect_timeout=5, send_receive_timeout=self.seconds
+            )
+        return self._client
 
     def _token(self, partition: int, rows: Sequence[Lacking], attempt: int) -> str:
         names = ",".join(f"{each.offset}:{each.event_id}" for each in rows)

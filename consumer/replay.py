@@ -80,17 +80,20 @@ class Tally:
     copies: int = 0  # events that are stored at another place
     rejected: int = 0  # no events, or refused by ClickHouse
     written: int = 0  # or, in a dry run, lacking
+    raw_expired: int = 0  # may have been stored before raw's retention took them: left alone
     corrections: int = 0  # rows that were added to rollups
     days: set[datetime] = field(default_factory=set)
 
     def add(self, found: Findings) -> None:
         lacking = len(found.lacking)
         rejected = len(found.rejected) + found.lettered
-        self.records += found.stored + len(found.copies) + rejected + lacking
+        raw_expired = len(found.raw_expired)
+        self.records += found.stored + len(found.copies) + rejected + lacking + raw_expired
         self.stored += found.stored
         self.copies += len(found.copies)
         self.rejected += rejected
         self.written += lacking
+        self.raw_expired += raw_expired
 
 
 class Replayer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from usagepipe.consumer.announcement import Kept
+from usagepipe.consumer.announcement import Announcement, Kept
 from usagepipe.consumer.committer import Position
 from usagepipe.consumer.lane import Start
 from usagepipe.consumer.records import TopicPartition
@@ -58,8 +58,24 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
         log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
         return Start(found.start, topic)
     if offset < found.start:
-        lost = {"first": offset, "last": found.start - 1}
-        log.error("records_expired_unread", partition=str(partition), **lost)
+        _tell_expired(partition, offset, found.start - 1, pending)
         if pending is None or pending.last < found.start:
             return Start(found.start, topic)
     return Start(offset, topic, pending)
+
+
+def _tell_expired(
+    partition: TopicPartition, first: int, last: int, pending: Announcement | None
+) -> None:
+    """Of what left the log, the announced range was read: its rows may be stored, views or not."""
+    if pending is not None:
+        log.error(
+            "announced_range_expired",
+            partition=str(partition),
+            first=first,
+            last=min(pending.last, last),
+            cure="usagepipe audit tells what is stored of it; --repair corrects the rollups",
+        )
+        first = pending.last + 1
+    if first <= last:
+        log.error("records_expired_unread", partition=str(partition), first=first, last=last)

@@ -1,10 +1,12 @@
 """The settings of a process: one frozen model, read once from the environment, passed down.
 
 Every field is `USAGEPIPE_<FIELD>`; a command's option wins over the environment. `load` reports
-all wrong fields at once. Secrets stay masked in every text made of the model.
+all wrong fields at once. Secrets stay masked in every text made of the model. How long rows and
+records stay must fit together, which only matters to those who store: they ask `check_retention`.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -139,12 +141,13 @@ class Settings(BaseSettings):
     )
     raw_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         default=400,
-        description="How long raw events stay, counted from their arrival; 0 is for ever.",
+        description="How long raw events stay, counted from their arrival; 0 is for ever. Longer "
+        "than USAGEPIPE_TOPIC_RETENTION_DAYS, and at least USAGEPIPE_DEDUP_DAYS.",
     )
     rollup_retention_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         default=0,
         description="How long rollups stay, counted from their last event's arrival; 0 is for "
-        "ever.",
+        "ever. Never shorter than raw events.",
     )
 
     # The producer.
@@ -248,6 +251,18 @@ class Settings(BaseSettings):
             sentences = (_sentence(str(p["loc"][0]), p["type"], p["msg"]) for p in problems)
             raise SettingsError(tuple(sentences)) from None  # its text quotes secrets
 
+    def check_retention(self) -> None:
+        """Return if raw rows stay long enough to tell what is stored, and rollups as long as they.
+
+        For whoever stores, repairs or audits. A producer or reader needs none of it, and must not
+        fail because of it.
+
+        Raises:
+            SettingsError: with one sentence for every setting that does not fit.
+        """
+        if problems := tuple(_unfit_retention(self)):
+            raise SettingsError(problems)
+
     @property
     def clickhouse_address(self) -> ClickHouseAddress:
         return ClickHouseAddress.parse(self.clickhouse.get_secret_value())
@@ -259,6 +274,26 @@ class Settings(BaseSettings):
     @property
     def topic_retention(self) -> timedelta:
         return timedelta(days=self.topic_retention_days)
+
+
+def _unfit_retention(settings: Settings) -> Iterator[str]:
+    raw, rollup = settings.raw_retention_days, settings.rollup_retention_days
+    topic, dedup = settings.topic_retention_days, settings.dedup_days
+    if raw and raw < (least := max(topic + 1, dedup)):
+        yield (
+            f"USAGEPIPE_RAW_RETENTION_DAYS is {raw}: a record that Kafka still keeps, or a copy of "
+            "an event, would be stored and summed again when its row has left. Write "
+            f"{least} or more (above USAGEPIPE_TOPIC_RETENTION_DAYS, which is {topic}, and at "
+            f"least USAGEPIPE_DEDUP_DAYS, which is {dedup}), or 0 for ever."
+        )
+    if rollup and (not raw or rollup < raw):
+        raw_days = f"{raw}" if raw else "0, for ever"
+        cure = f"Write {raw} or more, or 0 for ever." if raw else "Write 0."
+        yield (
+            f"USAGEPIPE_ROLLUP_RETENTION_DAYS is {rollup}: rollups would leave before the raw "
+            f"events they sum (USAGEPIPE_RAW_RETENTION_DAYS is {raw_days}), and no audit would "
+            f"balance. {cure}"
+        )
 
 
 def _sentence(field: str, kind: str, message: str) -> str:

@@ -24,6 +24,7 @@ from usagepipe.consumer.writer import INSERT_SETTINGS
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.migrate import migrate
 from usagepipe.schemas.clickhouse.migrations import Target
 from usagepipe.schemas.errors import SemanticsError, StartRefusedError
 from usagepipe.schemas.settings import ClickHouseAddress, Settings
@@ -325,6 +326,16 @@ def test_workers_that_start_at_once_do_not_disturb_each_other(
     asyncio.run(all_at_once())
 
     assert [] == scratch_tables(clickhouse_client)
+
+
+def test_a_table_whose_rows_leave_before_the_records_do_is_refused(
+    settings: MakeSettings, database: ClickHouseAddress
+) -> None:
+    """The table's own retention counts, not what the settings of this worker say."""
+    migrate(settings(raw_retention_days=3))
+
+    with pytest.raises(StartRefusedError, match=r"keeps records for 7 days .* rows for 3 days:"):
+        asyncio.run(Proof(settings(), Health()).prove())
 
 
 def test_an_empty_database_is_refused(settings: MakeSettings) -> None:

@@ -1,6 +1,7 @@
 """What a worker checks of its topic before it begins, on real brokers."""
 
 import asyncio
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
@@ -40,8 +41,8 @@ def _stands(kafka: str, topic: str) -> bool:
     return True
 
 
-def check(kafka: str, topic: str) -> None:
-    asyncio.run(check_topic(kafka, topic, WEEK))
+def check(kafka: str, topic: str, raw_days: int = 0) -> None:
+    asyncio.run(check_topic(kafka, topic, WEEK, raw_days))
 
 
 def test_a_topic_of_migrate_is_fine(kafka: str, topic: str) -> None:
@@ -76,10 +77,51 @@ def test_a_topic_that_cleans_up_early_is_refused(kafka: str, topic_name: str) ->
 
 
 def test_a_topic_that_keeps_everything_is_fine(kafka: str, topic_name: str) -> None:
-    """-1 is for ever."""
+    """-1 is for ever, and so may raw rows stay."""
     make(kafka, topic_name, retention_ms="-1")
 
     check(kafka, topic_name)
+
+
+def test_a_topic_that_keeps_records_longer_than_raw_rows_stay_is_refused(
+    kafka: str, topic_name: str
+) -> None:
+    """Read again, they would be stored and summed twice. Both ways out are told."""
+    make(kafka, topic_name, retention_ms=str(500 * DAY_MS + 1))
+
+    with pytest.raises(StartRefusedError) as refused:
+        check(kafka, topic_name, raw_days=400)
+
+    text = str(refused.value)
+    assert f"keeps records for 500 days (retention.ms={500 * DAY_MS + 1})" in text
+    assert "usage_events their rows for 400 days:" in text
+    assert (
+        f"Set retention.ms={7 * DAY_MS} on the topic, or USAGEPIPE_RAW_RETENTION_DAYS=501 and"
+        in (text)
+    )
+    check(kafka, topic_name, raw_days=501)
+
+
+def test_a_topic_that_keeps_everything_needs_raw_rows_that_stay_for_ever(
+    kafka: str, topic_name: str
+) -> None:
+    """No number of days is enough."""
+    make(kafka, topic_name, retention_ms="-1")
+
+    with pytest.raises(StartRefusedError, match=r"records for ever .*_DAYS=0 \(for ever\) and run"):
+        check(kafka, topic_name, raw_days=36_500)
+
+
+@pytest.mark.parametrize(("days", "refused"), [(8, True), (7, False)])
+def test_raw_rows_stay_longer_than_records_not_just_as_long(days: int, *, refused: bool) -> None:
+    """The same rule as of the settings."""
+    with pytest.raises(StartRefusedError) if refused else nullcontext():
+        judge_topic("t", {"retention.ms": str(days * DAY_MS)}, WEEK, 8)
+
+
+def test_a_broker_that_does_not_name_the_retention_is_no_reason_to_refuse() -> None:
+    """What is not known is not for ever."""
+    judge_topic("t", {"cleanup.policy": "delete"}, WEEK, 8)
 
 
 def test_a_topic_bounded_by_size_is_told(kafka: str, topic_name: str) -> None:
@@ -126,7 +168,7 @@ def test_a_broker_that_does_not_tell_is_mentioned() -> None:
 def test_less_than_a_day_leaves_one_way_out() -> None:
     """The setting counts whole days."""
     with pytest.raises(StartRefusedError, match=r"Set retention\.ms=604800000 on the topic\.$"):
-        judge_topic("t", {"retention.ms": "3600000"}, WEEK)
+        judge_topic("t", {"retention.ms": "3600000"}, WEEK, 0)
 
 
 def test_a_topic_that_keeps_the_producers_time_is_told_of(kafka: str, topic_name: str) -> None:

@@ -42,6 +42,7 @@ BAD_WORDS: Final = (
     "lane_failed",
     "pending_range_changed",
     "committed_beyond_log",
+    "announced_range_expired",
     "records_expired_unread",
 )
 

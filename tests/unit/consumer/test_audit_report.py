@@ -33,10 +33,17 @@ def test_a_partition_that_is_not_whole_fails_the_audit(broken: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
-    "explained", [{"letters": RANGE}, {"copies": RANGE}, {"marks": RANGE}, {"beyond": 7}]
+    "explained",
+    [
+        {"letters": RANGE},
+        {"copies": RANGE},
+        {"marks": RANGE},
+        {"raw_expired": RANGE},
+        {"beyond": 7},
+    ],
 )
 def test_what_is_explained_fails_nothing(explained: dict[str, Any]) -> None:
-    """Letters, copies and marks account for their offsets."""
+    """Letters, copies, marks and raw's retention account for their offsets."""
     assert replace(AUDIT, partitions=(replace(WHOLE, **explained),)).balances
 
 
@@ -52,6 +59,14 @@ def test_what_is_explained_fails_nothing(explained: dict[str, Any]) -> None:
 def test_what_is_wrong_in_the_tables_fails_the_audit(wrong: dict[str, Any]) -> None:
     """Events stored twice, rollups that differ or could not be compared, lost numbers."""
     assert not replace(AUDIT, **wrong).balances
+
+
+def test_gaps_fail_nothing_where_rows_have_left_raw() -> None:
+    """The numbers may have been in them."""
+    expired = replace(WHOLE, raw_expired=RANGE)
+
+    assert not replace(AUDIT, gaps=(GAP,)).balances
+    assert replace(AUDIT, partitions=(expired,), gaps=(GAP,)).balances
 
 
 def test_gaps_fail_nothing_while_there_is_a_backlog() -> None:

@@ -1,6 +1,7 @@
 """Where a partition is read on is decided from what its last owner left, never guessed."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.unit.consumer.records import PARTITION
 from usagepipe.consumer.announcement import Announcement, acknowledgement
@@ -66,3 +67,28 @@ def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
     assert Start(10, TOPIC) == start(2)
     assert Start(10, TOPIC) == start(2, whole.encode())
     assert Start(5, TOPIC, half) == start(5, half.encode())
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ("", [("records_expired_unread", 2, 9)]),
+        (
+            Announcement("topic-id", 2, 6, records=5, epoch=0).encode(),
+            [("announced_range_expired", 2, 6), ("records_expired_unread", 7, 9)],
+        ),
+        (
+            Announcement("topic-id", 2, 14, records=13, epoch=0).encode(),
+            [("announced_range_expired", 2, 9)],
+        ),
+    ],
+    ids=["nothing announced", "all announced expired", "a part"],
+)
+def test_what_was_announced_is_not_told_as_unread(
+    metadata: str, told: list[tuple[str, int, int]]
+) -> None:
+    """A worker had it in hand when it ended: its rows may well be stored."""
+    with capture_logs() as logs:
+        start(2, metadata)
+
+    assert told == [(line["event"], line["first"], line["last"]) for line in logs]
