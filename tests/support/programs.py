@@ -124,9 +124,12 @@ class Programs:
         program: str = "usagepipe",
         environment: Mapping[str, str] | None = None,
     ) -> Program:
-        """Start an installed command; it sees no `USAGEPIPE_*` but those in `environment`."""
+        """Start an installed command, or one of another environment by its whole path.
+
+        It sees no `USAGEPIPE_*` but those in `environment`.
+        """
         command = [str(BIN / program), *arguments]
-        name = f"{len(self._started)}-{program}"
+        name = f"{len(self._started)}-{Path(program).name}"
         merged = clean_environment() | dict(environment or {})
         started = Program(command, merged, self._folder, name)
         self._started.append(started)

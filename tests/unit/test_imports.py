@@ -57,7 +57,9 @@ def start(thread):  # before Python 3.12 a new thread is no event
 threading.Thread.start = start
 os.environ.__class__ = Environment
 sys.addaudithook(hook)
-every = [module.name for module in pkgutil.walk_packages(usagepipe.__path__, "usagepipe.")]
+elsewhere = {"usagepipe.producer.litellm"}  # LiteLLM has an environment of its own
+every = [module.name for module in pkgutil.walk_packages(usagepipe.__path__, "usagepipe.")
+         if module.name not in elsewhere]
 for module in sys.argv[1:] or every:
     importlib.import_module(module)
 print(json.dumps({"acts": acts, "threads": [t.name for t in threading.enumerate()][1:]}))

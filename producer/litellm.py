@@ -1,0 +1,126 @@
+"""A callback for LiteLLM's proxy and SDK: each call that it logs becomes a usage event.
+
+In the proxy's configuration:
+
+    litellm_settings:
+      callbacks: usagepipe.producer.litellm.usage_logger
+
+`LiteLLM` tells of a call after its answer, in a task of its own: no request waits. It tells of
+some failures twice, by its way for async callers and by that for sync ones; each is recorded once.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from importlib.metadata import version
+from threading import Lock
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from usagepipe.producer.callers import Caller
+from usagepipe.producer.faults import describe
+from usagepipe.producer.litellm_calls import fields_of
+from usagepipe.producer.recorder import Recorder, UsageRecorder
+from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.event import UsageEvent
+
+try:
+    from litellm.integrations.custom_logger import CustomLogger
+except ImportError as error:
+    raise ImportError(
+        "usagepipe.producer.litellm is a callback for LiteLLM, which is not installed here: "
+        "pip install 'litellm[proxy]'"
+    ) from error
+
+log = structlog.get_logger()
+
+# Calls that were told of lately: the second word on a failure follows at once.
+REMEMBERED_CALLS: Final = 10_000
+
+
+class UsageLogger(CustomLogger):
+    """Records the calls of one LiteLLM process. Nothing is connected before the first of them.
+
+    `recorder` is made from the environment unless it is given. `caller` is who the calls count for
+    where LiteLLM knows nobody: a program that uses its SDK without the proxy.
+    """
+
+    def __init__(self, recorder: Recorder | None = None, caller: Caller | None = None) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._caller = caller
+        self._refused = False  # the settings are wrong: told once
+        self._told: OrderedDict[tuple[str, float], None] = OrderedDict()
+        self._lock = Lock()
+
+    async def async_log_success_event(
+        self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """LiteLLM's hook for a call that was answered."""
+        self._log(kwargs)
+
+    async def async_log_failure_event(
+        self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """LiteLLM's hook for a call that failed."""
+        self._log(kwargs)
+
+    def log_success_event(
+        self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """The same for its sync SDK."""
+        self._log(kwargs)
+
+    def log_failure_event(
+        self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
+    ) -> None:
+        """The same for its sync SDK."""
+        self._log(kwargs)
+
+    def _log(self, kwargs: Mapping[str, Any]) -> None:
+        payload = kwargs.get("standard_logging_object")
+        if not isinstance(payload, Mapping) or self._refused:
+            return
+        try:
+            if self._is_news(payload):
+                self._record(payload)
+        except SettingsError as error:
+            self._refused = True
+            log.error("usage_logger_refused", problems=str(error))
+        except Exception as error:
+            self._leave_out(payload, describe(error))
+
+    def _record(self, payload: Mapping[str, Any]) -> None:
+        recorder = self._recorder = self._recorder or UsageRecorder()
+        fields = fields_of(payload, version("litellm"), self._caller)
+        if not fields["user_id"]:
+            recorder.counters.leave_out(fields["endpoint"], "no_user")
+            return
+        try:
+            event = UsageEvent.new(**fields)
+        except ValidationError as error:
+            names = sorted({str(problem["loc"][0]) for problem in error.errors()})
+            self._leave_out(payload, ", ".join(names))
+        else:
+            recorder.record(event)
+
+    def _leave_out(self, payload: Mapping[str, Any], detail: str) -> None:
+        endpoint = str(payload.get("call_type", ""))
+        counters = self._recorder.counters if self._recorder else None
+        if counters is None or counters.leave_out(endpoint, "record_failed"):
+            log.error("usage_unrecorded", endpoint=endpoint, detail=detail)
+
+    def _is_news(self, payload: Mapping[str, Any]) -> bool:
+        """Whether this is the first word on a call. Each attempt has its own start."""
+        call = (str(payload.get("litellm_call_id")), float(payload.get("startTime") or 0))
+        with self._lock:
+            if call in self._told:
+                return False
+            self._told[call] = None
+            while len(self._told) > REMEMBERED_CALLS:
+                self._told.popitem(last=False)
+            return True
+
+
+usage_logger: Final = UsageLogger()
