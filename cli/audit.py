@@ -21,6 +21,12 @@ from usagepipe.schemas.logs import configure_logs
 DOES_NOT_BALANCE = 1
 
 
+UNFINISHED = (
+    "The repair is not finished: until it is run again, sums may be too high where rows were "
+    "stored and their rollups not corrected yet."
+)
+
+
 @click.command("audit")
 @kafka_option
 @clickhouse_option
@@ -79,6 +85,9 @@ def command(
                     rows, corrections = auditor.repair(found, trust_raw=trust_raw)
                 except UnprovenError:
                     audit_output.print_audit(found, as_json=as_json)
+                    raise
+                except KeyboardInterrupt:
+                    click.echo(UNFINISHED, err=True)
                     raise
                 click.echo(
                     f"Repaired: {rows:,} rows stored, {corrections:,} corrections in rollups.",

@@ -204,10 +204,19 @@ def replay(
             if dry_run or not counts:
                 _warn_of_others(letters)
                 return 0
-            if not click.confirm("Put them back?", err=True):
+            if not _confirmed():
                 click.echo("Nothing was put back.", err=True)
                 return DECLINED
         return _replay(settings, letters, selection, limit)
+
+
+def _confirmed() -> bool:
+    try:
+        return click.confirm("Put them back?", err=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("There is nobody to ask: say --yes.") from None
 
 
 def _replay(

@@ -1,6 +1,7 @@
 """The command tree. Commands are imported when they are called, so `--help` starts no library."""
 
 import importlib
+import os
 import sys
 from typing import ClassVar
 
@@ -66,9 +67,20 @@ def root() -> None:
     """
 
 
+def _refuse_bytes(arguments: list[str]) -> None:
+    """Raise for an argument that is no text in the terminal's encoding: no server would take it."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = os.fsencode(argument)
+            raise click.UsageError(f"{shown!r} is no text in UTF-8: write it in UTF-8.") from None
+
+
 def run(arguments: list[str]) -> int:
     """Run one command; its exit status."""
     try:
+        _refuse_bytes(arguments)
         result = root.main(args=arguments, prog_name="usagepipe", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:

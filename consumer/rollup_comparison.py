@@ -142,7 +142,8 @@ class Comparison:
         spans = ", ".join(f"{column}_" for column in _SPANS)
         return (
             f"INSERT INTO {self.table} ({columns})"
-            f" WITH (SELECT count() FROM {processes} WHERE position(query, '{mark}') > 0) AS running"
+            f" WITH (SELECT count() FROM {processes} WHERE position(query, '{mark}') > 0)"
+            " AS running"
             f" SELECT bucket, {', '.join(KEYS)}, {', '.join(sums)}, {cost}, {spans}"
             f" FROM ({self.differing(())}) WHERE state IN ({', '.join(map(str, states))})"
             " AND running = 1"

@@ -19,6 +19,7 @@ from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.topics import EVENTS_TOPIC, dead_letter_topic
 
 PREFIX = "USAGEPIPE_"
+_HOST = re.compile(r"[^\s/@]+")  # a name or an address, and no URL
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _MAX_TOPIC_CHARS = 200  # Kafka's limit is 249; the DLQ adds to it
 MAX_BATCH_ROWS = 1_000_000
@@ -28,7 +29,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 def _check_bootstrap(value: str) -> str:
     for server in value.split(","):
         host, colon, port = server.strip().rpartition(":")
-        if not (colon and host and port.isdigit() and 0 < int(port) < 65536):
+        if not (colon and _HOST.fullmatch(host) and port.isdigit() and 0 < int(port) < 65536):
             raise ValueError(f"is {value!r}: write host:port, several with commas between them")
     return value
 
@@ -226,7 +227,7 @@ class Settings(BaseSettings):
         description="A worker stops when a larger share of a partition's last 10,000 records is "
         "refused; 1 is never.",
     )
-    web_host: str = Field(
+    web_host: Annotated[str, Field(min_length=1)] = Field(
         default="127.0.0.1", description="Address of the worker's health and metrics."
     )
     web_port: Annotated[int, Field(ge=0, le=65_535)] = Field(

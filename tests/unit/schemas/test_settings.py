@@ -237,3 +237,16 @@ def test_every_setting_says_what_it_means() -> None:
 
     assert [] == [name for name, field in fields.items() if not field.description]
     assert [] == [n for n, f in fields.items() if not str(f.description).endswith(".")]
+
+
+@pytest.mark.parametrize("address", ["http://kafka:9092", "a\nb:9092", "user@kafka:9092", "k k:1"])
+def test_a_url_is_no_bootstrap_server(address: str) -> None:
+    """It would be waited for as a host of that name."""
+    with pytest.raises(SettingsError, match="write host:port"):
+        Settings.load(kafka=address)
+
+
+def test_an_empty_web_host_is_refused() -> None:
+    """Faust would end with a traceback."""
+    with pytest.raises(SettingsError, match="USAGEPIPE_WEB_HOST"):
+        Settings.load(web_host="")
