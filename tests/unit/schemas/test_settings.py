@@ -175,3 +175,14 @@ def test_every_setting_says_what_it_means() -> None:
 
     assert [] == [name for name, field in fields.items() if not field.description]
     assert [] == [n for n, f in fields.items() if not str(f.description).endswith(".")]
+
+
+def test_kinds_of_requests_are_a_list_of_known_words() -> None:
+    """An unknown kind is refused with the words that there are; blanks do not matter."""
+    (problem,) = problems(record="failed,lost")
+
+    assert "USAGEPIPE_RECORD names 'lost': write failed, cancelled, missing, or some of them." == (
+        problem
+    )
+    assert {"failed", "missing"} == Settings.load(record=" failed, missing,").recorded_kinds
+    assert set() == Settings.load(record="").recorded_kinds
