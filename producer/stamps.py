@@ -5,12 +5,13 @@ handler's task, in the threads that frameworks run sync handlers in, and in a st
 each of them has a copy of the context, and all copies hold that object.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 from typing import Any
 
-from usagepipe.producer.asgi import Scope
+from usagepipe.producer.requests import Request
 from usagepipe.schemas.event import UsageQuality
 
 SCOPE_KEY = "usagepipe.stamp"
@@ -19,6 +20,16 @@ SCOPE_KEY = "usagepipe.stamp"
 Stamp = dict[str, Any]
 
 current_stamp: ContextVar[Stamp | None] = ContextVar("usagepipe_stamp", default=None)
+
+
+@contextmanager
+def stamping(stamp: Stamp) -> Iterator[None]:
+    """What runs inside stamps `stamp`."""
+    token = current_stamp.set(stamp)
+    try:
+        yield
+    finally:
+        current_stamp.reset(token)
 
 
 def stamp_usage(
@@ -42,7 +53,7 @@ def stamp_usage(
     cost: Decimal | None = None,
     price_version: str | None = None,
     tags: Mapping[str, str] | None = None,
-    scope: Scope | None = None,
+    scope: Request | None = None,
 ) -> bool:
     """Tell the usage of the request that is being handled; call it any time before it ends.
 
@@ -51,10 +62,12 @@ def stamp_usage(
     than once, the later value of a field stands; tags are added up. The total is the sum unless
     it is given. Never blocks and never raises; values are checked when the event is made.
 
-    `scope` is the request's ASGI scope: only a thread that was started by hand needs it.
+    `scope` is the request's ASGI scope or WSGI environ: only a thread that was started by hand
+    needs it.
 
     Returns:
-        Whether there is a request to stamp: False outside of `UsageMiddleware`.
+        Whether there is a request to stamp: False outside of a middleware, and where that skips
+        the path.
     """
     given = {k: v for k, v in locals().items() if v is not None and k not in {"scope", "tags"}}
     stamp = current_stamp.get() if scope is None else scope.get(SCOPE_KEY)
