@@ -32,14 +32,14 @@ class Caller:
 
 
 # None: nobody is known, nothing is recorded.
-Answer = Caller | Awaitable[Caller | None] | None
+Found = Caller | Awaitable[Caller | None] | None
 
 # Called with the ASGI scope or WSGI environ once the answer is complete, so an authentication
 # inside the application has filled it by then, and a slow look-up delays no byte.
-Identify = Callable[[Any], Answer]
+Identify = Callable[[Any], Found]
 
 
-def at_once(identify: Callable[[Any], Answer]) -> Callable[[Any], Caller | None]:
+def at_once(identify: Callable[[Any], Found]) -> Callable[[Any], Caller | None]:
     """`identify` where nobody can await: an awaitable from it becomes a TypeError."""
     if inspect.iscoroutinefunction(identify):
         raise TypeError("an async function was given where nothing can await: give a plain one")

@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 import structlog
 from pydantic import ValidationError
 
-from usagepipe.producer.callers import Answer, Caller
+from usagepipe.producer.callers import Caller, Found
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.events import Course, event_of, has_tokens
 from usagepipe.producer.exchanges import Exchange, Headers
@@ -56,7 +56,7 @@ class Conclusions:
     def __init__(
         self,
         recorder: Recorder,
-        identify: Callable[[Any], Answer],
+        identify: Callable[[Any], Found],
         *,
         provider: str = "",
         correlation_header: str = "x-correlation-id",
