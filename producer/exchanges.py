@@ -55,7 +55,6 @@ class Exchange:
         self._reader: AnswerReader | None = None
         self._raised = False
         self._left = False
-        self.complete = False
         self.fault = ""  # type and place of what went wrong with the notes
         self.stamp: Stamp = {}
 
@@ -67,7 +66,7 @@ class Exchange:
             if "json" in self.request_header("content-type").lower():
                 self._opening.note(piece)
         except Exception as error:
-            self._fail(error)
+            self.noting_failed(error)
 
     def answered(self, status: int, answer_header: Headers) -> None:
         """The answer has begun."""
@@ -78,7 +77,7 @@ class Exchange:
                 answer_header("content-type"), answer_header("content-encoding"), self._max_bytes
             )
         except Exception as error:
-            self._fail(error)
+            self.noting_failed(error)
 
     def passed(self, chunk: bytes) -> None:
         """A chunk of the answer's body went by."""
@@ -88,18 +87,19 @@ class Exchange:
             if self._first_byte is None:
                 self._first_byte = time.perf_counter()
             if self._reader is not None:
-                self._reader.feed(chunk)
+                self._reader.feed(bytes(chunk))  # a view may be of memory that is used again
         except Exception as error:
-            self._fail(error)
-
-    def completed(self) -> None:
-        """The answer's last chunk is there: whatever happens from now on, the client has it."""
-        self.complete = True
+            self.noting_failed(error)
 
     def ended(self) -> None:
-        """The answer has gone out; tasks in the background afterwards take no part in its time."""
-        if self._ended is None:
-            self._ended = time.perf_counter()
+        """The last chunk has gone by. Whatever happens from now on, the answer is complete, and
+        tasks in the background take no part in its time."""
+        self._ended = self._ended or time.perf_counter()
+
+    @property
+    def complete(self) -> bool:
+        """The whole answer was seen."""
+        return self._ended is not None
 
     def client_left(self) -> None:
         """The client went away, or stopped reading. Of no account when all was over before."""
@@ -117,7 +117,8 @@ class Exchange:
         else:
             self._left = True
 
-    def _fail(self, error: Exception) -> None:
+    def noting_failed(self, error: Exception) -> None:
+        """The rest of the answer goes unread."""
         self.fault, self._reader = describe(error), None
 
     def usage(self) -> Usage | UnrecordedReason:
@@ -129,7 +130,7 @@ class Exchange:
         try:
             return self._reader.read(complete=self.complete)
         except Exception as error:
-            self._fail(error)
+            self.noting_failed(error)
             return "record_failed"
 
     @property

@@ -143,19 +143,15 @@ class _Call:
         return False
 
     def read_to_the_end(self) -> None:
-        self.exchange.completed()
         self.exchange.ended()
-        self._conclude()
+        self.conclude()
 
     def broke_off(self, error: BaseException) -> None:
         self.exchange.broke_off(error)
-        self._conclude()
+        self.conclude()
 
-    def closed(self) -> None:
-        self.exchange.client_left()
-        self._conclude()
-
-    def _conclude(self) -> None:
+    def conclude(self) -> None:
+        """Nobody reads on: an answer that did not come to its end was left."""
         conclusions, self._conclusions = self._conclusions, None
         if conclusions is None:
             return
@@ -185,7 +181,7 @@ class _Stream(httpx.SyncByteStream):
         try:
             self._stream.close()
         finally:
-            self._call.closed()
+            self._call.conclude()
 
 
 class _AsyncStream(httpx.AsyncByteStream):
@@ -209,4 +205,4 @@ class _AsyncStream(httpx.AsyncByteStream):
         try:
             await self._stream.aclose()
         finally:
-            self._call.closed()
+            self._call.conclude()

@@ -33,7 +33,7 @@ class Opening:
 
     def note(self, piece: bytes) -> None:
         if piece and self._room > 0:
-            piece = piece[: self._room]
+            piece = bytes(piece[: self._room])
             self._room -= len(piece)
             self._pieces.append(piece)
 

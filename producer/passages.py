@@ -36,23 +36,23 @@ class Passage:
 
     async def send(self, message: Message) -> None:
         """Send `message` on, then look at it: what a client that has gone was sent still counts."""
-        last = message.get("type") in BODIES and not message.get("more_body", False)
-        if last:
-            self._exchange.completed()  # before: a server may report the disconnect at once
         try:
             await self._send(message)
         except OSError:  # so ASGI 2.4 tells that the client has gone
             self._exchange.client_left()
             raise
         finally:
-            self._note(message)
-            if last:
-                self._exchange.ended()
+            try:
+                self._note(message)
+            except Exception as error:
+                self._exchange.noting_failed(error)
 
     def _note(self, message: Message) -> None:
         kind = message.get("type")
-        if kind == "http.response.body":
+        if kind in BODIES:
             self._exchange.passed(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._exchange.ended()
         elif kind == "http.response.start":
             # The list is copied: whoever is outside of us may change it.
             self._exchange.answered(

@@ -58,7 +58,7 @@ class UsageWsgiMiddleware:
             conclude()
             raise
         if _is_sent_by_the_server(answer, environ):
-            exchange.completed()
+            exchange.ended()
             conclude()
             return answer
         return Answer(answer, exchange, conclude)

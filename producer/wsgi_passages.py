@@ -67,7 +67,6 @@ class Answer:
             with stamping(self._exchange.stamp):
                 chunk = next(self._iterator)
         except StopIteration:
-            self._exchange.completed()
             self._exchange.ended()
             raise
         except BaseException as error:

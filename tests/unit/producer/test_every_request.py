@@ -1,9 +1,11 @@
 """Each request to a model is an event: failed ones, cancelled ones, those without usage."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.unit.producer.watched import CHAT, PATH, Bench, answering, nothing, run, swallow
 from usagepipe.producer import Caller, stamp_usage
@@ -385,6 +387,36 @@ def test_disconnect_after_the_last_chunk_is_none() -> None:
     assert (200, False, "complete", 38) == facts(bench)
 
 
+def test_disconnect_that_is_told_while_the_last_chunk_is_sent_is_none() -> None:
+    """A server may report the end of the connection before its `send` of the last chunk returns:
+    the answer is complete."""
+    over, heard = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        listening = asyncio.create_task(listen(receive))
+        await answering(CHAT)(scope, receive, send)
+        await listening
+
+    async def listen(receive: Receive) -> None:
+        await receive()
+        heard.set()
+
+    async def receive() -> Message:
+        await over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            over.set()
+            await heard.wait()
+
+    bench = Bench(app)
+
+    asyncio.run(bench.app(post(), receive, send))
+
+    assert (200, False, "complete", 38) == facts(bench)
+
+
 def test_error_after_the_last_chunk_fails_no_request() -> None:
     """The client has its whole answer: a background task that raises afterwards changes nothing."""
 
@@ -545,3 +577,47 @@ def test_time_to_first_token_is_of_streams_only() -> None:
     stream, whole = recorder.events
     assert 0 <= (stream.ttft_ms or 0) <= stream.duration_ms
     assert (True, False) == (stream.ttft_ms is not None, whole.ttft_ms is not None)
+
+
+def test_memory_that_is_used_again_is_read_in_time() -> None:
+    """A chunk may be a view of a buffer that the next chunk overwrites."""
+    buffer = bytearray(4)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        raw = json.dumps(CHAT).encode()
+        for start in range(0, len(raw), 4):
+            chunk = raw[start : start + 4]
+            buffer[: len(chunk)] = chunk
+            view = memoryview(buffer)[: len(chunk)]
+            await send({"type": "http.response.body", "body": view, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    bench = Bench(app)
+
+    asyncio.run(run(bench.app, post()))
+
+    assert (200, False, "complete", 38) == facts(bench)
+
+
+def test_fault_in_the_notes_is_counted_and_the_request_is_an_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When reading an answer fails in an unforeseen way its client notices nothing; the log tells
+    the place, and the request is an event whose tokens are missing."""
+
+    def broken(self: object, chunk: bytes) -> None:
+        raise RuntimeError("sk-secret-in-the-text")
+
+    monkeypatch.setattr("usagepipe.producer.answers.AnswerReader.feed", broken)
+    bench = Bench(answering(CHAT))
+
+    with capture_logs() as logs:
+        answer = bench.post()
+
+    assert CHAT == answer.json()
+    assert (200, False, "missing", 0) == facts(bench)
+    assert {"record_failed": 1} == bench.unrecorded
+    assert "RuntimeError at test_every_request.py" in logs[0]["detail"]
+    assert "sk-secret" not in str(logs)
