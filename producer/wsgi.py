@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Unpack
 
-from usagepipe.producer.callers import Caller, at_once
+from usagepipe.producer.callers import Identify, at_once
 from usagepipe.producer.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.recorder import Recorder
@@ -36,7 +36,7 @@ class UsageWsgiMiddleware:
         app: App,
         *,
         recorder: Recorder,
-        identify: Callable[[Environ], Caller | None],
+        identify: Identify,
         **options: Unpack[WatchOptions],
     ) -> None:
         self.app = app
