@@ -5,7 +5,7 @@ where the setting `record` says so. A request is counted once at most, and nothi
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller, Found
 from usagepipe.producer.counters import UnrecordedReason
-from usagepipe.producer.events import Course, event_of, has_tokens
+from usagepipe.producer.courses import course_of
+from usagepipe.producer.events import event_of, has_tokens
 from usagepipe.producer.exchanges import Exchange, Headers
 from usagepipe.producer.extraction import Usage
 from usagepipe.producer.faults import describe
@@ -23,8 +24,6 @@ from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.selection import Paths, Selection
 
 log = structlog.get_logger()
-
-MAX_ATTEMPT = 65_535
 
 
 class WatchOptions(TypedDict, total=False):
@@ -84,7 +83,7 @@ class Conclusions:
         options = {"max_bytes": self._max_bytes} | options
         return Exchange(method, path, request_header, provider=self._provider, **options)
 
-    def conclude(self, exchange: Exchange, request: Any) -> Awaitable[None] | None:
+    def conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         """Record the request, or count why it is not recorded. Never raises.
 
         Returns:
@@ -130,41 +129,10 @@ class Conclusions:
             if caller is None or not caller.user_id:
                 self._count(exchange, finding, "no_user")
                 return
-            course = self._course(exchange)
+            course = course_of(exchange, self._correlation_header, self._attempt_header)
             event = event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
             self._recorder.record(event)
             self._count(exchange, finding)
-
-    def _course(self, exchange: Exchange) -> Course:
-        return Course(
-            occurred_at=exchange.occurred_at,
-            endpoint=exchange.endpoint,
-            request_id=self._request_id(exchange),
-            attempt=self._attempt(exchange),
-            requested_model=exchange.asked_model,
-            status_code=exchange.status,
-            failed=exchange.failed,
-            complete=exchange.complete,
-            streaming=exchange.streaming,
-            duration_ms=exchange.duration_ms,
-            ttft_ms=exchange.ttft_ms,
-        )
-
-    def _request_id(self, exchange: Exchange) -> str:
-        """The correlation id of the answer, or of the request; an idempotency key is one too, as
-        it stays the same over the retries of a request."""
-        return (
-            exchange.answer_header(self._correlation_header)
-            or exchange.request_header(self._correlation_header)
-            or exchange.request_header("idempotency-key")
-        )
-
-    def _attempt(self, exchange: Exchange) -> int:
-        """1 for the first try; the header counts retries, from 0."""
-        retries = exchange.request_header(self._attempt_header)
-        if not (retries.isascii() and retries.isdigit() and len(retries) <= 5):
-            return 1
-        return min(int(retries) + 1, MAX_ATTEMPT)
 
     @contextmanager
     def _counting(self, exchange: Exchange, reason: UnrecordedReason) -> Iterator[None]:

@@ -62,9 +62,8 @@ class Exchange:
         """A piece of the request's body was read by the application."""
         try:
             if self._opening is None:
-                self._opening = Opening()
-            if "json" in self.request_header("content-type").lower():
-                self._opening.note(piece)
+                self._opening = Opening(self.request_header("content-type"))
+            self._opening.note(piece)
         except Exception as error:
             self.noting_failed(error)
 

@@ -7,7 +7,8 @@ see a streamed body as it passes.
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from typing import Unpack
+from types import TracebackType
+from typing import Self, Unpack
 
 from usagepipe.producer.callers import Caller, at_once
 from usagepipe.producer.conclusions import Conclusions, WatchOptions
@@ -62,6 +63,18 @@ class UsageTransport(httpx.BaseTransport):
             response.stream = _Stream(response.stream, call)
         return response
 
+    def __enter__(self) -> Self:
+        self._transport.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._transport.__exit__(kind, error, traceback)
+
     def close(self) -> None:
         self._transport.close()
 
@@ -92,6 +105,18 @@ class AsyncUsageTransport(httpx.AsyncBaseTransport):
         if isinstance(response.stream, httpx.AsyncByteStream) and call.goes_on(response):
             response.stream = _AsyncStream(response.stream, call)
         return response
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self._transport.__aexit__(kind, error, traceback)
 
     async def aclose(self) -> None:
         await self._transport.aclose()

@@ -6,9 +6,9 @@ Put it inside of a compression (`GZipMiddleware`), whose bytes it cannot read.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from functools import partial
-from typing import Unpack
+from typing import Any, Unpack
 
 import structlog
 
@@ -49,7 +49,7 @@ class UsageMiddleware:
         self.app = app
         self._recorder = recorder
         self._conclusions = Conclusions(recorder, identify, **options)
-        self._pending: set[asyncio.Future[None]] = set()
+        self._pending: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -81,10 +81,15 @@ class UsageMiddleware:
             if pending is not None:
                 await self._see_through(pending)
 
-    async def _see_through(self, pending: Awaitable[None]) -> None:
+    async def _see_through(self, pending: Coroutine[Any, Any, None]) -> None:
         """Await an async `identify` in a task of its own: a cancelled request may await nothing
         more, and its tokens shall be counted all the same."""
-        task = asyncio.ensure_future(pending)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # trio's: it has no tasks that outlive their request
+            await pending
+            return
+        task = loop.create_task(pending)
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
         await asyncio.shield(task)

@@ -27,9 +27,9 @@ class Asked:
 class Opening:
     """The first bytes of a body. `note` each piece as it passes, `read` when all is over."""
 
-    def __init__(self) -> None:
+    def __init__(self, content_type: str) -> None:
         self._pieces: list[bytes] = []
-        self._room = OPENING_BYTES
+        self._room = OPENING_BYTES if "json" in content_type.lower() else 0
 
     def note(self, piece: bytes) -> None:
         if piece and self._room > 0:

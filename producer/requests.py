@@ -31,7 +31,8 @@ def header_of(request: Request, name: str) -> str:
     if _is_wsgi(request):
         value = str(request.get(_variable(name), "")).encode("latin-1", "replace")
     else:
-        sent = [v for key, v in request.get("headers", ()) if key.lower() == name.encode()]
+        wanted = name.encode()
+        sent = [value for key, value in request.get("headers", ()) if key.lower() == wanted]
         # HTTP/2 sends each cookie on its own (RFC 9113, section 8.2.3).
         value = (b"; " if name == "cookie" else b",").join(sent)
     return _text(value).strip()

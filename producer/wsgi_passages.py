@@ -38,8 +38,10 @@ class Start:
             write = self._start_response(status, headers)
         else:
             write = self._start_response(status, headers, exc_info)
-        code = int(status[:3]) if status[:3].isdecimal() else 0
-        self._exchange.answered(code, partial(_value_of, list(headers)))
+        code = str(status)[:3]
+        self._exchange.answered(
+            int(code) if code.isdecimal() else 0, partial(_value_of, list(headers))
+        )
         return partial(self._write, write)
 
     def _write(self, write: Write, chunk: bytes) -> None:

@@ -297,6 +297,20 @@ def test_async_identify_of_a_cancelled_request_is_heard_out() -> None:
     assert ("u-late", 38) == (bench.event.user_id, bench.event.total_tokens)
 
 
+def test_async_identify_needs_no_asyncio() -> None:
+    """Another event loop than asyncio's has no tasks of ours: the look-up is awaited in place."""
+
+    async def identify(scope: Scope) -> Caller:
+        return Caller("u-trio")
+
+    bench = Bench(answering(CHAT), identify=identify)
+
+    with pytest.raises(StopIteration):  # the end of a coroutine that no loop drives
+        run(bench.app, post()).send(None)
+
+    assert ("u-trio", 38) == (bench.event.user_id, bench.event.total_tokens)
+
+
 def test_shutdown_waits_for_callers_that_are_looked_up() -> None:
     """What is being looked up at the server's shutdown is recorded before the recorder stops."""
     answer = asyncio.Event()

@@ -8,7 +8,7 @@ from usagepipe.producer.openings import OPENING_BYTES, Asked, Opening, model_in_
 
 
 def read(body: bytes, step: int = 1_000) -> Asked:
-    opening = Opening()
+    opening = Opening("application/json")
     for start in range(0, len(body), step):
         opening.note(body[start : start + step])
     return opening.read()
@@ -33,7 +33,7 @@ def test_what_names_no_model_tells_none(body: bytes) -> None:
 
 def test_model_before_the_bound_is_read_of_a_body_of_any_size() -> None:
     """What stands complete before the cut is read, and no more than the bound is kept."""
-    opening = Opening()
+    opening = Opening("application/json")
     opening.note(b'{"model": "first", "messages": "')
     for _ in range(1_000):
         opening.note(b"x" * 1_000)
@@ -49,6 +49,16 @@ def test_model_after_the_bound_is_not_known() -> None:
     body = {"messages": "x" * OPENING_BYTES, "model": "late"}
 
     assert Asked() == read(json.dumps(body).encode())
+
+
+def test_other_bodies_are_not_held() -> None:
+    """Of an upload nothing is kept."""
+    opening = Opening("multipart/form-data; boundary=x")
+
+    opening.note(b'{"model": "m"}')
+
+    assert [] == opening._pieces
+    assert Asked() == opening.read()
 
 
 @pytest.mark.parametrize(
