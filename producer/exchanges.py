@@ -58,7 +58,7 @@ class Exchange:
         self.fault = ""  # type and place of what went wrong with the notes
         self.stamp: Stamp = {}
 
-    def asked(self, piece: bytes) -> None:
+    def asked(self, piece: bytes | memoryview) -> None:
         """A piece of the request's body was read by the application."""
         try:
             if self._opening is None:

@@ -31,11 +31,11 @@ class Opening:
         self._pieces: list[bytes] = []
         self._room = OPENING_BYTES if "json" in content_type.lower() else 0
 
-    def note(self, piece: bytes) -> None:
+    def note(self, piece: bytes | memoryview) -> None:
         if piece and self._room > 0:
-            piece = bytes(piece[: self._room])
-            self._room -= len(piece)
-            self._pieces.append(piece)
+            kept = bytes(piece[: self._room])  # a view may be of memory that is used again
+            self._room -= len(kept)
+            self._pieces.append(kept)
 
     def read(self) -> Asked:
         """What the body asked for; nothing if it is no JSON object. Never raises."""

@@ -110,7 +110,15 @@ class Input:
         return map(self._noted, self._body)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._body, name)
+        found = getattr(self._body, name)
+        # Beyond PEP 3333, and not every server's: Werkzeug prefers it where it is there.
+        return partial(self._readinto, found) if name == "readinto" else found
+
+    def _readinto(self, readinto: Callable[[memoryview], int | None], buffer: Any) -> int | None:
+        view = memoryview(buffer)
+        size = readinto(view)
+        self._exchange.asked(view[: size or 0])
+        return size
 
     def _noted(self, piece: bytes) -> bytes:
         self._exchange.asked(piece)

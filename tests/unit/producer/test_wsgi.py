@@ -268,7 +268,10 @@ def test_write_is_read_too() -> None:
     assert (200, False, "complete", 38) == facts(server)
 
 
-@pytest.mark.parametrize("how", ["read", "read(size)", "readline", "readlines", "iter"])
+HOWS = ["read", "read(size)", "readline", "readlines", "iter"]  # of PEP 3333
+
+
+@pytest.mark.parametrize("how", [*HOWS, "readinto"])
 def test_requested_model_is_what_the_body_asked_for(how: str) -> None:
     """T-05: however the application reads its body, the model in it is the requested one, and
     the application gets every byte."""
@@ -288,9 +291,13 @@ def test_requested_model_is_what_the_body_asked_for(how: str) -> None:
                 got.extend(body.readlines())
             case "iter":
                 got.extend(body)
+            case "readinto":
+                buffer = bytearray(4)
+                while size := body.readinto(buffer):
+                    got.append(bytes(buffer[:size]))
         return answering(CHAT)(environ, start_response)
 
-    server = Server(app)
+    server = Server(app, strict=how in HOWS)
 
     server.ask(body=sent)
 
