@@ -1,9 +1,10 @@
-"""A real uvicorn on loopback, in a thread of the test: its application's objects are at hand."""
+"""Real servers on loopback, in a thread of the test: their application's objects are at hand."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import uvicorn
 
@@ -26,3 +27,20 @@ def serving(app: Any, **options: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextmanager
+def serving_wsgi(app: Any) -> Iterator[str]:
+    """The same for a WSGI application, by the standard library's server."""
+    with make_server(HOST, 0, app, handler_class=_QuietHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://{HOST}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, *message: object) -> None: ...
