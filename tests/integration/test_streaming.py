@@ -11,7 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 from tests.support.loopback import serving
 from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
-from usagepipe.producer.asgi import App
+from usagepipe.producer.asgi import App, Scope
 from usagepipe.producer.testing import MemoryRecorder
 
 CHAT = {"model": "m-1", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
@@ -38,7 +38,7 @@ class Watched:
         watching = Middleware(
             UsageMiddleware,
             recorder=self.recorder,
-            identify=lambda scope: Caller("u"),
+            identify=identify,
         )
         self.app = starlette(handler, *outer, watching)
 
@@ -46,6 +46,12 @@ class Watched:
     def facts(self) -> tuple[int, bool, str, int]:
         (event,) = eventually(lambda: self.recorder.events, SECONDS, "an event")
         return event.status_code, event.failed, event.usage_quality, event.total_tokens
+
+
+async def identify(scope: Scope) -> Caller:
+    """Takes its time, as a look-up in a database does."""
+    await asyncio.sleep(0.01)
+    return Caller("u")
 
 
 def starlette(handler: Handler, *middleware: Middleware) -> Starlette:
@@ -82,7 +88,15 @@ def test_each_chunk_reaches_the_client_before_the_next_is_made() -> None:
     assert (200, False, "complete", 14) == watched.facts
 
 
-def test_client_that_leaves_a_stream_is_a_cancelled_event() -> None:
+async def through(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """A middleware that runs what is inside of it as a task, and cancels it for good."""
+    return await call_next(request)
+
+
+@pytest.mark.parametrize(
+    "outer", [(), (Middleware(BaseHTTPMiddleware, dispatch=through),)], ids=["alone", "inside"]
+)
+def test_client_that_leaves_a_stream_is_a_cancelled_event(outer: tuple[Middleware, ...]) -> None:
     """The client closes the connection in the middle: what was told so far is a partial event,
     and the application is stopped as it would be without us."""
     stopped = threading.Event()
@@ -98,7 +112,7 @@ def test_client_that_leaves_a_stream_is_a_cancelled_event() -> None:
 
         return sse(chunks())
 
-    watched = Watched(handler)
+    watched = Watched(handler, *outer)
     with serving(watched.app) as url:
         with httpx.stream("POST", url) as answer:
             assert b"data: 1\n\n" == next(answer.iter_raw())
@@ -175,9 +189,6 @@ def test_stream_under_another_middleware_is_complete() -> None:
             stamp_usage("m", 9, 5)
 
         return sse(chunks())
-
-    async def through(request: Request, call_next: Callable[[Request], object]) -> Response:
-        return await call_next(request)  # type: ignore[misc, no-any-return]
 
     watched = Watched(handler, Middleware(BaseHTTPMiddleware, dispatch=through))
     with serving(watched.app) as url:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import anyio
 import pytest
 from structlog.testing import capture_logs
 
@@ -295,6 +296,34 @@ def test_async_identify_of_a_cancelled_request_is_heard_out() -> None:
     asyncio.run(asyncio.wait_for(main(), 10))
 
     assert ("u-late", 38) == (bench.event.user_id, bench.event.total_tokens)
+
+
+def test_async_identify_is_heard_out_where_every_await_is_cancelled() -> None:
+    """In a cancelled scope of anyio (Starlette's task groups) each await is cancelled anew, also
+    that for the caller."""
+
+    async def identify(scope: Scope) -> Caller:
+        await asyncio.sleep(0)
+        return Caller("u-late")
+
+    async def main() -> None:
+        with anyio.CancelScope() as outer:
+
+            async def app(scope: Scope, receive: Receive, send: Send) -> None:
+                stamp_usage("m", 9, 5)
+                outer.cancel()
+                await anyio.sleep(60)
+
+            bench.app.app = app
+            await run(bench.app, post())
+        while not bench.recorder.events:
+            await asyncio.sleep(0)
+
+    bench = Bench(answering({}), identify=identify)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+    assert (0, False, "partial", 14) == facts(bench)
 
 
 def test_async_identify_needs_no_asyncio() -> None:
