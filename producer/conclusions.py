@@ -89,6 +89,7 @@ class Conclusions:
         Returns:
             What is left to be awaited, where `identify` is async.
         """
+        exchange.stamp.over = True
         finding: Finding | None = None
         with self._counting(exchange, "record_failed"):
             finding = self._finding(exchange)

@@ -4,6 +4,7 @@ Text that a stranger can choose (a path, a header, a model's name in the answer)
 the event: it is cut to the contract's length. Ids are never cut: half an id is another's id.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -11,7 +12,6 @@ from typing import Any
 
 from usagepipe.producer.callers import Caller
 from usagepipe.producer.extraction import Usage
-from usagepipe.producer.stamps import Stamp
 from usagepipe.schemas.event import (
     COST_DECIMALS,
     MAX_COST,
@@ -51,7 +51,7 @@ class Course:
 
 
 def event_of(
-    course: Course, caller: Caller, stamp: Stamp, usage: Usage | None, provider: str
+    course: Course, caller: Caller, stamp: Mapping[str, Any], usage: Usage | None, provider: str
 ) -> UsageEvent:
     """The event of a request. What the stamp tells wins over the answer's usage, all tokens at
     once and the rest field by field.
@@ -71,7 +71,7 @@ def event_of(
     return UsageEvent.new(**fields)
 
 
-def has_tokens(stamp: Stamp) -> bool:
+def has_tokens(stamp: Mapping[str, Any]) -> bool:
     """Whether a stamp tells the tokens. Zeros count: the handler knows."""
     return "prompt_tokens" in stamp or "completion_tokens" in stamp
 
@@ -104,7 +104,7 @@ def _fields_of_caller(caller: Caller) -> dict[str, Any]:
     }
 
 
-def _tokens(course: Course, stamp: Stamp, usage: Usage | None) -> dict[str, Any]:
+def _tokens(course: Course, stamp: Mapping[str, Any], usage: Usage | None) -> dict[str, Any]:
     """The tokens from one place, never mixed of two, and how far they can be trusted."""
     if has_tokens(stamp):
         # Of an answer that was broken off the handler may have wanted to tell more.

@@ -56,7 +56,7 @@ class Exchange:
         self._raised = False
         self._left = False
         self.fault = ""  # type and place of what went wrong with the notes
-        self.stamp: Stamp = {}
+        self.stamp = Stamp()
 
     def asked(self, piece: bytes | memoryview) -> None:
         """A piece of the request's body was read by the application."""

@@ -132,7 +132,8 @@ class _Calls:
 
     def begin(self, request: httpx.Request) -> "_Call | None":
         """None: it is not watched, or the request that is being answered counts instead."""
-        if not self._conclusions.enabled or current_stamp.get() is not None:
+        stamp = current_stamp.get()
+        if not self._conclusions.enabled or (stamp is not None and not stamp.over):
             return None
         exchange = self._conclusions.open(
             request.method,

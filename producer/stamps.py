@@ -16,8 +16,15 @@ from usagepipe.schemas.event import UsageQuality
 
 SCOPE_KEY = "usagepipe.stamp"
 
-# Names of the event's fields, and what the handler said of them.
-Stamp = dict[str, Any]
+
+class Stamp(dict[str, Any]):
+    """Names of the event's fields, and what the handler said of them, until the request is over.
+
+    What a request started and left running (a task, a thread) has its stamp still.
+    """
+
+    over = False
+
 
 current_stamp: ContextVar[Stamp | None] = ContextVar("usagepipe_stamp", default=None)
 
@@ -66,12 +73,12 @@ def stamp_usage(
     needs it.
 
     Returns:
-        Whether there is a request to stamp: False outside of a middleware, and where that skips
-        the path.
+        Whether there is a request to stamp: False outside of a middleware, where that skips the
+        path, and when the request is over.
     """
     given = {k: v for k, v in locals().items() if v is not None and k not in {"scope", "tags"}}
-    stamp = current_stamp.get() if scope is None else scope.get(SCOPE_KEY)
-    if stamp is None:
+    stamp: Stamp | None = current_stamp.get() if scope is None else scope.get(SCOPE_KEY)
+    if stamp is None or stamp.over:
         return False
     stamp.update(given)
     if tags is not None:

@@ -228,3 +228,32 @@ def test_request_that_is_watched_already_counts_once(url: str) -> None:
         eventually(lambda: recorder.events)
 
     assert [("u-web", 38)] == [(e.user_id, e.total_tokens) for e in recorder.events]
+
+
+def test_task_that_outlives_its_request_counts_for_itself(url: str) -> None:
+    """A call of a task that a request left running is no part of that request: it is recorded."""
+    recorder = MemoryRecorder()
+    transport = AsyncUsageTransport(httpx.AsyncHTTPTransport(), recorder=recorder, caller=ADA)
+    over = asyncio.Event()
+    tasks = []
+
+    async def call_later() -> None:
+        await over.wait()
+        async with httpx.AsyncClient(transport=transport) as client:
+            await client.post(f"{url}/v1/chat")
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks.append(asyncio.create_task(call_later()))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        app = UsageMiddleware(gateway, recorder=recorder, identify=lambda scope: Caller("u-web"))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            await client.post("http://gateway/start")
+        over.set()
+        await tasks[0]
+
+    asyncio.run(main())
+
+    assert [("u-ada", 38)] == [(e.user_id, e.total_tokens) for e in recorder.events]

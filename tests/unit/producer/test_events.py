@@ -3,13 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from usagepipe.producer import Caller
 from usagepipe.producer.events import Course, event_of
 from usagepipe.producer.extraction import Usage
-from usagepipe.producer.stamps import Stamp
 from usagepipe.schemas.event import UsageEvent
 
 COURSE = Course(
@@ -28,7 +28,7 @@ COURSE = Course(
 USAGE = Usage("m", 31, 7, 38)
 
 
-def event(usage: Usage | None = USAGE, stamp: Stamp | None = None) -> UsageEvent:
+def event(usage: Usage | None = USAGE, stamp: dict[str, Any] | None = None) -> UsageEvent:
     return event_of(COURSE, Caller("u"), stamp or {}, usage, "p")
 
 

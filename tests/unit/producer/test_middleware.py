@@ -207,6 +207,33 @@ def test_stamp_outside_of_a_request_is_harmless() -> None:
     assert stamp_usage("m", 1, 1) is False
 
 
+def test_stamp_of_a_request_that_is_over_comes_too_late() -> None:
+    """What a request left running is told that nothing can be stamped any more."""
+    late: list[bool] = []
+    over = asyncio.Event()
+
+    async def leave_running() -> None:
+        await over.wait()
+        late.append(stamp_usage("m", 1, 1))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks.append(asyncio.create_task(leave_running()))
+        await answering(CHAT)(scope, receive, send)
+
+    async def main() -> None:
+        await run(bench.app, {"type": "http", "path": "/x"})
+        over.set()
+        await tasks[0]
+
+    tasks: list[asyncio.Task[None]] = []
+    bench = Bench(app)
+
+    asyncio.run(main())
+
+    assert [False] == late
+    assert (31, 7, 38) == bench.tokens
+
+
 def test_stamp_works_in_threads_and_tasks() -> None:
     """A handler's thread, task, and a thread started by hand all reach their own request."""
     scopes: list[Scope] = []
