@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 
-from usagepipe.producer import Caller, UsageMiddleware
+from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
 from usagepipe.producer.asgi import App, Message, Receive, Scope, Send
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.schemas.event import UsageEvent
 
 PATH = "/v1/chat/completions"
+STREAM = [("content-type", "text/event-stream")]
+OVERLOADED = {"error": {"message": "overloaded"}}
 ALICE = Caller("u-alice", "Alice", api_key_id="k-1", api_key_name="laptop", team_id="t-1")
 CHAT = {"model": "qwen-7b", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
 
@@ -90,3 +92,47 @@ async def nothing() -> Message:
 
 
 async def swallow(message: Message) -> None: ...
+
+
+def post(path: str = PATH, headers: list[tuple[bytes, bytes]] | None = None) -> Scope:
+    """The scope of a POST."""
+    return {"type": "http", "method": "POST", "path": path, "headers": headers or []}
+
+
+def facts(bench: Bench) -> tuple[int, bool, str, int]:
+    """Status, failed, quality and tokens of the one event."""
+    event = bench.event
+    return event.status_code, event.failed, event.usage_quality, event.total_tokens
+
+
+def reading(app: App) -> App:
+    """`app` after the whole body of the request was read."""
+
+    async def read_first(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body", False):
+            pass
+        await app(scope, receive, send)
+
+    return read_first
+
+
+def endless(*, stamp: bool = False, begun: bool = True) -> App:
+    """Streams a chunk, then waits for ever, as Starlette's streams: until the client leaves."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if stamp:
+            stamp_usage("m", 9, 5)
+        if begun:
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            chunk = b'data: {"choices": []}\n\n'
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    return app
+
+
+def leave(bench: Bench, path: str = PATH) -> None:
+    """Ask, and leave at the first chunk."""
+    asyncio.run(run(bench.app, post(path)))
