@@ -27,7 +27,9 @@ def proxy_headers(
     `trusted` are addresses or networks (`10.0.0.0/8`), and `unix` for connections over a unix
     socket. The peer is the one that the server tells: uvicorn puts the client's address in its
     place for proxies of its `--forwarded-allow-ips`, so run it with `--no-proxy-headers`. A user id
-    with a comma is refused: so a server joins a header that was sent twice.
+    with a comma is refused: so a server joins a header that was sent twice. Under WSGI
+    `X_Forwarded_User` is the same as `X-Forwarded-User`: server or proxy must drop names with
+    underscores, as gunicorn and nginx do.
 
     Raises:
         ValueError: an entry of `trusted` is no address or network.
