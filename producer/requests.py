@@ -32,7 +32,8 @@ def header_of(request: Request, name: str) -> str:
         value = str(request.get(_variable(name), "")).encode("latin-1", "replace")
     else:
         wanted = name.encode()
-        sent = [value for key, value in request.get("headers", ()) if key.lower() == wanted]
+        # Servers write the names in lower case (ASGI, connection scope of HTTP).
+        sent = [value for key, value in request.get("headers", ()) if key == wanted]
         # HTTP/2 sends each cookie on its own (RFC 9113, section 8.2.3).
         value = (b"; " if name == "cookie" else b",").join(sent)
     return _text(value).strip()
