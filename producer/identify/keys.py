@@ -4,7 +4,7 @@ not even where a look-up gives the key itself for an id, which the fingerprint t
 
 import hmac
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import fields
 
 from usagepipe.producer.callers import Caller, Found, Identify, fingerprint_key
 from usagepipe.producer.identify.chains import first_of, then
@@ -16,6 +16,9 @@ KEY_COOKIE = "token"
 
 LEGACY_USER_ID = "legacy-api-key"
 LEGACY_USER_NAME = "API Key User"
+
+TEXTS = tuple(field.name for field in fields(Caller) if field.name != "tags")
+MIN_CHARS_TO_SEEK = 8  # shorter keys may stand in a name by chance, and are no secrets
 
 LookUp = Callable[[str], Found]
 
@@ -57,13 +60,17 @@ def _owner(key: str, look_up: LookUp | None, secret: str | bytes) -> Identify:
 def _with_key(caller: Caller | None, key: str, fingerprint: str) -> Caller | None:
     if caller is None:
         return None
-    hidden = {
-        name: value.replace(key, fingerprint)
-        for name in ("user_id", "user_name", "api_key_id", "api_key_name")
-        if key in (value := getattr(caller, name))
-    }
-    key_id = hidden.pop("api_key_id", caller.api_key_id) or fingerprint
-    return replace(caller, api_key_id=key_id, source=caller.source or "apikey", **hidden)
+
+    def hide(text: str) -> str:
+        if len(key) < MIN_CHARS_TO_SEEK:
+            return fingerprint if text == key else text
+        return text.replace(key, fingerprint)
+
+    texts = {name: hide(getattr(caller, name)) for name in TEXTS}
+    texts["api_key_id"] = texts["api_key_id"] or fingerprint
+    texts["source"] = texts["source"] or "apikey"
+    tags = {hide(name): hide(value) for name, value in caller.tags.items()}
+    return Caller(**texts, tags=tags)
 
 
 def legacy_keys(

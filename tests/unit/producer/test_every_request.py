@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.unit.producer.watched import (
     CHAT,
@@ -186,6 +187,23 @@ def test_paths_choose_what_is_watched(options: dict[str, Any], watched: set[str]
 
     assert watched == {event.endpoint for event in recorder.events}
     assert watched == set(recorder.counters.unrecorded)
+
+
+def test_choice_that_raises_is_told_once() -> None:
+    """The log names type and place of the error once, not at every request, and never its text."""
+
+    def choose(method: str, path: str) -> bool:
+        raise ValueError("sk-secret-in-the-text")
+
+    bench = Bench(answering({}), paths=choose)
+
+    with capture_logs() as logs:
+        bench.post()
+        bench.post()
+
+    assert ["selection_failed"] == [entry["event"] for entry in logs]
+    assert "ValueError at test_every_request.py" in logs[0]["error"]
+    assert "sk-secret" not in str(logs)
 
 
 def test_one_text_is_no_list_of_paths() -> None:
