@@ -14,7 +14,14 @@ from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.requests import header_of, method_of, path_of
 from usagepipe.producer.stamps import SCOPE_KEY, stamping
-from usagepipe.producer.wsgi_passages import Answer, Environ, Input, Start, StartResponse
+from usagepipe.producer.wsgi_passages import (
+    Answer,
+    Environ,
+    Input,
+    SizedAnswer,
+    Start,
+    StartResponse,
+)
 
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
@@ -61,6 +68,8 @@ class UsageWsgiMiddleware:
             exchange.ended()
             conclude()
             return answer
+        if isinstance(answer, list | tuple):
+            return SizedAnswer(answer, exchange, conclude)
         return Answer(answer, exchange, conclude)
 
     def _open(self, environ: Environ) -> Exchange | None:

@@ -1,6 +1,6 @@
 """Passes one WSGI request on, both ways, and tells the exchange of each piece (PEP 3333)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -88,6 +88,19 @@ class Answer:
             if conclude is not None:
                 self._exchange.client_left()
                 conclude()
+
+
+class SizedAnswer(Answer):
+    """Of an application that answers a list: a server makes a Content-Length of a single chunk."""
+
+    def __init__(
+        self, chunks: Sequence[bytes], exchange: Exchange, conclude: Callable[[], object]
+    ) -> None:
+        super().__init__(chunks, exchange, conclude)
+        self._size = len(chunks)
+
+    def __len__(self) -> int:
+        return self._size
 
 
 class Input:

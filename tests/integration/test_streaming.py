@@ -1,10 +1,8 @@
 """Answers pass through the middleware on a real uvicorn as they would without it."""
 
 import asyncio
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -18,14 +16,13 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.sync.client import connect
 
-from tests.support.loopback import serving
+from tests.support.loopback import SECONDS, connection, raw_answer, request_bytes, serving
 from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
-from usagepipe.producer.asgi import App, Scope
+from usagepipe.producer.asgi import Scope
 from usagepipe.producer.testing import MemoryRecorder
 
 CHAT = {"model": "m-1", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
-SECONDS = 10
 METHODS = ["GET", "POST", "HEAD"]
 Handler = Callable[[Request], object]
 
@@ -229,29 +226,11 @@ HANDLERS = [no_content, not_modified, json, empty, chunked, failing]
 def test_every_byte_is_as_without_the_middleware(method: str, handler: Handler) -> None:
     """Status line, headers and body of HEAD, 204, 304, errors, chunks and plain answers are the
     same bytes with and without the middleware."""
-    bare, watched = starlette(handler), Watched(handler)
+    with serving(starlette(handler)) as bare, serving(Watched(handler).app) as watched:
+        expected, seen = raw_answer(bare, method), raw_answer(watched, method)
 
-    expected = raw_answer(bare, method)
-
-    assert expected == raw_answer(watched.app, method)
+    assert expected == seen
     assert expected.startswith(b"HTTP/1.1 ")
-
-
-def raw_answer(app: App, method: str) -> bytes:
-    """All that comes over the wire, on a connection that the server closes afterwards."""
-    with serving(app, date_header=False) as url, connection(url) as client:
-        client.sendall(request_bytes(method))
-        return b"".join(iter(lambda: client.recv(65_536), b""))
-
-
-def connection(url: str) -> socket.socket:
-    parts = urlsplit(url)
-    return socket.create_connection((parts.hostname, parts.port or 0), SECONDS)
-
-
-def request_bytes(method: str) -> bytes:
-    lines = [f"{method} /v1/chat HTTP/1.1", "host: a", "connection: close", "content-length: 0"]
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def test_usage_of_a_real_answer_is_recorded() -> None:

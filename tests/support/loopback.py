@@ -1,9 +1,11 @@
 """Real servers on loopback, in a thread of the test: their application's objects are at hand."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import uvicorn
@@ -44,3 +46,26 @@ def serving_wsgi(app: Any) -> Iterator[str]:
 
 class _QuietHandler(WSGIRequestHandler):
     def log_message(self, *message: object) -> None: ...
+
+
+SECONDS = 10
+
+
+def connection(url: str) -> socket.socket:
+    """A bare connection to the server at `url`."""
+    parts = urlsplit(url)
+    return socket.create_connection((parts.hostname, parts.port or 0), SECONDS)
+
+
+def request_bytes(method: str) -> bytes:
+    """A request without a body, for a connection that the server closes after its answer."""
+    lines = [f"{method} /v1/chat HTTP/1.1", "host: a", "connection: close", "content-length: 0"]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def raw_answer(url: str, method: str) -> bytes:
+    """All that comes over the wire, without the line that tells the time."""
+    with connection(url) as client:
+        client.sendall(request_bytes(method))
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    return b"\r\n".join(line for line in answer.split(b"\r\n") if line[:5].lower() != b"date:")
