@@ -55,7 +55,7 @@ class AnswerReader:
             return
         self._chunks.append(chunk)
 
-    def read(self) -> Usage | UnrecordedReason:
+    def read(self, complete: bool = True) -> Usage | UnrecordedReason:
         """The usage in what was fed, or the reason why there is none."""
         if self._refused is not None:
             return self._refused

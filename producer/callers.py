@@ -5,10 +5,10 @@ without the secret can find the key from it.
 """
 
 import hmac
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-
-from usagepipe.producer.asgi import Scope
+from typing import Any
 
 FINGERPRINT_HEX_DIGITS = 32  # 128 bits: no two keys of one installation will ever share it
 SHOWN_CHARS = 4
@@ -31,9 +31,28 @@ class Caller:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-# Called once the answer is complete, so an authentication inside the application has filled the
-# scope by then, and a slow look-up delays no byte. None: nobody is known, nothing is recorded.
-Identify = Callable[[Scope], Caller | Awaitable[Caller | None] | None]
+# None: nobody is known, nothing is recorded.
+Found = Caller | Awaitable[Caller | None] | None
+
+# Called with the ASGI scope or WSGI environ once the answer is complete, so an authentication
+# inside the application has filled it by then, and a slow look-up delays no byte.
+Identify = Callable[[Any], Found]
+
+
+def at_once(identify: Callable[[Any], Found]) -> Callable[[Any], Caller | None]:
+    """`identify` where nobody can await: an awaitable from it becomes a TypeError."""
+    if inspect.iscoroutinefunction(identify):
+        raise TypeError("an async function was given where nothing can await: give a plain one")
+
+    def identify_now(request: Any) -> Caller | None:
+        found = identify(request)
+        if inspect.isawaitable(found):
+            if inspect.iscoroutine(found):
+                found.close()
+            raise TypeError("the look-up of the caller is async, and nothing can await it here")
+        return found
+
+    return identify_now
 
 
 def fingerprint_key(raw: str, secret: str | bytes) -> str:

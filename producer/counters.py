@@ -1,8 +1,9 @@
 """What became of each request and event, as numbers. Nothing is lost without being counted here.
 
 At rest `recorded` = `delivered` + what Kafka has not acknowledged yet + dropped `delivery_failed`:
-the other reasons are events that were never accepted. Each request that the middleware watches is
-one event given to the recorder, or one in `unrecorded`.
+the other reasons are events that were never accepted. Each request that is watched is an event
+with tokens given to the recorder, or one in `unrecorded`; of the latter, those whose tokens are not
+known are events of zero tokens as well, where the setting `record` says so.
 """
 
 from collections import Counter
@@ -20,15 +21,17 @@ DropReason = Literal[
 ]
 UnrecordedReason = Literal[
     "no_user",  # identify knew nobody
+    # The tokens are not known:
     "no_usage",  # neither a stamp nor usage in the answer
     "parse_failed",  # the answer claims to be JSON and is not, or was cut
     "too_large",  # the answer is larger than max_body_kilobytes
     "compressed",  # the answer is compressed: put UsageMiddleware inside of the compression
     "unsupported",  # a kind of answer that is not read yet, such as an event stream
-    "failed",  # the request failed and no token is known
+    "failed",  # the request failed
+    "cancelled",  # the client went away before usage came, or while the caller was looked up
+    # Something went wrong:
     "identify_failed",  # the identify hook raised
     "invalid",  # ids, stamped values or tags break the contract; the log names the fields
-    "cancelled",  # the request was cancelled while its caller was looked up
     "record_failed",  # anything else; the log names the error
 ]
 
@@ -68,7 +71,7 @@ class Counters:
             return self._dropped_total % WARN_EVERY == 1
 
     def leave_out(self, endpoint: str, reason: UnrecordedReason) -> bool:
-        """Count a request that yields no event; whether it is worth a log line, as in `drop`."""
+        """Count a request of which no token is recorded; whether that is worth a log line."""
         with self._lock:
             self._unrecorded[self._label(endpoint), reason] += 1
             self._unrecorded_total[reason] += 1

@@ -4,14 +4,21 @@ Text that a stranger can choose (a path, a header, a model's name in the answer)
 the event: it is cut to the contract's length. Ids are never cut: half an id is another's id.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from usagepipe.producer.callers import Caller
 from usagepipe.producer.extraction import Usage
-from usagepipe.producer.stamps import Stamp
-from usagepipe.schemas.event import MAX_ID_CHARS, MAX_NAME_CHARS, UsageEvent
+from usagepipe.schemas.event import (
+    COST_DECIMALS,
+    MAX_COST,
+    MAX_ID_CHARS,
+    MAX_NAME_CHARS,
+    UsageEvent,
+)
 
 TOKEN_FIELDS = (
     "prompt_tokens",
@@ -23,6 +30,8 @@ TOKEN_FIELDS = (
     "usage_quality",
 )
 
+_LEAST_COST = Decimal(1).scaleb(-COST_DECIMALS)
+
 
 @dataclass(frozen=True, slots=True)
 class Course:
@@ -31,31 +40,59 @@ class Course:
     occurred_at: datetime
     endpoint: str
     request_id: str
+    attempt: int
+    requested_model: str
     status_code: int
     failed: bool
+    complete: bool  # the answer's last chunk was seen
     streaming: bool
     duration_ms: int
     ttft_ms: int | None
 
 
 def event_of(
-    course: Course, caller: Caller, stamp: Stamp, usage: Usage | None, provider: str
+    course: Course, caller: Caller, stamp: Mapping[str, Any], usage: Usage | None, provider: str
 ) -> UsageEvent:
-    """The event of a request. The stamp wins over the answer's usage.
+    """The event of a request. What the stamp tells wins over the answer's usage, all tokens at
+    once and the rest field by field.
 
     Raises:
         pydantic.ValidationError: ids, stamped values or tags break the contract.
     """
-    fields: dict[str, Any] = {
+    fields = _fields_of_course(course) | _fields_of_caller(caller) | {"provider": provider}
+    if usage is not None:
+        fields |= {"model": usage.model, "cost": _reported_cost(usage.cost)}
+    fields |= _tokens(course, stamp, usage)
+    fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
+    for name in ("model", "requested_model"):
+        if name in fields:
+            fields[name] = clip(fields[name], MAX_ID_CHARS)
+    fields["tags"] = {**caller.tags, **stamp.get("tags", {})}
+    return UsageEvent.new(**fields)
+
+
+def has_tokens(stamp: Mapping[str, Any]) -> bool:
+    """Whether a stamp tells the tokens. Zeros count: the handler knows."""
+    return "prompt_tokens" in stamp or "completion_tokens" in stamp
+
+
+def _fields_of_course(course: Course) -> dict[str, Any]:
+    return {
         "occurred_at": course.occurred_at,
         "endpoint": clip(course.endpoint, MAX_NAME_CHARS),
         "request_id": course.request_id if len(course.request_id) <= MAX_ID_CHARS else "",
+        "attempt": course.attempt,
+        "requested_model": course.requested_model,
         "status_code": course.status_code,
         "failed": course.failed,
         "streaming": course.streaming,
         "duration_ms": course.duration_ms,
         "ttft_ms": course.ttft_ms,
-        "provider": provider,
+    }
+
+
+def _fields_of_caller(caller: Caller) -> dict[str, Any]:
+    return {
         "user_id": caller.user_id,
         "user_name": clip(caller.user_name, MAX_NAME_CHARS),
         "api_key_id": caller.api_key_id,
@@ -65,31 +102,30 @@ def event_of(
         "team_id": caller.team_id,
         "customer_id": caller.customer_id,
     }
-    if usage is not None:
-        fields["model"] = usage.model
-        fields.update((name, getattr(usage, name)) for name in TOKEN_FIELDS)
+
+
+def _tokens(course: Course, stamp: Mapping[str, Any], usage: Usage | None) -> dict[str, Any]:
+    """The tokens from one place, never mixed of two, and how far they can be trusted."""
     if has_tokens(stamp):
-        fields.update(_tokens_of(stamp))
-    fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
-    for name in ("model", "requested_model"):
-        if name in fields:
-            fields[name] = clip(fields[name], MAX_ID_CHARS)
-    fields["tags"] = {**caller.tags, **stamp.get("tags", {})}
-    return UsageEvent.new(**fields)
+        # Of an answer that was broken off the handler may have wanted to tell more.
+        quality = "complete" if course.complete else "partial"
+        tokens: dict[str, Any] = dict.fromkeys(TOKEN_FIELDS, 0) | {"usage_quality": quality}
+        tokens |= {name: stamp[name] for name in TOKEN_FIELDS if name in stamp}
+        if "total_tokens" not in stamp:
+            tokens["total_tokens"] = tokens["prompt_tokens"] + tokens["completion_tokens"]
+        return tokens
+    if usage is None:
+        return {"usage_quality": "missing"}
+    return {name: getattr(usage, name) for name in TOKEN_FIELDS}
 
 
-def has_tokens(stamp: Stamp) -> bool:
-    """Whether a stamp tells the tokens. Zeros count: the handler knows."""
-    return "prompt_tokens" in stamp or "completion_tokens" in stamp
-
-
-def _tokens_of(stamp: Stamp) -> dict[str, Any]:
-    """The stamp's tokens, complete: none of the answer's own is mixed in."""
-    tokens: dict[str, Any] = dict.fromkeys(TOKEN_FIELDS, 0) | {"usage_quality": "complete"}
-    tokens |= {name: stamp[name] for name in TOKEN_FIELDS if name in stamp}
-    if "total_tokens" not in stamp:
-        tokens["total_tokens"] = tokens["prompt_tokens"] + tokens["completion_tokens"]
-    return tokens
+def _reported_cost(cost: Decimal | None) -> Decimal | None:
+    """A provider's own cost, to the decimals of the contract. One that is no amount is unknown:
+    it must not cost the event its tokens."""
+    if cost is None or not cost.is_finite() or not 0 <= cost < MAX_COST:
+        return None
+    _, _, exponent = cost.as_tuple()
+    return cost if -int(exponent) <= COST_DECIMALS else cost.quantize(_LEAST_COST)
 
 
 def clip(text: str, chars: int) -> str:

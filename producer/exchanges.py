@@ -1,110 +1,184 @@
-"""One request and its answer while they pass: the state of `UsageMiddleware` for one request."""
+"""One request and its answer while they pass, whatever carries them: ASGI, WSGI or a client.
+
+Whoever passes them on takes notes here and decides nothing. A fault in the notes is kept for the
+end and never reaches the request.
+"""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.asgi import Message, Scope, Send, header
 from usagepipe.producer.counters import UnrecordedReason
-from usagepipe.producer.events import Course
 from usagepipe.producer.extraction import Usage
+from usagepipe.producer.faults import describe
+from usagepipe.producer.openings import Asked, Opening, model_in_path
 from usagepipe.producer.stamps import Stamp
 
 SERVER_ERROR = 500  # what a server answers for an application that raises or never answers
 
+# The value of a header by its name (lower case), or "".
+Headers = Callable[[str], str]
+
+
+def no_headers(name: str) -> str:
+    return ""
+
 
 class Exchange:
-    """Sends the answer on and takes notes. A fault in the notes never reaches the answer."""
+    """The notes. `unanswered` is the status of a request that ends without an answer."""
 
-    def __init__(self, scope: Scope, send: Send, correlation_header: bytes, max_bytes: int) -> None:
-        self._occurred_at = datetime.now(UTC)
+    def __init__(
+        self,
+        method: str,
+        endpoint: str,
+        request_header: Headers,
+        *,
+        max_bytes: int,
+        provider: str = "",
+        unanswered: int = SERVER_ERROR,
+    ) -> None:
+        self.occurred_at = datetime.now(UTC)
         self._started = time.perf_counter()
         self._first_byte: float | None = None
         self._ended: float | None = None
-        self._scope = scope
-        self._send = send
-        self._correlation_header = correlation_header
+        self.method = method
+        self.endpoint = endpoint
+        self.provider = provider
+        self.request_header = request_header
+        self.answer_header: Headers = no_headers
         self._max_bytes = max_bytes
+        self._unanswered = unanswered
+        self._opening: Opening | None = None
+        self._asked: Asked | None = None
         self._status: int | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
         self._reader: AnswerReader | None = None
-        self._fault: Exception | None = None
         self._raised = False
-        self.endpoint = str(scope.get("path", ""))
-        self.stamp: Stamp = {}
+        self._left = False
+        self.fault = ""  # type and place of what went wrong with the notes
+        self.stamp = Stamp()
 
-    async def send(self, message: Message) -> None:
-        """Send `message` on, then look at it: what a client that has gone was sent still counts."""
+    def asked(self, piece: bytes | memoryview) -> None:
+        """A piece of the request's body was read by the application."""
         try:
-            await self._send(message)
-        finally:
-            try:
-                self._note(message)
-            except Exception as error:
-                self._fault, self._reader = error, None
+            if self._opening is None:
+                self._opening = Opening(self.request_header("content-type"))
+            self._opening.note(piece)
+        except Exception as error:
+            self.noting_failed(error)
 
-    def _note(self, message: Message) -> None:
-        kind = message["type"]
-        if kind == "http.response.body":
-            self._note_body(message)
-        elif kind == "http.response.start":
-            self._status = message["status"]
-            self._headers = headers = list(message.get("headers", ()))
+    def answered(self, status: int, answer_header: Headers) -> None:
+        """The answer has begun."""
+        try:
+            self._status = status
+            self.answer_header = answer_header
             self._reader = AnswerReader(
-                header(headers, b"content-type"),
-                header(headers, b"content-encoding"),
-                self._max_bytes,
+                answer_header("content-type"), answer_header("content-encoding"), self._max_bytes
             )
+        except Exception as error:
+            self.noting_failed(error)
 
-    def _note_body(self, message: Message) -> None:
-        chunk = message.get("body", b"")
-        if chunk:
+    def passed(self, chunk: bytes) -> None:
+        """A chunk of the answer's body went by."""
+        if not chunk:
+            return
+        try:
             if self._first_byte is None:
                 self._first_byte = time.perf_counter()
             if self._reader is not None:
-                self._reader.feed(chunk)
-        if not message.get("more_body", False):
-            self._ended = time.perf_counter()
+                self._reader.feed(bytes(chunk))  # a view may be of memory that is used again
+        except Exception as error:
+            self.noting_failed(error)
 
-    def app_raised(self) -> None:
-        """The application raised: the server answers 500, or breaks off what had begun."""
-        self._raised = True
-
-    def usage(self) -> Usage | UnrecordedReason:
-        """The usage that the answer's body tells, or why it tells none.
-
-        Raises:
-            Exception: whatever went wrong while the answer passed.
-        """
-        if self._fault is not None:
-            raise self._fault
-        return "no_usage" if self._reader is None else self._reader.read()
+    def ended(self) -> None:
+        """The last chunk has gone by. Whatever happens from now on, the answer is complete, and
+        tasks in the background take no part in its time."""
+        self._ended = self._ended or time.perf_counter()
 
     @property
-    def status(self) -> int:
-        return SERVER_ERROR if self._status is None else self._status
+    def complete(self) -> bool:
+        """The whole answer was seen."""
+        return self._ended is not None
+
+    def client_left(self) -> None:
+        """The client went away, or stopped reading. Of no account when all was over before."""
+        self._left |= not (self.complete or self._raised)
+
+    def broke_off(self, error: BaseException) -> None:
+        """The application raised: the server answers 500, or breaks off what had begun.
+
+        Errors that are no `Exception` end a task from outside: the client went away.
+        """
+        if self.complete:
+            return
+        if isinstance(error, Exception):
+            self._raised = True
+        else:
+            self._left = True
+
+    def noting_failed(self, error: Exception) -> None:
+        """The rest of the answer goes unread."""
+        self.fault, self._reader = describe(error), None
+
+    def usage(self) -> Usage | UnrecordedReason:
+        """The usage that the answer's body tells, or why it tells none. Asked once, at the end."""
+        if self.fault:
+            return "record_failed"
+        if self._reader is None:
+            return "no_usage"
+        try:
+            return self._reader.read(complete=self.complete)
+        except Exception as error:
+            self.noting_failed(error)
+            return "record_failed"
+
+    @property
+    def cancelled(self) -> bool:
+        """The client did not wait for the end. An answer that was begun and neither ended nor
+        broken off by an error counts too: so ends a handler that saw the client leave."""
+        begun = self._status is not None and not self._raised
+        return not self.complete and (self._left or begun)
 
     @property
     def failed(self) -> bool:
-        return self._raised or self.status >= 400
+        """A status of 400 or more, or no proper end for another reason than the client."""
+        return self.status >= 400 or (self._raised and not self.cancelled)
 
-    def course(self) -> Course:
-        """How the request went. It ended with the last byte of its answer, not with the tasks
-        that the application runs in the background afterwards."""
-        streaming = self._reader is not None and self._reader.streaming
-        return Course(
-            occurred_at=self._occurred_at,
-            endpoint=self.endpoint,
-            request_id=header(self._headers, self._correlation_header)
-            or header(self._scope.get("headers", ()), self._correlation_header),
-            status_code=self.status,
-            failed=self.failed,
-            streaming=streaming,
-            duration_ms=self._milliseconds(self._ended or time.perf_counter()),
-            ttft_ms=self._milliseconds(self._first_byte)
-            if streaming and self._first_byte is not None
-            else None,
-        )
+    @property
+    def status(self) -> int:
+        """The status that the client was sent; 0 if it did not wait for one."""
+        if self._status is not None:
+            return self._status
+        return 0 if self._left else self._unanswered
+
+    @property
+    def streaming(self) -> bool:
+        """The answer was a stream, or would have been one."""
+        if self._reader is not None:
+            return self._reader.streaming
+        return self._status is None and self._asked_for().stream
+
+    @property
+    def asked_model(self) -> str:
+        """The model that the request's body or path names, or ""."""
+        return self._asked_for().model or model_in_path(self.endpoint)
+
+    def _asked_for(self) -> Asked:
+        if self._asked is None:
+            self._asked = Asked() if self._opening is None else self._opening.read()
+            self._opening = None
+        return self._asked
+
+    @property
+    def duration_ms(self) -> int:
+        return self._milliseconds(self._ended or time.perf_counter())
+
+    @property
+    def ttft_ms(self) -> int | None:
+        """Time to the first byte of a stream; null for other answers, which have no first token."""
+        if self._first_byte is None or not self.streaming:
+            return None
+        return self._milliseconds(self._first_byte)
 
     def _milliseconds(self, moment: float) -> int:
         return int((moment - self._started) * 1000)

@@ -7,6 +7,7 @@ told by the shape, not by the names of the counts (Anthropic and OpenAI's Respon
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from usagepipe.schemas.event import MAX_TOKENS, UsageQuality
 
@@ -23,6 +24,7 @@ class Usage:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     usage_quality: UsageQuality = "complete"
+    cost: Decimal | None = None  # US dollars, as the provider reports them
 
 
 def usage_of(answer: object) -> Usage | None:

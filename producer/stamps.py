@@ -5,20 +5,38 @@ handler's task, in the threads that frameworks run sync handlers in, and in a st
 each of them has a copy of the context, and all copies hold that object.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
 from typing import Any
 
-from usagepipe.producer.asgi import Scope
+from usagepipe.producer.requests import Request
 from usagepipe.schemas.event import UsageQuality
 
 SCOPE_KEY = "usagepipe.stamp"
 
-# Names of the event's fields, and what the handler said of them.
-Stamp = dict[str, Any]
+
+class Stamp(dict[str, Any]):
+    """Names of the event's fields, and what the handler said of them, until the request is over.
+
+    What a request started and left running (a task, a thread) has its stamp still.
+    """
+
+    over = False
+
 
 current_stamp: ContextVar[Stamp | None] = ContextVar("usagepipe_stamp", default=None)
+
+
+@contextmanager
+def stamping(stamp: Stamp) -> Iterator[None]:
+    """What runs inside stamps `stamp`."""
+    token = current_stamp.set(stamp)
+    try:
+        yield
+    finally:
+        current_stamp.reset(token)
 
 
 def stamp_usage(
@@ -42,7 +60,7 @@ def stamp_usage(
     cost: Decimal | None = None,
     price_version: str | None = None,
     tags: Mapping[str, str] | None = None,
-    scope: Scope | None = None,
+    scope: Request | None = None,
 ) -> bool:
     """Tell the usage of the request that is being handled; call it any time before it ends.
 
@@ -51,14 +69,16 @@ def stamp_usage(
     than once, the later value of a field stands; tags are added up. The total is the sum unless
     it is given. Never blocks and never raises; values are checked when the event is made.
 
-    `scope` is the request's ASGI scope: only a thread that was started by hand needs it.
+    `scope` is the request's ASGI scope or WSGI environ: only a thread that was started by hand
+    needs it.
 
     Returns:
-        Whether there is a request to stamp: False outside of `UsageMiddleware`.
+        Whether there is a request to stamp: False outside of a middleware, where that skips the
+        path, and when the request is over.
     """
     given = {k: v for k, v in locals().items() if v is not None and k not in {"scope", "tags"}}
-    stamp = current_stamp.get() if scope is None else scope.get(SCOPE_KEY)
-    if stamp is None:
+    stamp: Stamp | None = current_stamp.get() if scope is None else scope.get(SCOPE_KEY)
+    if stamp is None or stamp.over:
         return False
     stamp.update(given)
     if tags is not None:

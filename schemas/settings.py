@@ -23,6 +23,7 @@ _HOST = re.compile(r"[^\s/@]+")  # a name or an address, and no URL
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _MAX_TOPIC_CHARS = 200  # Kafka's limit is 249; the DLQ adds to it
 MAX_BATCH_ROWS = 1_000_000
+RECORD_KINDS = ("failed", "cancelled", "missing")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -53,6 +54,18 @@ def _check_identifier(value: str) -> str:
     if value and not _IDENTIFIER.fullmatch(value):
         raise ValueError(f"is {value!r}: letters, digits and _ only, no digit in front")
     return value
+
+
+def _check_kinds(value: str) -> str:
+    for kind in kinds_in(value):
+        if kind not in RECORD_KINDS:
+            raise ValueError(f"names {kind!r}: write {', '.join(RECORD_KINDS)}, or some of them")
+    return value
+
+
+def kinds_in(value: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
@@ -174,6 +187,12 @@ class Settings(BaseSettings):
         default=256,
         description="The most of a JSON answer that the middleware holds to read its usage.",
     )
+    record: Annotated[str, AfterValidator(_check_kinds)] = Field(
+        default="failed,cancelled,missing",
+        description="Requests to models that become events although their tokens are not known: "
+        "those that failed, whose client did not wait for the end, or whose answer has no usage. "
+        "Empty: none.",
+    )
 
     # The worker.
     batch_rows: Annotated[int, Field(ge=1, le=MAX_BATCH_ROWS)] = Field(
@@ -267,6 +286,10 @@ class Settings(BaseSettings):
     @property
     def clickhouse_address(self) -> ClickHouseAddress:
         return ClickHouseAddress.parse(self.clickhouse.get_secret_value())
+
+    @property
+    def recorded_kinds(self) -> frozenset[str]:
+        return frozenset(kinds_in(self.record))
 
     @property
     def dead_letter_topic(self) -> str:

@@ -1,5 +1,6 @@
 """A small gateway for the tests of the middleware under real servers: `uvicorn …gateway:app`."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 
@@ -44,6 +45,16 @@ async def stream(tokens: int) -> StreamingResponse:
     async def chunks() -> AsyncIterator[str]:
         yield "data: 1\n\n"
         stamp_usage("m", tokens, 1)
+
+    return StreamingResponse(chunks(), media_type="text/event-stream")
+
+
+@app.post("/endless/{tokens}")
+async def endless(tokens: int) -> StreamingResponse:
+    async def chunks() -> AsyncIterator[str]:
+        stamp_usage("m", tokens, 1)
+        yield "data: 1\n\n"
+        await asyncio.Event().wait()
 
     return StreamingResponse(chunks(), media_type="text/event-stream")
 

@@ -99,3 +99,19 @@ def test_sigterm_loses_nothing(
     for producer_id in {event.producer_id for event in events}:
         numbers = sorted(e.sequence or 0 for e in events if e.producer_id == producer_id)
         assert list(range(1, len(numbers) + 1)) == numbers
+
+
+def test_shutdown_in_the_middle_of_a_stream_loses_nothing(
+    run_program: Programs, kafka: str, topic: str
+) -> None:
+    """A server that is stopped cancels the streams that still run: their tokens so far are in
+    Kafka when it has ended."""
+    gateway = Gateway(run_program, kafka, topic, "--timeout-graceful-shutdown", "1")
+
+    with gateway.client.stream("POST", "/endless/9") as answer:
+        first = next(answer.iter_raw())
+        gateway.program.stop()
+
+    (event,) = gateway.events()
+    assert b"data: 1\n\n" == first
+    assert (10, "partial", False) == (event.total_tokens, event.usage_quality, event.failed)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -153,6 +153,34 @@ def test_a_stamp_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("headers", "caller"),
+    [
+        ([(b"cookie", b"session=s-1")], ("u-ada", "web")),
+        ([(b"x-api-key", b"sk-bob")], ("u-bob", "apikey")),
+        ([(b"authorization", b"Bearer old-2")], ("legacy-api-key", "legacy")),
+        ([], None),
+    ],
+)
+def test_the_callers_of_the_readme_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+    headers: list[tuple[bytes, bytes]],
+    caller: tuple[str, str] | None,
+) -> None:
+    """The README's chain asks sessions, keys and the old list, in this order."""
+    monkeypatch.setenv("KEY_SECRET", "0123456789abcdef")
+    monkeypatch.setenv("OLD_KEYS", "old-1,old-2")
+    names: dict[str, Any] = {
+        "find_session": {"s-1": usagepipe.producer.Caller("u-ada")}.get,
+        "find_key": {"sk-bob": usagepipe.producer.Caller("u-bob")}.get,
+    }
+
+    exec(snippets("python")[2], names)
+
+    found = names["identify"]({"type": "http", "headers": headers})
+    assert caller == (found and (found.user_id, found.source))
+
+
 def test_the_query_snippet_prints_usage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,7 +209,7 @@ def test_the_query_snippet_prints_usage(
     assert {"connect", "by_key"} <= set(dir(usagepipe.query.UsageQueries))
     monkeypatch.setattr(usagepipe.query, "UsageQueries", Queries)
 
-    exec(snippets("python")[2], {})
+    exec(snippets("python")[3], {})
 
     assert "k-1 7 0.5\n" == capsys.readouterr().out
 

@@ -12,6 +12,7 @@ HEAVY = (
     "clickhouse_connect",
     "fastapi",
     "faust",
+    "httpx",
     "msgspec",
     "rich",
     "starlette",
@@ -72,6 +73,20 @@ def test_the_command_says_what_to_install(bare_install: Install) -> None:
 
     assert 2 == ended.returncode
     assert "pip install 'usagepipe[local]'" in ended.stderr
+
+
+def test_the_httpx_transport_says_what_to_install(bare_install: Install) -> None:
+    """Without httpx its transport cannot be imported, and the error has the cure."""
+    code = """
+try:
+    import usagepipe.producer.httpx
+except ImportError as error:
+    print(error)
+"""
+
+    told = bare_install.python(code)
+
+    assert "httpx is not installed: run pip install 'usagepipe[httpx]'.\n" == told
 
 
 def test_the_base_dependencies_are_these() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import threading
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -11,66 +10,11 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from tests.unit.producer.watched import ALICE, CHAT, Bench, answering, nothing, run, swallow
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
-from usagepipe.producer.asgi import App, Message, Receive, Scope, Send
+from usagepipe.producer.asgi import Message, Receive, Scope, Send
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.schemas.event import UsageEvent
-
-ALICE = Caller("u-alice", "Alice", api_key_id="k-1", api_key_name="laptop", team_id="t-1")
-CHAT = {"model": "qwen-7b", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
-
-
-def answering(
-    body: object,
-    *,
-    status: int = 200,
-    headers: list[tuple[str, str]] | None = None,
-    before: Callable[[], object] = lambda: None,
-) -> App:
-    """An application that runs `before`, then answers `body` (bytes, or an object as JSON)."""
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    pairs = [("content-type", "application/json")] if headers is None else headers
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        before()
-        encoded = [(name.encode(), value.encode()) for name, value in pairs]
-        await send({"type": "http.response.start", "status": status, "headers": encoded})
-        await send({"type": "http.response.body", "body": raw})
-
-    return app
-
-
-class Bench:
-    """An application under the middleware, and all that comes out of it."""
-
-    def __init__(self, app: App, **options: Any) -> None:
-        self.recorder = options.pop("recorder", None) or MemoryRecorder()
-        identify = options.pop("identify", lambda scope: ALICE)
-        self.app = UsageMiddleware(app, recorder=self.recorder, identify=identify, **options)
-
-    def get(self, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
-        async def request() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-                return await client.get(path, headers=headers)
-
-        return asyncio.run(request())
-
-    @property
-    def event(self) -> UsageEvent:
-        (event,) = self.recorder.events
-        return event
-
-    @property
-    def tokens(self) -> tuple[int, int, int]:
-        event = self.event
-        return event.prompt_tokens, event.completion_tokens, event.total_tokens
-
-    @property
-    def unrecorded(self) -> dict[str, int]:
-        return {
-            k: n for found in self.recorder.counters.unrecorded.values() for k, n in found.items()
-        }
 
 
 def test_stamp_makes_the_event() -> None:
@@ -263,6 +207,33 @@ def test_stamp_outside_of_a_request_is_harmless() -> None:
     assert stamp_usage("m", 1, 1) is False
 
 
+def test_stamp_of_a_request_that_is_over_comes_too_late() -> None:
+    """What a request left running is told that nothing can be stamped any more."""
+    late: list[bool] = []
+    over = asyncio.Event()
+
+    async def leave_running() -> None:
+        await over.wait()
+        late.append(stamp_usage("m", 1, 1))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks.append(asyncio.create_task(leave_running()))
+        await answering(CHAT)(scope, receive, send)
+
+    async def main() -> None:
+        await run(bench.app, {"type": "http", "path": "/x"})
+        over.set()
+        await tasks[0]
+
+    tasks: list[asyncio.Task[None]] = []
+    bench = Bench(app)
+
+    asyncio.run(main())
+
+    assert [False] == late
+    assert (31, 7, 38) == bench.tokens
+
+
 def test_stamp_works_in_threads_and_tasks() -> None:
     """A handler's thread, task, and a thread started by hand all reach their own request."""
     scopes: list[Scope] = []
@@ -401,7 +372,7 @@ def test_invalid_event_is_told_by_field_and_never_by_value() -> None:
     assert "uuu" not in str(logs)
 
 
-def test_long_names_are_clipped_and_cost_nothing() -> None:
+def test_long_names_are_clipped_and_costnothing() -> None:
     """Display names, paths and model names are cut to the contract's length."""
     body = {"model": "m" * 300, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
     bench = Bench(answering(body), identify=lambda scope: Caller("u", "N\ud800" + "n" * 600))
@@ -422,7 +393,7 @@ def test_raising_application_is_failed_and_its_error_goes_on() -> None:
     bench = Bench(app)
 
     with pytest.raises(KeyError, match="the application's own"):
-        asyncio.run(bench.app({"type": "http", "path": "/x", "headers": []}, _nothing, _swallow))
+        asyncio.run(bench.app({"type": "http", "path": "/x", "headers": []}, nothing, swallow))
 
     assert (True, 500) == (bench.event.failed, bench.event.status_code)
 
@@ -440,7 +411,7 @@ def test_cancelled_request_keeps_what_was_stamped() -> None:
 
     async def main() -> None:
         scope = {"type": "http", "path": "/x", "headers": []}
-        task = asyncio.create_task(_run(bench.app, scope))
+        task = asyncio.create_task(run(bench.app, scope))
         await entered.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -462,9 +433,7 @@ def test_cancelled_request_keeps_what_was_stamped() -> None:
         ([("content-type", "application/json")], b'"usage"', "no_usage"),
         ([("content-type", "text/html")], json.dumps(CHAT).encode(), "no_usage"),
         ([], b"<html>", "no_usage"),
-        ([("content-type", "text/event-stream")], b"data: {}\n\n", "unsupported"),
-        ([("content-type", "application/json"), ("content-encoding", "gzip")], b"x", "compressed"),
-        ([("content-type", "application/json")], b" " * 9_000, "too_large"),
+        ([("content-type", "application/json"), ("content-encoding", "rot13")], b"x", "compressed"),
     ],
 )
 def test_unreadable_answer_is_counted_by_reason(
@@ -474,7 +443,7 @@ def test_unreadable_answer_is_counted_by_reason(
     sent: list[Message] = []
     bench = Bench(answering(body, headers=headers), max_body_kilobytes=8)
 
-    asyncio.run(_run(bench.app, {"type": "http", "path": "/x", "headers": []}, sent))
+    asyncio.run(run(bench.app, {"type": "http", "path": "/x", "headers": []}, sent))
 
     assert body == sent[1]["body"]
     assert {reason: 1} == bench.unrecorded
@@ -512,7 +481,7 @@ def test_each_chunk_is_sent_on_before_it_is_looked_at() -> None:
 
     bench = Bench(app)
 
-    asyncio.run(_run(bench.app, {"type": "http", "path": "/x"}, sent))
+    asyncio.run(run(bench.app, {"type": "http", "path": "/x"}, sent))
 
     assert all(a is b for a, b in zip(chunks, sent[1:-1], strict=True))
     assert (31, 7, 38) == bench.tokens
@@ -528,7 +497,7 @@ def test_client_that_has_gone_is_counted_all_the_same() -> None:
     bench = Bench(answering(CHAT))
 
     with pytest.raises(OSError, match="the client has gone"):
-        asyncio.run(bench.app({"type": "http", "path": "/x", "headers": []}, _nothing, gone))
+        asyncio.run(bench.app({"type": "http", "path": "/x", "headers": []}, nothing, gone))
 
     assert (31, 7, 38) == bench.tokens
 
@@ -544,9 +513,9 @@ def test_other_protocols_pass_through(kind: str) -> None:
     bench = Bench(app)
     scope: Scope = {"type": kind}
 
-    asyncio.run(bench.app(scope, _nothing, _swallow))
+    asyncio.run(bench.app(scope, nothing, swallow))
 
-    assert [{"type": kind}, _nothing, _swallow] == seen
+    assert [{"type": kind}, nothing, swallow] == seen
     assert {} == bench.unrecorded
 
 
@@ -593,7 +562,7 @@ def test_lifespan_shutdown_delivers_first() -> None:
     _main = threading.current_thread()
     bench = Bench(app, recorder=Noting())
 
-    asyncio.run(bench.app({"type": "lifespan"}, _nothing, note))
+    asyncio.run(bench.app({"type": "lifespan"}, nothing, note))
 
     expected = ["start", "lifespan.startup.complete", "stop", "lifespan.shutdown.complete"]
     assert expected == steps
@@ -607,25 +576,6 @@ def test_application_that_never_answers_is_failed() -> None:
 
     bench = Bench(app)
 
-    asyncio.run(_run(bench.app, {"type": "http", "path": "/x"}))
+    asyncio.run(run(bench.app, {"type": "http", "path": "/x"}))
 
     assert (True, 500) == (bench.event.failed, bench.event.status_code)
-
-
-async def _run(app: App, scope: Scope, sent: list[Message] | None = None) -> None:
-    messages = [] if sent is None else sent
-
-    async def send(message: Message) -> None:
-        messages.append(message)
-
-    await app(scope, _nothing, send)
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}
-
-
-async def _swallow(message: Message) -> None: ...
-
-
-_typed: Callable[[], Awaitable[Message]] = _nothing

@@ -250,3 +250,14 @@ def test_an_empty_web_host_is_refused() -> None:
     """Faust would end with a traceback."""
     with pytest.raises(SettingsError, match="USAGEPIPE_WEB_HOST"):
         Settings.load(web_host="")
+
+
+def test_kinds_of_requests_are_a_list_of_known_words() -> None:
+    """An unknown kind is refused with the words that there are; blanks do not matter."""
+    (problem,) = problems(record="failed,lost")
+
+    assert "USAGEPIPE_RECORD names 'lost': write failed, cancelled, missing, or some of them." == (
+        problem
+    )
+    assert {"failed", "missing"} == Settings.load(record=" failed, missing,").recorded_kinds
+    assert set() == Settings.load(record="").recorded_kinds

@@ -1,0 +1,171 @@
+"""How watched requests end up: as an event, as a count of why not, or both.
+
+The same for every way in which a request can pass. An event needs a caller; tokens it needs only
+where the setting `record` says so. A request is counted once at most, and nothing here raises.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import structlog
+from pydantic import ValidationError
+
+from usagepipe.producer.callers import Caller, Found
+from usagepipe.producer.counters import UnrecordedReason
+from usagepipe.producer.courses import course_of
+from usagepipe.producer.events import event_of, has_tokens
+from usagepipe.producer.exchanges import Exchange, Headers
+from usagepipe.producer.extraction import Usage
+from usagepipe.producer.faults import describe
+from usagepipe.producer.recorder import Recorder
+from usagepipe.producer.selection import Paths, Selection
+
+log = structlog.get_logger()
+
+
+class WatchOptions(TypedDict, total=False):
+    """The options of every middleware and transport."""
+
+    provider: str  # who serves the models, for those who have one only; a stamp wins over it
+    correlation_header: str  # the request's id, in the answer or else the request
+    attempt_header: str  # how often the client has tried before; OpenAI's and Anthropic's send it
+    max_body_kilobytes: int  # instead of the setting
+    paths: Paths  # only these are watched: prefixes, or a function of method and path
+    skip: Paths  # and of those, these are not
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an answer tells of tokens: usage, or why there is none; neither, where a stamp does."""
+
+    usage: Usage | None = None
+    reason: UnrecordedReason | None = None
+
+
+class Conclusions:
+    """Opens an exchange for each request that is watched, and concludes it.
+
+    `identify` is asked with whatever `conclude` is given as the request; it may be async only
+    where the caller of `conclude` can await.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        identify: Callable[[Any], Found],
+        *,
+        provider: str = "",
+        correlation_header: str = "x-correlation-id",
+        attempt_header: str = "x-stainless-retry-count",
+        max_body_kilobytes: int | None = None,
+        paths: Paths | None = None,
+        skip: Paths = (),
+    ) -> None:
+        settings = recorder.settings
+        self.enabled = settings.enabled
+        self._recorder = recorder
+        self._identify = identify
+        self._provider = provider
+        self._correlation_header = correlation_header.lower()
+        self._attempt_header = attempt_header.lower()
+        self._max_bytes = (max_body_kilobytes or settings.max_body_kilobytes) * 1024
+        self._selection = Selection(paths, skip, settings.recorded_kinds)
+
+    def open(
+        self, method: str, path: str, request_header: Headers, **options: int
+    ) -> Exchange | None:
+        """The notes for a request that begins; None if it is not watched."""
+        if not self._selection.watches(method, path):
+            return None
+        options = {"max_bytes": self._max_bytes} | options
+        return Exchange(method, path, request_header, provider=self._provider, **options)
+
+    def conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
+        """Record the request, or count why it is not recorded. Never raises.
+
+        Returns:
+            What is left to be awaited, where `identify` is async.
+        """
+        exchange.stamp.over = True
+        finding: Finding | None = None
+        with self._counting(exchange, "record_failed"):
+            finding = self._finding(exchange)
+        if finding is None:
+            return None
+        with self._counting(exchange, "identify_failed"):
+            caller = self._identify(request)
+            if inspect.isawaitable(caller):
+                return self._conclude_later(exchange, finding, caller)
+            self._record(exchange, finding, caller)
+        return None
+
+    async def _conclude_later(
+        self, exchange: Exchange, finding: Finding, pending: Awaitable[Caller | None]
+    ) -> None:
+        try:
+            with self._counting(exchange, "identify_failed"):
+                self._record(exchange, finding, await pending)
+        except BaseException:
+            self._leave_out(exchange, "cancelled", "")
+            raise
+
+    def _finding(self, exchange: Exchange) -> Finding | None:
+        """None: the request is no event, and is counted."""
+        found = exchange.usage()
+        if isinstance(found, Usage):
+            return Finding(found)
+        if has_tokens(exchange.stamp):
+            return Finding()
+        finding = Finding(reason=_reason(exchange, found))
+        if self._selection.keeps(exchange):
+            return finding
+        self._count(exchange, finding)
+        return None
+
+    def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
+        with self._counting(exchange, "record_failed"):
+            if caller is None or not caller.user_id:
+                self._count(exchange, finding, "no_user")
+                return
+            course = course_of(exchange, self._correlation_header, self._attempt_header)
+            event = event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
+            self._recorder.record(event)
+            self._count(exchange, finding)
+
+    @contextmanager
+    def _counting(self, exchange: Exchange, reason: UnrecordedReason) -> Iterator[None]:
+        """Count and tell what goes wrong inside, and let it go no further."""
+        try:
+            yield
+        except ValidationError as error:
+            fields = sorted({str(problem["loc"][0]) for problem in error.errors()})
+            self._leave_out(exchange, "invalid", ", ".join(fields))
+        except Exception as error:
+            self._leave_out(exchange, reason, describe(error))
+
+    def _count(
+        self, exchange: Exchange, finding: Finding, otherwise: UnrecordedReason | None = None
+    ) -> None:
+        """Count why no token was recorded, if none was."""
+        reason = finding.reason or otherwise
+        if reason == "record_failed":
+            self._leave_out(exchange, reason, exchange.fault)
+        elif reason is not None:
+            self._recorder.counters.leave_out(exchange.endpoint, reason)
+
+    def _leave_out(self, exchange: Exchange, reason: UnrecordedReason, detail: str) -> None:
+        endpoint = exchange.endpoint
+        if self._recorder.counters.leave_out(endpoint, reason):
+            log.error("usage_unrecorded", endpoint=endpoint[:100], reason=reason, detail=detail)
+
+
+def _reason(exchange: Exchange, found: UnrecordedReason) -> UnrecordedReason:
+    """The cause that lies deepest: nothing can be read of an answer that never came."""
+    if found == "record_failed":
+        return found
+    if exchange.cancelled:
+        return "cancelled"
+    return "failed" if exchange.failed else found

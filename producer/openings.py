@@ -1,0 +1,59 @@
+"""The opening of a request's body: a look at its first bytes as the application reads them.
+
+Only top-level `model` and `stream` are wanted. A body whose `model` comes after more bytes than
+are kept (long messages before it) tells none; then the path may, or a stamp has to.
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from pydantic_core import from_json
+
+OPENING_BYTES = 64 * 1024  # kept for as long as the request lives, so a thousand hold 64 MiB
+
+# Gemini's …/models/NAME:generateContent, Bedrock's /model/NAME/converse, Azure's /deployments/NAME/
+_MODEL_IN_PATH = re.compile(r"/(?:models/([^/]+):\w+$|model/([^/]+)/|deployments/([^/]+)/)")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asked for, as far as it told."""
+
+    model: str = ""
+    stream: bool = False
+
+
+class Opening:
+    """The first bytes of a body. `note` each piece as it passes, `read` when all is over."""
+
+    def __init__(self, content_type: str) -> None:
+        self._pieces: list[bytes] = []
+        self._room = OPENING_BYTES if "json" in content_type.lower() else 0
+
+    def note(self, piece: bytes | memoryview) -> None:
+        if piece and self._room > 0:
+            kept = bytes(piece[: self._room])  # a view may be of memory that is used again
+            self._room -= len(kept)
+            self._pieces.append(kept)
+
+    def read(self) -> Asked:
+        """What the body asked for; nothing if it is no JSON object. Never raises."""
+        body = b"".join(self._pieces)
+        if not body:
+            return Asked()
+        try:
+            # Cut off as it may be: what stands complete before the cut is read.
+            found = from_json(body, allow_partial=True, cache_strings="none")
+        except ValueError:
+            return Asked()
+        if not isinstance(found, dict):
+            return Asked()
+        model = found.get("model")
+        return Asked(model if isinstance(model, str) else "", found.get("stream") is True)
+
+
+def model_in_path(path: str) -> str:
+    """The model that a provider's URL names, or ""."""
+    match = _MODEL_IN_PATH.search(path)
+    return unquote(next(filter(None, match.groups()))) if match else ""

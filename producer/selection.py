@@ -1,0 +1,75 @@
+"""Which requests are looked at, and which of those without tokens become events.
+
+Tokens are money: a request that is looked at and whose tokens are known is always an event. The
+choice is about the rest, and about paths (a health check, a web page) that are no AI at all.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from usagepipe.producer.exchanges import Exchange
+from usagepipe.producer.faults import describe
+
+log = structlog.get_logger()
+
+# Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
+Paths = Iterable[str] | Callable[[str, str], bool]
+
+# Answers that models give: JSON of any kind, event streams, and what they draw and say.
+_MODEL_ANSWER = re.compile(r"json|event-?stream|^(?:audio|image|video)/", re.IGNORECASE)
+
+
+class Selection:
+    """The choice of one middleware. `kinds` are those of the setting `record`."""
+
+    def __init__(self, paths: Paths | None, skip: Paths, kinds: Iterable[str]) -> None:
+        self._wanted = None if paths is None else _test_of(paths)
+        self._skipped = _test_of(skip)
+        self._kinds = frozenset(kinds)
+        self._told = False
+
+    def watches(self, method: str, path: str) -> bool:
+        """Whether a request is looked at. A function that raises says yes: nothing is lost."""
+        try:
+            wanted = self._wanted is None or self._wanted(method, path)
+            return wanted and not self._skipped(method, path)
+        except Exception as error:
+            if not self._told:
+                self._told = True
+                log.error("selection_failed", error=describe(error))
+            return True
+
+    def keeps(self, exchange: Exchange) -> bool:
+        """Whether a request without tokens is an event: its kind is wanted, and it looks like
+        one to a model. That is a POST which named a model, failed, or was answered as models
+        answer; or any request with a stamp."""
+        if kind_of(exchange) not in self._kinds:
+            return False
+        return bool(exchange.stamp) or (
+            exchange.method == "POST"
+            and bool(
+                exchange.failed
+                or exchange.cancelled
+                or _MODEL_ANSWER.search(exchange.answer_header("content-type"))
+                or exchange.asked_model
+            )
+        )
+
+
+def kind_of(exchange: Exchange) -> str:
+    """How a request without tokens ended, in the words of the setting `record`."""
+    if exchange.cancelled:
+        return "cancelled"
+    return "failed" if exchange.failed else "missing"
+
+
+def _test_of(paths: Paths) -> Callable[[str, str], bool]:
+    if callable(paths):
+        return paths
+    if isinstance(paths, str):
+        raise TypeError(f"paths and skip take several prefixes: write ({paths!r},)")
+    exact = frozenset(prefix.rstrip("/") for prefix in paths)
+    below = tuple(f"{prefix}/" for prefix in exact)
+    return lambda method, path: path in exact or path.startswith(below)

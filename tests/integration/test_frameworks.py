@@ -1,0 +1,82 @@
+"""The same three requests under each framework, on real servers: the same events."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.frameworks.answers import CHAT, CHUNKS
+from tests.support.loopback import serving, serving_wsgi
+from tests.support.waiting import eventually
+from usagepipe.producer import Caller, UsageMiddleware, UsageWsgiMiddleware
+from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.schemas.event import UsageEvent
+
+Serve = Callable[[Any], AbstractContextManager[str]]
+FRAMEWORKS: dict[str, tuple[Any, Serve]] = {
+    "fastapi_app.app": (UsageMiddleware, serving),
+    "litestar_app.app": (UsageMiddleware, serving),
+    "django_app.by_asgi": (UsageMiddleware, lambda app: serving(app, lifespan="off")),
+    "django_app.by_wsgi": (UsageWsgiMiddleware, serving_wsgi),
+    "flask_app.app": (UsageWsgiMiddleware, serving_wsgi),
+}
+
+
+class Service:
+    def __init__(self, url: str, recorder: MemoryRecorder) -> None:
+        self.url = url
+        self._recorder = recorder
+
+    def post(self, path: str) -> tuple[httpx.Response, UsageEvent]:
+        """The answer and the one event of it."""
+        answer = httpx.post(f"{self.url}{path}", json={"model": "auto"})
+        (event,) = eventually(lambda: self._recorder.events, what="the event")
+        return answer, event
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    middleware, serve = FRAMEWORKS[request.param]
+    module, _, name = request.param.partition(".")
+    app = getattr(import_module(f"tests.integration.frameworks.{module}"), name)
+    recorder = MemoryRecorder()
+    with serve(middleware(app, recorder=recorder, identify=lambda _: Caller("u"))) as url:
+        yield Service(url, recorder)
+
+
+def facts(event: UsageEvent) -> tuple[str, int, int, str, bool, bool]:
+    tokens, quality = event.total_tokens, event.usage_quality
+    return event.model, tokens, event.status_code, quality, event.failed, event.streaming
+
+
+def test_json_answer(service: Service) -> None:
+    """T-05: the usage of a JSON answer is read, and the model that the request asked for."""
+    answer, event = service.post("/chat")
+
+    assert CHAT == answer.json()
+    assert ("m-1", 38, 200, "complete", False, False) == facts(event)
+    assert ("auto", "/chat") == (event.requested_model, event.endpoint)
+
+
+def test_stream(service: Service) -> None:
+    """A handler's generator stamps as it goes; its last word counts."""
+    answer, event = service.post("/stream")
+
+    assert b"".join(CHUNKS) == answer.content
+    assert ("m-2", 11, 200, "complete", False, True) == facts(event)
+
+
+def test_handler_that_raises(service: Service) -> None:
+    """The framework answers 500 as ever, and what the handler had stamped is a failed event."""
+    answer, event = service.post("/fails")
+
+    assert 500 == answer.status_code
+    assert ("m-3", 1, 500, True) == (
+        event.model,
+        event.total_tokens,
+        event.status_code,
+        event.failed,
+    )

@@ -1,0 +1,259 @@
+"""Calls that a program makes by httpx to a provider, which here is a uvicorn on loopback."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.loopback import serving
+from tests.support.waiting import eventually
+from usagepipe.local.ports import HOST, free_port
+from usagepipe.producer import Caller, UsageMiddleware
+from usagepipe.producer.asgi import Receive, Scope, Send
+from usagepipe.producer.httpx import AsyncUsageTransport, UsageTransport
+from usagepipe.producer.testing import MemoryRecorder
+
+ADA = Caller("u-ada", "Ada")
+CHAT = {"model": "m-1", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
+JSON = (b"content-type", b"application/json")
+
+
+async def provider(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers by the path: /status/429, /gzip, /halves (JSON in two chunks), /breaks."""
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body", False):
+        pass
+    kind, _, detail = scope["path"][1:].partition("/")
+    body, headers = json.dumps(CHAT).encode(), [JSON, (b"x-request-id", b"req-7")]
+    status = int(detail) if kind == "status" else 200
+    if kind == "gzip":
+        body = gzip.compress(body)
+        headers.append((b"content-encoding", b"gzip"))
+    if kind == "status":
+        body = b'{"error": {}}'
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body[:9], "more_body": True})
+    if kind == "breaks":
+        raise ConnectionError("as asked for")
+    await send({"type": "http.response.body", "body": body[9:]})
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(provider, lifespan="off") as address:
+        yield address
+
+
+@pytest.fixture(params=["sync", "async"])
+def client(request: pytest.FixtureRequest, url: str) -> Iterator["Client"]:
+    client = Client(url, is_async=request.param == "async")
+    yield client
+    client.close()
+
+
+class Client:
+    """One of httpx's two clients behind our transport, used the same way."""
+
+    def __init__(self, url: str, *, is_async: bool, caller: Any = ADA, **options: Any) -> None:
+        self.recorder = MemoryRecorder()
+        self._url = url
+        self._options = {"recorder": self.recorder, "caller": caller} | options
+        self._is_async = is_async
+
+    def post(self, path: str, body: object = None, **headers: str) -> httpx.Response:
+        """Read whole."""
+        if not self._is_async:
+            with self._sync() as client:
+                return client.post(path, json=body, headers=headers)
+
+        async def one() -> httpx.Response:
+            async with self._async() as client:
+                return await client.post(path, json=body, headers=headers)
+
+        return asyncio.run(one())
+
+    def post_and_leave(self, path: str) -> bytes:
+        """Read the first chunk of a stream and close it."""
+        if not self._is_async:
+            with self._sync() as client, client.stream("POST", path) as answer:
+                return next(answer.iter_raw())
+
+        async def one() -> bytes:
+            async with self._async() as client, client.stream("POST", path) as answer:
+                chunks = answer.aiter_raw()
+                first = await anext(chunks)
+                await chunks.aclose()  # type: ignore[attr-defined]
+                return first
+
+        return asyncio.run(one())
+
+    def _sync(self) -> httpx.Client:
+        transport = UsageTransport(httpx.HTTPTransport(), **self._options)
+        return httpx.Client(transport=transport, base_url=self._url)
+
+    def _async(self) -> httpx.AsyncClient:
+        transport = AsyncUsageTransport(httpx.AsyncHTTPTransport(), **self._options)
+        return httpx.AsyncClient(transport=transport, base_url=self._url)
+
+    def close(self) -> None: ...
+
+    @property
+    def facts(self) -> tuple[int, bool, str, int]:
+        (event,) = self.recorder.events
+        return event.status_code, event.failed, event.usage_quality, event.total_tokens
+
+    @property
+    def unrecorded(self) -> dict[str, int]:
+        counted = self.recorder.counters.unrecorded.values()
+        return {reason: n for reasons in counted for reason, n in reasons.items()}
+
+
+def test_call_is_an_event_of_its_caller(client: Client) -> None:
+    """The answer is what the provider sent; the event has who, which models, which try."""
+    answer = client.post("/v1/chat", {"model": "auto"}, **{"x-stainless-retry-count": "1"})
+
+    (event,) = client.recorder.events
+    assert CHAT == answer.json()
+    assert (200, False, "complete", 38) == client.facts
+    assert ("u-ada", "auto", "m-1", HOST) == (
+        event.user_id,
+        event.requested_model,
+        event.model,
+        event.provider,
+    )
+    assert ("/v1/chat", "req-7", 2) == (event.endpoint, event.request_id, event.attempt)
+
+
+def test_failed_call_is_a_failed_event(client: Client) -> None:
+    """T-39: 429 and no tokens is one failed event of zero tokens."""
+    client.post("/status/429")
+
+    assert (429, True, "missing", 0) == client.facts
+    assert {"failed": 1} == client.unrecorded
+
+
+def test_call_that_reaches_nobody_is_a_failed_event(client: Client) -> None:
+    """Without an answer there is no status; the error is the program's, unchanged."""
+    client._url = f"http://{HOST}:{free_port()}"
+
+    with pytest.raises(httpx.ConnectError):
+        client.post("/v1/chat", {"model": "auto"})
+
+    assert (0, True, "missing", 0) == client.facts
+
+
+def test_answer_that_breaks_off_is_a_failed_event(client: Client) -> None:
+    """The provider closed in the middle of its answer."""
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.post("/breaks")
+
+    assert (200, True, "missing", 0) == client.facts
+
+
+def test_stream_that_the_program_leaves_is_cancelled(client: Client) -> None:
+    """Closed after its first chunk, a stream did not fail and is counted as cancelled."""
+    first = client.post_and_leave("/halves")
+
+    assert json.dumps(CHAT).encode()[:9] == first
+    assert (200, False, "missing", 0) == client.facts
+    assert {"cancelled": 1} == client.unrecorded
+
+
+def test_compressed_answer_reaches_the_program(client: Client) -> None:
+    """httpx asks for compression: the program has its answer, and the call is one event."""
+    answer = client.post("/gzip")
+
+    assert CHAT == answer.json()
+    assert 1 == len(client.recorder.events)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_caller_may_be_told_by_the_request(url: str, is_async: bool) -> None:
+    """A function of the request tells whom a call counts for, or that it counts for nobody."""
+
+    def caller(request: httpx.Request) -> Caller | None:
+        name = request.headers.get("x-tenant")
+        return Caller(name) if name else None
+
+    client = Client(url, is_async=is_async, caller=caller)
+
+    client.post("/a", **{"x-tenant": "t-1"})
+    client.post("/b")
+
+    assert ["t-1"] == [event.user_id for event in client.recorder.events]
+    assert {"/b": {"no_user": 1}} == client.recorder.counters.unrecorded
+
+
+def test_body_from_a_stream_is_sent_as_it_is(url: str) -> None:
+    """A request whose body is a generator tells no model, and works."""
+    client = Client(url, is_async=False)
+
+    with client._sync() as session:
+        answer = session.post("/v1/chat", content=iter([b'{"model": ', b'"auto"}']))
+
+    assert 200 == answer.status_code
+    assert "" == client.recorder.events[0].requested_model
+
+
+def test_answer_that_a_transport_has_read_already_counts() -> None:
+    """Transports of caches and tests answer from memory."""
+    recorder = MemoryRecorder()
+    memory = httpx.MockTransport(lambda request: httpx.Response(200, json=CHAT))
+
+    with httpx.Client(transport=UsageTransport(memory, recorder=recorder, caller=ADA)) as client:
+        client.post("http://provider/v1/chat")
+
+    assert [38] == [event.total_tokens for event in recorder.events]
+
+
+def test_request_that_is_watched_already_counts_once(url: str) -> None:
+    """A gateway with the middleware may use the transport as well: the request is one event."""
+    recorder = MemoryRecorder()
+    transport = AsyncUsageTransport(httpx.AsyncHTTPTransport(), recorder=recorder, caller=ADA)
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        async with httpx.AsyncClient(transport=transport) as client:
+            answer = await client.post(f"{url}/v1/chat")
+        await send({"type": "http.response.start", "status": 200, "headers": [JSON]})
+        await send({"type": "http.response.body", "body": answer.content})
+
+    app = UsageMiddleware(gateway, recorder=recorder, identify=lambda scope: Caller("u-web"))
+    with serving(app, lifespan="off") as address:
+        httpx.post(f"{address}/v1/chat")
+        eventually(lambda: recorder.events)
+
+    assert [("u-web", 38)] == [(e.user_id, e.total_tokens) for e in recorder.events]
+
+
+def test_task_that_outlives_its_request_counts_for_itself(url: str) -> None:
+    """A call of a task that a request left running is no part of that request: it is recorded."""
+    recorder = MemoryRecorder()
+    transport = AsyncUsageTransport(httpx.AsyncHTTPTransport(), recorder=recorder, caller=ADA)
+    over = asyncio.Event()
+    tasks = []
+
+    async def call_later() -> None:
+        await over.wait()
+        async with httpx.AsyncClient(transport=transport) as client:
+            await client.post(f"{url}/v1/chat")
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        tasks.append(asyncio.create_task(call_later()))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        app = UsageMiddleware(gateway, recorder=recorder, identify=lambda scope: Caller("u-web"))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            await client.post("http://gateway/start")
+        over.set()
+        await tasks[0]
+
+    asyncio.run(main())
+
+    assert [("u-ada", 38)] == [(e.user_id, e.total_tokens) for e in recorder.events]

@@ -1,0 +1,19 @@
+"""An endless stream, for the test of clients that leave: `gunicorn …wsgi_gateway:app`."""
+
+from collections.abc import Iterator
+from itertools import count
+
+from usagepipe.producer import Caller, UsageRecorder, UsageWsgiMiddleware, stamp_usage
+from usagepipe.producer.wsgi_passages import Environ, StartResponse
+
+
+def stream(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    start_response("200 OK", [("Content-Type", "text/event-stream")])
+    for number in count(1):
+        stamp_usage("m", 9, number)
+        yield f"data: {number}\n\n".encode()
+
+
+app = UsageWsgiMiddleware(
+    stream, recorder=UsageRecorder(), identify=lambda environ: Caller("u-alice")
+)

@@ -1,0 +1,94 @@
+"""An event is put together from a request's course, its caller, its stamp and its usage."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from usagepipe.producer import Caller
+from usagepipe.producer.events import Course, event_of
+from usagepipe.producer.extraction import Usage
+from usagepipe.schemas.event import UsageEvent
+
+COURSE = Course(
+    occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
+    endpoint="/v1/chat/completions",
+    request_id="r",
+    attempt=1,
+    requested_model="auto",
+    status_code=200,
+    failed=False,
+    complete=True,
+    streaming=False,
+    duration_ms=1,
+    ttft_ms=None,
+)
+USAGE = Usage("m", 31, 7, 38)
+
+
+def event(usage: Usage | None = USAGE, stamp: dict[str, Any] | None = None) -> UsageEvent:
+    return event_of(COURSE, Caller("u"), stamp or {}, usage, "p")
+
+
+@pytest.mark.parametrize(
+    ("reported", "kept"),
+    [
+        (None, None),
+        ("0.000140", "0.00014"),
+        ("0", "0"),
+        ("1E-12", "0.000000000001"),
+        ("0.0000000000014", "0.000000000001"),  # a thousandth of a nano-dollar is the least
+        ("-0.01", None),
+        ("1E9", None),
+        ("NaN", None),
+        ("Infinity", None),
+    ],
+)
+def test_cost_that_a_provider_reports_is_kept_exactly(
+    reported: str | None, kept: str | None
+) -> None:
+    """A reported cost is kept to the contract's decimals; one that is no amount is unknown, and
+    the tokens beside it count all the same."""
+    cost = None if reported is None else Decimal(reported)
+
+    found = event(replace(USAGE, cost=cost))
+
+    assert (None if kept is None else Decimal(kept), 38) == (found.cost, found.total_tokens)
+
+
+def test_stamped_cost_wins_over_the_reported_one() -> None:
+    """What the handler computed stands, with its price version."""
+    stamp = {"cost": Decimal("0.5"), "price_version": "v1"}
+
+    found = event(replace(USAGE, cost=Decimal("0.4")), stamp)
+
+    assert (Decimal("0.5"), "v1") == (found.cost, found.price_version)
+
+
+def test_tokens_of_two_places_are_never_mixed() -> None:
+    """Stamped tokens stand alone; the answer's model and cost fill what the stamp left open."""
+    usage = replace(USAGE, cached_tokens=5, cost=Decimal("0.4"))
+
+    found = event(usage, {"prompt_tokens": 9})
+
+    assert (9, 0, 9, 0) == (
+        found.prompt_tokens,
+        found.completion_tokens,
+        found.total_tokens,
+        found.cached_tokens,
+    )
+    assert ("m", Decimal("0.4")) == (found.model, found.cost)
+
+
+def test_request_without_usage_is_missing_it() -> None:
+    """No usage is zero tokens of the quality `missing`, never `complete`."""
+    found = event(None)
+
+    assert (0, "missing", "auto", None) == (
+        found.total_tokens,
+        found.usage_quality,
+        found.requested_model,
+        found.cost,
+    )
