@@ -129,9 +129,7 @@ class Comparison:
 
         The server looks again as it inserts: a key that has changed since is left alone, however
         late the statement arrives. And it inserts nothing while another correction runs (its
-        query holds `mark` too): two would each add the same. `processes` is where they are seen,
-        without comments and cut behind 100,000 characters (`log_queries_cut_to_length`): the mark
-        is a part of the statement, and stands in front.
+        query holds `mark` too): two would each add the same. `processes` is where they are seen.
         """
         sums = [f"toUInt64(raw_{column} - rolled_{column}) AS {column}_" for column in SUMS]
         cost = (
@@ -142,10 +140,10 @@ class Comparison:
         spans = ", ".join(f"{column}_" for column in _SPANS)
         return (
             f"INSERT INTO {self.table} ({columns})"
-            f" WITH (SELECT count() FROM {processes} WHERE position(query, '{mark}') > 0) AS running"
             f" SELECT bucket, {', '.join(KEYS)}, {', '.join(sums)}, {cost}, {spans}"
             f" FROM ({self.differing(())}) WHERE state IN ({', '.join(map(str, states))})"
-            " AND running = 1"
+            f" AND (SELECT count() FROM {processes} WHERE position(query, '{mark}') > 0) = 1"
+            f" /* {mark} */"
         )
 
     def _sides(self, unsettled: Sequence[Stretch]) -> list[str]:

@@ -192,11 +192,7 @@ class Rollups:
             self._insert(window, sorted(states)[:MAX_KEYS])
             left, _ = self._states(window, ())
             mended = len(states - left.keys())
-            if mended:
-                _tell_corrected(window, mended)
-            elif time.monotonic() >= deadline:
-                raise NotQuietError(_not_quiet(window))
-            else:  # another corrector was at it: not at the same time again
+            if not mended:  # another corrector was at it: not at the same time again
                 time.sleep(PAUSE_SECONDS * random.uniform(0, 4))
             written += mended
 
@@ -255,6 +251,13 @@ class Rollups:
             window.comparison.insert_corrections(states, mark, Processes.of(client).table),
             parameters=window.parameters,
             settings={**_SETTINGS, "insert_deduplication_token": token},
+        )
+        log.info(
+            "rollup_corrected",
+            table=window.comparison.table,
+            first=window.first.isoformat(),
+            end=window.end.isoformat(),
+            keys=len(states),
         )
 
     def _await_running_inserts(self, deadline: float, window: "_Window") -> None:
@@ -327,16 +330,6 @@ def _difference(table: str, row: Mapping[str, Any]) -> Difference:
         row["bucket"],
         {name: row[name] for name in KEYS},
         {column: number for column, number in missing.items() if number},
-    )
-
-
-def _tell_corrected(window: "_Window", keys: int) -> None:
-    log.info(
-        "rollup_corrected",
-        table=window.comparison.table,
-        first=window.first.isoformat(),
-        end=window.end.isoformat(),
-        keys=keys,
     )
 
 

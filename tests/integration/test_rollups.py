@@ -289,33 +289,3 @@ def test_several_correctors_at_work_while_events_come_in_end_in_equal_sums(
     assert raw_sums(clickhouse_client) == sums(clickhouse_client, DAYS)
     rollups.close()
     writer.close()
-
-
-def test_a_rollup_of_many_keys_is_filled_anew(
-    rollups: Rollups, clickhouse_client: "Client"
-) -> None:
-    """The statement that names thousands of keys is longer than what a server tells of a running
-    query: it must know itself there, or it would correct nothing, again and again.
-    """
-    store(clickhouse_client, *(event(f"u-{number}") for number in range(6_000)))
-    for table in (QUARTERS, DAYS):
-        clickhouse_client.command(f"TRUNCATE TABLE {table}")
-
-    corrected = rollups.correct(EARLIEST, LATEST, 30)
-
-    # The days are fed by what is added to the quarters.
-    assert 6_000 == corrected
-    assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
-    assert raw_sums(clickhouse_client) == sums(clickhouse_client, DAYS)
-
-
-def test_a_correction_that_corrects_nothing_ends(
-    rollups: Rollups, clickhouse_client: "Client", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever keeps the server from inserting: the caller is told when its time is up."""
-    store(clickhouse_client, event())
-    break_missing(clickhouse_client, QUARTERS)
-    monkeypatch.setattr(Rollups, "_insert", lambda *_: None)
-
-    with pytest.raises(NotQuietError):
-        rollups.correct(NOON, NEXT, 0.5)
