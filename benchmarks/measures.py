@@ -1,10 +1,11 @@
-"""What is measured of the worker alone, beside how fast it drains a backlog."""
+"""What is measured of a part alone, beside how fast the worker drains a backlog."""
 
 from collections.abc import Callable
 from typing import Any, Final
 
 from benchmarks.auditing import measure_audit
 from benchmarks.encoding import measure_encoding
+from benchmarks.extraction import measure_extraction
 from benchmarks.latency import measure_latency
 from benchmarks.lookups import measure_lookups
 from benchmarks.recovery import measure_recovery
@@ -12,6 +13,7 @@ from benchmarks.world import Plan, World
 
 MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
     "encoding": lambda world, _: measure_encoding(world),
+    "extraction": lambda _, __: measure_extraction(),
     "latency": lambda world, _: measure_latency(world),
     "audit": lambda world, plan: measure_audit(world, plan.events),
     "lookups": lambda world, _: measure_lookups(world),

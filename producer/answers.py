@@ -1,77 +1,129 @@
 """Reads one answer as it passes, chunk by chunk, in bounded memory; the answer is never touched.
 
-Today it gathers a JSON body up to its bound. Whatever grows here (event streams, other shapes)
-keeps the two calls: `feed` for each chunk, `read` at the end.
+Bytes are unpacked (`framing.compression`), cut into JSON documents (`framing`), and what these
+say of usage is put together (`extraction`), by what each provider means (`shapes`).
 """
 
-import json
-from typing import Literal
-
-from pydantic_core import from_json
+from collections.abc import Callable
+from typing import Final, Literal, Protocol
 
 from usagepipe.producer.counters import UnrecordedReason
-from usagepipe.producer.extraction import Usage, usage_of
+from usagepipe.producer.extraction import Tally, Usage
+from usagepipe.producer.framing.aws_event_stream import AwsEventStream
+from usagepipe.producer.framing.compression import TooMuch, Unpacking, unpacking_of
+from usagepipe.producer.framing.json_body import JsonBody
+from usagepipe.producer.framing.json_lines import JsonLines
+from usagepipe.producer.framing.server_sent_events import BOM, ServerSentEvents
 
-AnswerKind = Literal["json", "stream", "unknown", "other"]
+AnswerKind = Literal["json", "lines", "events", "aws", "unknown", "other"]
+
+KINDS: Final[dict[str, AnswerKind]] = {
+    "": "unknown",
+    "application/json": "json",
+    "text/event-stream": "events",
+    "application/x-ndjson": "lines",
+    "application/ndjson": "lines",
+    "application/jsonl": "lines",
+    "application/x-jsonlines": "lines",
+    "application/vnd.amazon.eventstream": "aws",
+}
+
+
+class Framing(Protocol):
+    """Cuts the bytes of an answer into JSON documents and gives them to the tally."""
+
+    @property
+    def malformed(self) -> bool:
+        """Whether the bytes are not what the answer's type says."""
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer is a stream of documents."""
+
+    def feed(self, chunk: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+FRAMINGS: Final[dict[AnswerKind, Callable[[Tally, int], Framing]]] = {
+    "json": JsonBody,
+    "lines": JsonLines,
+    "events": ServerSentEvents,
+    "aws": AwsEventStream,
+}
 
 
 def kind_of(content_type: str) -> AnswerKind:
     """What a content type says of the body: its case and parameters do not matter."""
     media_type = content_type.partition(";")[0].strip().lower()
-    if not media_type:
-        return "unknown"
-    if media_type == "application/json" or media_type.endswith("+json"):
-        return "json"
-    if media_type in {"text/event-stream", "application/x-ndjson", "application/jsonl"}:
-        return "stream"
-    return "other"
+    return KINDS.get(media_type) or ("json" if media_type.endswith("+json") else "other")
 
 
 class AnswerReader:
-    """The body of one answer. `streaming` tells whether its type is one of streams."""
+    """The body of one answer: `feed` it as it passes, `read` its usage at the end."""
 
     def __init__(self, content_type: str, content_encoding: str, max_bytes: int) -> None:
-        self._kind = kind_of(content_type)
+        self._tally = Tally()
         self._max_bytes = max_bytes
-        self._chunks: list[bytes] = []
-        self._bytes = 0
         self._refused: UnrecordedReason | None = None
-        self.streaming = self._kind == "stream"
-        if content_encoding.lower() not in {"", "identity"}:
-            self._refused = "compressed"
-        elif self._kind == "stream":
-            self._refused = "unsupported"
-        elif self._kind == "other":
+        self._framing: Framing | None = None
+        self._finished = False
+        kind = kind_of(content_type)
+        if kind == "other":
             self._refused = "no_usage"
+        elif kind != "unknown":
+            self._framing = FRAMINGS[kind](self._tally, max_bytes)
+        self._unpacking: Unpacking | None = None
+        if content_encoding.strip().lower() not in {"", "identity"}:
+            self._unpacking = unpacking_of(content_encoding)
+            if self._unpacking is None:
+                self._refused = self._refused or "compressed"
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer is a stream. Of a JSON body that is known when it has been read."""
+        return self._framing is not None and self._framing.streaming
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes. They are kept, not copied, until the bound is passed."""
+        """Take the next bytes; they are looked at and let go, or held within the bound."""
         if self._refused is not None or not chunk:
             return
-        self._bytes += len(chunk)
-        if self._bytes > self._max_bytes:
-            self._refused = "too_large"
-            self._chunks.clear()
+        if self._unpacking is None:
+            self._pass_on(chunk)
             return
-        self._chunks.append(chunk)
+        try:
+            for piece in self._unpacking.pieces(chunk):
+                self._pass_on(piece)
+        except TooMuch:
+            self._refused = "too_large"
+        except ValueError:
+            self._refused = "parse_failed"
 
     def read(self, complete: bool = True) -> Usage | UnrecordedReason:
-        """The usage in what was fed, or the reason why there is none."""
-        if self._refused is not None:
-            return self._refused
-        body = b"".join(self._chunks)
-        if not body or (self._kind == "unknown" and body.lstrip()[:1] not in {b"{", b"["}):
-            return "no_usage"
-        try:
-            return usage_of(_decoded(body)) or "no_usage"
-        except (ValueError, RecursionError):
+        """The usage in what was fed, or the reason why there is none.
+
+        `complete` is False for an answer that was cut: the client went away, or the application
+        raised. What was seen until then counts, and is partial unless the end was among it.
+        """
+        if self._framing is not None and not self._finished:
+            self._framing.finish()
+        self._finished = True
+        usage = self._tally.usage(complete and self._refused is None)
+        if usage is not None:
+            return usage
+        if self._refused is None and self._framing is not None and self._framing.malformed:
             return "parse_failed"
+        return self._refused or "no_usage"
 
+    def _pass_on(self, chunk: bytes) -> None:
+        if self._framing is None:
+            self._framing = self._framing_by(chunk)
+        if self._framing is not None:
+            self._framing.feed(chunk)
 
-def _decoded(body: bytes) -> object:
-    try:
-        return from_json(body, cache_strings="none")
-    except ValueError:
-        # Stricter than providers are: half a surrogate pair in a text, or a BOM, is no reason to
-        # lose the count beside it.
-        return json.loads(body.decode("utf-8-sig", "replace"))
+    def _framing_by(self, chunk: bytes) -> Framing | None:
+        """What an answer without a type is, by its first byte that is neither blank nor a BOM."""
+        first = chunk.lstrip(BOM + b" \t\r\n")[:1]
+        if not first:
+            return None
+        kind: AnswerKind = "json" if first in b"{[" else "events"
+        return FRAMINGS[kind](self._tally, self._max_bytes)

@@ -1,122 +1,121 @@
-"""From a provider's answer to tokens in the normal form: the one place that knows payload shapes.
+"""From the JSON of an answer to one usage in the normal form: of a single answer, or of a stream.
 
-Only known paths are read, never text: a `usage` inside an answer's content does not count.
-Whether cached tokens are a part of the input or come on top of it differs by provider, and is
-told by the shape, not by the names of the counts (Anthropic and OpenAI's Responses share them).
+What a provider writes is in `shapes`. Here is what holds for all of them: which usage of several
+counts, and how far the numbers can be trusted.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 
-from usagepipe.schemas.event import MAX_TOKENS, UsageQuality
+from usagepipe.producer.shapes import SHAPES
+from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.shapes.shape import Fields
+from usagepipe.producer.usage import Usage
+from usagepipe.schemas.event import MAX_TOKENS
 
+__all__ = ["Tally", "Usage", "usage_of"]
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The usage of one answer in the normal form (see `UsageEvent`)."""
-
-    model: str
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    usage_quality: UsageQuality = "complete"
-    cost: Decimal | None = None  # US dollars, as the provider reports them
+MODEL_NAMES = ("model", "modelVersion")
+PLACES_OF_MODEL = (None, "response", "message")  # the answer itself, else the object in it
 
 
 def usage_of(answer: object) -> Usage | None:
     """The usage that a decoded JSON answer carries; None when it carries none. Never raises."""
-    if not isinstance(answer, Mapping):
-        return None
-    usage = answer.get("usage")
-    if not isinstance(usage, Mapping):
-        return None
-    counts = Counts(usage)
-    model = answer.get("model")
-    name = model if isinstance(model, str) else ""
-    if answer.get("type") == "message" or "cache_read_input_tokens" in usage:
-        found = _independent(counts, name)
-    else:
-        found = _subset(counts, name)
-    return _judged(found, counts) if counts.found else None
+    tally = Tally()
+    tally.add(answer)
+    tally.end()
+    return tally.usage()
 
 
-class Counts:
-    """The counts of a usage object, by name. Remembers if any were there, and any bad."""
+class Tally:
+    """What the JSON objects of one answer say together. A plain answer is a stream of one.
 
-    def __init__(self, usage: Mapping[object, object]) -> None:
-        self._usage = usage
-        self.found = False
-        self.sound = True
+    The last usage wins, for all providers' are cumulative, but zeros never replace what is known:
+    some streams begin or end with a placeholder.
+    """
 
-    def first(self, *names: str) -> int:
-        """The count under the first of `names` that is there; 0 if none is or it is no count."""
-        value = next((self._usage[n] for n in names if self._usage.get(n) is not None), None)
-        return self._count(value)
+    def __init__(self) -> None:
+        self._rank = len(SHAPES)
+        self._seen: Fields | None = None
+        self._ended = False
+        self._closed = False
+        self._model = ""
 
-    def detail(self, parents: tuple[str, ...], name: str) -> int:
-        """The count `name` inside the first of `parents` that is an object having it."""
-        for parent in parents:
-            details = self._usage.get(parent)
-            if isinstance(details, Mapping) and details.get(name) is not None:
-                return self._count(details[name])
-        return 0
+    def add(self, answer: object) -> None:
+        """Take the next object. Anything else that JSON can be has no usage."""
+        if not isinstance(answer, dict):
+            return
+        rank, usage = self._usage_in(answer)
+        if usage is not None and rank <= self._rank:
+            self._take(rank, usage)
+            self._closed = SHAPES[self._rank].closes(answer)
+        if self._seen is not None and not self._ended:
+            self._ended = SHAPES[self._rank].ends(answer)
+        if not self._model:
+            self._model = _model_of(answer)
 
-    def _count(self, value: object) -> int:
-        if value is None:
-            return 0
-        self.found = True
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)  # some gateways write 31.0
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
-            self.sound = False
-            return 0
-        return value
+    def end(self) -> None:
+        """The end has passed, by a mark that is no JSON object."""
+        self._ended = True
 
+    def usage(self, complete: bool = True) -> Usage | None:
+        """The usage of all that was added, None when nothing had any.
 
-def _subset(counts: Counts, model: str) -> Usage:
-    """OpenAI and all who are like it: cached is a part of input, reasoning a part of output."""
-    prompt = counts.first("prompt_tokens", "input_tokens")
-    completion = counts.first("completion_tokens", "output_tokens")
-    given_total = counts.first("total_tokens")
-    outputs = ("completion_tokens_details", "output_tokens_details")
-    reasoning = counts.detail(outputs, "reasoning_tokens")
-    if reasoning and given_total == prompt + completion + reasoning:
-        completion += reasoning  # xAI counts reasoning outside of the output, in the total only
-    return Usage(
-        model=model,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=given_total or prompt + completion,
-        cached_tokens=counts.detail(
-            ("prompt_tokens_details", "input_tokens_details"), "cached_tokens"
-        ),
-        reasoning_tokens=reasoning,
-    )
+        It is partial unless the end was seen, or the usage was final and the stream was not cut
+        (`complete`): what should have followed can only have been the mark of the end.
+        """
+        if self._seen is None:
+            return None
+        counts = Counts(self._seen)
+        usage = SHAPES[self._rank].normal(counts)
+        if not counts.found:
+            return None
+        usage = replace(usage, model=self._model, cost=counts.cost())
+        ended = self._ended or (complete and self._closed)
+        return _judged(usage, counts, cut=not ended)
 
+    def _usage_in(self, answer: Fields) -> tuple[int, Fields | None]:
+        """The usage of the best shape that fits, after the one that this stream already has."""
+        if self._seen is not None:
+            usage = SHAPES[self._rank].usage(answer)
+            if usage is not None:
+                return self._rank, usage
+        for rank, shape in enumerate(SHAPES):
+            usage = shape.usage(answer)
+            if usage is not None:
+                return rank, usage
+        return self._rank, None
 
-def _independent(counts: Counts, model: str) -> Usage:
-    """Anthropic: cache reads and writes come on top of `input_tokens`."""
-    cached = counts.first("cache_read_input_tokens")
-    written = counts.first("cache_creation_input_tokens")
-    prompt = counts.first("input_tokens") + cached + written
-    completion = counts.first("output_tokens")
-    return Usage(
-        model=model,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=prompt + completion,
-        cached_tokens=cached,
-        cache_write_tokens=written,
-        reasoning_tokens=counts.detail(("output_tokens_details",), "thinking_tokens"),
-    )
+    def _take(self, rank: int, usage: Fields) -> None:
+        if self._seen is None or rank < self._rank:
+            merged = usage
+        else:
+            merged = SHAPES[rank].merged(self._seen, usage)
+        if self._seen is None or _has_tokens(usage) or not _has_tokens(self._seen):
+            self._seen, self._rank = merged, rank
 
 
-def _judged(usage: Usage, counts: Counts) -> Usage:
-    """`usage` with the quality it deserves. Numbers that contradict each other are kept."""
+def _has_tokens(usage: Fields) -> bool:
+    return any(type(value) is int and value > 0 for value in usage.values())
+
+
+def _model_of(answer: Fields) -> str:
+    for place in PLACES_OF_MODEL:
+        fields = answer if place is None else answer.get(place)
+        if isinstance(fields, dict):
+            for name in MODEL_NAMES:
+                model = fields.get(name)
+                if isinstance(model, str) and model:
+                    return model
+    return ""
+
+
+def _judged(usage: Usage, counts: Counts, *, cut: bool) -> Usage:
+    """`usage` with the quality it deserves. Numbers that contradict each other are kept: an event
+    has no class for tokens of which only the total is known, so that total stands alone. Zeros
+    are kept too, for the request took place."""
+    if max(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) > MAX_TOKENS:
+        usage = _capped(usage)
+        counts.sound = False
     sound = (
         counts.sound
         and usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
@@ -127,4 +126,14 @@ def _judged(usage: Usage, counts: Counts) -> Usage:
         return replace(usage, usage_quality="inconsistent")
     if usage.total_tokens == 0:
         return replace(usage, usage_quality="missing")
-    return usage
+    return replace(usage, usage_quality="partial") if cut else usage
+
+
+def _capped(usage: Usage) -> Usage:
+    """Sums of absurd counts, within what an event takes."""
+    return replace(
+        usage,
+        prompt_tokens=min(usage.prompt_tokens, MAX_TOKENS),
+        completion_tokens=min(usage.completion_tokens, MAX_TOKENS),
+        total_tokens=min(usage.total_tokens, MAX_TOKENS),
+    )

@@ -185,7 +185,8 @@ class Settings(BaseSettings):
     )
     max_body_kilobytes: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
         default=256,
-        description="The most of a JSON answer that the middleware holds to read its usage.",
+        description="The most of one JSON document that the middleware holds to read its usage; "
+        "of a larger one it keeps what tells usage.",
     )
     record: Annotated[str, AfterValidator(_check_kinds)] = Field(
         default="failed,cancelled,missing",

@@ -1,12 +1,16 @@
 """Payloads of providers and the normal form that they stand for."""
 
+import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usagepipe.producer.extraction import Usage, usage_of
+from usagepipe.producer.extraction import Tally, Usage, usage_of
+from usagepipe.producer.framing.projection import Projection
+from usagepipe.schemas.event import MAX_TOKENS
 
 CHAT = {
     "model": "gpt-5",
@@ -85,6 +89,234 @@ def test_payload_is_read_into_the_normal_form(answer: dict[str, Any], expected: 
     assert expected == usage_of(answer)
 
 
+CHAT_COUNTS = {"prompt_tokens": 42, "completion_tokens": 24, "total_tokens": 66}
+COHERE = {
+    "billed_units": {"input_tokens": 25, "output_tokens": 9},
+    "tokens": {"input_tokens": 91, "output_tokens": 11},
+}
+REALTIME = {
+    "type": "response.done",
+    "response": {
+        "model": "gpt-realtime",
+        "usage": {
+            "total_tokens": 253,
+            "input_tokens": 132,
+            "output_tokens": 121,
+            "input_token_details": {"text_tokens": 119, "audio_tokens": 13, "cached_tokens": 64},
+            "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
+        },
+    },
+}
+IMAGES = {"usage": {"input_tokens": 50, "output_tokens": 4160, "total_tokens": 4210}}
+SHAPES_OF_PROVIDERS = {
+    "Realtime": (REALTIME, Usage("gpt-realtime", 132, 121, 253, cached_tokens=64)),
+    "images": (IMAGES, Usage("", 50, 4160, 4210)),
+    "Groq": ({"model": "m", "x_groq": {"usage": CHAT_COUNTS}}, Usage("m", 42, 24, 66)),
+    "Kimi": ({"choices": [{}, {"usage": CHAT_COUNTS}]}, Usage("", 42, 24, 66)),
+    "Kimi's cache": ({"usage": CHAT_COUNTS | {"cached_tokens": 7}}, Usage("", 42, 24, 66, 7)),
+    "Mistral": ({"usage": CHAT_COUNTS | {"num_cached_tokens": 7}}, Usage("", 42, 24, 66, 7)),
+    "DeepSeek": (
+        {"usage": CHAT_COUNTS | {"prompt_cache_hit_tokens": 32, "prompt_cache_miss_tokens": 10}},
+        Usage("", 42, 24, 66, cached_tokens=32),
+    ),
+    "LiteLLM": (
+        {"usage": CHAT_COUNTS | {"cache_read_input_tokens": 5, "cache_creation_input_tokens": 6}},
+        Usage("", 42, 24, 66, 5, 6),
+    ),
+    "Voyage": ({"object": "list", "usage": {"total_tokens": 26}}, Usage("", 26, 0, 26)),
+    "Gemini's embeddings": ({"usageMetadata": {"promptTokenCount": 7}}, Usage("", 7, 0, 7)),
+    "Gemini in Code Assist": (
+        {"response": {"modelVersion": "g", "usageMetadata": {"promptTokenCount": 7}}},
+        Usage("g", 7, 0, 7),
+    ),
+    "thoughts among Vertex's candidates": (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 10,
+                "candidatesTokenCount": 8,
+                "thoughtsTokenCount": 5,
+                "totalTokenCount": 18,
+            }
+        },
+        Usage("", 10, 8, 18, reasoning_tokens=5),
+    ),
+    "Converse": (
+        {"usage": {"inputTokens": 30, "outputTokens": 628, "totalTokens": 658}},
+        Usage("", 30, 628, 658),
+    ),
+    "Converse, with its cache": (
+        {
+            "usage": {
+                "inputTokens": 3,
+                "cacheReadInputTokens": 1712,
+                "cacheWriteInputTokens": 236,
+                "outputTokens": 121,
+                "totalTokens": 2072,
+            }
+        },
+        Usage("", 1951, 121, 2072, 1712, 236),
+    ),
+    "Converse, the cache inside": (
+        {
+            "usage": {
+                "inputTokens": 30,
+                "cacheReadInputTokens": 20,
+                "outputTokens": 5,
+                "totalTokens": 35,
+            }
+        },
+        Usage("", 30, 5, 35, cached_tokens=20),
+    ),
+    "Titan's embeddings": ({"embedding": [0.5], "inputTextTokenCount": 4}, Usage("", 4, 0, 4)),
+    "Titan's text": (
+        {"inputTextTokenCount": 5, "results": [{"tokenCount": 3}, {"tokenCount": 4}]},
+        Usage("", 5, 7, 12),
+    ),
+    "Llama on Bedrock": (
+        {"generation": "x", "prompt_token_count": 5, "generation_token_count": 7},
+        Usage("", 5, 7, 12),
+    ),
+    "Cohere 2": ({"usage": COHERE | {"cached_tokens": 64}}, Usage("", 91, 11, 102, 64)),
+    "Cohere 1": ({"text": "x", "meta": COHERE}, Usage("", 91, 11, 102)),
+    "Cohere's embeddings": (
+        {"meta": {"billed_units": {"input_tokens": 2, "image_tokens": 3}}},
+        Usage("", 5, 0, 5),
+    ),
+    "Cohere 1, streamed": (
+        {"event_type": "stream-end", "response": {"meta": COHERE}},
+        Usage("", 91, 11, 102),
+    ),
+    "Cohere 2, streamed": (
+        {"type": "message-end", "delta": {"usage": COHERE}},
+        Usage("", 91, 11, 102),
+    ),
+    "Ollama": (
+        {"model": "llama3.2", "done": True, "prompt_eval_count": 26, "eval_count": 282},
+        Usage("llama3.2", 26, 282, 308),
+    ),
+    "Ollama's embeddings": (
+        {"model": "all-minilm", "embeddings": [[0.5]], "prompt_eval_count": 8},
+        Usage("all-minilm", 8, 0, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), SHAPES_OF_PROVIDERS.values(), ids=SHAPES_OF_PROVIDERS
+)
+def test_shape_of_a_provider_is_read(answer: dict[str, Any], expected: Usage) -> None:
+    """Each family's own names, in the places where it writes them, and after any projection."""
+    projected: list[object] = []
+    Projection(projected.append).feed(json.dumps({"padding": [{}], **answer}).encode())
+
+    assert expected == usage_of(answer)
+    assert [expected] == [usage_of(document) for document in projected]
+
+
+def test_compaction_is_added_and_an_advisor_is_not() -> None:
+    """Claude's totals leave both out; the advisor is another model, with another price."""
+    run = {"input_tokens": 180_000, "output_tokens": 3_500, "cache_read_input_tokens": 7}
+    usage = {
+        "input_tokens": 23_000,
+        "output_tokens": 1_000,
+        "iterations": [run | {"type": "compaction"}, run | {"type": "advisor_message"}],
+    }
+
+    found = usage_of({"type": "message", "usage": usage})
+
+    assert Usage("", 203_007, 4_500, 207_507, cached_tokens=7) == found
+
+
+def tally_of(*answers: dict[str, Any]) -> Usage | None:
+    tally = Tally()
+    for answer in answers:
+        tally.add(answer)
+    tally.end()
+    return tally.usage()
+
+
+@pytest.mark.parametrize(
+    ("delta", "expected"),
+    [
+        ({"output_tokens": 15}, (25, 15)),
+        ({"output_tokens": 15, "input_tokens": None}, (25, 15)),
+        ({"output_tokens": 15, "input_tokens": 0}, (25, 15)),
+        ({"output_tokens": 15, "input_tokens": 900}, (900, 15)),
+        ({"output_tokens": None}, (25, 1)),
+    ],
+)
+def test_delta_overlays_the_start(delta: dict[str, Any], expected: tuple[int, int]) -> None:
+    """Null leaves a count as it is, the output is cumulative, and of the input the larger stays."""
+    start = {
+        "type": "message_start",
+        "message": {"usage": {"input_tokens": 25, "output_tokens": 1}},
+    }
+
+    usage = tally_of(start, {"type": "message_delta", "usage": delta})
+
+    assert usage is not None
+    assert expected == (usage.prompt_tokens, usage.completion_tokens)
+
+
+def test_usage_of_each_chunk_is_not_added_up() -> None:
+    """vLLM and Perplexity tell the sum so far with each chunk: the last one is the sum."""
+    chunks = [{"usage": {"prompt_tokens": 9, "completion_tokens": n}} for n in range(5)]
+
+    assert Usage("", 9, 4, 13) == tally_of(*chunks)
+
+
+def test_better_place_wins_in_any_order() -> None:
+    """A typed event is believed before counts that stand elsewhere."""
+    metrics = {"inputTokenCount": 1, "outputTokenCount": 2}
+    typed = {"type": "message_delta", "usage": {"input_tokens": 5, "output_tokens": 7}}
+    other = {"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics}
+
+    assert Usage("", 5, 7, 12) == tally_of(typed, other)
+    assert Usage("", 5, 7, 12) == tally_of(other, typed)
+
+
+def test_zeros_in_a_better_place_replace_nothing() -> None:
+    """A placeholder is one wherever it stands."""
+    zeros = {"type": "message_delta", "usage": {"input_tokens": 0, "output_tokens": 0}}
+
+    assert Usage("", 42, 24, 66) == tally_of({"usage": CHAT_COUNTS}, zeros)
+
+
+@pytest.mark.parametrize(
+    ("cost", "expected"),
+    [
+        (Decimal("0.0133176"), Decimal("0.0133176")),
+        (Decimal("4.25E-6"), Decimal("0.00000425")),
+        (0, Decimal(0)),
+        (3, Decimal(3)),
+        ({"total_cost": Decimal("0.006"), "input_tokens_cost": Decimal("0.001")}, Decimal("0.006")),
+        (Decimal("0.0004970133333333333"), Decimal("0.0004970133333333333")),
+        (Decimal("-0.1"), None),
+        (Decimal("Infinity"), None),
+        (Decimal("NaN"), None),
+        (Decimal(10**9), None),
+        (0.5, None),
+        (True, None),
+        ("0.5", None),
+        (None, None),
+        ({}, None),
+    ],
+)
+def test_cost_is_kept_exactly_or_not_at_all(cost: object, expected: Decimal | None) -> None:
+    """What the provider reports is kept to its last digit; a float is never believed."""
+    usage = usage_of({"usage": CHAT_COUNTS | {"cost": cost}})
+
+    assert Usage("", 42, 24, 66, cost=expected) == usage
+
+
+def test_absurd_sums_stay_within_the_contract() -> None:
+    """Two counts at the bound add up to more than an event takes: kept at the bound and marked."""
+    usage = usage_of({"usage": {"prompt_tokens": MAX_TOKENS, "completion_tokens": MAX_TOKENS}})
+
+    expected = Usage("", MAX_TOKENS, MAX_TOKENS, MAX_TOKENS, usage_quality="inconsistent")
+    assert expected == usage
+
+
 def test_reasoning_outside_of_the_output_is_added_to_it() -> None:
     """xAI counts reasoning in the total only: it belongs to the output."""
     usage = {
@@ -114,6 +346,14 @@ def test_reasoning_outside_of_the_output_is_added_to_it() -> None:
         {"choices": [{"message": {"content": '{"usage": {"prompt_tokens": 9}}'}}]},
         {"choices": [{"message": {"usage": {"prompt_tokens": 9}}}]},
         {"input_tokens": 14},
+        {"inputTokens": 18},
+        {"totalTokens": 36, "promptTokensDetails": [{"tokenCount": 36}]},
+        {"meta": {"billed_units": {"search_units": 1}}},
+        {"metadata": {"usage": {"inputTokens": 3}}, "usage": None},
+        {"delta": {"usage": {"output_tokens": 3}}},
+        {"response": {"usage": {"output_tokens": 3}}},
+        {"tool_usage": {"image_gen": {"input_tokens": 3}}},
+        {"done": False, "eval_count": 3},
         {"error": {"message": "overloaded"}},
     ],
 )

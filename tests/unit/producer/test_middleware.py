@@ -433,7 +433,9 @@ def test_cancelled_request_keeps_what_was_stamped() -> None:
         ([("content-type", "application/json")], b'"usage"', "no_usage"),
         ([("content-type", "text/html")], json.dumps(CHAT).encode(), "no_usage"),
         ([], b"<html>", "no_usage"),
+        ([("content-type", "text/event-stream")], b"data: {}\n\n", "no_usage"),
         ([("content-type", "application/json"), ("content-encoding", "rot13")], b"x", "compressed"),
+        ([("content-type", "application/json")], b" " * 9_000, "no_usage"),
     ],
 )
 def test_unreadable_answer_is_counted_by_reason(

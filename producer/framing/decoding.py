@@ -1,0 +1,46 @@
+"""JSON bytes to objects, as lenient about text as providers are, and exact where money is.
+
+`pydantic_core` parses several times faster than the standard library but makes floats, so a
+document that may hold a cost is parsed with `Decimal` instead.
+"""
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from pydantic_core import from_json
+
+MAX_DIGITS: Final = 40  # of an integer that can be a count; int() of millions of digits is slow
+
+
+def decoded(text: bytes | bytearray) -> Any:
+    """The value of a JSON document.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deeply to be parsed in one go.
+    """
+    if b'"cost"' in text:
+        return exactly_decoded(text)
+    try:
+        return from_json(text, cache_strings="keys")
+    except ValueError:
+        # Stricter than providers are: half a surrogate pair in a text, a BOM, or bytes that are
+        # no UTF-8 are no reason to lose the count beside them.
+        return exactly_decoded(text)
+
+
+def exactly_decoded(text: bytes | bytearray) -> Any:
+    """The same with every fraction as a `Decimal`."""
+    return json.loads(text.decode("utf-8-sig", "replace"), parse_float=_fraction, parse_int=_whole)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MAX_DIGITS else float("inf")
+
+
+def _fraction(digits: str) -> Decimal | float:
+    try:
+        return Decimal(digits)
+    except InvalidOperation:  # an exponent beyond those of decimals
+        return float("nan")

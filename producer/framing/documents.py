@@ -1,0 +1,60 @@
+"""The JSON documents that a stream is made of, one after the other, each in bounded memory."""
+
+from typing import Final
+
+from usagepipe.producer.extraction import Tally
+from usagepipe.producer.framing.decoding import decoded
+from usagepipe.producer.framing.glance import may_matter
+from usagepipe.producer.framing.projection import Projection
+
+FIRST_DOCUMENTS: Final = 2  # always parsed: they name the model, which the last may not repeat
+END_OF_CHAT: Final = b"[DONE]"
+
+
+class Documents:
+    """Takes a document in pieces; `close` ends it. What is no JSON is passed over.
+
+    A document that grows over `max_bytes` is projected: what can tell usage is kept of it.
+    """
+
+    def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._tally = tally
+        self._max_bytes = max_bytes
+        self._held = bytearray()
+        self._projection: Projection | None = None
+        self._read = 0
+
+    def can_skip(self, text: bytes | bytearray) -> bool:
+        """Whether whole documents may be left out: nothing in them can matter."""
+        return self._read >= FIRST_DOCUMENTS and not may_matter(text)
+
+    def feed(self, piece: bytes) -> None:
+        if self._projection is not None:
+            self._projection.feed(piece)
+        elif len(self._held) + len(piece) > self._max_bytes:
+            self._projection = Projection(self._tally.add)
+            self._projection.feed(bytes(self._held))
+            self._projection.feed(piece)
+            self._held = bytearray()
+        else:
+            self._held += piece
+
+    def close(self) -> None:
+        """The document is complete."""
+        text, self._held = self._held, bytearray()
+        if text and not self.can_skip(text):
+            self.offer(text)
+        self._projection = None
+
+    def offer(self, text: bytes | bytearray) -> None:
+        """Take a document that came in one piece."""
+        self._read += 1
+        if text.strip() == END_OF_CHAT:
+            self._tally.end()
+            return
+        try:
+            self._tally.add(decoded(text))
+        except ValueError:
+            pass
+        except RecursionError:
+            Projection(self._tally.add).feed(bytes(text))

@@ -1,0 +1,30 @@
+"""JSON lines (NDJSON): one document a line. Ollama's streams are some."""
+
+from usagepipe.producer.extraction import Tally
+from usagepipe.producer.framing.documents import Documents
+
+
+class JsonLines:
+    """A line feed inside of a document is always escaped, so each one ends a document."""
+
+    malformed = False  # a line that is no JSON is passed over
+    streaming = True
+
+    def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._documents = Documents(tally, max_bytes)
+        self._between_lines = True
+
+    def feed(self, chunk: bytes) -> None:
+        ends = chunk.endswith(b"\n")
+        if ends and self._between_lines and self._documents.can_skip(chunk):
+            return
+        first, *others = chunk.split(b"\n")
+        self._documents.feed(first)
+        for line in others:
+            self._documents.close()
+            self._documents.feed(line)
+        self._between_lines = ends
+
+    def finish(self) -> None:
+        """The last line may lack its line feed."""
+        self._documents.close()

@@ -1,0 +1,56 @@
+"""Reads counts out of a usage object, whatever stands there, and remembers what was wrong."""
+
+from decimal import Decimal
+from typing import Any
+
+from usagepipe.schemas.event import MAX_COST, MAX_TOKENS
+
+
+class Counts:
+    """The counts of a usage object, by name. Remembers if any were there, and any bad."""
+
+    def __init__(self, usage: dict[str, Any]) -> None:
+        self.usage = usage
+        self.found = False
+        self.sound = True
+
+    def first(self, *names: str) -> int:
+        """The count under the first of `names` that is there; 0 if none is or it is no count."""
+        for name in names:
+            value = self.usage.get(name)
+            if value is not None:
+                return self.count(value)
+        return 0
+
+    def detail(self, parents: tuple[str, ...], *names: str) -> int:
+        """The first count of `names` inside the first of `parents` that is an object having one."""
+        for parent in parents:
+            details = self.usage.get(parent)
+            if isinstance(details, dict):
+                for name in names:
+                    if details.get(name) is not None:
+                        return self.count(details[name])
+        return 0
+
+    def count(self, value: object) -> int:
+        """`value` as a count. Negative and fractional ones are 0, and the usage is not sound."""
+        self.found = True
+        if type(value) is int and 0 <= value <= MAX_TOKENS:
+            return value
+        # Some gateways write 31.0. The range is looked at first: 1e999999999 as an int is a bomb.
+        if isinstance(value, float | Decimal) and 0 <= value <= MAX_TOKENS and value == int(value):
+            return int(value)
+        self.sound = False
+        return 0
+
+    def cost(self) -> Decimal | None:
+        """The cost in US dollars that the provider reports: OpenRouter's and LiteLLM's `cost`,
+        or the total of an object of that name (Perplexity). Exact: never made from a float.
+        """
+        cost = self.usage.get("cost")
+        if isinstance(cost, dict):
+            cost = cost.get("total_cost")
+        if type(cost) is int:
+            cost = Decimal(cost)
+        known = isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost < MAX_COST
+        return cost if known else None

@@ -1,0 +1,115 @@
+"""OpenAI and all who are like it: cached is a part of the input, reasoning a part of the output.
+
+Chat, completions, embeddings, images, audio, the Responses and Realtime events; Azure, Cerebras,
+DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, xAI and many more.
+"""
+
+from typing import Final
+
+from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, items_of
+from usagepipe.producer.usage import Usage
+
+PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+OUTPUT_DETAILS: Final = (
+    "completion_tokens_details",
+    "output_tokens_details",
+    "output_token_details",
+)
+# Of a response by its events; `done` is the Realtime API's word for all of them.
+LAST_EVENTS: Final = frozenset(
+    f"response.{word}" for word in ("completed", "incomplete", "failed", "done", "cancelled")
+)
+
+
+class Responses(Shape):
+    """The events of the Responses and Realtime APIs: the usage is in the response they carry."""
+
+    def usage(self, answer: Fields) -> Fields | None:
+        kind = answer.get("type")
+        if isinstance(kind, str) and kind.startswith("response."):
+            return fields_at(answer, "response", "usage")
+        return None
+
+    def ends(self, answer: Fields) -> bool:
+        """The event that says how the response ended, well or not."""
+        kind = answer.get("type")
+        return isinstance(kind, str) and kind in LAST_EVENTS
+
+    def normal(self, counts: Counts) -> Usage:
+        return subset(counts)
+
+
+class OpenAI(Shape):
+    """A `usage` at the top, else in Groq's `x_groq`, else in a choice (Kimi).
+
+    The end of a chat's stream is `[DONE]`, which is no JSON: the reader of the stream sees it.
+    """
+
+    def usage(self, answer: Fields) -> Fields | None:
+        usage = fields_at(answer, "usage")
+        if usage is None:
+            usage = fields_at(answer, "x_groq", "usage")
+        if usage is None:
+            of_choices = (fields_at(choice, "usage") for choice in items_of(answer, "choices"))
+            usage = next((found for found in of_choices if found), None)
+        if usage is not None and answer.get("object") == "list":
+            return _embedded(usage)
+        return usage
+
+    def ends(self, answer: Fields) -> bool:
+        """Media come in typed events: `image_generation.completed`, `speech.audio.done`."""
+        kind = answer.get("type")
+        return isinstance(kind, str) and kind.endswith((".completed", ".done"))
+
+    def closes(self, answer: Fields) -> bool:
+        """Usage is final when no choice is open. Not every server sends a `[DONE]` after it, and
+        those that tell usage with each chunk (vLLM, Perplexity) do so while a choice is open."""
+        if answer.get("choices") == []:
+            return True
+        choices = items_of(answer, "choices")
+        return any(choice.get("finish_reason") is not None for choice in choices)
+
+    def normal(self, counts: Counts) -> Usage:
+        return subset(counts)
+
+
+def _embedded(usage: Fields) -> Fields:
+    """The usage of a list (of embeddings or ranks): a total alone is all input (Voyage)."""
+    if usage.keys() & {"prompt_tokens", "input_tokens"} or "total_tokens" not in usage:
+        return usage
+    return {**usage, "prompt_tokens": usage["total_tokens"]}
+
+
+def subset(counts: Counts) -> Usage:
+    """The normal form where details are parts of their totals."""
+    prompt = counts.first("prompt_tokens", "input_tokens")
+    completion = counts.first("completion_tokens", "output_tokens")
+    given_total = counts.first("total_tokens")
+    reasoning = counts.detail(OUTPUT_DETAILS, "reasoning_tokens")
+    # xAI counts reasoning outside of the output, in the total only. That has to fit exactly: any
+    # other total is a contradiction, and stays one.
+    if reasoning and given_total == prompt + completion + reasoning:
+        completion += reasoning
+    return Usage(
+        model="",
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=given_total or prompt + completion,
+        cached_tokens=_cached(counts),
+        cache_write_tokens=counts.detail(
+            PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens"
+        )
+        or counts.first("cache_creation_input_tokens"),
+        reasoning_tokens=reasoning,
+    )
+
+
+def _cached(counts: Counts) -> int:
+    """Cache reads: in the details, or beside the totals under a name of the provider's own."""
+    return counts.detail(PROMPT_DETAILS, "cached_tokens") or counts.first(
+        "cached_tokens",  # Kimi, Hugging Face
+        "num_cached_tokens",  # Mistral
+        "prompt_cache_hit_tokens",  # DeepSeek
+        "cache_read_input_tokens",  # LiteLLM
+    )

@@ -1,0 +1,47 @@
+"""What a family of payloads has to tell. A shape holds no state: one object serves all answers."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.usage import Usage
+
+Fields = dict[str, Any]  # a JSON object: its values are whatever a stranger wrote
+
+
+class Shape(ABC):
+    """One family: where its usage stands in an answer, and which numbers are parts of which."""
+
+    @abstractmethod
+    def usage(self, answer: Fields) -> Fields | None:
+        """The usage object of one JSON answer, or of one event of a stream; None: it has none."""
+
+    @abstractmethod
+    def normal(self, counts: Counts) -> Usage:
+        """The normal form of a usage object, without the model's name."""
+
+    def merged(self, seen: Fields, later: Fields) -> Fields:
+        """What two usage objects of one stream say together. Values are cumulative: never added."""
+        return later
+
+    def ends(self, answer: Fields) -> bool:
+        """Whether this event is the last word of a stream: nothing of its usage can follow."""
+        return False
+
+    def closes(self, answer: Fields) -> bool:
+        """Whether the usage of this event is final, though a mark of the end may still follow."""
+        return False
+
+
+def fields_at(answer: Fields, name: str, inner: str | None = None) -> Fields | None:
+    """The object called `name`, or `inner` in it; None where there is anything else or nothing."""
+    found = answer.get(name)
+    if inner is not None and isinstance(found, dict):
+        found = found.get(inner)
+    return found if isinstance(found, dict) else None
+
+
+def items_of(answer: Fields, name: str) -> list[Fields]:
+    """The objects in the list called `name`."""
+    items = answer.get(name)
+    return [i for i in items if isinstance(i, dict)] if isinstance(items, list) else []
