@@ -67,6 +67,9 @@ def event_of(
     for name in ("model", "requested_model"):
         if name in fields:
             fields[name] = clip(fields[name], MAX_ID_CHARS)
+    cost = fields.get("cost")
+    if isinstance(cost, Decimal) and cost.is_finite():  # what is no amount, the event refuses
+        fields["cost"] = _rounded(cost)
     fields["tags"] = {**caller.tags, **stamp.get("tags", {})}
     return UsageEvent.new(**fields)
 
@@ -95,8 +98,8 @@ def _fields_of_caller(caller: Caller) -> dict[str, Any]:
     return {
         "user_id": caller.user_id,
         "user_name": clip(caller.user_name, MAX_NAME_CHARS),
-        "api_key_id": caller.api_key_id,
-        "api_key_name": clip(caller.api_key_name, MAX_NAME_CHARS),
+        "api_key_id": caller.api_key_id or "",  # users have it as null where there is no key
+        "api_key_name": clip(caller.api_key_name or "", MAX_NAME_CHARS),
         "source": caller.source or ("apikey" if caller.api_key_id else "web"),
         "virtual_key_id": caller.virtual_key_id,
         "team_id": caller.team_id,
@@ -124,6 +127,11 @@ def _reported_cost(cost: Decimal | None) -> Decimal | None:
     it must not cost the event its tokens."""
     if cost is None or not cost.is_finite() or not 0 <= cost < MAX_COST:
         return None
+    return _rounded(cost)
+
+
+def _rounded(cost: Decimal) -> Decimal:
+    """`cost` to the decimals of the contract: a price that was divided has 28 digits."""
     _, _, exponent = cost.as_tuple()
     return cost if -int(exponent) <= COST_DECIMALS else cost.quantize(_LEAST_COST)
 

@@ -92,3 +92,21 @@ def test_request_without_usage_is_missing_it() -> None:
         found.requested_model,
         found.cost,
     )
+
+
+def test_stamped_cost_of_many_digits_is_rounded() -> None:
+    """A price that was divided has 28 digits: it must not cost the event its tokens."""
+    stamp = {"prompt_tokens": 1, "cost": Decimal(1) / Decimal(3)}
+
+    found = event(stamp=stamp)
+
+    assert (Decimal("0.333333333333"), 1) == (found.cost, found.prompt_tokens)
+
+
+def test_caller_without_a_key_may_have_null_for_it() -> None:
+    """So users' own tables have it."""
+    nobody: Any = None
+
+    found = event_of(COURSE, Caller("u", api_key_id=nobody, api_key_name=nobody), {}, USAGE, "p")
+
+    assert ("", "", "web") == (found.api_key_id, found.api_key_name, found.source)
