@@ -1,4 +1,4 @@
-"""What is measured of the worker alone, beside how fast it drains a backlog."""
+"""What is measured of the worker and the recorder alone, beside how fast a backlog is drained."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,6 +7,7 @@ from benchmarks.auditing import measure_audit
 from benchmarks.encoding import measure_encoding
 from benchmarks.latency import measure_latency
 from benchmarks.lookups import measure_lookups
+from benchmarks.recording import measure_recording
 from benchmarks.recovery import measure_recovery
 from benchmarks.world import Plan, World
 
@@ -15,6 +16,8 @@ MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
     "latency": lambda world, _: measure_latency(world),
     "audit": lambda world, plan: measure_audit(world, plan.events),
     "lookups": lambda world, _: measure_lookups(world),
+    "recording": lambda world, _: measure_recording(world),
     "recovery": lambda world, plan: measure_recovery(world, plan.events),
 }
-USUAL: Final = ("encoding", "latency", "recovery")  # the others ask for more room or events
+# The others ask for more room or events.
+USUAL: Final = ("encoding", "latency", "recording", "recovery")
