@@ -27,7 +27,8 @@ COPY . .
 RUN uv pip install --no-deps .
 
 FROM python:3.11.14-slim-bookworm AS runtime
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin usagepipe
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin usagepipe \
+    && install --directory --owner=10001 --group=10001 --mode=700 /var/lib/usagepipe
 ENV PATH=/opt/usagepipe/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv
 USER 10001:10001

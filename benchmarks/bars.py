@@ -97,6 +97,14 @@ BARS: Final = (
     ),
     Bar("with announce, fence and verification, against without", "≥ 0.95", _guard, 0.95),
     Bar(
+        "`record()` against a bare `produce()` of the same bytes",
+        "≤ 3 times",
+        _measure("recording", "ratio"),
+        3,
+        at_most=True,
+        unit=" times",
+    ),
+    Bar(
         "`record()` to queryable, p50",
         "< 400 ms",
         _measure("latency", "p50_ms"),

@@ -8,6 +8,7 @@ from benchmarks.encoding import measure_encoding
 from benchmarks.extraction import measure_extraction
 from benchmarks.latency import measure_latency
 from benchmarks.lookups import measure_lookups
+from benchmarks.recording import measure_recording
 from benchmarks.recovery import measure_recovery
 from benchmarks.world import Plan, World
 
@@ -17,6 +18,8 @@ MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
     "latency": lambda world, _: measure_latency(world),
     "audit": lambda world, plan: measure_audit(world, plan.events),
     "lookups": lambda world, _: measure_lookups(world),
+    "recording": lambda world, _: measure_recording(world),
     "recovery": lambda world, plan: measure_recovery(world, plan.events),
 }
-USUAL: Final = ("encoding", "latency", "recovery")  # the others ask for more room or events
+# The others ask for more room or events.
+USUAL: Final = ("encoding", "extraction", "latency", "recording", "recovery")

@@ -1,9 +1,9 @@
 """What became of each request and event, as numbers. Nothing is lost without being counted here.
 
-At rest `recorded` = `delivered` + what Kafka has not acknowledged yet + dropped `delivery_failed`:
-the other reasons are events that were never accepted. Each request that is watched is an event
-with tokens given to the recorder, or one in `unrecorded`; of the latter, those whose tokens are not
-known are events of zero tokens as well, where the setting `record` says so.
+`recorded` = `delivered` + `queued` + what was dropped afterwards, of this process' own events;
+`queue_full`, `spill_full` and `closed` are events that were never accepted. Each request that is
+watched is an event with tokens given to the recorder, or one in `unrecorded`; of the latter, those
+whose tokens are not known are events of zero tokens as well, where the setting `record` says so.
 """
 
 from collections import Counter
@@ -12,7 +12,10 @@ from threading import Lock
 from typing import Literal
 
 DropReason = Literal[
-    "queue_full",  # Kafka is away or slow and the queue is at its bound
+    "queue_full",  # Kafka is away or slow, the queue is at its bound and there is no spill
+    "spill_full",  # the same, and the spill on disk is at its bound as well
+    "spill_overwritten",  # given up in the spill for newer events (spill_policy=oldest)
+    "spill_damaged",  # written to the spill and not readable again: torn by a crash, or a bad disk
     "too_large",  # larger than the topic takes
     "delivery_failed",  # accepted, then refused by Kafka or left over when the recorder closed
     "invalid",  # it cannot be encoded: an event made without its checks
@@ -24,9 +27,8 @@ UnrecordedReason = Literal[
     # The tokens are not known:
     "no_usage",  # neither a stamp nor usage in the answer
     "parse_failed",  # the answer claims to be JSON and is not, or was cut
-    "too_large",  # the answer is larger than max_body_kilobytes
+    "too_large",  # the answer unpacks to more than any answer has
     "compressed",  # the answer is compressed: put UsageMiddleware inside of the compression
-    "unsupported",  # a kind of answer that is not read yet, such as an event stream
     "failed",  # the request failed
     "cancelled",  # the client went away before usage came, or while the caller was looked up
     # Something went wrong:
@@ -50,6 +52,10 @@ class CountersSnapshot:
     queued: int  # of these, on their way
     dropped: dict[str, int]  # by DropReason
     unrecorded: dict[str, dict[str, int]]  # requests by endpoint, then UnrecordedReason
+    spilled: int = 0  # of these, written to disk because Kafka did not take them
+    resent: int = 0  # events from disk that Kafka has acknowledged, those of dead processes too
+    spill_bytes: int = 0  # on disk now
+    oldest_unsent_seconds: float = 0.0  # how long the oldest event has waited for Kafka, about
 
 
 class Counters:
@@ -63,12 +69,13 @@ class Counters:
         self._unrecorded_total: Counter[str] = Counter()
         self._endpoints: set[str] = set()
 
-    def drop(self, reason: DropReason) -> bool:
-        """Count a lost event; whether it is the 1st, 1025th, 2049th … and so worth a warning."""
+    def drop(self, reason: DropReason, events: int = 1) -> bool:
+        """Count lost events; whether the 1st, 1025th, 2049th … is among them: worth a warning."""
         with self._lock:
-            self._dropped[reason] += 1
-            self._dropped_total += 1
-            return self._dropped_total % WARN_EVERY == 1
+            before = self._dropped_total
+            self._dropped[reason] += events
+            self._dropped_total += events
+            return (before - 1) // WARN_EVERY != (self._dropped_total - 1) // WARN_EVERY
 
     def leave_out(self, endpoint: str, reason: UnrecordedReason) -> bool:
         """Count a request of which no token is recorded; whether that is worth a log line."""
@@ -83,10 +90,6 @@ class Counters:
                 return OTHER_ENDPOINTS
             self._endpoints.add(endpoint)
         return endpoint
-
-    @property
-    def failed_deliveries(self) -> int:
-        return self._dropped["delivery_failed"]
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -4,7 +4,7 @@ With Kafka away librdkafka reports every attempt of every connection. One line s
 away and one that it is back; in between the counters tell the story.
 """
 
-import json
+from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError
@@ -16,9 +16,10 @@ log = structlog.get_logger()
 
 # A batch may hold as much as one message, and the topic's bound counts the batch's frame too.
 MESSAGE_MAX_BYTES = MAX_RECORD_BYTES - 4_096
-REPORT_MILLISECONDS = 2_000
+REPORT_MILLISECONDS = 500
 
 ConfigValue = str | int | float | bool
+Report = dict[str, Any]  # librdkafka's statistics, which come each REPORT_MILLISECONDS
 
 
 def producer_config(settings: Settings) -> dict[str, ConfigValue]:
@@ -80,6 +81,29 @@ class Availability:
             log.warning("kafka_recovered", servers=self._servers)
 
 
+class PartitionWatch:
+    """Notices a partition that acknowledges nothing while others do: its leader is gone, say."""
+
+    def __init__(self, seconds: float) -> None:
+        """Stuck is what holds events for `seconds` without any progress."""
+        self._seconds = seconds
+        self._stands: dict[tuple[str, str], tuple[int, float]] = {}  # the last acknowledged, since
+
+    def is_stuck(self, report: Report, now: float) -> bool:
+        """Look at librdkafka's report, at the moment `now`."""
+        stuck = False
+        for name, topic in report.get("topics", {}).items():
+            for number, partition in topic["partitions"].items():
+                place, acknowledged = (name, number), partition["acked_msgid"]
+                held = sum(partition[n] for n in ("msgq_cnt", "xmit_msgq_cnt", "msgs_inflight"))
+                known, since = self._stands.get(place, (-1, now))
+                if not held or known != acknowledged:
+                    since = now
+                self._stands[place] = (acknowledged if held else -1, since)
+                stuck |= now - since >= self._seconds
+        return stuck
+
+
 class IdentityWatch:
     """Notices a broker that refuses the producer's identity for ever.
 
@@ -88,15 +112,19 @@ class IdentityWatch:
     only its statistics show that epochs pass and nothing is delivered.
     """
 
-    EPOCHS = 5  # between two reports; where an identity is accepted in the end, one is enough
+    EPOCHS = 5  # between two looks; where an identity is accepted in the end, one is enough
+    LOOK_SECONDS = 2.0
 
     def __init__(self) -> None:
         self._epoch = 0
         self._delivered = 0
+        self._looked = 0.0
 
-    def is_refused(self, statistics: str, delivered: int) -> bool:
+    def is_refused(self, report: Report, delivered: int, now: float) -> bool:
         """Look at librdkafka's report; `delivered` is the number of events so far."""
-        epoch = int(json.loads(statistics).get("eos", {}).get("producer_epoch", 0))
+        if now - self._looked < self.LOOK_SECONDS:
+            return False
+        epoch = int(report.get("eos", {}).get("producer_epoch", 0))
         refused = delivered == self._delivered and epoch >= self._epoch + self.EPOCHS
-        self._epoch, self._delivered = epoch, delivered
+        self._epoch, self._delivered, self._looked = epoch, delivered, now
         return refused

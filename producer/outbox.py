@@ -1,34 +1,30 @@
-"""The events of one process on their way to Kafka: a number for each, a bounded queue, a thread.
+"""The events of one process on their way to Kafka: a number for each, and an inbox.
 
-An outbox belongs to the process that made it. librdkafka's threads do not survive a fork, so the
-child makes an outbox of its own and must not even destroy the handle that it inherited.
+An outbox belongs to the process that made it. Neither its thread nor librdkafka's survive a fork,
+so the child makes an outbox of its own and must not even destroy the handle that it inherited.
+What happens to an event behind the inbox is told in `courier.py`.
 """
 
 import os
 import secrets
 import socket
 import time
-from collections import deque
 from threading import Event, Lock, Thread
+from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from usagepipe.producer.counters import Counters, CountersSnapshot, DropReason
+from usagepipe.producer.courier import Courier, Inbox
 from usagepipe.producer.faults import describe
-from usagepipe.producer.librdkafka import Availability, IdentityWatch, LibraryLog, producer_config
-from usagepipe.schemas.codec import StampingEncoder
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()
 
-POLL_SECONDS = 0.1  # how late a failure is seen, and how long close() waits for the thread
-AGAIN_SECONDS = 0.5  # for events that have been waited for before
-PURGE_SECONDS = 1.0  # for the reports of what a handle gives up
-
-# A handle that Kafka will not serve again gives its events back under these codes.
-TAKEN_OVER = (KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+LOOK_SECONDS: Final = 0.01  # between two looks at what is left, for those who wait
+AGAIN_SECONDS: Final = 0.5  # for events that have been waited for before
+END_SECONDS: Final = 30.0  # for the thread's last act; a disk that hangs must not hold the process
 
 
 def new_producer_id() -> str:
@@ -37,122 +33,75 @@ def new_producer_id() -> str:
 
 
 class Outbox:
-    """Queues events for Kafka. All methods may be called from any thread of its process."""
+    """Takes events for Kafka. All methods may be called from any thread of its process."""
 
     def __init__(self, settings: Settings, *, closed: bool = False) -> None:
         self.producer_id = new_producer_id()
         self.counters = Counters()
-        self._settings = settings
-        self._encoder = StampingEncoder(self.producer_id)
-        self._availability = Availability(settings.kafka)
-        self._identity = IdentityWatch()
-        self._lock = Lock()  # keeps the numbers in the order of the queue
+        self._inbox = Inbox()
+        self._courier = Courier(settings, self.producer_id, self._inbox, self.counters)
+        self._most_events = settings.queue_events
+        self._lock = Lock()  # keeps the numbers in the order of the inbox
         self._closing = Lock()
         self._stopped = Event()
         self._thread: Thread | None = None
-        self._producer: Producer | None = None
-        self._retired: Producer | None = None  # whose events are taken over by the one above
-        self._rescued: deque[tuple[bytes, bytes]] = deque()  # key and value, between the two
-        self._refused = False
-        self._giving_up = False
         self._closed = closed
         self._sequence = 0
         self._accepted = 0
-        self._delivered = 0
         self._waited_for = 0  # of the accepted: a stop() has spent its time on them
 
     def put(self, event: UsageEvent) -> bool:
-        """Queue `event`; False when it was dropped (and counted). Never blocks, never raises."""
+        """Take `event`; False when it was dropped (and counted). Never blocks, never raises."""
         with self._lock:
-            problem = self._queue(event)
-        return problem is None or self._drop(*problem)
+            problem = self._take(event)
+        return problem is None or self._drop(problem)
 
-    def _queue(self, event: UsageEvent) -> tuple[DropReason, str] | None:
+    def _take(self, event: UsageEvent) -> DropReason | None:
         if self._closed:
-            return "closed", ""
+            return "closed"
         self._sequence += 1  # before anything can fail: a gap in the numbers tells of the loss
-        try:
-            key = (event.api_key_id or event.user_id).encode()
-            value = self._encoder.encode(event, self._sequence)
-        except Exception as error:
-            return "invalid", describe(error)
-        try:
-            producer = self._producer or self._start()
-            producer.produce(self._settings.topic, value, key)
-        except Exception as error:
-            return _produce_problem(error)
+        if self._thread is None and not self._start():
+            return "record_failed"
+        courier = self._courier
+        if courier.refusal is not None:
+            return courier.refusal
+        if self._accepted - courier.settled >= self._most_events:
+            return "queue_full"
+        self._inbox.append((event, self._sequence))
         self._accepted += 1
         return None
 
     def start(self) -> None:
-        """Make the librdkafka handle now rather than with the first event. Never raises: a web
-        application starts without it, and the first event tries again."""
+        """Start the thread now rather than with the first event. Never raises: a web application
+        starts without it, and the first event tries again."""
         with self._lock:
             self._waited_for = 0  # an application that starts again may take its time again
-            if self._producer is None and not self._closed:
-                try:
-                    self._start()
-                except Exception as error:
-                    log.error("outbox_start_failed", error=describe(error))
+            if self._thread is None and not self._closed:
+                self._start()
 
-    def _start(self) -> Producer:
-        self._producer = self._handle()
-        self._thread = Thread(target=self._serve, name="usagepipe-outbox", daemon=True)
-        self._thread.start()
-        return self._producer
-
-    def _handle(self) -> Producer:
-        callbacks = {
-            "on_delivery": self._not_delivered,
-            "error_cb": self._kafka_failed,
-            "stats_cb": self._kafka_reported,
-        }
-        return Producer(producer_config(self._settings) | callbacks, logger=LibraryLog())
-
-    def _serve(self) -> None:
-        """Hands librdkafka's reports to Python until the outbox is closed."""
-        while not self._stopped.is_set() and (producer := self._producer) is not None:
-            try:
-                producer.poll(POLL_SECONDS)
-                if self._refused:
-                    self._renew()
-                self._availability.delivered(self.delivered)
-            except Exception as error:
-                log.error("outbox_poll_failed", error=describe(error))
-                self._stopped.wait(POLL_SECONDS)
-
-    def _renew(self) -> None:
-        """Send what Kafka refuses to take from this handle with a new one: no event is lost."""
-        fresh = self._handle()
-        with self._lock:
-            self._retired, self._producer = self._producer, fresh
-            self._refused = False
-        if self._retired is not None:
-            log.warning("kafka_refused_producer", events=len(self._retired))
-            self._retired.purge()  # each comes back by _not_delivered
-            self._retired.flush(PURGE_SECONDS)
-        while self._rescued:
-            key, value = self._rescued[0]  # stays until it is queued, so that it is always counted
-            try:
-                fresh.produce(self._settings.topic, value, key)
-            except Exception as error:
-                self._drop("delivery_failed", _produce_problem(error)[0])
-            self._rescued.popleft()
-        self._retired = None
+    def _start(self) -> bool:
+        thread = Thread(
+            target=self._courier.run, args=(self._stopped,), name="usagepipe-outbox", daemon=True
+        )
+        try:
+            thread.start()
+        except Exception as error:
+            log.error("outbox_start_failed", error=describe(error))
+            return False
+        self._thread = thread
+        return True
 
     def flush(self, seconds: float) -> int:
-        """Wait until all that is queued is delivered, `seconds` at most; how many are left."""
+        """Wait until all that was taken is delivered, `seconds` at most; how many are left, those
+        on disk among them."""
         deadline = time.monotonic() + seconds
+        self._courier.is_hurried = True
         # In slices, so that a signal's handler in the main thread does not have to wait for all.
-        while (producer := self._producer) is not None:
-            slice_seconds = max(0.0, min(POLL_SECONDS, deadline - time.monotonic()))
-            if not producer.flush(slice_seconds):
-                if not self.queued:
-                    return 0
-                self._stopped.wait(slice_seconds)  # the rest is with another handle for a moment
-            if time.monotonic() >= deadline:
-                break
-        return self.queued
+        while (left := self.queued) and time.monotonic() < deadline:
+            if self._stopped.wait(LOOK_SECONDS):
+                break  # closed: what is left waits on disk for another process
+        self._courier.is_hurried = False
+        return left
 
     def stop(self, seconds: float) -> int:
         """`flush` at the application's end: the next `stop` or `close` will not wait again."""
@@ -163,101 +112,60 @@ class Outbox:
 
     def patience(self, seconds: float) -> float:
         """`seconds`, or a moment while events are left that a `stop` has waited for in vain."""
-        settled = self.delivered + self.counters.failed_deliveries
+        settled = self._courier.delivered + self._courier.lost
         return min(seconds, AGAIN_SECONDS) if settled < self._waited_for else seconds
 
     def close(self, seconds: float) -> int:
-        """Refuse new events, deliver what is queued, give up the rest; how many were given up."""
+        """Refuse new events, deliver what was taken, put the rest on disk, give up what does not
+        fit there; how many were given up."""
         with self._closing:
             # 1. Refuse. What comes later is counted as `closed`.
             with self._lock:
                 self._closed = True
-            if self._producer is None:
+            if self._thread is None or self._stopped.is_set():
                 return 0
             # 2. Deliver what there is.
             started = time.monotonic()
-            left = self.flush(seconds)
+            self.flush(seconds)
             waited = time.monotonic() - started
-            # 3. End the thread: from here on no handle takes over from another.
+            # 3. End the thread: its last act is to save what is left.
+            lost = self._courier.lost
             self._stopped.set()
-            if self._thread is not None:
-                self._thread.join()
-            # 4. Give up the rest: each is reported, and so counted, as failed.
-            given_up = self._give_up(self._producer, waited) if left else 0
-            self._delivered = self.delivered
-            self._producer = None
-            return given_up
+            self._thread.join(END_SECONDS)
+            return self._tell(self._courier.lost - lost, waited)
 
-    def _give_up(self, producer: Producer, waited: float) -> int:
-        before = self.counters.failed_deliveries
-        self._giving_up = True
-        producer.purge()
-        producer.flush(PURGE_SECONDS)
-        given_up = self.counters.failed_deliveries - before
-        log.warning(
-            "usage_events_given_up",
-            events=given_up,
-            waited_seconds=round(waited, 1),
-            dropped=self.counters.dropped,
-        )
+    def _tell(self, given_up: int, waited: float) -> int:
+        facts = {"waited_seconds": round(waited, 1), "dropped": self.counters.dropped}
+        if kept := self._courier.kept:
+            log.warning("usage_events_kept_on_disk", events=kept, **facts)
+        if given_up:
+            log.warning("usage_events_given_up", events=given_up, **facts)
         return given_up
-
-    @property
-    def delivered(self) -> int:
-        """Events that Kafka has acknowledged: never too many, exact when nothing is under way."""
-        # From source to destination: an event on its way between two is counted twice, not never.
-        accepted = self._accepted
-        under_way = len(self._retired or ()) + len(self._rescued)
-        if (producer := self._producer) is not None:
-            now = accepted - under_way - len(producer) - self.counters.failed_deliveries
-            self._delivered = max(self._delivered, now)
-        return self._delivered
 
     @property
     def queued(self) -> int:
         """Events that were accepted and are neither delivered nor given up."""
-        accepted = self._accepted
-        return max(0, accepted - self.delivered - self.counters.failed_deliveries)
+        courier = self._courier
+        settled = courier.delivered + courier.lost
+        return max(0, self._accepted - settled)
 
     def snapshot(self) -> CountersSnapshot:
+        courier = self._courier
+        delivered = courier.delivered
         return CountersSnapshot(
             recorded=self._accepted,
-            delivered=self.delivered,
+            delivered=delivered,
             queued=self.queued,
             dropped=self.counters.dropped,
             unrecorded=self.counters.unrecorded,
+            spilled=courier.spilled,
+            resent=courier.resent,
+            spill_bytes=courier.spill_bytes,
+            oldest_unsent_seconds=round(courier.oldest_seconds, 3),
         )
 
-    def _not_delivered(self, error: KafkaError, message: Message) -> None:
-        key, value = message.key(), message.value()
-        if error.code() in TAKEN_OVER and not self._giving_up and key and value:
-            self._rescued.append((key, value))
-            self._refused |= error.code() == KafkaError._FATAL
-        elif self._giving_up:
-            self.counters.drop("delivery_failed")  # told once, when all of it is counted
-        else:
-            self._drop("delivery_failed", str(error.name()))
-
-    def _kafka_failed(self, error: KafkaError) -> None:
-        self._refused |= error.fatal()
-        self._availability.failed(error, self.delivered)
-
-    def _kafka_reported(self, statistics: str) -> None:
-        if self.queued and self._identity.is_refused(statistics, self.delivered):
-            self._refused = True
-
-    def _drop(self, reason: DropReason, detail: str) -> bool:
+    def _drop(self, reason: DropReason) -> bool:
         if self.counters.drop(reason):
             dropped = self.counters.dropped
-            log.warning("usage_events_dropped", reason=reason, detail=detail, dropped=dropped)
+            log.warning("usage_events_dropped", reason=reason, dropped=dropped)
         return False
-
-
-def _produce_problem(error: Exception) -> tuple[DropReason, str]:
-    if isinstance(error, BufferError):
-        return "queue_full", ""
-    if not isinstance(error, KafkaException):
-        return "record_failed", describe(error)
-    code: KafkaError = error.args[0]
-    too_large = code.code() == KafkaError.MSG_SIZE_TOO_LARGE
-    return ("too_large" if too_large else "record_failed"), str(code.name())

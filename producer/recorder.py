@@ -1,7 +1,8 @@
 """The recorder: takes events from any thread, at once, and gets them to Kafka.
 
 It may be made before a fork (gunicorn's preload): each process that uses it has an outbox of its
-own, made with its first event, so nothing is shared with the parent and nothing is sent twice.
+own, made with its first event, so nothing is shared with the parent, no file of the spill either,
+and nothing is sent twice.
 """
 
 import atexit
@@ -52,13 +53,14 @@ class UsageRecorder:
             add_farewell(self, self.close)
 
     def record(self, event: UsageEvent) -> bool:
-        """Queue `event` for Kafka, with this producer's id and the event's number in it.
+        """Take `event` for Kafka, with this producer's id and the event's number in it.
 
-        Never blocks, does no I/O and never raises.
+        Never blocks, does no I/O and never raises. A thread encodes and sends it, by way of the
+        disk while Kafka is away.
 
         Returns:
             Whether the event was accepted. False: it was dropped and counted, or the recorder is
-            not enabled.
+            not enabled. What turns out later (it cannot be encoded, Kafka refuses it) is counted.
         """
         if not self.settings.enabled:
             return False
@@ -91,7 +93,8 @@ class UsageRecorder:
     def close(self, timeout: float | None = None) -> int:
         """Deliver what is queued, for `timeout` seconds at most, and refuse events from now on.
 
-        Idempotent. What could not be delivered is counted as `delivery_failed`.
+        Idempotent. What could not be delivered stays on disk for the next process; what does not
+        fit there is counted as `delivery_failed`.
 
         Returns:
             How many events were given up. `timeout` is the setting `close_seconds` unless given.

@@ -5,10 +5,12 @@ all wrong fields at once. Secrets stay masked in every text made of the model. H
 records stay must fit together, which only matters to those who store: they ask `check_retention`.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +26,7 @@ _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _MAX_TOPIC_CHARS = 200  # Kafka's limit is 249; the DLQ adds to it
 MAX_BATCH_ROWS = 1_000_000
 RECORD_KINDS = ("failed", "cancelled", "missing")
+AUTO = "auto"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -168,7 +171,7 @@ class Settings(BaseSettings):
     enabled: bool = Field(default=True, description="False makes the recorder do nothing.")
     queue_events: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=100_000,
-        description="Events the recorder holds while Kafka is away; more are dropped.",
+        description="Events the recorder holds in memory; more are dropped.",
     )
     queue_kilobytes: Annotated[int, Field(ge=64, le=2_097_151)] = Field(
         default=131_072, description="The same bound in KiB of memory."
@@ -178,6 +181,18 @@ class Settings(BaseSettings):
     )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
         default="lz4", description="How the recorder compresses what it sends."
+    )
+    spill_dir: str = Field(
+        default=AUTO,
+        description="Folder for events while Kafka does not take them; empty is none. auto is "
+        "`usagepipe` in `$XDG_STATE_HOME`, else in `~/.local/state`. It must outlive the process "
+        "and be on a disk of this machine, no network file system.",
+    )
+    spill_megabytes: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        default=256, description="The most that a process keeps in that folder, in MiB."
+    )
+    spill_policy: Literal["newest", "oldest"] = Field(
+        default="newest", description="Which events are dropped when that is full."
     )
     close_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=10.0,
@@ -291,6 +306,14 @@ class Settings(BaseSettings):
     @property
     def recorded_kinds(self) -> frozenset[str]:
         return frozenset(kinds_in(self.record))
+
+    @property
+    def spill_path(self) -> Path | None:
+        """Where events are kept while Kafka does not take them; None for nowhere."""
+        if self.spill_dir != AUTO:
+            return Path(self.spill_dir).expanduser() if self.spill_dir else None
+        state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+        return Path(state).expanduser() / "usagepipe"
 
     @property
     def dead_letter_topic(self) -> str:

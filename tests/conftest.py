@@ -53,6 +53,12 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_spill_of_another_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a recorder leaves on disk is adopted by no other test, and never by whoever runs it."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
     """A test that configures logs writes to the stream of that test, which is closed after it."""
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level

@@ -70,6 +70,7 @@ class Sandbox:
             topic=f"usage.events.demo_{run}.v1",
             group=f"usagepipe_demo_{run}",
             enabled=True,
+            spill_dir="",  # nothing of a run is left behind
             web_host=HOST,
             web_port=free_port(),  # Faust takes no 0
             **{n: v for n, v in preferred.items() if n not in given.model_fields_set},

@@ -1,10 +1,15 @@
-"""The recorder against a real Kafka: order, numbers, crashes, forks and the ends of processes."""
+"""The recorder against a real Kafka: order, numbers, crashes, forks and the ends of processes.
+
+Without a spill, so that each event is on the topic once: with one, what was under way when Kafka
+did not answer in time (a busy machine is enough) is there twice. That is told in test_spill.py.
+"""
 
 import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.support.apache_kafka import ApacheKafka
@@ -15,6 +20,11 @@ from usagepipe.producer import UsageRecorder
 from usagepipe.schemas import UsageEvent, decode
 
 SECONDS = 30
+
+
+@pytest.fixture(autouse=True)
+def _no_spill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USAGEPIPE_SPILL_DIR", "")
 
 
 def event(**fields: object) -> UsageEvent:
@@ -182,7 +192,11 @@ def run(run_program: Programs, folder: Path, body: str, kafka: str, topic: str) 
         "error",
         str(folder / "script.py"),
         program=Path(sys.executable).name,
-        environment={"USAGEPIPE_KAFKA": kafka, "USAGEPIPE_TOPIC": topic},
+        environment={
+            "USAGEPIPE_KAFKA": kafka,
+            "USAGEPIPE_TOPIC": topic,
+            "USAGEPIPE_SPILL_DIR": "",
+        },
     )
     started.wait(SECONDS)
     return started

@@ -14,6 +14,16 @@ def test_first_drop_and_every_1024th_after_it_is_worth_a_warning() -> None:
     assert [1, 1025, 2049] == told
 
 
+def test_drops_of_many_events_are_told_as_often_as_single_ones() -> None:
+    """Events dropped together ask for a warning when a 1st, 1025th, 2049th … is among them."""
+    counters = Counters()
+
+    told = [counters.drop("spill_overwritten", events) for events in (1, 1_023, 1, 2_000, 20)]
+
+    assert [True, False, True, True, False] == told
+    assert {"spill_overwritten": 3_045} == counters.dropped
+
+
 def test_counts_of_many_threads_add_up() -> None:
     """No count is lost between threads."""
     counters = Counters()

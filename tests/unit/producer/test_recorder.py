@@ -1,10 +1,11 @@
-"""The recorder where Kafka is not: nothing blocks, nothing raises, every loss is counted."""
+"""The recorder without Kafka or a spill: nothing blocks or raises, every loss is counted."""
 
 import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import httpx
@@ -12,13 +13,18 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
-from usagepipe.producer import UsageRecorder, outbox
-from usagepipe.producer.librdkafka import IdentityWatch
+from usagepipe.producer import UsageRecorder, handle
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
 NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
+
+
+@pytest.fixture(autouse=True)
+def _no_spill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These recorders have nowhere to keep events but their memory."""
+    monkeypatch.setenv("USAGEPIPE_SPILL_DIR", "")
 
 
 def event() -> UsageEvent:
@@ -162,7 +168,9 @@ def test_event_larger_than_the_topic_takes_is_counted() -> None:
     with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
         huge = event().model_copy(update={"tags": {"t": "x" * 2_000_000}})
 
-        assert recorder.record(huge) is False
+        recorder.record(huge)
+        recorder.flush()
+
         assert {"too_large": 1} == recorder.snapshot().dropped
 
 
@@ -171,7 +179,9 @@ def test_event_that_cannot_be_encoded_is_counted() -> None:
     with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
         wrong = event().model_copy(update={"user_id": object()})
 
-        assert recorder.record(wrong) is False
+        recorder.record(wrong)
+        recorder.flush()
+
         assert {"invalid": 1} == recorder.snapshot().dropped
 
 
@@ -203,27 +213,43 @@ def test_making_a_recorder_starts_no_thread_and_no_connection() -> None:
     """A recorder may be made at import time, before a fork."""
     script = (
         "import threading; from usagepipe.producer import UsageRecorder;"
-        "r = UsageRecorder(); r.counters; print(threading.active_count(), r._outbox()._producer)"
+        "r = UsageRecorder(); r.counters; print(threading.active_count(), r._outbox()._thread)"
     )
 
     assert "1 None\n" == _python(script).stdout
 
 
-def test_starting_never_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A web application starts without librdkafka's handle; the next event asks for it again."""
+def test_handle_that_cannot_be_made_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application starts without librdkafka's handle, and its events wait for one."""
 
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(outbox, "Producer", refuse)
+    monkeypatch.setattr(handle, "Producer", refuse)
     recorder = UsageRecorder(kafka=NOWHERE)
 
     with capture_logs() as logs:
         recorder.start()
         accepted = recorder.record(event())
-    recorder.close()
+        left = recorder.close(timeout=0.2)
 
-    assert "outbox_start_failed" in [entry["event"] for entry in logs]
+    assert "outbox_failed" in [entry["event"] for entry in logs]
+    assert (True, 1) == (accepted, left)
+    assert {"delivery_failed": 1} == recorder.snapshot().dropped
+
+
+def test_thread_that_cannot_be_started_costs_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread nothing could be sent: the event is dropped and counted, nothing raises."""
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    recorder = UsageRecorder(kafka=NOWHERE)
+
+    accepted = recorder.record(event())
+
+    recorder.close()
     assert not accepted
     assert {"record_failed": 1} == recorder.snapshot().dropped
 
@@ -288,16 +314,6 @@ def test_each_process_has_its_own_producer_id() -> None:
     with UsageRecorder(kafka=NOWHERE) as one, UsageRecorder(kafka=NOWHERE) as other:
         assert one.producer_id != other.producer_id
         assert one.producer_id == one.producer_id
-
-
-def test_identity_is_refused_only_when_epochs_pass_and_nothing_is_delivered() -> None:
-    """One new epoch is librdkafka at work; many, with nothing delivered, is a broker's no."""
-    watch = IdentityWatch()
-    reports = [(3, 0), (4, 0), (30, 500), (60, 500), (60, 500)]
-
-    verdicts = [watch.is_refused(f'{{"eos": {{"producer_epoch": {e}}}}}', d) for e, d in reports]
-
-    assert [False, False, False, True, False] == verdicts
 
 
 def _python(script: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,316 @@
+"""The outbox's thread: carries events from the inbox to Kafka, by way of the spill when it must.
+
+It alone touches librdkafka and the spill, so neither needs a lock. While Kafka answers:
+
+1. Events are taken from the inbox and encoded. A crash (`kill -9`) costs what is in the inbox:
+   a step's time, some 20 ms.
+2. They are given to librdkafka. A crash costs what Kafka has not acknowledged: `linger_ms` and
+   the way there and back, and when an outage begins, up to `STALL_SECONDS` more.
+
+From the moment when the oldest event has waited for so long, or the queue is full, or Kafka
+refuses (`_retreat`), until the spill is empty again:
+
+3. What librdkafka holds is taken back, and with all that is new written to this process' files.
+   A crash costs the inbox only. What was under way may arrive twice; it is stored once.
+4. The oldest files are sent. A crash costs nothing: they are still there.
+5. Acknowledged files are deleted. A crash before that sends them again.
+6. When the last is acknowledged and Kafka answers promptly, events go straight to it again. Not
+   before: a key's events keep their order.
+
+What is lost leaves a gap in the numbers of this producer (`sequence`), which `usagepipe audit`
+names; the events beside the gap tell the time.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+from threading import Event
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from usagepipe.producer.counters import Counters, DropReason
+from usagepipe.producer.faults import describe
+from usagepipe.producer.handle import Handle
+from usagepipe.producer.spill import Record, Spill
+from usagepipe.producer.spilled_batch import SpilledBatch
+from usagepipe.schemas.codec import StampingEncoder
+from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.settings import Settings
+
+log = structlog.get_logger()
+
+Inbox = deque[tuple[UsageEvent, int]]  # each with its number
+
+STEP_SECONDS: Final = 0.02
+STALL_SECONDS: Final = 0.5  # besides linger_ms: longer than a healthy Kafka takes to acknowledge
+PROMPT_SECONDS: Final = 0.25  # how soon Kafka answers when it is well
+RETRY_SECONDS: Final = 1.0  # after a refusal
+MOST_SEGMENTS: Final = 8  # that are sent at once
+WRITE_EVENTS: Final = 1_000  # that are written at once
+
+
+class Courier:
+    """Everything behind the inbox. `run` is the thread; the attributes may be read by any."""
+
+    def __init__(
+        self, settings: Settings, producer_id: str, inbox: Inbox, counters: Counters
+    ) -> None:
+        self.settled = 0  # events that this process need not hold in memory any more
+        self.delivered = 0  # of this process' events
+        self.lost = 0  # of the same, after they were accepted
+        self.kept = 0  # of the same, on disk
+        self.spilled = 0
+        self.resent = 0
+        self.spill_bytes = 0
+        self.oldest_seconds = 0.0
+        self.is_hurried = False  # somebody waits: nothing lingers
+        self.refusal: DropReason | None = None  # why nothing more can be accepted now
+        self._settings = settings
+        self._inbox = inbox
+        self._counters = counters
+        self._encoder = StampingEncoder(producer_id)
+        self.spill = Spill(settings, producer_id)
+        patience = STALL_SECONDS + settings.linger_ms / 1_000
+        self._handle = Handle(settings, number_of, patience_seconds=patience)
+        self._waiting: deque[Record] = deque()  # encoded, and neither in librdkafka nor on disk
+        self._waiting_bytes = 0
+        self._waiting_since = 0.0
+        self._taken = 0
+        self._spilling = False
+        self._batch: SpilledBatch | None = None
+        self._segments = 1  # how many to send at once
+        self._is_prompt = False
+        self._retry_at = 0.0
+        self._most_bytes = settings.queue_kilobytes << 10
+
+    def run(self, stopped: Event) -> None:
+        """Work until `stopped`, then save what is left: on disk, else it is given up."""
+        self._guarded(self._open)
+        while not stopped.is_set():
+            if not self._guarded(self._step):
+                stopped.wait(RETRY_SECONDS)
+        self._guarded(self._finish)
+        self.spill.close()
+
+    def _guarded(self, part: Callable[[], None]) -> bool:
+        try:
+            part()
+        except Exception as error:
+            log.error("outbox_failed", error=describe(error))
+            return False
+        finally:
+            self._publish()
+        return True
+
+    def _open(self) -> None:
+        self.spill.open()
+        self._handle.keeps_failed = self.spill.is_open
+
+    def _step(self) -> None:
+        self._encode()
+        if self._spilling:
+            self._keep(PROMPT_SECONDS if self._is_prompt else 0.0)
+            self._resend()
+        else:
+            self._send()
+        self._publish()
+        self._handle.serve(STEP_SECONDS, hurry=self._spilling or self.is_hurried)
+        self._judge()
+
+    def _encode(self) -> None:
+        """Make bytes of what is in the inbox."""
+        for _ in range(len(self._inbox)):
+            event, number = self._inbox[0]
+            try:
+                key = (event.api_key_id or event.user_id).encode()
+                record = key, self._encoder.encode(event, number)
+            except Exception as error:
+                self._lose("invalid", 1, describe(error))
+            else:
+                self._wait(record)
+            self._taken += 1
+            self._inbox.popleft()
+
+    def _wait(self, record: Record) -> None:
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
+        self._waiting.append(record)
+        self._waiting_bytes += len(record[0]) + len(record[1])
+
+    def _wait_first(self, records: Sequence[Record]) -> None:
+        self._waiting.extendleft(reversed(records))
+        self._waiting_bytes += sum(len(key) + len(value) for key, value in records)
+        self._waiting_since = 0.0
+
+    def _pop(self) -> None:
+        key, value = self._waiting.popleft()
+        self._waiting_bytes -= len(key) + len(value)
+
+    def _send(self) -> None:
+        """Give librdkafka what waits. With its queue full, the spill takes over."""
+        if time.monotonic() < self._retry_at:
+            return
+        while self._waiting:
+            try:
+                self._handle.produce(self._waiting[0])
+            except BufferError:
+                self._spilling = self.spill.takes_events
+                return
+            except KafkaException as error:
+                self._lose_refused(error)
+            self._pop()
+
+    def _keep(self, hold_seconds: float) -> None:
+        """Write what has waited for longer than `hold_seconds`, and all behind it."""
+        if not self._waiting or not self.spill.takes_events:
+            return
+        if time.monotonic() - self._waiting_since < hold_seconds:
+            return
+        busy = self._batch.segments if self._batch else ()
+        while some := list(islice(self._waiting, WRITE_EVENTS)):
+            kept, given_up = self.spill.write(some, busy)
+            for _ in range(kept):
+                self._pop()
+            self.spilled += kept
+            self._lose("spill_overwritten", given_up)
+            if kept < len(some):
+                break
+
+    def _resend(self) -> None:
+        if self._batch is None:
+            if len(self._handle):  # what was given to it directly
+                return
+            self._batch = self._next_batch()
+            if self._batch is None:
+                self._leave()
+                return
+        self._batch.send(self._handle)
+
+    def _next_batch(self) -> SpilledBatch | None:
+        if time.monotonic() < self._retry_at:
+            return None
+        segments = self.spill.take(self._segments)
+        return SpilledBatch(self.spill, segments) if segments else None
+
+    def _leave(self) -> None:
+        """Send directly again, once no file is left and Kafka is well, or no file can be had."""
+        is_well = self._is_prompt or not self._waiting or not self.spill.takes_events
+        if is_well and self.spill.is_empty and not self.spill.adopt():
+            self._spilling = False
+
+    def _judge(self) -> None:
+        """See what has become of what the handle was given."""
+        batch, handle = self._batch, self._handle
+        if batch is not None:
+            batch.note(handle)
+            if handle.is_dead or batch.has_failed:
+                self._retry(batch)
+            elif batch.is_sent and not len(handle):
+                self._acknowledged(batch)
+            return
+        self._count_refused()
+        stalled = handle.is_stalled and self.spill.takes_events
+        if handle.is_dead or handle.returned or stalled:
+            self._retreat()
+        elif not self._spilling and self.spill.adopt():
+            self._spilling = True
+
+    def _retreat(self) -> None:
+        """Take back what the handle holds. Without a spill, another handle gets it."""
+        self._spilling = self.spill.takes_events
+        self._is_prompt = False
+        if self._handle.returned:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+        records = self._handle.take_back()
+        self._count_refused()
+        log.debug("outbox_retreated", events=len(records), spill=self._spilling)
+        self._wait_first(records)
+
+    def _retry(self, batch: SpilledBatch) -> None:
+        """Kafka refuses: a new handle sends the same files, after a while."""
+        self._handle.take_back()
+        self._handle.refused.clear()
+        self._batch = None
+        self._segments = 1
+        self._is_prompt = False
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def _acknowledged(self, batch: SpilledBatch) -> None:
+        self._batch = None
+        self._segments = min(self._segments * 2, MOST_SEGMENTS)
+        self._is_prompt = batch.seconds < PROMPT_SECONDS
+        self.resent += batch.events - len(batch.refused)
+        for segment in batch.segments:
+            self.spill.remove(segment)
+        self._lose("spill_damaged", batch.damaged, own=batch.is_own)
+        for error in batch.refused:
+            self._lose("delivery_failed", 1, error, own=batch.is_own)
+
+    def _finish(self) -> None:
+        """The end: what is left goes to disk, and what does not fit there is given up."""
+        self._encode()
+        records = self._handle.take_back(go_on=False)
+        if self._batch is None:
+            self._wait_first(records)
+            self._count_refused()
+        self._batch = None
+        self._keep(0.0)
+        if left := len(self._waiting):
+            self._waiting.clear()
+            self.lost += left
+            self._counters.drop("delivery_failed", left)  # told once, by whoever closes
+
+    def _count_refused(self) -> None:
+        for error in self._handle.refused:
+            self._lose("delivery_failed", 1, error)
+        self._handle.refused.clear()
+
+    def _lose(self, reason: DropReason, events: int, detail: str = "", *, own: bool = True) -> None:
+        """Count events that were accepted, those of a dead process not among our own."""
+        if not events:
+            return
+        self.lost += events if own else 0
+        if self._counters.drop(reason, events):
+            dropped = self._counters.dropped
+            log.warning("usage_events_dropped", reason=reason, detail=detail, dropped=dropped)
+
+    def _lose_refused(self, error: KafkaException) -> None:
+        code: KafkaError = error.args[0]
+        too_large = code.code() == KafkaError.MSG_SIZE_TOO_LARGE
+        self._lose("too_large" if too_large else "record_failed", 1, str(code.name()))
+
+    @property
+    def _direct(self) -> int:
+        """Events in the handle that are nowhere else."""
+        return len(self._handle) if self._batch is None else 0
+
+    def _publish(self) -> None:
+        """Tell the other threads; `delivered` is never too many."""
+        kept = self.spill.events
+        # The handle counts its pending reports too, so this may be less than it was.
+        now = self._taken - self.lost - len(self._waiting) - self._direct - kept
+        self.delivered = max(self.delivered, now)
+        self.settled = self.delivered + self.lost + kept
+        self.kept, self.spill_bytes = kept, self.spill.bytes
+        self._handle.acknowledged = self.delivered + self.resent
+        self.refusal = self._refusal()
+        self.oldest_seconds = self._oldest_seconds()
+
+    def _refusal(self) -> DropReason | None:
+        if self._spilling and self.spill.is_full:
+            return "spill_full"
+        return "queue_full" if self._waiting_bytes > self._most_bytes else None
+
+    def _oldest_seconds(self) -> float:
+        if (since := self.spill.oldest) is not None:
+            return max(0.0, time.time() - since)
+        return self._handle.age() if self._batch is None else 0.0
+
+
+def number_of(record: Record) -> int:
+    """The event's number, out of its bytes; 0 where there is none."""
+    digits = record[1].partition(b'"sequence":')[2].partition(b",")[0]
+    return int(digits) if digits.isdigit() else 0

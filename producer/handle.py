@@ -1,0 +1,192 @@
+"""One librdkafka producer at a time: what is in it, what it refuses, and how to get it back.
+
+A handle that Kafka will not serve again, or that got stuck, is replaced: `take_back` returns what
+it held. Python hears of failures only (`delivery.report.only.error`), so what is delivered is what
+was given to the handle and is neither in it nor reported.
+"""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import cache
+from threading import Lock, Thread
+from typing import Final
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from usagepipe.producer.librdkafka import (
+    Availability,
+    IdentityWatch,
+    LibraryLog,
+    PartitionWatch,
+    producer_config,
+)
+from usagepipe.producer.spill import Record
+from usagepipe.schemas.settings import Settings
+
+PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
+DESTROY_SECONDS: Final = 0.2
+MAX_MARKS: Final = 1_000  # without a spill, an outage makes one each step
+
+# What a handle that is given up reports of the events in it: they may be sent by another.
+TAKEN_OVER: Final = (KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
+# Errors of the record itself: sent again, it would be refused again.
+OF_THE_RECORD: Final = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.INVALID_RECORD,
+)
+
+# librdkafka makes a handle under locks of the whole process. A child that is forked meanwhile would
+# find them locked for ever, so a fork waits for the few milliseconds. That leaves OpenSSL's, which
+# librdkafka's threads take for an instant when they first reconnect: in a child that is forked just
+# then nothing is delivered, and its events wait in the spill for another process.
+_making = Lock()
+
+
+@cache
+def _guard_forks() -> None:
+    os.register_at_fork(
+        before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release
+    )
+
+
+def _destroy(grave: list[Producer]) -> None:
+    """Let go of the last reference. librdkafka waits for its threads then, and they may hang."""
+    digger = Thread(target=grave.clear, name="usagepipe-destroy", daemon=True)
+    digger.start()
+    digger.join(DESTROY_SECONDS)
+
+
+class Handle:
+    """A librdkafka producer, made with the first use. For one thread.
+
+    With `keeps_failed`, what Kafka refuses for another reason than the record itself
+    (authorization, say) is returned as well, and not `refused`.
+    """
+
+    def __init__(
+        self, settings: Settings, order: Callable[[Record], int], *, patience_seconds: float
+    ) -> None:
+        """`order` is an event's number. `patience_seconds` is how long Kafka may take to
+        acknowledge an event."""
+        self.keeps_failed = False
+        self.returned: deque[Record] = deque()  # came back, to be sent again
+        self.refused: list[str] = []  # the error of each event that came back for good
+        self._settings = settings
+        self._order = order
+        self.acknowledged = 0  # events that Kafka has taken from any handle; whoever knows tells
+        self._producer: Producer | None = None
+        self._availability = Availability(settings.kafka)
+        self._identity = IdentityWatch()
+        self._patience_seconds = patience_seconds
+        self._partitions = PartitionWatch(patience_seconds)
+        self._is_stuck = False
+        self._given = 0
+        self._marks: deque[tuple[float, int]] = deque()  # when how many had been given
+        self._is_dead = False
+
+    def __len__(self) -> int:
+        """Events that are in the handle: queued, under way, or about to be reported."""
+        return len(self._producer) if self._producer is not None else 0
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether Kafka will take nothing more from this handle."""
+        return self._is_dead
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether an event has waited for too long, in all or in one of the partitions."""
+        return bool(len(self)) and (self._is_stuck or self.age() > self._patience_seconds)
+
+    def produce(self, record: Record) -> None:
+        """Queue `record`. Raises BufferError (full) or KafkaException (too large, mostly)."""
+        producer = self._producer or self._open()
+        key, value = record
+        producer.produce(self._settings.topic, value, key)
+        self._given += 1
+
+    def serve(self, seconds: float, *, hurry: bool) -> None:
+        """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
+        producer = self._producer or self._open()
+        if hurry and len(producer):
+            producer.flush(seconds)
+        else:
+            producer.poll(seconds)
+        self._availability.delivered(self.acknowledged)
+
+    def age(self) -> float:
+        """For how many seconds at least the oldest event in the handle has been there."""
+        now, settled = time.monotonic(), self._given - len(self)
+        if len(self._marks) < MAX_MARKS and (not self._marks or self._marks[-1][1] < self._given):
+            self._marks.append((now, self._given))
+        while self._marks and self._marks[0][1] <= settled:
+            self._marks.popleft()
+        return now - self._marks[0][0] if self._marks else 0.0
+
+    def take_back(self, *, go_on: bool = True) -> list[Record]:
+        """All that is in the handle and in `returned`, in the order of their numbers.
+
+        What was under way may have arrived nevertheless. To `go_on`, a new handle takes over.
+        """
+        retired = self._producer
+        if go_on:
+            self._open()  # or raise: then the old one stays
+        else:
+            self._producer = None
+        if retired is not None:
+            # Each comes back by _reported. This does not wait for librdkafka's threads, which may
+            # hang: the client (2.16) takes its argument `blocking` the wrong way round.
+            retired.purge()
+            deadline = time.monotonic() + PURGE_SECONDS
+            while (left := retired.flush(0.1)) and time.monotonic() < deadline:
+                pass
+            self.refused += ["_PURGE_TIMED_OUT"] * left
+            grave = [retired]
+            del retired
+            _destroy(grave)
+        records = sorted(self.returned, key=self._order)
+        self.returned.clear()
+        self._is_dead = self._is_stuck = False  # that was the one that is gone
+        return records
+
+    def _open(self) -> Producer:
+        callbacks = {
+            "on_delivery": self._reported,
+            "error_cb": self._failed,
+            "stats_cb": self._described,
+        }
+        with _making:
+            _guard_forks()
+            producer = Producer(producer_config(self._settings) | callbacks, logger=LibraryLog())
+        self._producer = producer
+        self._given = 0
+        self._marks.clear()
+        self._partitions = PartitionWatch(self._patience_seconds)
+        self._is_dead = self._is_stuck = False
+        return producer
+
+    def _reported(self, error: KafkaError, message: Message) -> None:
+        key, value = message.key(), message.value()
+        again = error.code() in TAKEN_OVER or (
+            self.keeps_failed and error.code() not in OF_THE_RECORD
+        )
+        if again and isinstance(key, bytes) and isinstance(value, bytes):
+            self.returned.append((key, value))
+            self._is_dead |= error.code() == KafkaError._FATAL
+        else:
+            self.refused.append(str(error.name()))
+
+    def _failed(self, error: KafkaError) -> None:
+        self._is_dead |= error.fatal()
+        self._availability.failed(error, self.acknowledged)
+
+    def _described(self, statistics: str) -> None:
+        report, now = json.loads(statistics), time.monotonic()
+        self._is_stuck = self._partitions.is_stuck(report, now)
+        if len(self) and self._identity.is_refused(report, self.acknowledged, now):
+            self._is_dead = True

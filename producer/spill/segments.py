@@ -1,0 +1,147 @@
+"""The segment files of one process: appended to at the newest, sent from the oldest.
+
+A segment is sent as a whole and then deleted: what is there is what is left, so there is no read
+position that could be wrong. A crash sends at most the segments under way once more.
+Nothing here is flushed to the disk: the page cache survives the process (`kill -9`), not the
+machine's loss of power.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from usagepipe.producer.faults import describe
+from usagepipe.producer.spill.frames import Found, Record, read_frames, write_frames
+
+log = structlog.get_logger()
+
+FAMILY: Final = b"usagepipe spill "
+HEADER: Final = FAMILY + b"1\n"
+SUFFIX: Final = ".spill"
+ASIDE: Final = ".unread"  # what is kept for people to look at
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One file. `events` is 0 where another process has written it."""
+
+    path: Path
+    events: int
+    bytes: int
+    since: float  # seconds of the epoch: when its first event was written
+
+
+class Segments:
+    """The segments in `folder`, oldest first. For one thread."""
+
+    def __init__(self, folder: Path, segment_bytes: int) -> None:
+        """Finds what is there. Raises OSError where the folder cannot be read."""
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._all = [_found(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+        self._made = 0
+        self._open = False  # whether the newest takes more
+        self.bytes = sum(each.bytes for each in self._all)
+        self.events = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def oldest(self) -> Segment | None:
+        return self._all[0] if self._all else None
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write `records` behind all others, whole or (OSError) not at all."""
+        if not self._open:
+            self._made += 1
+            path = self._folder / f"{self._made:010}{SUFFIX}"
+            segment = Segment(path, 0, 0, time.time())
+        else:
+            segment = self._all[-1]
+        frames = write_frames(records, segment.events)
+        data = frames if segment.bytes else HEADER + frames
+        _append(segment.path, data, segment.bytes)
+        if not self._open:
+            self._all.append(segment)
+        segment.events += len(records)
+        segment.bytes += len(data)
+        self.bytes += len(data)
+        self.events += len(records)
+        self._open = segment.bytes < self._segment_bytes
+
+    def take(self, most: int) -> list[Segment]:
+        """The `most` oldest segments. They stay until `remove`, and take no more events."""
+        taken = self._all[:most]
+        if len(taken) == len(self._all):
+            self._open = False
+        return taken
+
+    def read(self, segment: Segment) -> Found:
+        """What the segment holds. What cannot be read at all is set aside, not deleted."""
+        try:
+            data = segment.path.read_bytes()
+        except OSError as error:
+            return self._set_aside(segment, describe(error))
+        if data.startswith(FAMILY) and not data.startswith(HEADER):
+            return self._set_aside(segment, "written by another version")
+        found = read_frames(data.removeprefix(HEADER))
+        return found._replace(lost=max(found.lost, segment.events - len(found.records)))
+
+    def remove(self, segment: Segment) -> None:
+        """Delete the segment: its events are with Kafka, or given up."""
+        if segment not in self._all:
+            return  # overwritten meanwhile
+        if segment is self._all[-1]:
+            self._open = False
+        self._all.remove(segment)
+        self.bytes -= segment.bytes
+        self.events -= segment.events
+        segment.path.unlink(missing_ok=True)
+
+    def before(self, busy: Sequence[Segment]) -> Segment | None:
+        """The oldest segment that is not in `busy`."""
+        return next((each for each in self._all if each not in busy), None)
+
+    def _set_aside(self, segment: Segment, problem: str) -> Found:
+        log.error("spill_unreadable", file=str(segment.path), problem=problem)
+        try:
+            segment.path.rename(segment.path.with_suffix(ASIDE))
+        except OSError as error:
+            log.error("spill_not_set_aside", file=str(segment.path), error=describe(error))
+        return Found([], max(1, segment.events))
+
+
+def _found(path: Path) -> Segment:
+    status = path.stat()
+    return Segment(path, 0, status.st_size, status.st_mtime)
+
+
+def _append(path: Path, data: bytes, size: int) -> None:
+    """Write `data` at `size`, the file's end. A file that failed has its former size again."""
+    # Opened each time: a forked child then has no descriptor, and no buffer to write at its end.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    file = os.open(path, flags, 0o600)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(file, data[written:], size + written)
+    except OSError:
+        _cut(file, path, size)
+        raise
+    finally:
+        os.close(file)
+
+
+def _cut(file: int, path: Path, size: int) -> None:
+    try:
+        os.ftruncate(file, size)
+        if not size:
+            path.unlink(missing_ok=True)
+    except OSError as error:  # the reader finds its way through a torn end
+        log.warning("spill_not_cut", file=str(path), error=describe(error))
