@@ -280,7 +280,9 @@ def _add_pages(app: WorkerApp) -> None:
 
 @cache
 def _app_of_environment() -> WorkerApp:
-    return create_app(Settings.load())
+    settings = Settings.load()
+    settings.check_retention()
+    return create_app(settings)
 
 
 def __getattr__(name: str) -> Any:

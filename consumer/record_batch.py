@@ -6,15 +6,22 @@ headers are skipped; that takes a microsecond a record more.
 """
 
 import struct
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.util import decode_varint
 
 from usagepipe.consumer.records import Record
 from usagepipe.consumer.unpacking import unpack
-from usagepipe.consumer.unread import RECORD_TOO_LARGE, UnreadRecord
+from usagepipe.consumer.unread import (
+    BATCH_UNDECODABLE,
+    RECORD_TOO_LARGE,
+    UnreadRecord,
+    UnreadRecords,
+)
 from usagepipe.schemas.topics import MAX_RECORD_BYTES
 
 # https://kafka.apache.org/documentation/#recordbatch
@@ -27,6 +34,8 @@ _MOST_BYTES_EACH: Final = 4_096
 _TOO_LARGE: Final = f"it has more than {MAX_RECORD_BYTES >> 20} MiB"
 _LOG_APPEND_TIME: Final = 1  # `timestamp_type`
 _headers: Final = attrgetter("headers")
+# What comes of records that are none; brokers check little of what is inside of a batch.
+UNSOUND: Final = (CorruptRecordException, IndexError, OverflowError, ValueError, struct.error)
 
 
 class PlainRecord(NamedTuple):
@@ -38,18 +47,30 @@ class PlainRecord(NamedTuple):
     value: bytes | None
 
 
-def read_records(raw: memoryview, size: int) -> list[Record]:
+def read_records(raw: memoryview, size: int) -> Sequence[Record]:
     """The records of a record batch that has `size` bytes behind its header when unpacked.
 
     A record without a value of its own is in their place where it is too large for an event.
     """
     plain = _unpacked(raw, size)
     batch = DefaultRecordBatch(plain)
+    try:
+        return _read(batch, plain, size)
+    except UNSOUND as error:
+        offsets = range(batch.base_offset, batch.next_offset)
+        detail = f"its record batch: {type(error).__name__}"
+        return UnreadRecords(offsets, batch.max_timestamp, BATCH_UNDECODABLE, detail)
+
+
+def _read(batch: DefaultRecordBatch, plain: memoryview, size: int) -> Sequence[Record]:
     (count,) = COUNT.unpack_from(plain)
     if size > min(_MOST_BYTES, count * _MOST_BYTES_EACH):
         return _read_plain(batch, plain, count)
-    # A loop of Python's own lets other threads run in between, which `list` would not.
-    records = [record for record in batch]
+    try:
+        # A loop of Python's own lets other threads run in between, which `list` would not.
+        records = [record for record in batch]
+    except UnicodeDecodeError:  # a header's name; to brokers names are bytes
+        return _read_plain(batch, plain, count)
     if any(map(_headers, records)):
         return [PlainRecord(r.offset, r.timestamp, r.key, r.value) for r in records]
     return records

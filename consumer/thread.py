@@ -16,6 +16,7 @@ from collections.abc import (
     Mapping,
     Set,
 )
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, TypeVar, cast
 
@@ -85,6 +86,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         super().__post_init__()
         self._stamp = 0
         self._indexes: dict[TopicPartition, int] = {}
+        self._seeking: Future[None] | None = None
 
     async def on_start(self) -> None:
         """Start the consumer; wait for a broker that is away (stock: the process ends)."""
@@ -159,18 +161,32 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         """
         positions = {TopicPartition(*tp): offset for tp, offset in error.args[0].items()}
         try:
-            starts, ends = await self._bounds(positions)
+            starts, _ = await self._bounds(positions)
             for partition, offset in positions.items():
+                if self._position(partition) != offset:
+                    continue  # it was sought, or taken away, while we asked
                 if offset < starts[partition]:
                     self._ensure_consumer().seek(AIOTopicPartition(*partition), starts[partition])
                     lost = {"first": offset, "last": starts[partition] - 1}
                     log.error("records_expired_unread", partition=str(partition), **lost)
-                elif offset > ends[partition]:
-                    # Another log, or one that has lost its end: the takeover decides, and tells.
+                elif self._seeking is None or self._seeking.done():
+                    # Another log, or one that has lost its end (and may have a new one by now):
+                    # the takeover decides, and tells.
+                    log.error("log_cut", partition=str(partition), offset=offset)
                     seeking = self.consumer.perform_seek()
-                    asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
+                    self._seeking = asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
         except KafkaError as trouble:
             log.debug("log_not_found", error=repr(trouble))
+
+    def _position(self, partition: TopicPartition) -> int | None:
+        """The offset that is fetched next; None where the partition is not ours, or not sought."""
+        subscription = self._ensure_consumer()._fetcher._subscriptions.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        tp = AIOTopicPartition(*partition)
+        if assignment is None or tp not in assignment.tps:
+            return None
+        state = assignment.state_value(tp)
+        return int(state.position) if state.has_valid_position else None
 
     def _run(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Run:
         state = consumer._fetcher._subscriptions.subscription.assignment.state_value(tp)

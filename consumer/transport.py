@@ -54,7 +54,11 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
         "_records",
         "_subscriptions",
     ),
-    "aiokafka.consumer.subscription_state.TopicPartitionState": ("highwater", "position"),
+    "aiokafka.consumer.subscription_state.TopicPartitionState": (
+        "has_valid_position",
+        "highwater",
+        "position",
+    ),
     "aiokafka.consumer.fetcher.FetchResult": ("_partition_records",),
     "aiokafka.consumer.fetcher.PartitionRecords": (
         "_records",

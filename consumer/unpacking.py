@@ -53,7 +53,10 @@ def measure(codec: int, body: memoryview) -> int:
     try:
         return _unpack_into(codec, body, memoryview(_scratch())[:most])
     except TooLargeError:
-        _scratch.cache_clear()  # much of it was written to: give the memory back
+        # What was written to it is memory now: give much of it back, but not for each of thousands
+        # of small batches, which would take longer than the consumer's session.
+        if most > _LEAST_ROOM:
+            _scratch.cache_clear()
         raise
 
 

@@ -321,3 +321,43 @@ def crc32c(data: bytes) -> int:
         for _ in range(8):
             crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
     return crc ^ 0xFFFFFFFF
+
+
+def _with_headers(name: str, count: int = 3) -> bytes:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 1 << 20)
+    for number in range(count):
+        builder.append(number, 1_700_000_000_123, b"key", b"value", [(name, b"x")])
+    return bytes(builder.build())
+
+
+def _with_its_checksum(data: bytes) -> memoryview:
+    """After something was changed behind it."""
+    return memoryview(data[:17] + calc_crc32c(data[21:]).to_bytes(4, "big") + data[21:])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_header_whose_name_is_no_text_does_not_stop_its_partition(first: int) -> None:
+    """To brokers a name is bytes, and nobody here wants it: the records are read all the same, also
+    where the fetch begins in the middle of the batch.
+    """
+    data = _with_its_checksum(_with_headers("abcd").replace(b"abcd", b"\xff\xfecd"))
+
+    (step,) = packs_of(PARTITION, data, first)
+    assert step.pack is not None
+    records = step.pack.records()
+
+    assert [(n, b"value") for n in range(first, 3)] == [(r.offset, r.value) for r in records]
+
+
+def test_records_that_are_none_are_told_by_offset() -> None:
+    """A batch whose records break off becomes letters; raised, it would stop the partition."""
+    data = bytearray(_with_headers("abcd"))
+    data[61] = 0x7F  # the length of the first record: into the next one's middle
+    data[67:75] = b"\xff" * 8
+
+    (step,) = packs_of(PARTITION, _with_its_checksum(bytes(data)), 0)
+    assert step.pack is not None
+    records = step.pack.records()
+
+    assert [0, 1, 2] == [record.offset for record in records]
+    assert {"batch_undecodable"} == {getattr(record, "reason", "") for record in records}

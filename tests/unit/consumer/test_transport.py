@@ -12,6 +12,7 @@ from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition as TP
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
@@ -162,3 +163,82 @@ async def test_nobody_takes_over_while_out_of_the_group() -> None:
 def test_faust_seeks_after_each_assignment() -> None:
     """The takeover hangs on `perform_seek`, called by the recovery of each rebalance."""
     assert "consumer.perform_seek()" in inspect.getsource(Recovery._resume_streams)
+
+
+class Outside:
+    """A consumer whose position is outside of the log, while it asks where the log is."""
+
+    def __init__(self, start: int, sought: int | None = None) -> None:
+        self.start, self.sought = start, sought
+        self.position = 100
+        self.seeks: list[tuple[TP, int]] = []
+        assignment = SimpleNamespace(tps={HELD}, state_value=lambda _: self)
+        subscription = SimpleNamespace(assignment=assignment)
+        self._fetcher = SimpleNamespace(_subscriptions=SimpleNamespace(subscription=subscription))
+
+    has_valid_position = True
+
+    async def beginning_offsets(self, tps: list[TP]) -> dict[TP, int]:
+        if self.sought is not None:
+            self.position = self.sought  # a takeover was faster
+        return dict.fromkeys(tps, self.start)
+
+    async def end_offsets(self, tps: list[TP]) -> dict[TP, int]:
+        return dict.fromkeys(tps, 1_000)
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.seeks.append((tp, offset))
+
+
+async def _find_log(consumer: Outside, errors: int = 1) -> int:
+    """How many takeovers were asked for."""
+    takeovers = 0
+    done = asyncio.Event()
+
+    async def perform_seek() -> None:
+        nonlocal takeovers
+        takeovers += 1
+        await done.wait()
+
+    thread = ChunkThread.__new__(ChunkThread)
+    thread._seeking = None
+    thread.parent_loop = asyncio.get_running_loop()
+    cast(Any, thread)._consumer = consumer
+    cast(Any, thread).consumer = SimpleNamespace(perform_seek=perform_seek)
+    cast(Any, thread)._ensure_consumer = lambda: consumer
+    for _ in range(errors):
+        await thread._find_log(OffsetOutOfRangeError({HELD: 100}))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    done.set()
+    return takeovers
+
+
+@pytest.mark.anyio
+async def test_a_log_that_begins_later_is_read_from_there() -> None:
+    """Retention was faster than the worker; no takeover, since the lanes have work in hand."""
+    consumer = Outside(start=500)
+
+    takeovers = await _find_log(consumer)
+
+    assert ([(HELD, 500)], 0) == (consumer.seeks, takeovers)
+
+
+@pytest.mark.anyio
+async def test_a_partition_that_was_sought_meanwhile_is_left_alone() -> None:
+    """The answer is out of date: to seek by it would read again what another worker has stored."""
+    consumer = Outside(start=500, sought=700)
+
+    takeovers = await _find_log(consumer)
+
+    assert ([], 0) == (consumer.seeks, takeovers)
+
+
+@pytest.mark.anyio
+async def test_a_log_that_lost_its_end_is_taken_over_once() -> None:
+    """The error comes back ten times a second for as long as the takeover fails."""
+    consumer = Outside(start=0)
+
+    takeovers = await _find_log(consumer, errors=5)
+
+    assert ([], 1) == (consumer.seeks, takeovers)
