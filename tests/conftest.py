@@ -6,6 +6,7 @@ database, so tests need no order and may fail alone.
 
 import logging
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,10 @@ OUR_VARIABLES = (kafka_server.VARIABLE, clickhouse_server.VARIABLE, REQUIRE_VARI
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[USED_SERVERS] = []
+    # A shell has what it runs in the background ignore Ctrl-C, and so would every program that a
+    # test starts: what is ignored is inherited.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(
