@@ -75,6 +75,10 @@ async def when_answered(
             return
 
 
+def _places(partitions: Collection[TopicPartition]) -> list[AIOTopicPartition]:
+    return [AIOTopicPartition(*partition) for partition in partitions]
+
+
 def _by_partition(offsets: Mapping[AIOTopicPartition, int]) -> dict[TopicPartition, int]:
     return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
 
@@ -161,7 +165,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         """
         positions = {TopicPartition(*tp): offset for tp, offset in error.args[0].items()}
         try:
-            starts, _ = await self._bounds(positions)
+            starts = await self._starts(positions)
             for partition, offset in positions.items():
                 if self._position(partition) != offset:
                     continue  # it was sought, or taken away, while we asked
@@ -211,17 +215,14 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
         consumer = self._ensure_consumer()
         committed = await committed_positions(consumer._coordinator, partitions)
-        starts, ends = await self._bounds(partitions)
+        starts = await self._starts(partitions)
+        ends = _by_partition(await consumer.end_offsets(_places(partitions)))
         return {tp: Found(committed.get(tp), starts[tp], ends[tp]) for tp in partitions}
 
-    async def _bounds(
-        self, partitions: Collection[TopicPartition]
-    ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
-        """Where the log of each of `partitions` begins, and where it ends."""
+    async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where the log of each of `partitions` begins."""
         consumer = self._ensure_consumer()
-        tps = [AIOTopicPartition(*tp) for tp in partitions]
-        starts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        return _by_partition(starts), _by_partition(ends)
+        return _by_partition(await consumer.beginning_offsets(_places(partitions)))
 
     async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
         consumer = self._ensure_consumer()

@@ -61,7 +61,7 @@ def event_of(
     """
     fields = _fields_of_course(course) | _fields_of_caller(caller) | {"provider": provider}
     if usage is not None:
-        fields |= {"model": usage.model, "cost": _reported_cost(usage.cost)}
+        fields |= {"model": usage.model, "cost": reported_cost(usage.cost)}
     fields |= _tokens(course, stamp, usage)
     fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
     for name in ("model", "requested_model"):
@@ -122,9 +122,9 @@ def _tokens(course: Course, stamp: Mapping[str, Any], usage: Usage | None) -> di
     return {name: getattr(usage, name) for name in TOKEN_FIELDS}
 
 
-def _reported_cost(cost: Decimal | None) -> Decimal | None:
-    """A provider's own cost, to the decimals of the contract. One that is no amount is unknown:
-    it must not cost the event its tokens."""
+def reported_cost(cost: Decimal | None) -> Decimal | None:
+    """A cost that a provider or a gateway tells, to the decimals of the contract. One that is no
+    amount is unknown: it must not cost the event its tokens."""
     if cost is None or not cost.is_finite() or not 0 <= cost < MAX_COST:
         return None
     return _rounded(cost)

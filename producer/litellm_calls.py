@@ -12,10 +12,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeGuard
 
 from usagepipe.producer.callers import Caller
-from usagepipe.producer.events import clip
+from usagepipe.producer.events import clip, reported_cost
 from usagepipe.schemas.event import (
-    COST_DECIMALS,
-    MAX_COST,
     MAX_ID_CHARS,
     MAX_NAME_CHARS,
     MAX_TOKENS,
@@ -25,7 +23,6 @@ from usagepipe.schemas.event import (
 SUCCESS: Final = 200
 FAILURE: Final = 500  # where LiteLLM tells no status
 CLIENT_GONE: Final = 499
-_STEP: Final = Decimal(1).scaleb(-COST_DECIMALS)
 
 Payload = Mapping[str, Any]
 
@@ -130,9 +127,7 @@ def _cost(payload: Payload, status: int) -> Decimal | None:
         cost = Decimal(str(payload.get("response_cost")))  # a float's shortest text
     except InvalidOperation:
         return None
-    if not cost.is_finite() or not 0 <= cost < MAX_COST:
-        return None
-    return cost.quantize(_STEP)
+    return reported_cost(cost)
 
 
 def _status(payload: Payload) -> int:

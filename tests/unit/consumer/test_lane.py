@@ -278,16 +278,22 @@ async def test_rows_that_nobody_announced_are_not_stored_again() -> None:
     assert [(0, 1, 1, True), (2, 3, 1, True), (4, 5, 0, False)] == world.inserted
 
 
+async def run_until_the_second_is_prepared(world: World, lane: Lane) -> "asyncio.Task[None]":
+    """The lane at work: its first batch is in hand, and waits for an answer."""
+    task = asyncio.create_task(lane.run())
+    async with asyncio.timeout(5):
+        while len(world.prepared) < 2:
+            await asyncio.sleep(0.001)
+    return task
+
+
 async def test_the_next_batch_is_prepared_while_one_is_inserted() -> None:
     """Decoding and looking up cost as much time as an insert: a lone lane does both at once."""
     world = World()
     world.answers.clear()
     lane = world.lane()
     lane.take(run_of(0, 1, 2, 3, 4))
-    task = asyncio.create_task(lane.run())
-    async with asyncio.timeout(5):
-        while len(world.prepared) < 2:
-            await asyncio.sleep(0.001)
+    task = await run_until_the_second_is_prepared(world, lane)
     announced = list(world.events)
 
     world.answers.set()
@@ -305,10 +311,7 @@ async def test_a_batch_is_prepared_again_when_the_one_ahead_lands_otherwise() ->
     world.answers.clear()
     lane = world.lane()
     lane.take(run_of(0, 1, 2, 3))
-    task = asyncio.create_task(lane.run())
-    async with asyncio.timeout(5):
-        while len(world.prepared) < 2:
-            await asyncio.sleep(0.001)
+    task = await run_until_the_second_is_prepared(world, lane)
 
     world.answers.set()
     lane.drain(keep=True)
@@ -538,10 +541,7 @@ async def test_what_was_prepared_ahead_of_a_letter_is_prepared_again() -> None:
     world.answers.clear()
     lane = world.lane(policy=BatchPolicy(rows=1, size=1_000, seconds=0.01))
     lane.take(run_of(0, 1))
-    task = asyncio.create_task(lane.run())
-    async with asyncio.timeout(5):
-        while len(world.prepared) < 2:
-            await asyncio.sleep(0.001)
+    task = await run_until_the_second_is_prepared(world, lane)
 
     world.answers.set()
     lane.drain(keep=True)
