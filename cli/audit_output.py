@@ -16,6 +16,7 @@ from usagepipe.consumer.audit_rows import Double, SequenceGap
 from usagepipe.consumer.offset_ranges import OffsetRange, size
 from usagepipe.consumer.rollups import Difference
 from usagepipe.query.tables import visible
+from usagepipe.schemas.gap import UsageGap
 
 PIPE_COLUMNS: Final = 10_000  # where nothing tells a width: a row is a line
 MAX_TOLD: Final = 20  # of each kind; all of them are in --json
@@ -143,7 +144,14 @@ def _of_double(double: Double) -> str:
 
 
 def _of_gap(gap: SequenceGap) -> str:
-    return f"Producer {gap.producer_id}: no event has the numbers {_ranges(gap.missing)}."
+    numbers = f"Producer {gap.producer_id}: no event has the numbers {_ranges(gap.missing)}."
+    return " ".join([numbers, *map(_of_told_gap, gap.told[:MAX_TOLD])])
+
+
+def _of_told_gap(gap: UsageGap) -> str:
+    since, until = f"{gap.since:%Y-%m-%d %H:%M:%S}", f"{gap.until:%Y-%m-%d %H:%M:%S}"
+    when = f"at {since}" if since == until else f"from {since} to {until}"
+    return f"It lost {sum(gap.lost.values()):,} {when} UTC ({gap.told})."
 
 
 def _of_difference(difference: Difference) -> str:
@@ -190,7 +198,12 @@ def _fields(found: Audit) -> dict[str, Any]:
             {"event_id": each.event_id, "places": each.places} for each in found.doubles
         ],
         "sequence_gaps": [
-            {"producer_id": each.producer_id, "missing": each.missing} for each in found.gaps
+            {
+                "producer_id": each.producer_id,
+                "missing": each.missing,
+                "told": [gap.model_dump(mode="json", exclude={"producer_id"}) for gap in each.told],
+            }
+            for each in found.gaps
         ],
         "sequence_gaps_count": found.gaps_count,
         "rollup_differences": [

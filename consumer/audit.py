@@ -211,13 +211,27 @@ class Auditor:
         return self._letters
 
     def _sequence_gaps(self, compared_from: datetime | None) -> tuple[SequenceGap, ...]:
-        """Numbers that are in no row and no letter."""
-        gaps = []
-        for gap in self._rows.sequence_gaps(from_one=compared_from is None):
-            refused = self._dead_letters().sequences(gap.producer_id)
-            if missing := without(gap.missing, refused):
-                gaps.append(replace(gap, missing=tuple(missing)))
-        return tuple(gaps)
+        """Numbers that are in no row and no letter, those behind a producer's last row where it
+        has told of a loss."""
+        is_whole = compared_from is None
+        gaps = {gap.producer_id: gap for gap in self._rows.sequence_gaps(from_one=is_whole)}
+        # Read by now if there are any: no row has the offset of a gap record.
+        told = self._letters.gaps if self._letters else {}
+        last_stored = self._rows.last_sequences(list(told)) if told else {}
+        for producer, of_producer in told.items():
+            gap = gaps.get(producer, SequenceGap(producer, ()))
+            last_given = max(each.last_sequence for each in of_producer)
+            last = last_stored.get(producer, 0 if is_whole else last_given)
+            behind = (OffsetRange(last + 1, last_given),) if last < last_given else ()
+            gaps[producer] = SequenceGap(producer, gap.missing + behind, tuple(of_producer))
+        unexplained = map(self._unexplained, gaps.values())
+        return tuple(gap for gap in unexplained if gap.missing)
+
+    def _unexplained(self, gap: SequenceGap) -> SequenceGap:
+        if not gap.missing:
+            return gap
+        refused = self._dead_letters().sequences(gap.producer_id)
+        return replace(gap, missing=tuple(without(gap.missing, refused)))
 
     def _compare_rollups(self) -> tuple[list[Difference], str]:
         rollups = Rollups(self._settings.clickhouse_address, STATEMENT_SECONDS)

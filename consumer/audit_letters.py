@@ -1,4 +1,5 @@
-"""What an audit needs of the dead letters: which offsets they are of, and which sequences."""
+"""What an audit needs of the dead letters: which offsets they are of, which sequences, and what
+producers told of their losses."""
 
 import json
 from collections.abc import Iterable
@@ -7,6 +8,7 @@ from typing import Self
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Letter, Selection
 from usagepipe.schemas.errors import MissingTopicError
+from usagepipe.schemas.gap import UsageGap, decode_gap
 
 
 class LetterFacts:
@@ -15,10 +17,14 @@ class LetterFacts:
     def __init__(self, letters: Iterable[Letter] = ()) -> None:
         self._offsets: dict[int, set[int]] = {}
         self._sequences: dict[str, set[int]] = {}
+        self.gaps: dict[str, list[UsageGap]] = {}  # by producer
         for letter in letters:
             _, partition, offset = letter.envelope.coordinates
             self._offsets.setdefault(partition, set()).add(offset)
-            self._note_sequence(letter.value)
+            if (gap := decode_gap(letter.value)) is None:
+                self._note_sequence(letter.value)
+            elif gap not in (told := self.gaps.setdefault(gap.producer_id, [])):
+                told.append(gap)  # it may have been sent twice
 
     @classmethod
     def read(cls, kafka: str, topic: str, topic_id: str) -> Self:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from usagepipe.consumer.offset_ranges import OffsetRange, joined, ranges_of, without
 from usagepipe.consumer.writer import TABLE
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class SequenceGap:
 
     producer_id: str
     missing: tuple[OffsetRange, ...]
+    told: tuple[UsageGap, ...] = ()  # what the producer says of its losses
 
 
 class StoredOffsets(NamedTuple):
@@ -144,6 +146,16 @@ class AuditRows:
             for producer, first, _ in producers
         )
         return [gap for gap in gaps if gap.missing]  # none: a number was only given twice
+
+    def last_sequences(self, producers: Sequence[str]) -> dict[str, int]:
+        """The last number of each of `producers` that is stored."""
+        rows = self._rows(
+            f"SELECT producer_id, max(sequence) FROM {TABLE}"
+            " WHERE producer_id IN {producers:Array(String)} AND isNotNull(sequence)"
+            " GROUP BY producer_id",
+            {"producers": list(producers)},
+        )
+        return {producer: int(last) for producer, last in rows}
 
     def _blocks(self, partition: int, first: int, end: int) -> Mapping[int, tuple[int, int]]:
         rows = self._rows(

@@ -1,5 +1,7 @@
 """Puts the records of dead letters back on the topic of events, as they came.
 
+Gap records are left where they are: there is no event in them to put back.
+
 A record put back is a new record with an offset of its own: if it is an event it is stored, once,
 however often it is put back, as its `event_id` tells; if it is still none it comes back as a
 letter with new coordinates.
@@ -17,6 +19,7 @@ from usagepipe.consumer.letters import Envelope, Letter, moment
 from usagepipe.consumer.log_reader import LogReader, kafka_error
 from usagepipe.consumer.unread import UNREADABLE
 from usagepipe.schemas.errors import MissingTopicError
+from usagepipe.schemas.gap import GAP
 
 DELIVERY_SECONDS: Final = 30.0
 QUEUE_KIBIBYTES: Final = 65_536
@@ -83,7 +86,8 @@ class Replay:
         for letter in letters:
             if stopped():
                 break
-            self._put(letter)
+            if letter.envelope.reason != GAP:
+                self._put(letter)
         while len(self._producer):
             self._producer.poll(POLL_SECONDS)
         self._raise_failure()

@@ -42,6 +42,7 @@ from usagepipe.consumer.threads import Threads, in_thread
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.writer import Writer
 from usagepipe.schemas.errors import StartRefusedError
+from usagepipe.schemas.gap import GAP
 from usagepipe.schemas.settings import Settings
 
 Arguments = ParamSpec("Arguments")
@@ -263,7 +264,8 @@ class Storing:
         return Landing(Outcome.LETTER)
 
     def _check_limits(self, batch: Batch, rows: Rows) -> None:
-        refused = frozenset(letter.record.offset for letter in rows.rejected)
+        # A producer that tells of its losses is no producer of bad records.
+        refused = frozenset(each.record.offset for each in rows.rejected if each.reason != GAP)
         with self._ending():
             self._count(batch.partition).add(sorted([*rows.offsets, *refused]), refused)
 

@@ -18,7 +18,9 @@ refuses (`_retreat`), until the spill is empty again:
    before: a key's events keep their order.
 
 What is lost leaves a gap in the numbers of this producer (`sequence`), which `usagepipe audit`
-names; the events beside the gap tell the time.
+names. A gap record tells the reasons and the time, and of losses behind the last event: it goes
+the way of the events, the first at once, then one every `TELL_SECONDS` while there are losses. A
+crash costs what was lost since the last one its reasons and times, no more.
 """
 
 import time
@@ -31,13 +33,14 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from usagepipe.producer.counters import Counters, DropReason
+from usagepipe.producer.counters import Counters, DropReason, Losses
 from usagepipe.producer.faults import describe
 from usagepipe.producer.handle import Handle
 from usagepipe.producer.spill import Record, Spill
 from usagepipe.producer.spilled_batch import SpilledBatch
 from usagepipe.schemas.codec import StampingEncoder
 from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.gap import UsageGap, encode_gap, is_gap
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()
@@ -50,14 +53,21 @@ PROMPT_SECONDS: Final = 0.25  # how soon Kafka answers when it is well
 RETRY_SECONDS: Final = 1.0  # after a refusal
 MOST_SEGMENTS: Final = 8  # that are sent at once
 WRITE_EVENTS: Final = 1_000  # that are written at once
+TELL_SECONDS: Final = 30.0  # between two gap records
 
 
 class Courier:
     """Everything behind the inbox. `run` is the thread; the attributes may be read by any."""
 
     def __init__(
-        self, settings: Settings, producer_id: str, inbox: Inbox, counters: Counters
+        self,
+        settings: Settings,
+        producer_id: str,
+        inbox: Inbox,
+        counters: Counters,
+        last_number: Callable[[], int],
     ) -> None:
+        """`last_number` is the last one that was given to an event, whatever became of it."""
         self.settled = 0  # events that this process need not hold in memory any more
         self.delivered = 0  # of this process' events
         self.lost = 0  # of the same, after they were accepted
@@ -71,6 +81,9 @@ class Courier:
         self._settings = settings
         self._inbox = inbox
         self._counters = counters
+        self._producer_id = producer_id
+        self._last_number = last_number
+        self._tell_at = 0.0
         self._encoder = StampingEncoder(producer_id)
         self.spill = Spill(settings, producer_id)
         patience = STALL_SECONDS + settings.linger_ms / 1_000
@@ -111,6 +124,7 @@ class Courier:
 
     def _step(self) -> None:
         self._encode()
+        self._tell_losses()
         if self._spilling:
             self._keep(PROMPT_SECONDS if self._is_prompt else 0.0)
             self._resend()
@@ -258,10 +272,36 @@ class Courier:
             self._count_refused()
         self._batch = None
         self._keep(0.0)
-        if left := len(self._waiting):
-            self._waiting.clear()
+        if left := sum(not is_gap(value) for _, value in self._waiting):
             self.lost += left
             self._counters.drop("delivery_failed", left)  # told once, by whoever closes
+        self._waiting.clear()
+        if losses := self._counters.take_untold():
+            self.spill.write_gap(self._gap_record(losses))
+
+    def _tell_losses(self) -> None:
+        """Write or send a gap record if there is one to make, and now and then only."""
+        now = time.monotonic()
+        if now < self._tell_at or (self._waiting and not self.spill.takes_events):
+            return
+        if (losses := self._counters.take_untold()) is None:
+            return
+        self._tell_at = now + TELL_SECONDS
+        record = self._gap_record(losses)
+        if not self._spilling:
+            self._wait(record)
+        elif not self.spill.write_gap(record):
+            self._counters.put_back(losses)
+
+    def _gap_record(self, losses: Losses) -> Record:
+        gap = UsageGap(
+            producer_id=self._producer_id,
+            last_sequence=self._last_number(),
+            lost=losses.events,
+            since=losses.since,
+            until=losses.until,
+        )
+        return self._producer_id.encode(), encode_gap(gap)
 
     def _count_refused(self) -> None:
         for error in self._handle.refused:
@@ -273,7 +313,7 @@ class Courier:
         if not events:
             return
         self.lost += events if own else 0
-        if self._counters.drop(reason, events):
+        if self._counters.drop(reason, events, numbered=own):
             dropped = self._counters.dropped
             log.warning("usage_events_dropped", reason=reason, detail=detail, dropped=dropped)
 

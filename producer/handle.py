@@ -24,6 +24,7 @@ from usagepipe.producer.librdkafka import (
     producer_config,
 )
 from usagepipe.producer.spill import Record
+from usagepipe.schemas.gap import is_gap
 from usagepipe.schemas.settings import Settings
 
 PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
@@ -65,7 +66,8 @@ class Handle:
     """A librdkafka producer, made with the first use. For one thread.
 
     With `keeps_failed`, what Kafka refuses for another reason than the record itself
-    (authorization, say) is returned as well, and not `refused`.
+    (authorization, say) is returned as well, and not `refused`. A gap record that is refused is
+    gone: it is no event, and the numbers that are missing still tell of the loss.
     """
 
     def __init__(
@@ -178,7 +180,7 @@ class Handle:
         if again and isinstance(key, bytes) and isinstance(value, bytes):
             self.returned.append((key, value))
             self._is_dead |= error.code() == KafkaError._FATAL
-        else:
+        elif not is_gap(value):
             self.refused.append(str(error.name()))
 
     def _failed(self, error: KafkaError) -> None:

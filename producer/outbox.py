@@ -39,7 +39,9 @@ class Outbox:
         self.producer_id = new_producer_id()
         self.counters = Counters()
         self._inbox = Inbox()
-        self._courier = Courier(settings, self.producer_id, self._inbox, self.counters)
+        self._courier = Courier(
+            settings, self.producer_id, self._inbox, self.counters, lambda: self._sequence
+        )
         self._most_events = settings.queue_events
         self._lock = Lock()  # keeps the numbers in the order of the inbox
         self._closing = Lock()
@@ -165,7 +167,7 @@ class Outbox:
         )
 
     def _drop(self, reason: DropReason) -> bool:
-        if self.counters.drop(reason):
+        if self.counters.drop(reason, numbered=reason != "closed"):
             dropped = self.counters.dropped
             log.warning("usage_events_dropped", reason=reason, dropped=dropped)
         return False

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaException
 
 from usagepipe.producer.handle import Handle
 from usagepipe.producer.spill import Record, Segment, Spill
+from usagepipe.schemas.gap import is_gap
 
 
 class SpilledBatch:
@@ -25,7 +26,7 @@ class SpilledBatch:
             found = spill.read(segment)
             self._unsent += found.records
             self.damaged += found.lost
-        self.events = len(self._unsent)
+        self.events = sum(not is_gap(value) for _, value in self._unsent)
         self._sent_at = time.monotonic()
 
     @property

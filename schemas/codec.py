@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import SCHEMA_VERSION, UsageEvent
+from usagepipe.schemas.gap import GAP, decode_gap
 
 _VERSION_PREFIX = b'{"schema_version":%d,' % SCHEMA_VERSION
 MAX_DETAIL_CHARS = 500  # of a rejection: it travels in a record's header
@@ -43,7 +44,7 @@ def decode(raw: bytes | None) -> UsageEvent:
     """The event that `raw` holds.
 
     Raises:
-        EventRejectedError: it holds none; the reason is one of `tombstone`, `not_json`,
+        EventRejectedError: it holds none; the reason is one of `tombstone`, `gap`, `not_json`,
             `not_an_object`, `unknown_schema_version` and `invalid_fields`.
     """
     if raw is None:
@@ -51,6 +52,8 @@ def decode(raw: bytes | None) -> UsageEvent:
     try:
         return UsageEvent.model_validate_json(raw, extra="ignore")
     except ValidationError as error:
+        if (gap := decode_gap(raw)) is not None:
+            raise EventRejectedError(GAP, f"lost before Kafka: {gap.told}") from None
         raise _rejection(error) from None  # its text quotes the input
 
 

@@ -100,6 +100,11 @@ class Spill:
             kept += len(piece)
         return kept, given_up
 
+    def write_gap(self, record: Record) -> bool:
+        """Keep a gap record, beyond the bound as well: what it tells of is dropped for the bound.
+        Whether it was written."""
+        return self.takes_events and self._append([record])
+
     def _piece(self, records: Sequence[Record], start: int) -> tuple[list[Record], int]:
         """Records from `start` on, about one segment of them, and their bytes in the file."""
         piece: list[Record] = []

@@ -35,7 +35,8 @@ def test_full_queue_goes_to_disk(away: Away) -> None:
     ("policy", "reason"), [("newest", "spill_full"), ("oldest", "spill_overwritten")]
 )
 def test_full_spill_counts_what_is_dropped(away: Away, policy: str, reason: str) -> None:
-    """T-13, T-16: what the disk does not hold is counted, by policy, and leaves a gap."""
+    """T-13, T-16: what the disk does not hold is counted, by policy, leaves a gap in the numbers,
+    and is told by gap records, which the full spill keeps."""
     recorder = away.recorder(spill_megabytes=1, spill_policy=policy, close_seconds=0.1)
     large = event().model_copy(update={"tags": {f"t{n}": "x" * 2_000 for n in range(3)}})
     attempts: list[bool] = []
@@ -52,6 +53,7 @@ def test_full_spill_counts_what_is_dropped(away: Away, policy: str, reason: str)
     numbers = away.numbers()[recorder.producer_id]
     missing = set(range(1, len(attempts) + 1)) - set(numbers)
     assert sum(snapshot.dropped.values()) == len(missing)
+    assert snapshot.dropped == away.lost(recorder.producer_id)
     assert (snapshot.recorded, snapshot.queued) == (sum(attempts), len(set(numbers)))
     assert sorted(set(numbers)) == once(numbers)
     assert (policy == "oldest") == (len(attempts) in numbers)

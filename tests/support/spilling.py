@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from tests.support.waiting import eventually
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.spill.frames import read_frames
 from usagepipe.schemas import UsageEvent, decode
+from usagepipe.schemas.gap import decode_gap, is_gap
 
 SECONDS: Final = 30
 
@@ -86,9 +88,18 @@ class Away:
         """The numbers that stand on the topic, by producer, in the order of the log."""
         found: dict[str, list[int]] = {}
         for record in read(self.kafka.bootstrap, self.topic):
+            if is_gap(record.value):
+                continue
             stored = decode(record.value)
             found.setdefault(stored.producer_id, []).append(stored.sequence or 0)
         return found
+
+    def lost(self, producer_id: str) -> Counter[str]:
+        """What that producer's gap records on the topic tell, by reason."""
+        records = read(self.kafka.bootstrap, self.topic)
+        gaps = filter(None, map(decode_gap, {record.value for record in records}))
+        told = (Counter(gap.lost) for gap in gaps if gap.producer_id == producer_id)
+        return sum(told, Counter())
 
 
 class Recording:

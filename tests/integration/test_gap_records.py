@@ -1,0 +1,87 @@
+"""Lost events through the whole pipe: the recorder tells of them, the audit of what it told."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from click.testing import CliRunner
+
+from tests.support.programs import Programs
+from tests.support.running_worker import metric, start_worker, wait_until_committed
+from tests.support.topics import send
+from tests.support.waiting import eventually
+from usagepipe.cli.root import root
+from usagepipe.producer import UsageRecorder
+from usagepipe.schemas import Settings, UsageEvent
+from usagepipe.schemas.gap import UsageGap, encode_gap
+
+if TYPE_CHECKING:
+    from usagepipe.schemas.settings import ClickHouseAddress
+
+
+def unsendable() -> UsageEvent:
+    """An event that cannot be encoded: made without its checks."""
+    fields = UsageEvent.new(user_id="u").model_dump() | {"cost": object()}
+    return UsageEvent.model_construct(**fields)
+
+
+def run(settings: Settings, *command: str) -> tuple[int, str]:
+    options = ["--kafka", settings.kafka, "--topic", settings.topic]
+    result = CliRunner().invoke(root, [*command, *options], standalone_mode=False)
+    assert result.exception is None, result.output
+    return result.return_value, result.stdout
+
+
+def audit(settings: Settings, *arguments: str) -> tuple[int, str]:
+    address = settings.clickhouse.get_secret_value()
+    group = ("--group", settings.group, "--clickhouse", address)
+    return run(settings, "audit", *group, *arguments)
+
+
+def test_a_loss_behind_the_last_event_is_told_with_its_reason(
+    settings: Callable[..., Settings], migrated: "ClickHouseAddress", run_program: Programs
+) -> None:
+    """The last event of a process is lost: no number is missing between others, yet the audit
+    names it, its reason and its time, and does not balance."""
+    world = settings()
+    with UsageRecorder(world) as recorder:
+        for number in range(10):
+            recorder.record(UsageEvent.new(user_id=f"u-{number}"))
+        recorder.record(unsendable())
+        eventually(lambda: recorder.snapshot().dropped, 30, "the loss")
+        lost = recorder.snapshot().dropped
+        eventually(lambda: recorder.flush(1) == 0, 30, "the events to be delivered")
+    worker = start_worker(run_program, world)
+    wait_until_committed(world, worker)
+
+    status, told = audit(world)
+    _, as_json = audit(world, "--json")
+
+    ((reason, _),) = lost.items()
+    gap: dict[str, Any] = json.loads(as_json)["sequence_gaps"][0]
+    assert (1, [[11, 11]]) == (status, gap["missing"])
+    assert ({reason: 1}, 11) == (gap["told"][0]["lost"], gap["told"][0]["last_sequence"])
+    assert f"no event has the numbers 11. It lost 1 at {gap['told'][0]['since'][:10]}" in told
+    assert f"UTC ({reason} 1)." in told
+
+
+def test_gap_records_stop_no_worker_and_are_not_put_back(
+    settings: Callable[..., Settings], migrated: "ClickHouseAddress", run_program: Programs
+) -> None:
+    """More gap records than the limits allow of bad ones: the worker goes on, makes letters of
+    them, and `dlq replay` leaves them where they are."""
+    world = settings()
+    told = UsageEvent.new(user_id="u").occurred_at
+    gaps = [
+        UsageGap(producer_id="p", last_sequence=n, lost={"queue_full": 1}, since=told, until=told)
+        for n in range(1, 51)
+    ]
+    send(world.kafka, world.topic, map(encode_gap, gaps), partition=0)
+    worker = start_worker(run_program, world, dead_letter_run=2, dead_letter_ratio=0.01)
+    wait_until_committed(world, worker)
+
+    status, printed = run(world, "dlq", "replay", "--yes")
+
+    assert 50 == metric(worker, 'usagepipe_dead_letters_total{reason="gap"}')
+    assert 0 == status
+    assert f"0 put back on {world.topic}." in printed
