@@ -5,6 +5,7 @@ where the setting `record` says so. A request is counted once at most, and nothi
 """
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from usagepipe.producer.callers import Caller, Found
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.courses import course_of
 from usagepipe.producer.events import event_of, has_tokens
-from usagepipe.producer.exchanges import Exchange, Headers
+from usagepipe.producer.exchanges import Exchange, Headers, TimedExchange
 from usagepipe.producer.extraction import Usage
 from usagepipe.producer.faults import describe
 from usagepipe.producer.recorder import Recorder
@@ -66,6 +67,7 @@ class Conclusions:
     ) -> None:
         settings = recorder.settings
         self.enabled = settings.enabled
+        self._exchange = TimedExchange if settings.metrics else Exchange
         self._recorder = recorder
         self._identify = identify
         self._provider = provider
@@ -81,7 +83,7 @@ class Conclusions:
         if not self._selection.watches(method, path):
             return None
         options = {"max_bytes": self._max_bytes} | options
-        return Exchange(method, path, request_header, provider=self._provider, **options)
+        return self._exchange(method, path, request_header, provider=self._provider, **options)
 
     def conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         """Record the request, or count why it is not recorded. Never raises.
@@ -89,6 +91,13 @@ class Conclusions:
         Returns:
             What is left to be awaited, where `identify` is async.
         """
+        began = time.perf_counter()
+        try:
+            return self._conclude(exchange, request)
+        finally:
+            self._recorder.counters.add_seconds(exchange.seconds + time.perf_counter() - began)
+
+    def _conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         exchange.stamp.over = True
         finding: Finding | None = None
         with self._counting(exchange, "record_failed"):

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Literal, NamedTuple
 
+from usagepipe.producer.meters import Meter
+
 DropReason = Literal[
     "queue_full",  # Kafka is away or slow, the queue is at its bound and there is no spill
     "spill_full",  # the same, and the spill on disk is at its bound as well
@@ -40,7 +42,7 @@ UnrecordedReason = Literal[
 
 # Paths are the caller's to choose: without a bound they would fill the memory.
 MAX_ENDPOINTS = 1_000
-OTHER_ENDPOINTS = "(other)"
+OTHER = "(other)"  # the rest
 WARN_EVERY = 1_024
 
 
@@ -70,7 +72,8 @@ class Losses(NamedTuple):
 class Counters:
     """Counts, from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter | None = None) -> None:
+        self._meter = meter or Meter()
         self._lock = Lock()
         self._dropped: Counter[str] = Counter()
         self._dropped_total = 0
@@ -90,8 +93,9 @@ class Counters:
                 self._untold = _joined(self._untold, Losses({reason: events}, now, now))
             before = self._dropped_total
             self._dropped[reason] += events
-            self._dropped_total += events
-            return (before - 1) // WARN_EVERY != (self._dropped_total - 1) // WARN_EVERY
+            after = self._dropped_total = before + events
+        self._meter.dropped(reason, events)
+        return (before - 1) // WARN_EVERY != (after - 1) // WARN_EVERY
 
     def take_untold(self) -> Losses | None:
         """What was lost since the last time."""
@@ -107,14 +111,21 @@ class Counters:
     def leave_out(self, endpoint: str, reason: UnrecordedReason) -> bool:
         """Count a request of which no token is recorded; whether that is worth a log line."""
         with self._lock:
-            self._unrecorded[self._label(endpoint), reason] += 1
+            label = self._label(endpoint)
+            self._unrecorded[label, reason] += 1
             self._unrecorded_total[reason] += 1
-            return self._unrecorded_total[reason] % WARN_EVERY == 1
+            total = self._unrecorded_total[reason]
+        self._meter.unrecorded(label, reason)
+        return total % WARN_EVERY == 1
+
+    def add_seconds(self, seconds: float) -> None:
+        """Note what a request took longer, as it was watched."""
+        self._meter.added(seconds)
 
     def _label(self, endpoint: str) -> str:
         if endpoint not in self._endpoints:
             if len(self._endpoints) >= MAX_ENDPOINTS:
-                return OTHER_ENDPOINTS
+                return OTHER
             self._endpoints.add(endpoint)
         return endpoint
 

@@ -36,6 +36,7 @@ from confluent_kafka import KafkaError, KafkaException
 from usagepipe.producer.counters import Counters, DropReason, Losses
 from usagepipe.producer.faults import describe
 from usagepipe.producer.handle import Handle
+from usagepipe.producer.meters import Meter, Progress
 from usagepipe.producer.spill import Record, Spill
 from usagepipe.producer.spilled_batch import SpilledBatch
 from usagepipe.schemas.codec import StampingEncoder
@@ -65,6 +66,7 @@ class Courier:
         producer_id: str,
         inbox: Inbox,
         counters: Counters,
+        meter: Meter,
         last_number: Callable[[], int],
     ) -> None:
         """`last_number` is the last one that was given to an event, whatever became of it."""
@@ -81,6 +83,7 @@ class Courier:
         self._settings = settings
         self._inbox = inbox
         self._counters = counters
+        self._meter = meter
         self._producer_id = producer_id
         self._last_number = last_number
         self._tell_at = 0.0
@@ -145,6 +148,7 @@ class Courier:
                 self._lose("invalid", 1, describe(error))
             else:
                 self._wait(record)
+                self._meter.tokens(event)
             self._taken += 1
             self._inbox.popleft()
 
@@ -338,6 +342,19 @@ class Courier:
         self._handle.acknowledged = self.delivered + self.resent
         self.refusal = self._refusal()
         self.oldest_seconds = self._oldest_seconds()
+        self._meter.progress(self._progress())
+
+    def _progress(self) -> Progress:
+        recorded = self._taken + len(self._inbox)
+        return Progress(
+            recorded,
+            self.delivered,
+            self.spilled,
+            self.resent,
+            max(0, recorded - self.settled),
+            self.spill_bytes,
+            round(self.oldest_seconds, 1),
+        )
 
     def _refusal(self) -> DropReason | None:
         if self._spilling and self.spill.is_full:

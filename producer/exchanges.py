@@ -56,6 +56,7 @@ class Exchange:
         self._raised = False
         self._left = False
         self.fault = ""  # type and place of what went wrong with the notes
+        self.seconds = 0.0  # that the notes took, where that is timed
         self.stamp = Stamp()
 
     def asked(self, piece: bytes | memoryview) -> None:
@@ -182,3 +183,22 @@ class Exchange:
 
     def _milliseconds(self, moment: float) -> int:
         return int((moment - self._started) * 1000)
+
+
+class TimedExchange(Exchange):
+    """Notes that tell what they cost the request."""
+
+    def asked(self, piece: bytes | memoryview) -> None:
+        began = time.perf_counter()
+        super().asked(piece)
+        self.seconds += time.perf_counter() - began
+
+    def answered(self, status: int, answer_header: Headers) -> None:
+        began = time.perf_counter()
+        super().answered(status, answer_header)
+        self.seconds += time.perf_counter() - began
+
+    def passed(self, chunk: bytes) -> None:
+        began = time.perf_counter()
+        super().passed(chunk)
+        self.seconds += time.perf_counter() - began

@@ -17,6 +17,7 @@ import structlog
 from usagepipe.producer.counters import Counters, CountersSnapshot, DropReason
 from usagepipe.producer.courier import Courier, Inbox
 from usagepipe.producer.faults import describe
+from usagepipe.producer.meters import meter_of
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
@@ -37,10 +38,11 @@ class Outbox:
 
     def __init__(self, settings: Settings, *, closed: bool = False) -> None:
         self.producer_id = new_producer_id()
-        self.counters = Counters()
+        meter = meter_of(settings)
+        self.counters = Counters(meter)
         self._inbox = Inbox()
         self._courier = Courier(
-            settings, self.producer_id, self._inbox, self.counters, lambda: self._sequence
+            settings, self.producer_id, self._inbox, self.counters, meter, lambda: self._sequence
         )
         self._most_events = settings.queue_events
         self._lock = Lock()  # keeps the numbers in the order of the inbox

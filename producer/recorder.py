@@ -13,6 +13,7 @@ from typing import Protocol, Self
 
 from usagepipe.producer.counters import Counters, CountersSnapshot
 from usagepipe.producer.farewells import add_farewell, remove_farewell
+from usagepipe.producer.meters import meter_of
 from usagepipe.producer.outbox import Outbox
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
@@ -39,12 +40,14 @@ class UsageRecorder:
 
     Raises:
         SettingsError: options or environment are wrong; it names every field.
+        MissingExtraError: the setting `metrics` needs prometheus-client.
     """
 
     def __init__(self, settings: Settings | None = None, **options: object) -> None:
         if settings is not None and options:
             raise TypeError(f"give settings or options, not both: {', '.join(sorted(options))}")
         self.settings = settings or Settings.load(**options)
+        meter_of(self.settings)  # what is not installed is told now, not with the first event
         # By process id. `setdefault` is the lock: it is atomic, and a fork cannot leave it locked.
         self._outboxes: dict[int, Outbox] = {}
         self._closed = False

@@ -169,6 +169,11 @@ class Settings(BaseSettings):
 
     # The producer.
     enabled: bool = Field(default=True, description="False makes the recorder do nothing.")
+    metrics: bool = Field(
+        default=False,
+        description="Whether the recorder counts into prometheus-client's registry "
+        "(extra `metrics`).",
+    )
     queue_events: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=100_000,
         description="Events the recorder holds in memory; more are dropped.",

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 import usagepipe.producer
@@ -20,6 +21,7 @@ import usagepipe.query
 from tests.support.installs import ROOT
 from usagepipe.cli.root import root
 from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.producer.metrics import ProducerMetrics
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.query.answers import KeyUsage, RollUp
 from usagepipe.schemas.settings import PREFIX, Settings
@@ -67,17 +69,29 @@ def test_the_table_of_settings_is_the_model() -> None:
     )
 
 
-def test_the_table_of_metrics_is_the_worker() -> None:
-    """Every metric of the worker stands in the page about operations."""
+def metric_rows(registry: CollectorRegistry) -> list[str]:
     rows = [
         f"| `{metric.name}{'_total' * (metric.type == 'counter')}` | {metric.type} "
         f"| {metric.documentation} |"
-        for metric in WorkerMetrics().registry.collect()
+        for metric in registry.collect()
     ]
+    return ["| metric | type | meaning |", "| --- | --- | --- |", *rows]
 
-    assert ["| metric | type | meaning |", "| --- | --- | --- |", *rows] == table(
-        ROOT / "docs" / "operations.md", "metrics"
-    )
+
+def test_the_table_of_metrics_is_the_worker() -> None:
+    """Every metric of the worker stands in the page about operations."""
+    shown = table(ROOT / "docs" / "operations.md", "metrics")
+
+    assert metric_rows(WorkerMetrics().registry) == shown
+
+
+def test_the_table_of_metrics_is_the_producer() -> None:
+    """Every metric of a web process stands in the page about operations."""
+    registry = CollectorRegistry()
+    ProducerMetrics(registry)
+    shown = table(ROOT / "docs" / "operations.md", "producer metrics")
+
+    assert metric_rows(registry) == shown
 
 
 def ask(app: FastAPI) -> httpx.Response:

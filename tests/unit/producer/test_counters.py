@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-from usagepipe.producer.counters import MAX_ENDPOINTS, OTHER_ENDPOINTS, Counters
+from usagepipe.producer.counters import MAX_ENDPOINTS, OTHER, Counters
 
 
 def test_first_drop_and_every_1024th_after_it_is_worth_a_warning() -> None:
@@ -44,7 +44,7 @@ def test_endpoints_are_bounded() -> None:
         counters.leave_out(f"/{number}", "no_user")
 
     assert MAX_ENDPOINTS + 1 == len(counters.unrecorded)
-    assert 50 == counters.unrecorded[OTHER_ENDPOINTS]["no_user"]
+    assert 50 == counters.unrecorded[OTHER]["no_user"]
 
 
 def test_reasons_are_counted_by_endpoint() -> None:
