@@ -2,6 +2,7 @@
 
 from usagepipe.producer.events import Course
 from usagepipe.producer.exchanges import Exchange
+from usagepipe.producer.trace_context import TRACEPARENT, trace_of
 
 IDEMPOTENCY_HEADER = "idempotency-key"  # a client repeats it with each try of a request
 MAX_ATTEMPT = 65_535
@@ -22,6 +23,7 @@ def course_of(exchange: Exchange, correlation_header: str, attempt_header: str) 
         streaming=exchange.streaming,
         duration_ms=exchange.duration_ms,
         ttft_ms=exchange.ttft_ms,
+        trace=trace_of(exchange.request_header(TRACEPARENT)),
     )
 
 

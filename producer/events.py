@@ -5,7 +5,7 @@ the event: it is cut to the contract's length. Ids are never cut: half an id is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,7 @@ from usagepipe.schemas.event import (
     MAX_COST,
     MAX_ID_CHARS,
     MAX_NAME_CHARS,
+    MAX_TAGS,
     UsageEvent,
 )
 
@@ -48,6 +49,7 @@ class Course:
     streaming: bool
     duration_ms: int
     ttft_ms: int | None
+    trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_of`
 
 
 def event_of(
@@ -70,13 +72,22 @@ def event_of(
     cost = fields.get("cost")
     if isinstance(cost, Decimal) and cost.is_finite():  # what is no amount, the event refuses
         fields["cost"] = _rounded(cost)
-    fields["tags"] = {**caller.tags, **stamp.get("tags", {})}
+    fields["tags"] = with_trace({**caller.tags, **stamp.get("tags", {})}, course.trace)
     return UsageEvent.new(**fields)
 
 
 def has_tokens(stamp: Mapping[str, Any]) -> bool:
     """Whether a stamp tells the tokens. Zeros count: the handler knows."""
     return "prompt_tokens" in stamp or "completion_tokens" in stamp
+
+
+def with_trace(tags: dict[str, str], trace: Mapping[str, str]) -> dict[str, str]:
+    """`tags` with those of a trace, as far as the contract has room for more. Where the tags name
+    a trace already, they stay: a span of another one would only mislead."""
+    if "trace_id" in tags:
+        return tags
+    missing = [name for name in trace if name not in tags][: max(0, MAX_TAGS - len(tags))]
+    return tags | {name: trace[name] for name in missing}
 
 
 def _fields_of_course(course: Course) -> dict[str, Any]:

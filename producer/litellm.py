@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller
 from usagepipe.producer.faults import describe
-from usagepipe.producer.litellm_calls import fields_of
+from usagepipe.producer.litellm_calls import fields_of, traceparent_of
 from usagepipe.producer.recorder import Recorder, UsageRecorder
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
@@ -84,16 +84,16 @@ class UsageLogger(CustomLogger):
             return
         try:
             if self._is_news(payload):
-                self._record(payload)
+                self._record(payload, traceparent_of(kwargs))
         except SettingsError as error:
             self._refused = True
             log.error("usage_logger_refused", problems=str(error))
         except Exception as error:
             self._leave_out(payload, describe(error))
 
-    def _record(self, payload: Mapping[str, Any]) -> None:
+    def _record(self, payload: Mapping[str, Any], traceparent: str) -> None:
         recorder = self._recorder = self._recorder or UsageRecorder()
-        fields = fields_of(payload, version("litellm"), self._caller)
+        fields = fields_of(payload, version("litellm"), self._caller, traceparent)
         if not fields["user_id"]:
             recorder.counters.leave_out(fields["endpoint"], "no_user")
             return

@@ -12,7 +12,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeGuard
 
 from usagepipe.producer.callers import Caller
-from usagepipe.producer.events import clip, reported_cost
+from usagepipe.producer.events import clip, reported_cost, with_trace
+from usagepipe.producer.trace_context import TRACEPARENT, trace_of
 from usagepipe.schemas.event import (
     MAX_ID_CHARS,
     MAX_NAME_CHARS,
@@ -27,7 +28,17 @@ CLIENT_GONE: Final = 499
 Payload = Mapping[str, Any]
 
 
-def fields_of(payload: Payload, version: str, caller: Caller | None = None) -> dict[str, Any]:
+def traceparent_of(kwargs: Payload) -> str:
+    """The header of that name which the proxy was sent, or "". It stands beside the account of the
+    call, whose own `trace_id` is LiteLLM's word for the attempts of one call."""
+    request = _mapping(_mapping(kwargs, "litellm_params"), "proxy_server_request")
+    value = _mapping(request, "headers").get(TRACEPARENT)  # names are in lower case
+    return value if isinstance(value, str) else ""
+
+
+def fields_of(
+    payload: Payload, version: str, caller: Caller | None = None, traceparent: str = ""
+) -> dict[str, Any]:
     """The fields of the event of one call; `user_id` is "" where nobody is known.
 
     `version` is LiteLLM's: its price list comes with it. `caller` is who calls where no proxy
@@ -60,7 +71,7 @@ def fields_of(payload: Payload, version: str, caller: Caller | None = None) -> d
         "usage_quality": _quality(tokens["total_tokens"], status, sound),
         "cost": cost,
         "price_version": "" if cost is None else f"litellm-{version}",
-        "tags": _tags(payload),
+        "tags": with_trace(_tags(payload), trace_of(traceparent)),
     }
 
 

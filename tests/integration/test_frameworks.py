@@ -1,4 +1,4 @@
-"""The same three requests under each framework, on real servers: the same events."""
+"""The same requests under each framework, on real servers: the same events."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -15,6 +15,8 @@ from usagepipe.producer import Caller, UsageMiddleware, UsageWsgiMiddleware
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.schemas.event import UsageEvent
 
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
 Serve = Callable[[Any], AbstractContextManager[str]]
 FRAMEWORKS: dict[str, tuple[Any, Serve]] = {
     "fastapi_app.app": (UsageMiddleware, serving),
@@ -30,9 +32,9 @@ class Service:
         self.url = url
         self._recorder = recorder
 
-    def post(self, path: str) -> tuple[httpx.Response, UsageEvent]:
+    def post(self, path: str, **headers: str) -> tuple[httpx.Response, UsageEvent]:
         """The answer and the one event of it."""
-        answer = httpx.post(f"{self.url}{path}", json={"model": "auto"})
+        answer = httpx.post(f"{self.url}{path}", json={"model": "auto"}, headers=headers)
         (event,) = eventually(lambda: self._recorder.events, what="the event")
         return answer, event
 
@@ -80,3 +82,17 @@ def test_handler_that_raises(service: Service) -> None:
         event.status_code,
         event.failed,
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "tags"),
+    [
+        (f"00-{TRACE}-{SPAN}-01", {"trace_id": TRACE, "span_id": SPAN}),
+        (f"00-{TRACE}-{'0' * 16}-01", {}),
+    ],
+)
+def test_trace_of_a_request(service: Service, sent: str, tags: dict[str, str]) -> None:
+    """The ids of a valid `traceparent` are in the event; an invalid one changes nothing."""
+    answer, event = service.post("/chat", Traceparent=sent)
+
+    assert (CHAT, 38, tags) == (answer.json(), event.total_tokens, event.tags)

@@ -20,6 +20,7 @@ from usagepipe.producer.testing import MemoryRecorder
 ADA = Caller("u-ada", "Ada")
 CHAT = {"model": "m-1", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
 JSON = (b"content-type", b"application/json")
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 async def provider(scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,6 +130,14 @@ def test_call_is_an_event_of_its_caller(client: Client) -> None:
     assert ("/v1/chat", "req-7", 2) == (event.endpoint, event.request_id, event.attempt)
 
 
+def test_call_has_its_trace(client: Client) -> None:
+    """What an instrumentation has put into the outgoing request's header is in the event."""
+    client.post("/v1/chat", traceparent=f"00-{TRACE}-{SPAN}-01")
+
+    (event,) = client.recorder.events
+    assert {"trace_id": TRACE, "span_id": SPAN} == event.tags
+
+
 def test_failed_call_is_a_failed_event(client: Client) -> None:
     """T-39: 429 and no tokens is one failed event of zero tokens."""
     client.post("/status/429")
@@ -209,6 +218,21 @@ def test_answer_that_a_transport_has_read_already_counts() -> None:
         client.post("http://provider/v1/chat")
 
     assert [38] == [event.total_tokens for event in recorder.events]
+
+
+def test_trace_that_the_inner_transport_adds_counts() -> None:
+    """Instrumentations of httpx write the header when the request leaves, inside of ours."""
+    recorder = MemoryRecorder()
+
+    def instrumented(request: httpx.Request) -> httpx.Response:
+        request.headers["traceparent"] = f"00-{TRACE}-{SPAN}-01"
+        return httpx.Response(200, json=CHAT)
+
+    transport = UsageTransport(httpx.MockTransport(instrumented), recorder=recorder, caller=ADA)
+    with httpx.Client(transport=transport) as client:
+        client.post("http://provider/v1/chat")
+
+    assert [{"trace_id": TRACE, "span_id": SPAN}] == [event.tags for event in recorder.events]
 
 
 def test_request_that_is_watched_already_counts_once(url: str) -> None:

@@ -16,6 +16,7 @@ from usagepipe.schemas import UsageEvent, decode
 
 CONFIG = ROOT / "examples" / "litellm" / "config.yaml"
 MASTER_KEY = "sk-of-the-test"
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 START_SECONDS = 150  # it imports for a minute where others are at work
 SECONDS = 30
 
@@ -70,10 +71,12 @@ def test_each_call_of_the_proxy_is_one_event(proxy: httpx.Client, kafka: str, to
     where it told them and LiteLLM's price; no key and no word of the prompt is in it.
     """
     path = "/v1/chat/completions"
-    proxy.post(path, json=chat("hello")).raise_for_status()
-    with proxy.stream("POST", path, json=chat("hello", stream=True)) as answer:
+    traced = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+    proxy.post(path, json=chat("hello"), headers=traced).raise_for_status()
+    streaming = chat("hello", stream=True)
+    with proxy.stream("POST", path, json=streaming, headers=traced) as answer:
         streamed = answer.read()
-    failed = proxy.post(path, json=chat("fail"))
+    failed = proxy.post(path, json=chat("fail"), headers=traced)
     with proxy.stream("POST", path, json=chat("slow", stream=True)) as answer:
         next(answer.iter_bytes())  # and away
     events = recorded(kafka, topic, 4)
@@ -89,5 +92,8 @@ def test_each_call_of_the_proxy_is_one_event(proxy: httpx.Client, kafka: str, to
     assert {"small"} == {each.requested_model for each in events}
     assert all(each.cost for each in events[:2])
     assert events[2].cost is None
+    assert [(TRACE, SPAN)] * 3 + [(None, None)] == [
+        (each.tags.get("trace_id"), each.tags.get("span_id")) for each in events
+    ]
     text = "".join(each.model_dump_json() for each in events)
     assert not any(word in text for word in (MASTER_KEY, "sk-of-the-provider", "hello", MODEL))

@@ -10,7 +10,7 @@ import pytest
 from usagepipe.producer import Caller
 from usagepipe.producer.events import Course, event_of
 from usagepipe.producer.extraction import Usage
-from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.event import MAX_TAGS, UsageEvent
 
 COURSE = Course(
     occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -110,3 +110,40 @@ def test_caller_without_a_key_may_have_null_for_it() -> None:
     found = event_of(COURSE, Caller("u", api_key_id=nobody, api_key_name=nobody), {}, USAGE, "p")
 
     assert ("", "", "web") == (found.api_key_id, found.api_key_name, found.source)
+
+
+TRACE = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba902b7"}
+
+
+@pytest.mark.parametrize(
+    ("of_caller", "stamped", "kept"),
+    [
+        ({}, {}, TRACE),
+        ({"plan": "pro"}, {"a": "b"}, TRACE | {"plan": "pro", "a": "b"}),
+        # The handler's own span in the same trace.
+        ({}, {"span_id": "mine"}, TRACE | {"span_id": "mine"}),
+        # Another trace: the caller's span is none of it.
+        ({}, {"trace_id": "mine"}, {"trace_id": "mine"}),
+        ({"trace_id": "theirs"}, {}, {"trace_id": "theirs"}),
+    ],
+)
+def test_trace_is_told_by_tags(
+    of_caller: dict[str, str], stamped: dict[str, str], kept: dict[str, str]
+) -> None:
+    """The ids of the request's trace are tags, where neither stamp nor caller name another."""
+    course = replace(COURSE, trace=TRACE)
+
+    found = event_of(course, Caller("u", tags=of_caller), {"tags": stamped}, USAGE, "p")
+
+    assert kept == found.tags
+
+
+@pytest.mark.parametrize(("room", "told"), [(0, []), (1, ["trace_id"]), (2, list(TRACE))])
+def test_trace_never_costs_the_event(room: int, told: list[str]) -> None:
+    """With as many tags as an event takes, those of the trace are left out: the tokens count."""
+    tags = {f"t{number}": "x" for number in range(MAX_TAGS - room)}
+    course = replace(COURSE, trace=TRACE)
+
+    found = event_of(course, Caller("u", tags=tags), {}, USAGE, "p")
+
+    assert (38, told) == (found.total_tokens, [name for name in TRACE if name in found.tags])

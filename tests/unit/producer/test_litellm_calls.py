@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.installs import ROOT
 from usagepipe.producer import Caller
-from usagepipe.producer.litellm_calls import fields_of
+from usagepipe.producer.litellm_calls import fields_of, traceparent_of
 from usagepipe.schemas import UsageEvent
 
 LINES = (ROOT / "tests" / "golden" / "litellm_calls.jsonl").read_text().splitlines()
@@ -132,3 +132,26 @@ def test_a_payload_of_another_version_breaks_nothing(payload: dict[str, Any]) ->
 
     assert 0 == found["total_tokens"]
     assert found["cost"] is None
+
+
+@pytest.mark.parametrize(
+    "params", [None, {}, {"proxy_server_request": {"headers": {"traceparent": 1}}}]
+)
+def test_call_without_a_header_has_no_trace(params: object) -> None:
+    """Of the SDK there is no request, and the trace id in LiteLLM's account is none of W3C's."""
+    header = traceparent_of({"litellm_params": params})
+
+    assert "" == header
+    assert "trace_id" not in event("answered").tags
+
+
+def test_header_that_the_proxy_was_sent_tells_the_trace() -> None:
+    """It is beside LiteLLM's own id of the call's attempts, which stays."""
+    sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    kwargs = {"litellm_params": {"proxy_server_request": {"headers": {"traceparent": sent}}}}
+
+    fields = fields_of(CALLS["answered"], VERSION, traceparent=traceparent_of(kwargs))
+
+    assert "4bf92f3577b34da6a3ce929d0e0e4736" == fields["tags"]["trace_id"]
+    assert "00f067aa0ba902b7" == fields["tags"]["span_id"]
+    assert CALLS["answered"]["trace_id"] == fields["tags"]["litellm_trace_id"]
