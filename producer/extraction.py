@@ -5,17 +5,23 @@ counts, and how far the numbers can be trusted.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from usagepipe.producer.shapes import SHAPES
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.shapes.shape import Fields
-from usagepipe.producer.usage import Usage
+from usagepipe.producer.usage import COUNTS, Usage
 from usagepipe.schemas.event import MAX_TOKENS
 
 __all__ = ["Tally", "Usage", "usage_of"]
 
 MODEL_NAMES = ("model", "modelVersion")
-PLACES_OF_MODEL = (None, "response", "message")  # the answer itself, else the object in it
+# The answer itself, else the object in it.
+PLACES_OF_MODEL = (None, "response", "message", "session")
+
+# Of a stream with several answers: a repetition comes soon after what it repeats, so it is enough
+# to know the last ones again, and their ids are a stranger's text to hold.
+MAX_PARTS: Final = 1_000
 
 
 def usage_of(answer: object) -> Usage | None:
@@ -30,7 +36,8 @@ class Tally:
     """What the JSON objects of one answer say together. A plain answer is a stream of one.
 
     The last usage wins, for all providers' are cumulative, but zeros never replace what is known:
-    some streams begin or end with a placeholder.
+    some streams begin or end with a placeholder. Only where a stream has several answers, each
+    with its id (see `Shape.part`), are theirs added up, each once.
     """
 
     def __init__(self) -> None:
@@ -39,13 +46,16 @@ class Tally:
         self._ended = False
         self._closed = False
         self._model = ""
+        self._part: str | None = None  # the answer that `_seen` is of
+        self._parts: dict[str, None] = {}  # that one and those before it, the oldest first
+        self._before: Usage | None = None  # of those before it
 
     def add(self, answer: object) -> None:
         """Take the next object. Anything else that JSON can be has no usage."""
         if not isinstance(answer, dict):
             return
         rank, usage = self._usage_in(answer)
-        if usage is not None and rank <= self._rank:
+        if usage is not None and rank <= self._rank and self._is_news(SHAPES[rank].part(answer)):
             self._take(rank, usage)
             self._closed = SHAPES[self._rank].closes(answer)
         if self._seen is not None and not self._ended:
@@ -63,15 +73,40 @@ class Tally:
         It is partial unless the end was seen, or the usage was final and the stream was not cut
         (`complete`): what should have followed can only have been the mark of the end.
         """
+        told = self._told()
+        if told is None:
+            return None
+        ended = self._ended or (complete and self._closed)
+        return _judged(replace(told, model=self._model), cut=not ended)
+
+    def _told(self) -> Usage | None:
+        """All that was told until now: it is complete, or inconsistent."""
         if self._seen is None:
             return None
         counts = Counts(self._seen)
         usage = SHAPES[self._rank].normal(counts)
         if not counts.found:
-            return None
-        usage = replace(usage, model=self._model, cost=counts.cost())
-        ended = self._ended or (complete and self._closed)
-        return _judged(usage, counts, cut=not ended)
+            return self._before
+        sound = counts.sound and _adds_up(usage)
+        usage = replace(
+            usage, cost=counts.cost(), usage_quality="complete" if sound else "inconsistent"
+        )
+        return usage if self._before is None else self._before.plus(usage)
+
+    def _is_news(self, part: str | None) -> bool:
+        """Whether usage of `part` counts: it goes on with what was told last, or begins the next.
+        If not, it repeats what has been added up already."""
+        if part is None or part == self._part:
+            return True
+        if part in self._parts:
+            return False
+        if self._part is not None:
+            self._before, self._seen = self._told(), None
+        self._part = part
+        self._parts[part] = None
+        if len(self._parts) > MAX_PARTS:
+            del self._parts[next(iter(self._parts))]
+        return True
 
     def _usage_in(self, answer: Fields) -> tuple[int, Fields | None]:
         """The usage of the best shape that fits, after the one that this stream already has."""
@@ -91,6 +126,8 @@ class Tally:
         else:
             merged = SHAPES[rank].merged(self._seen, usage)
         if self._seen is None or _has_tokens(usage) or not _has_tokens(self._seen):
+            if rank < self._rank:  # a better shape tells of the whole stream
+                self._before = None
             self._seen, self._rank = merged, rank
 
 
@@ -109,21 +146,22 @@ def _model_of(answer: Fields) -> str:
     return ""
 
 
-def _judged(usage: Usage, counts: Counts, *, cut: bool) -> Usage:
-    """`usage` with the quality it deserves. Numbers that contradict each other are kept: an event
-    has no class for tokens of which only the total is known, so that total stands alone. Zeros
-    are kept too, for the request took place."""
-    if max(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) > MAX_TOKENS:
-        usage = _capped(usage)
-        counts.sound = False
-    sound = (
-        counts.sound
-        and usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
+def _adds_up(usage: Usage) -> bool:
+    return (
+        usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
         and usage.reasoning_tokens <= usage.completion_tokens
         and usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     )
-    if not sound:
-        return replace(usage, usage_quality="inconsistent")
+
+
+def _judged(usage: Usage, *, cut: bool) -> Usage:
+    """`usage` with the quality it deserves. Numbers that contradict each other are kept: an event
+    has no class for tokens of which only the total is known, so that total stands alone. Zeros
+    are kept too, for the request took place."""
+    if max(getattr(usage, name) for name in COUNTS) > MAX_TOKENS:
+        return _capped(usage)
+    if usage.usage_quality == "inconsistent":
+        return usage
     if usage.total_tokens == 0:
         return replace(usage, usage_quality="missing")
     return replace(usage, usage_quality="partial") if cut else usage
@@ -131,9 +169,5 @@ def _judged(usage: Usage, counts: Counts, *, cut: bool) -> Usage:
 
 def _capped(usage: Usage) -> Usage:
     """Sums of absurd counts, within what an event takes."""
-    return replace(
-        usage,
-        prompt_tokens=min(usage.prompt_tokens, MAX_TOKENS),
-        completion_tokens=min(usage.completion_tokens, MAX_TOKENS),
-        total_tokens=min(usage.total_tokens, MAX_TOKENS),
-    )
+    capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}
+    return replace(usage, **capped, usage_quality="inconsistent")

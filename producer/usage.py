@@ -1,9 +1,19 @@
 """The usage of one answer in the normal form: what all the shapes of providers are brought to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import Final
 
 from usagepipe.schemas.event import UsageQuality
+
+COUNTS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +29,13 @@ class Usage:
     reasoning_tokens: int = 0
     usage_quality: UsageQuality = "complete"
     cost: Decimal | None = None  # US dollars as the provider reports them; None: it does not
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Both together, of one model. A cost that is unknown of one is unknown of the sum."""
+        unsound = "inconsistent" in (self.usage_quality, other.usage_quality)
+        return replace(
+            self,
+            **{name: getattr(self, name) + getattr(other, name) for name in COUNTS},
+            usage_quality="inconsistent" if unsound else "complete",
+            cost=None if self.cost is None or other.cost is None else self.cost + other.cost,
+        )

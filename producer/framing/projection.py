@@ -27,10 +27,12 @@ WANTED: Final[Wanted] = _USUAL | {
     "amazon-bedrock-invocationMetrics": True,
     "results": {"tokenCount": True},
     "message": _USUAL,
+    "session": {"model": True},
     "metadata": {"usage": True},
     "meta": _USUAL,
     "response": _USUAL
-    | {"meta": _USUAL, "candidates": {"finishReason": True}, "promptFeedback": True},
+    | {"id": True, "meta": _USUAL}
+    | {"candidates": {"finishReason": True}, "promptFeedback": True},
     "delta": {"usage": True, "stop_reason": True},
     "x_groq": {"usage": True},
     "choices": {"usage": True, "finish_reason": True},

@@ -9,6 +9,7 @@ from typing import Final
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, items_of
 from usagepipe.producer.usage import Usage
+from usagepipe.schemas.event import MAX_ID_CHARS
 
 PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 OUTPUT_DETAILS: Final = (
@@ -16,10 +17,11 @@ OUTPUT_DETAILS: Final = (
     "output_tokens_details",
     "output_token_details",
 )
-# Of a response by its events; `done` is the Realtime API's word for all of them.
+DONE: Final = "response.done"  # the Realtime API's word for all ends of a response
+# Of a response by its events.
 LAST_EVENTS: Final = frozenset(
-    f"response.{word}" for word in ("completed", "incomplete", "failed", "done", "cancelled")
-)
+    f"response.{word}" for word in ("completed", "incomplete", "failed", "cancelled")
+) | {DONE}
 
 
 class Responses(Shape):
@@ -30,6 +32,14 @@ class Responses(Shape):
         if isinstance(kind, str) and kind.startswith("response."):
             return fields_at(answer, "response", "usage")
         return None
+
+    def part(self, answer: Fields) -> str | None:
+        """A realtime session has many responses, each with its own usage. Those that do not tell
+        their id cannot be told apart and are one."""
+        if answer.get("type") != DONE:
+            return None
+        response_id = answer["response"].get("id")  # asked of an answer with usage there
+        return response_id[:MAX_ID_CHARS] if isinstance(response_id, str) else ""
 
     def ends(self, answer: Fields) -> bool:
         """The event that says how the response ended, well or not."""

@@ -24,6 +24,11 @@ class Shape(ABC):
         """What two usage objects of one stream say together. Values are cumulative: never added."""
         return later
 
+    def part(self, answer: Fields) -> str | None:
+        """Which of several answers in one stream this usage is of: theirs add up, within one they
+        are cumulative. None: the stream is one answer."""
+        return None
+
     def ends(self, answer: Fields) -> bool:
         """Whether this event is the last word of a stream: nothing of its usage can follow."""
         return False

@@ -168,6 +168,28 @@ def test_stream_that_reached_its_end_is_complete(stream: bytes, limit: int) -> N
     assert FOUND == read(EVENTS, *pieces, complete=False, limit=limit)
 
 
+SESSION = [{"type": "session.created", "session": {"model": "m"}}] + [
+    {"type": "response.done", "response": {"id": f"r{number}", "usage": MEDIA["usage"]}}
+    for number in (1, 2, 2, 1, 3)
+]
+
+
+@pytest.mark.parametrize("limit", [8, LIMIT])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (EVENTS, events(*SESSION)),
+        (LINES, b"".join(json.dumps(event).encode() + b"\n" for event in SESSION)),
+        (JSON, json.dumps(SESSION).encode()),
+    ],
+)
+def test_realtime_session_adds_up_by_single_bytes(kind: str, body: bytes, limit: int) -> None:
+    """Three responses, two of them told twice, in any framing and however large an event is."""
+    pieces = [body[at : at + 1] for at in range(len(body))]
+
+    assert Usage("m", 9, 12, 21) == read(kind, *pieces, limit=limit)
+
+
 CUT = {
     "chat": events(OPEN),
     "responses": events({"type": "response.in_progress"} | IN_RESPONSE),

@@ -69,6 +69,23 @@ def test_hundred_megabytes_add_less_than_one(content_type: str, pieces: Iterator
     assert peak < MEBIBYTE
 
 
+def test_many_responses_add_up_in_bounded_memory() -> None:
+    """A realtime session of 5,000 responses whose ids are 2 KB: the sum is right, in 1 MiB."""
+    reader = AnswerReader(EVENTS, "", LIMIT)
+    tracemalloc.start()
+
+    for number in range(5_000):
+        response = b'{"id": "%d%s", %s}' % (number, PIECE[:2_000], USAGE)
+        reader.feed(b'data: {"type": "response.done", "response": %s}\n\n' % response)
+    usage = reader.read()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert isinstance(usage, Usage)
+    assert (15_000, 20_000) == (usage.prompt_tokens, usage.completion_tokens)
+    assert peak < MEBIBYTE
+
+
 HOSTILE = {
     "brackets": (JSON, filled(b"", b"[" * 50_000, b"")),
     "braces": (JSON, filled(b"", b'{"usage":' * 5_000, b"")),
