@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.extraction import Tally, Usage
 from usagepipe.producer.framing.aws_event_stream import AwsEventStream
-from usagepipe.producer.framing.compression import TooMuch, Unpacking, unpacking_of
+from usagepipe.producer.framing.compression import Decoder, TooMuch, codings_of, unpacking_of
 from usagepipe.producer.framing.json_body import JsonBody
 from usagepipe.producer.framing.json_lines import JsonLines
 from usagepipe.producer.framing.server_sent_events import BOM, ServerSentEvents
@@ -72,9 +72,9 @@ class AnswerReader:
             self._refused = "no_usage"
         elif kind != "unknown":
             self._framing = FRAMINGS[kind](self._tally, max_bytes)
-        self._unpacking: Unpacking | None = None
-        if content_encoding.strip().lower() not in {"", "identity"}:
-            self._unpacking = unpacking_of(content_encoding)
+        self._unpacking: Decoder | None = None
+        if codings := codings_of(content_encoding):
+            self._unpacking = unpacking_of(codings)
             if self._unpacking is None:
                 self._refused = self._refused or "compressed"
 

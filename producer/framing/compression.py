@@ -3,10 +3,11 @@ costs neither memory nor time.
 
 gzip and deflate are in the standard library. zstd and br are read where a package for them is
 there (`usagepipe[compression]`, or Python 3.14 for zstd), else the answer counts as compressed.
+An answer may have been compressed more than once: `gzip, br` is gzip inside of br.
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, Final, Protocol
@@ -14,7 +15,11 @@ from typing import Any, Final, Protocol
 PIECE_BYTES: Final = 64 * 1024
 # Text shrinks to a tenth, a stream of chunks that are all alike to a fiftieth: more is a bomb.
 MAX_RATIO: Final = 200
+# What is compressed hardly shrinks again: more, and a bomb is inside, where each of its bytes could
+# stand for `MAX_RATIO` others.
+MAX_OUTER_RATIO: Final = 4
 GRACE_BYTES: Final = 4 * 1024 * 1024  # of output before the ratio counts
+MAX_CODINGS: Final = 3  # of one answer; nobody has a use for two
 ZSTD_WINDOW_LOG: Final = 23  # 8 MiB: as much as RFC 9659 allows in HTTP
 
 
@@ -32,8 +37,9 @@ class Decoder(Protocol):
 class Unpacking:
     """The bytes of one answer on their way through a decoder, within a budget."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, max_ratio: int) -> None:
         self._decoder = decoder
+        self._max_ratio = max_ratio
         self._budget = GRACE_BYTES
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
@@ -43,7 +49,7 @@ class Unpacking:
             ValueError: it is not what its encoding says.
             TooMuch: it unpacks into more than any honest answer.
         """
-        self._budget += len(data) * MAX_RATIO
+        self._budget += len(data) * self._max_ratio
         for piece in self._decoder.pieces(data):
             self._budget -= len(piece)
             if self._budget < 0:
@@ -51,11 +57,42 @@ class Unpacking:
             yield piece
 
 
-def unpacking_of(content_encoding: str) -> Unpacking | None:
-    """How answers with this header are unpacked; None: they cannot be."""
-    make = DECODERS.get(content_encoding.strip().lower())
-    decoder = make() if make is not None else None
-    return Unpacking(decoder) if decoder is not None else None
+class Nested:
+    """A coding inside of another one, which was applied later and comes off first."""
+
+    def __init__(self, outer: Decoder, inner: Decoder) -> None:
+        self._outer = outer
+        self._inner = inner
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        for piece in self._outer.pieces(data):
+            yield from self._inner.pieces(piece)
+
+
+def codings_of(content_encoding: str) -> list[str]:
+    """The codings that a header lists, in the order in which they were applied (RFC 9110, 8.4).
+    `identity` is none, and empty members of a list mean nothing (5.6.1)."""
+    listed = (member.strip().lower() for member in content_encoding.split(","))
+    return [coding for coding in listed if coding not in {"", "identity"}]
+
+
+def unpacking_of(codings: Sequence[str]) -> Decoder | None:
+    """Takes these codings off, at least one, the last first; None: that cannot be done here.
+
+    Its `pieces` raise TooMuch for what unpacks into more than any honest answer.
+    """
+    if len(codings) > MAX_CODINGS:
+        return None
+    unpacking: Decoder | None = None
+    for coding in codings:
+        decoder = DECODERS.get(coding, _none)()
+        if decoder is None:
+            return None
+        if unpacking is None:
+            unpacking = Unpacking(decoder, MAX_RATIO)
+        else:
+            unpacking = Nested(Unpacking(decoder, MAX_OUTER_RATIO), unpacking)
+    return unpacking
 
 
 class _Zlib:
@@ -134,6 +171,10 @@ class _Brotli:
             if piece:
                 yield piece
             more = bool(piece) and not self._stream.is_finished()
+
+
+def _none() -> None:
+    """The decoder of a coding that nobody here knows."""
 
 
 def _zstd() -> Decoder | None:

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from functools import reduce
 from itertools import pairwise
 
 import brotli
@@ -35,6 +36,11 @@ def two_frames(data: bytes) -> bytes:
     return zstd.compress(data[:99]) + zstd.compress(data[99:])
 
 
+def packed_by(*packers: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """By each of them, in this order."""
+    return lambda data: reduce(lambda inner, pack: pack(inner), packers, data)
+
+
 PACKERS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("gzip", gzip.compress),
     ("X-GZip", gzip.compress),
@@ -44,6 +50,10 @@ PACKERS: list[tuple[str, Callable[[bytes], bytes]]] = [
     ("zstd", zstd.compress),
     ("zstd", two_frames),
     ("br", brotli.compress),
+    ("gzip, br", packed_by(gzip.compress, brotli.compress)),
+    ("br,\tGZIP", packed_by(brotli.compress, two_members)),
+    ("deflate, zstd, x-gzip", packed_by(raw_deflate, two_frames, gzip.compress)),
+    (" identity , ,gzip,, identity,zstd,", packed_by(gzip.compress, zstd.compress)),
 ]
 every_packer = pytest.mark.parametrize(("encoding", "pack"), PACKERS)
 
@@ -124,11 +134,31 @@ def test_stream_is_read_as_it_is_flushed() -> None:
     assert Usage("", 3, 4, 7) == found
 
 
-@pytest.mark.parametrize("encoding", ["compress", "gzip, br", "aws-chunked", "zstd", "br"])
+@pytest.mark.parametrize("encoding", ["", "identity", "Identity , ,", " , identity"])
+def test_coding_that_is_none_changes_nothing(encoding: str) -> None:
+    """RFC 9110: `identity` and empty members of the list stand for no coding."""
+    assert EXPECTED == read(encoding, BODY)
+
+
+def test_nested_bomb_is_given_up() -> None:
+    """Gigabytes of empty gzip members in a little br: they would cost time and show no output."""
+    bomb = brotli.compress(gzip.compress(b"") * 1_000_000)
+
+    assert len(bomb) < 1_000
+    assert "too_large" == read("gzip, br", bomb)
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        *("compress", "gzip, br", "br, gzip", "gzip, compress", "aws-chunked", "zstd", "br"),
+        *("gzip, gzip, gzip, gzip", "gzip," * 10_000),
+    ],
+)
 def test_coding_that_cannot_be_unpacked_is_counted(
     encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unknown and stacked codings, and those whose package is not installed."""
+    """Unknown ones, those whose package is not installed, and more than anybody nests."""
     monkeypatch.setattr(compression, "_imported", lambda name: None)
 
     assert "compressed" == read(encoding, b"x")
