@@ -21,6 +21,7 @@ from usagepipe.producer.librdkafka import (
     IdentityWatch,
     LibraryLog,
     PartitionWatch,
+    is_topic_unknown,
     producer_config,
 )
 from usagepipe.producer.spill import Record
@@ -180,6 +181,9 @@ class Handle:
         if again and isinstance(key, bytes) and isinstance(value, bytes):
             self.returned.append((key, value))
             self._is_dead |= error.code() == KafkaError._FATAL
+            if error.code() not in TAKEN_OVER:
+                # librdkafka tells it of each event and nowhere else.
+                self._availability.failed(error, self.acknowledged)
         elif not is_gap(value):
             self.refused.append(str(error.name()))
 
@@ -192,3 +196,6 @@ class Handle:
         self._is_stuck = self._partitions.is_stuck(report, now)
         if len(self) and self._identity.is_refused(report, self.acknowledged, now):
             self._is_dead = True
+        if len(self) and is_topic_unknown(report):
+            unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+            self._availability.failed(unknown, self.acknowledged)

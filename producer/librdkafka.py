@@ -81,6 +81,13 @@ class Availability:
             log.warning("kafka_recovered", servers=self._servers)
 
 
+def is_topic_unknown(report: Report) -> bool:
+    """Whether Kafka has answered that there is no such topic. librdkafka waits for one without a
+    word, with its events in a partition that is none."""
+    topics = report.get("topics", {}).values()
+    return any(topic["metadata_age"] and topic["partitions"].keys() == {"-1"} for topic in topics)
+
+
 class PartitionWatch:
     """Notices a partition that acknowledges nothing while others do: its leader is gone, say."""
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from usagepipe.producer.librdkafka import IdentityWatch, PartitionWatch
+import pytest
+
+from usagepipe.producer.librdkafka import IdentityWatch, PartitionWatch, is_topic_unknown
 
 SECONDS = 0.5
 
@@ -76,3 +78,21 @@ def test_identity_is_judged_over_two_seconds() -> None:
     ]
 
     assert [False, False, False, False, True] == found
+
+
+@pytest.mark.parametrize(
+    ("metadata_age", "partitions", "unknown"),
+    [
+        (0, ["-1"], False),  # Kafka has not answered yet: it may be away
+        (120, ["-1"], True),
+        (120, ["0", "1"], False),
+        (120, ["-1", "0"], False),
+    ],
+)
+def test_topic_is_unknown_when_kafka_says_so(
+    metadata_age: int, partitions: list[str], unknown: bool
+) -> None:
+    """A topic without an answer is not one that does not exist."""
+    topic = {"metadata_age": metadata_age, "partitions": {name: {} for name in partitions}}
+
+    assert unknown == is_topic_unknown({"topics": {"usage.events.v1": topic}})
