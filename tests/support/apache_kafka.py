@@ -53,8 +53,9 @@ auto.create.topics.enable=false
 class ApacheKafka:
     """One broker on a folder and a port, which it keeps over `kill` and `start`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Choose ports; nothing is started.
+    def __init__(self, folder: Path, properties: str = "") -> None:
+        """Choose ports; nothing is started. `properties` are lines of the broker's configuration
+        besides ours.
 
         Raises:
             NoServerError: Java or the jars cannot be had.
@@ -62,6 +63,7 @@ class ApacheKafka:
         self._java = _java()
         self._jars = jars()
         self._folder = folder
+        self._more_properties = properties
         self.port = lasting_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._tether: Tether | None = None
@@ -125,7 +127,8 @@ class ApacheKafka:
         self._folder.mkdir(parents=True, exist_ok=True)
         draft = self._folder / "server.properties.new"
         draft.write_text(
-            PROPERTIES.format(
+            self._more_properties
+            + PROPERTIES.format(
                 host=HOST,
                 port=self.port,
                 controller_port=lasting_port(),

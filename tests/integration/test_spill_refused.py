@@ -1,0 +1,154 @@
+"""A Kafka that answers and refuses: the right to write is missing, or the topic is.
+
+No event is at fault, so each waits on disk until somebody has put that right; and one line of the
+log says what it is that has to be put right.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+from structlog.testing import capture_logs
+
+from tests.support.apache_kafka import ApacheKafka
+from tests.support.servers import NoServerError, skip_or_fail
+from tests.support.spilling import SECONDS, Away, event, once
+from tests.support.topics import make_topics
+from tests.support.waiting import eventually
+
+AUTHORIZER = """\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+"""
+TRIED_AGAIN_SECONDS = 2.5  # what is refused is sent again each second
+
+
+@pytest.fixture(scope="module")
+def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """A Kafka that lets everybody do what no rule forbids."""
+    try:
+        broker = ApacheKafka(tmp_path_factory.mktemp("guarded"), AUTHORIZER)
+    except NoServerError as error:
+        skip_or_fail("Kafka with an authorizer", "PATH (Java 17 and Maven)", error)
+        raise
+    with broker:
+        yield broker
+
+
+class Rule:
+    """Nobody may do `operation` on `topic`, from `forbid` to `lift`."""
+
+    def __init__(self, kafka: ApacheKafka, topic: str, operation: AclOperation) -> None:
+        self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        self._terms = (
+            *(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL),
+            *("User:*", "*", operation, AclPermissionType.DENY),
+        )
+
+    def forbid(self) -> None:
+        (made,) = self._admin.create_acls([AclBinding(*self._terms)]).values()
+        made.result(SECONDS)
+
+    def lift(self) -> None:
+        (found,) = self._admin.delete_acls([AclBindingFilter(*self._terms)]).values()
+        assert 1 == len(found.result(SECONDS))
+
+
+@pytest.fixture
+def world(guarded_kafka: ApacheKafka, topic_name: str, tmp_path: Path) -> Away:
+    """The guarded Kafka, no topic yet, and a folder for the spill."""
+    return Away(guarded_kafka, topic_name, tmp_path / "spill")
+
+
+@pytest.fixture(params=[AclOperation.WRITE, AclOperation.DESCRIBE], ids=lambda each: each.name)
+def rule(request: pytest.FixtureRequest, guarded_kafka: ApacheKafka, world: Away) -> Rule:
+    """Not in force yet; its topic is there."""
+    make_topics(guarded_kafka.bootstrap, world.topic, 1)
+    return Rule(guarded_kafka, world.topic, request.param)
+
+
+def told(logs: list[Any]) -> list[tuple[str, str]]:
+    """The lines that are more than for debugging: what happened, and Kafka's name for it."""
+    loud = [line for line in logs if line["log_level"] != "debug"]
+    return [(line["event"], line.get("error", "")) for line in loud]
+
+
+REFUSED = ("kafka_failed", "TOPIC_AUTHORIZATION_FAILED")
+UNKNOWN = ("kafka_failed", "UNKNOWN_TOPIC_OR_PART")
+RECOVERED = ("kafka_recovered", "")
+
+
+@pytest.mark.parametrize("delivered_before", [0, 100])
+def test_events_wait_on_disk_for_the_right_to_write(
+    world: Away, rule: Rule, delivered_before: int
+) -> None:
+    """Without the right from the beginning, or taken away under way: one line says so, and when it
+    is granted all events are sent, once and in order."""
+    with world.recorder() as recorder, capture_logs() as logs:
+        for number in range(delivered_before):
+            recorder.record(event(number))
+        assert 0 == recorder.flush(SECONDS)
+        rule.forbid()
+        eventually(lambda: _is_refused(recorder), SECONDS, "Kafka to refuse")
+        eventually(lambda: world.spilled() == recorder.snapshot().queued, SECONDS, "all on disk")
+        rule.lift()
+        left = recorder.flush(SECONDS)
+        eventually(lambda: RECOVERED in told(logs), SECONDS, "the end of it to be told")
+        snapshot = recorder.snapshot()
+
+    assert (0, {}, snapshot.recorded) == (left, snapshot.dropped, snapshot.delivered)
+    numbers = world.numbers()[recorder.producer_id]
+    assert list(range(1, snapshot.recorded + 1)) == once(numbers)
+    assert [REFUSED, RECOVERED] == told(logs)
+
+
+def _is_refused(recorder: Any) -> bool:
+    """Record one more, until what is refused has been sent again as well. Rules take a moment."""
+    recorder.record(event())
+    return bool(recorder.snapshot().oldest_unsent_seconds > TRIED_AGAIN_SECONDS)
+
+
+def test_process_that_ends_refused_leaves_its_events_to_the_next(world: Away, rule: Rule) -> None:
+    """Refused until its end, a process gives nothing up; the next one has the right and sends."""
+    rule.forbid()
+    recorder = world.recorder(close_seconds=0.1)
+    eventually(lambda: _is_refused(recorder), SECONDS, "Kafka to refuse")
+
+    given_up = recorder.close()
+    snapshot = recorder.snapshot()
+    rule.lift()
+    with world.recorder() as following:
+        following.start()
+        eventually(lambda: not world.files(), SECONDS, "the files to be sent")
+
+    numbers = once(world.numbers()[recorder.producer_id])
+    assert (0, {}) == (given_up, snapshot.dropped)
+    assert list(range(1, snapshot.recorded + 1)) == numbers
+
+
+def test_events_wait_on_disk_for_their_topic(world: Away) -> None:
+    """Brokers of a company make no topic by themselves: one line says which is missing, and when
+    `usagepipe migrate` has made it all events are sent."""
+    with world.recorder() as recorder, capture_logs() as logs:
+        for number in range(100):
+            recorder.record(event(number))
+        eventually(lambda: UNKNOWN in told(logs), SECONDS, "a line that names the cause")
+        eventually(lambda: recorder.snapshot().spilled == 100, SECONDS, "all to be on disk")
+        make_topics(world.kafka.bootstrap, world.topic, 1)
+        left = recorder.flush(SECONDS)
+        eventually(lambda: RECOVERED in told(logs), SECONDS, "the end of it to be told")
+        snapshot = recorder.snapshot()
+
+    assert (0, {}, 100) == (left, snapshot.dropped, snapshot.delivered)
+    assert list(range(1, 101)) == once(world.numbers()[recorder.producer_id])
+    assert [UNKNOWN, RECOVERED] == told(logs)
