@@ -34,7 +34,8 @@ def api_key(
 
     `look_up` finds whose key it is (None: nobody's; it may be async) and is asked for each key
     that a request brings until it knows one. Without it every key is a user of its own, as suits
-    a gateway that passes its clients' keys on; but then anybody can be a user. A caller without a
+    a gateway that passes its clients' keys on; but then anybody can be a user, by a request that is
+    refused (401) too: the setting `record` without `failed` leaves those out. A caller without a
     key id gets the fingerprint of the key under `secret` (see `fingerprint_key`). The source is
     `apikey` unless the caller has another.
     """

@@ -25,6 +25,7 @@ from usagepipe.producer.identify import (
     session,
 )
 from usagepipe.producer.requests import Request
+from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.schemas.errors import WrongUseError
 
 SECRET = "0123456789abcdef"
@@ -152,6 +153,32 @@ def test_without_a_look_up_each_key_is_a_user() -> None:
 
     assert callers[0] == callers[1] != callers[2]
     assert KEY not in str(callers)
+
+
+@pytest.mark.parametrize(
+    ("look_up", "record", "users"),
+    [
+        (None, "failed,cancelled,missing", 2),
+        (None, "cancelled,missing", 0),
+        ({}.get, "failed,cancelled,missing", 0),
+    ],
+)
+def test_made_up_key_that_was_refused_is_a_user_where_nobody_looks_it_up(
+    look_up: Callable[[str], Caller | None] | None, record: str, users: int
+) -> None:
+    """T-39: each key that anybody makes up and that is answered 401 is a failed request of its own
+    user, unless a look-up knows whose keys there are or failed requests are not recorded."""
+    recorder = MemoryRecorder(record=record)
+    identify = api_key(look_up, secret=SECRET)
+    refusing = answering({"error": "no such key"}, status=401)
+    bench = Bench(refusing, recorder=recorder, identify=identify)
+
+    for key in (KEY, KEY[::-1]):
+        bench.post(authorization=f"Bearer {key}")
+
+    made = {event.user_id for event in recorder.events}
+    assert {fingerprint_key(key, SECRET) for key in (KEY, KEY[::-1])[:users]} == made
+    assert {"failed": 2} == bench.unrecorded
 
 
 def test_short_secret_is_refused_at_the_start() -> None:
