@@ -51,7 +51,7 @@ def measure_extraction() -> dict[str, Any]:
     """Microseconds a chunk and an answer, medians, above doing nothing; MiB at most held."""
     found = {f"sse_{chunks}_us": _chunk_us(chunks) for chunks in STREAMS}
     found["json_us"] = _answer_us()
-    found["stream_mebibytes"] = _mebibytes(EVENTS, _large_stream())
+    found["stream_mebibytes"] = _mebibytes(EVENTS, large_stream())
     found["string_mebibytes"] = _mebibytes(JSON, _large_string())
     return found
 
@@ -115,7 +115,7 @@ def _whole_us(make: Callable[[], Reader], body: bytes) -> float:
     return statistics.median(took) / 1e3
 
 
-def _large_stream() -> Iterator[bytes]:
+def large_stream() -> Iterator[bytes]:
     """100 MB of chunks, then the usage."""
     *middle, last, done = chat_stream(1_000)
     size = sum(len(chunk) for chunk in middle)

@@ -1,6 +1,6 @@
 """What is measured of a part alone, beside how fast the worker drains a backlog."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from benchmarks.auditing import measure_audit
@@ -10,9 +10,10 @@ from benchmarks.latency import measure_latency
 from benchmarks.lookups import measure_lookups
 from benchmarks.recording import measure_recording
 from benchmarks.recovery import measure_recovery
+from benchmarks.requests import measure_requests
 from benchmarks.world import Plan, World
 
-MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
+MEASURES: Final[dict[str, Callable[[World, Plan], Mapping[str, Any]]]] = {
     "encoding": lambda world, _: measure_encoding(world),
     "extraction": lambda _, __: measure_extraction(),
     "latency": lambda world, _: measure_latency(world),
@@ -20,6 +21,7 @@ MEASURES: Final[dict[str, Callable[[World, Plan], dict[str, Any]]]] = {
     "lookups": lambda world, _: measure_lookups(world),
     "recording": lambda world, _: measure_recording(world),
     "recovery": lambda world, plan: measure_recovery(world, plan.events),
+    "requests": lambda world, plan: measure_requests(world, plan.rounds),
 }
 # The others ask for more room or events.
-USUAL: Final = ("encoding", "extraction", "latency", "recording", "recovery")
+USUAL: Final = ("encoding", "extraction", "latency", "recording", "recovery", "requests")

@@ -100,5 +100,5 @@ def _facts(facts: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield name.replace("_", " "), text
 
 
-def _yes(holds: bool) -> str:
-    return "yes" if holds else "**no**"
+def _yes(holds: bool | None) -> str:
+    return {True: "yes", False: "**no**", None: ""}[holds]

@@ -6,10 +6,8 @@ where the setting `record` says so. A request is counted once at most, and nothi
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple, TypedDict
 
 import structlog
 from pydantic import ValidationError
@@ -38,8 +36,7 @@ class WatchOptions(TypedDict, total=False):
     skip: Paths  # and of those, these are not
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What an answer tells of tokens: usage, or why there is none; neither, where a stamp does."""
 
     usage: Usage | None = None
@@ -99,24 +96,31 @@ class Conclusions:
 
     def _conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         exchange.stamp.over = True
-        finding: Finding | None = None
-        with self._counting(exchange, "record_failed"):
+        stage: UnrecordedReason = "record_failed"
+        try:
             finding = self._finding(exchange)
-        if finding is None:
-            return None
-        with self._counting(exchange, "identify_failed"):
+            if finding is None:
+                return None
+            stage = "identify_failed"
             caller = self._identify(request)
             if inspect.isawaitable(caller):
                 return self._conclude_later(exchange, finding, caller)
+            stage = "record_failed"
             self._record(exchange, finding, caller)
+        except Exception as error:
+            self._failed(exchange, stage, error)
         return None
 
     async def _conclude_later(
         self, exchange: Exchange, finding: Finding, pending: Awaitable[Caller | None]
     ) -> None:
+        stage: UnrecordedReason = "identify_failed"
         try:
-            with self._counting(exchange, "identify_failed"):
-                self._record(exchange, finding, await pending)
+            caller = await pending
+            stage = "record_failed"
+            self._record(exchange, finding, caller)
+        except Exception as error:
+            self._failed(exchange, stage, error)
         except BaseException:
             self._leave_out(exchange, "cancelled", "")
             raise
@@ -135,25 +139,21 @@ class Conclusions:
         return None
 
     def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
-        with self._counting(exchange, "record_failed"):
-            if caller is None or not caller.user_id:
-                self._count(exchange, finding, "no_user")
-                return
-            course = course_of(exchange, self._correlation_header, self._attempt_header)
-            event = event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
-            self._recorder.record(event)
-            self._count(exchange, finding)
+        if caller is None or not caller.user_id:
+            self._count(exchange, finding, "no_user")
+            return
+        course = course_of(exchange, self._correlation_header, self._attempt_header)
+        event = event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
+        self._recorder.record(event)
+        self._count(exchange, finding)
 
-    @contextmanager
-    def _counting(self, exchange: Exchange, reason: UnrecordedReason) -> Iterator[None]:
-        """Count and tell what goes wrong inside, and let it go no further."""
-        try:
-            yield
-        except ValidationError as error:
+    def _failed(self, exchange: Exchange, stage: UnrecordedReason, error: Exception) -> None:
+        """Count and tell what went wrong, and let it go no further."""
+        if isinstance(error, ValidationError):
             fields = sorted({str(problem["loc"][0]) for problem in error.errors()})
             self._leave_out(exchange, "invalid", ", ".join(fields))
-        except Exception as error:
-            self._leave_out(exchange, reason, describe(error))
+        else:
+            self._leave_out(exchange, stage, describe(error))
 
     def _count(
         self, exchange: Exchange, finding: Finding, otherwise: UnrecordedReason | None = None

@@ -70,14 +70,8 @@ class Exchange:
 
     def answered(self, status: int, answer_header: Headers) -> None:
         """The answer has begun."""
-        try:
-            self._status = status
-            self.answer_header = answer_header
-            self._reader = AnswerReader(
-                answer_header("content-type"), answer_header("content-encoding"), self._max_bytes
-            )
-        except Exception as error:
-            self.noting_failed(error)
+        self._status = status
+        self.answer_header = answer_header
 
     def passed(self, chunk: bytes) -> None:
         """A chunk of the answer's body went by."""
@@ -86,8 +80,9 @@ class Exchange:
         try:
             if self._first_byte is None:
                 self._first_byte = time.perf_counter()
-            if self._reader is not None:
-                self._reader.feed(bytes(chunk))  # a view may be of memory that is used again
+            reader = self._reader or self._reader_of_answer()
+            if reader is not None:
+                reader.feed(bytes(chunk))  # a view may be of memory that is used again
         except Exception as error:
             self.noting_failed(error)
 
@@ -125,10 +120,9 @@ class Exchange:
         """The usage that the answer's body tells, or why it tells none. Asked once, at the end."""
         if self.fault:
             return "record_failed"
-        if self._reader is None:
-            return "no_usage"
         try:
-            return self._reader.read(complete=self.complete)
+            reader = self._reader_of_answer()
+            return "no_usage" if reader is None else reader.read(complete=self.complete)
         except Exception as error:
             self.noting_failed(error)
             return "record_failed"
@@ -155,14 +149,25 @@ class Exchange:
     @property
     def streaming(self) -> bool:
         """The answer was a stream, or would have been one."""
-        if self._reader is not None:
-            return self._reader.streaming
+        reader = self._reader_of_answer()
+        if reader is not None:
+            return reader.streaming
         return self._status is None and self._asked_for().stream
 
     @property
     def asked_model(self) -> str:
         """The model that the request's body or path names, or ""."""
         return self._asked_for().model or model_in_path(self.endpoint)
+
+    def _reader_of_answer(self) -> AnswerReader | None:
+        """Made when it is needed, not when the answer begins: the first byte does not wait."""
+        if self._reader is None and self._status is not None and not self.fault:
+            self._reader = AnswerReader(
+                self.answer_header("content-type"),
+                self.answer_header("content-encoding"),
+                self._max_bytes,
+            )
+        return self._reader
 
     def _asked_for(self) -> Asked:
         if self._asked is None:

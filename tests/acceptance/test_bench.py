@@ -22,7 +22,7 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         skip_or_fail("Kafka of the benchmarks", "PATH (Java 17 and Maven)", error)
     results, page = tmp_path / "results.json", tmp_path / "page.md"
     page.write_text(f"before\n{START}{END}after\n")
-    contestants, measures = ("worker", "bare-1", "insert"), ("encoding", "recording")
+    contestants, measures = ("worker", "bare-1", "insert"), ("encoding", "recording", "requests")
     measured = ["--contestants", *contestants, "--measures", *measures]
 
     ended = subprocess.run(

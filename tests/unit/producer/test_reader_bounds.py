@@ -1,6 +1,7 @@
 """Whatever comes, however much: the reader never raises and its memory stays bounded."""
 
 import json
+import time
 import tracemalloc
 from collections.abc import Iterator
 
@@ -102,6 +103,20 @@ HOSTILE = {
     "events that never end": (EVENTS, filled(b"data: {", b"\ndata:" * 9_000, b"")),
     "an AWS message": (AWS, filled(b"\x00\xff\xff\xff", PIECE, b"")),
 }
+
+
+def test_a_word_that_is_repeated_takes_no_time() -> None:
+    """A model can be made to say one word over and over: reading it costs its length, not its
+    square.
+    """
+    reader = AnswerReader(EVENTS, "", LIMIT)
+    for _ in range(3):
+        reader.feed(b'data: {"model": "m"}\n\n')
+    began = time.process_time()
+
+    reader.feed(b'data: {"text": "%s!"}\n\n' % (b"usage" * 50_000))
+
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(("content_type", "pieces"), HOSTILE.values(), ids=HOSTILE)
