@@ -16,12 +16,13 @@ Pieces = AsyncGenerator[str]
 
 
 class OfficialClients:
-    """Both clients, pointed at the gateway of `url`."""
+    """Both clients, pointed at `url`."""
 
-    def __init__(self, url: str, key: str, *, is_async: bool) -> None:
+    def __init__(self, url: str, key: str, *, is_async: bool, **options: Any) -> None:
+        """The options are the clients'."""
         openai, anthropic = (AsyncOpenAI, AsyncAnthropic) if is_async else (OpenAI, Anthropic)
-        self._openai: Any = openai(base_url=f"{url}/v1", api_key=key)
-        self._anthropic: Any = anthropic(base_url=url, api_key=key)
+        self._openai: Any = openai(base_url=f"{url}/v1", api_key=key, **options)
+        self._anthropic: Any = anthropic(base_url=url, api_key=key, **options)
 
     def ask(self, api: str, said: str, stream: bool, **options: Any) -> Pieces:
         """By `chat`, `responses` or `messages`; the options are the client's."""
