@@ -3,8 +3,9 @@
     USAGEPIPE_KAFKA=127.0.0.1:9092 python examples/httpx_calls.py \
         http://127.0.0.1:8000/v1/chat/completions "how are you"
 
-The address may be any that answers as OpenAI does; the key is taken from OPENAI_API_KEY. A
-provider's own client takes the same transport: `OpenAI(http_client=httpx.Client(transport=…))`.
+The address may be any that answers as OpenAI does; the key is taken from OPENAI_API_KEY. The
+providers' own clients are made with httpx2 and take the transport of `usagepipe.producer.httpx2`:
+`Anthropic(http_client=httpx2.Client(transport=UsageTransport(httpx2.HTTPTransport(), …)))`.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Calls that a program makes by httpx to a provider, which here is a uvicorn on loopback."""
+"""Calls that a program makes by httpx or httpx2 to a provider: here a uvicorn on loopback."""
 
 import asyncio
 import gzip
@@ -7,17 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import httpx2
 import pytest
 
 from tests.support.loopback import serving
 from tests.support.waiting import eventually
 from usagepipe.local.ports import HOST, free_port
 from usagepipe.producer import Caller, UsageMiddleware
+from usagepipe.producer import httpx as for_httpx
+from usagepipe.producer import httpx2 as for_httpx2
 from usagepipe.producer.asgi import Receive, Scope, Send
-from usagepipe.producer.httpx import AsyncUsageTransport, UsageTransport
+from usagepipe.producer.httpx import AsyncUsageTransport
 from usagepipe.producer.testing import MemoryRecorder
 
 ADA = Caller("u-ada", "Ada")
+OURS: dict[Any, Any] = {httpx: for_httpx, httpx2: for_httpx2}
 CHAT = {"model": "m-1", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
 JSON = (b"content-type", b"application/json")
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -50,29 +54,36 @@ def url() -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(params=[httpx, httpx2], ids=["httpx", "httpx2"])
+def library(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture(params=["sync", "async"])
-def client(request: pytest.FixtureRequest, url: str) -> Iterator["Client"]:
-    client = Client(url, is_async=request.param == "async")
-    yield client
-    client.close()
+def client(request: pytest.FixtureRequest, library: Any, url: str) -> "Client":
+    return Client(library, url, is_async=request.param == "async")
 
 
 class Client:
-    """One of httpx's two clients behind our transport, used the same way."""
+    """One of a library's two clients behind our transport, used the same way."""
 
-    def __init__(self, url: str, *, is_async: bool, caller: Any = ADA, **options: Any) -> None:
+    def __init__(
+        self, library: Any, url: str, *, is_async: bool, caller: Any = ADA, **options: Any
+    ) -> None:
         self.recorder = MemoryRecorder()
+        self._library = library
+        self._ours = OURS[library]
         self._url = url
         self._options = {"recorder": self.recorder, "caller": caller} | options
         self._is_async = is_async
 
-    def post(self, path: str, body: object = None, **headers: str) -> httpx.Response:
+    def post(self, path: str, body: object = None, **headers: str) -> Any:
         """Read whole."""
         if not self._is_async:
             with self._sync() as client:
                 return client.post(path, json=body, headers=headers)
 
-        async def one() -> httpx.Response:
+        async def one() -> Any:
             async with self._async() as client:
                 return await client.post(path, json=body, headers=headers)
 
@@ -82,26 +93,38 @@ class Client:
         """Read the first chunk of a stream and close it."""
         if not self._is_async:
             with self._sync() as client, client.stream("POST", path) as answer:
-                return next(answer.iter_raw())
+                read: bytes = next(answer.iter_raw())
+                return read
 
         async def one() -> bytes:
             async with self._async() as client, client.stream("POST", path) as answer:
                 chunks = answer.aiter_raw()
-                first = await anext(chunks)
-                await chunks.aclose()  # type: ignore[attr-defined]
+                first: bytes = await anext(chunks)
+                await chunks.aclose()
                 return first
 
         return asyncio.run(one())
 
-    def _sync(self) -> httpx.Client:
-        transport = UsageTransport(httpx.HTTPTransport(), **self._options)
-        return httpx.Client(transport=transport, base_url=self._url)
+    def post_and_read_nothing(self, path: str) -> int:
+        """Close an answer whose status is enough; that status."""
+        if not self._is_async:
+            with self._sync() as client, client.stream("POST", path) as answer:
+                return int(answer.status_code)
 
-    def _async(self) -> httpx.AsyncClient:
-        transport = AsyncUsageTransport(httpx.AsyncHTTPTransport(), **self._options)
-        return httpx.AsyncClient(transport=transport, base_url=self._url)
+        async def one() -> int:
+            async with self._async() as client, client.stream("POST", path) as answer:
+                return int(answer.status_code)
 
-    def close(self) -> None: ...
+        return asyncio.run(one())
+
+    def _sync(self) -> Any:
+        transport = self._ours.UsageTransport(self._library.HTTPTransport(), **self._options)
+        return self._library.Client(transport=transport, base_url=self._url)
+
+    def _async(self) -> Any:
+        around = self._library.AsyncHTTPTransport()
+        transport = self._ours.AsyncUsageTransport(around, **self._options)
+        return self._library.AsyncClient(transport=transport, base_url=self._url)
 
     @property
     def facts(self) -> tuple[int, bool, str, int]:
@@ -150,7 +173,7 @@ def test_call_that_reaches_nobody_is_a_failed_event(client: Client) -> None:
     """Without an answer there is no status; the error is the program's, unchanged."""
     client._url = f"http://{HOST}:{free_port()}"
 
-    with pytest.raises(httpx.ConnectError):
+    with pytest.raises((httpx.ConnectError, httpx2.ConnectError)):
         client.post("/v1/chat", {"model": "auto"})
 
     assert (0, True, "missing", 0) == client.facts
@@ -158,7 +181,7 @@ def test_call_that_reaches_nobody_is_a_failed_event(client: Client) -> None:
 
 def test_answer_that_breaks_off_is_a_failed_event(client: Client) -> None:
     """The provider closed in the middle of its answer."""
-    with pytest.raises(httpx.RemoteProtocolError):
+    with pytest.raises((httpx.RemoteProtocolError, httpx2.RemoteProtocolError)):
         client.post("/breaks")
 
     assert (200, True, "missing", 0) == client.facts
@@ -173,6 +196,15 @@ def test_stream_that_the_program_leaves_is_cancelled(client: Client) -> None:
     assert {"cancelled": 1} == client.unrecorded
 
 
+def test_stream_that_the_program_never_reads_is_cancelled(client: Client) -> None:
+    """Closed without a look at its body, it is an event all the same."""
+    status = client.post_and_read_nothing("/halves")
+
+    assert 200 == status
+    assert (200, False, "missing", 0) == client.facts
+    assert {"cancelled": 1} == client.unrecorded
+
+
 def test_compressed_answer_reaches_the_program(client: Client) -> None:
     """httpx asks for compression: the program has its answer, and the call is one event."""
     answer = client.post("/gzip")
@@ -182,14 +214,14 @@ def test_compressed_answer_reaches_the_program(client: Client) -> None:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_caller_may_be_told_by_the_request(url: str, is_async: bool) -> None:
+def test_caller_may_be_told_by_the_request(library: Any, url: str, is_async: bool) -> None:
     """A function of the request tells whom a call counts for, or that it counts for nobody."""
 
-    def caller(request: httpx.Request) -> Caller | None:
+    def caller(request: httpx.Request | httpx2.Request) -> Caller | None:
         name = request.headers.get("x-tenant")
         return Caller(name) if name else None
 
-    client = Client(url, is_async=is_async, caller=caller)
+    client = Client(library, url, is_async=is_async, caller=caller)
 
     client.post("/a", **{"x-tenant": "t-1"})
     client.post("/b")
@@ -198,9 +230,9 @@ def test_caller_may_be_told_by_the_request(url: str, is_async: bool) -> None:
     assert {"/b": {"no_user": 1}} == client.recorder.counters.unrecorded
 
 
-def test_body_from_a_stream_is_sent_as_it_is(url: str) -> None:
+def test_body_from_a_stream_is_sent_as_it_is(library: Any, url: str) -> None:
     """A request whose body is a generator tells no model, and works."""
-    client = Client(url, is_async=False)
+    client = Client(library, url, is_async=False)
 
     with client._sync() as session:
         answer = session.post("/v1/chat", content=iter([b'{"model": ', b'"auto"}']))
@@ -209,12 +241,13 @@ def test_body_from_a_stream_is_sent_as_it_is(url: str) -> None:
     assert "" == client.recorder.events[0].requested_model
 
 
-def test_answer_that_a_transport_has_read_already_counts() -> None:
+def test_answer_that_a_transport_has_read_already_counts(library: Any) -> None:
     """Transports of caches and tests answer from memory."""
     recorder = MemoryRecorder()
-    memory = httpx.MockTransport(lambda request: httpx.Response(200, json=CHAT))
+    memory = library.MockTransport(lambda request: library.Response(200, json=CHAT))
+    transport = OURS[library].UsageTransport(memory, recorder=recorder, caller=ADA)
 
-    with httpx.Client(transport=UsageTransport(memory, recorder=recorder, caller=ADA)) as client:
+    with library.Client(transport=transport) as client:
         client.post("http://provider/v1/chat")
 
     assert [38] == [event.total_tokens for event in recorder.events]
@@ -228,11 +261,26 @@ def test_trace_that_the_inner_transport_adds_counts() -> None:
         request.headers["traceparent"] = f"00-{TRACE}-{SPAN}-01"
         return httpx.Response(200, json=CHAT)
 
-    transport = UsageTransport(httpx.MockTransport(instrumented), recorder=recorder, caller=ADA)
+    transport = for_httpx.UsageTransport(
+        httpx.MockTransport(instrumented), recorder=recorder, caller=ADA
+    )
     with httpx.Client(transport=transport) as client:
         client.post("http://provider/v1/chat")
 
     assert [{"trace_id": TRACE, "span_id": SPAN}] == [event.tags for event in recorder.events]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(for_httpx, httpx2), (for_httpx2, httpx)], ids=["httpx2", "httpx"]
+)
+def test_transport_of_the_other_library_is_refused(ours: Any, theirs: Any) -> None:
+    """Their clients take no stream of the other's: told when it is made, not by each request."""
+    options = {"recorder": MemoryRecorder(), "caller": ADA}
+
+    with pytest.raises(TypeError, match=f"a transport of {theirs.__name__}"):
+        ours.UsageTransport(theirs.HTTPTransport(), **options)
+    with pytest.raises(TypeError, match=f"a transport of {theirs.__name__}"):
+        ours.AsyncUsageTransport(theirs.AsyncHTTPTransport(), **options)
 
 
 def test_request_that_is_watched_already_counts_once(url: str) -> None:

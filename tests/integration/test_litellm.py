@@ -9,7 +9,7 @@ from tests.support.environments import python_of
 from tests.support.installs import ROOT
 from tests.support.ports import HOST, is_answered, lasting_port
 from tests.support.programs import Programs
-from tests.support.stub_provider import MODEL
+from tests.support.stub_answers import MODEL
 from tests.support.topics import read
 from tests.support.waiting import eventually
 from usagepipe.schemas import UsageEvent, decode

@@ -1,63 +1,70 @@
-"""A provider that answers as OpenAI's does, with the same usage each time: `uvicorn …:app`.
+"""A provider that answers as OpenAI's and Anthropic's do (`stub_answers.py`): `uvicorn …:app`.
 
-What the last message says chooses the answer: "fail" fails, "slow" takes its time in a stream.
+What is said to it chooses the answer: "fail" fails, "limited" refuses all but a client's third
+try, "slow" takes its time in a stream. JSON is compressed for those who take it so.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.middleware.gzip import GZipMiddleware
 
-MODEL = "gpt-4o-mini-2024-07-18"
-USAGE = {
-    "prompt_tokens": 2006,
-    "completion_tokens": 300,
-    "total_tokens": 2306,
-    "prompt_tokens_details": {"cached_tokens": 1920},
-    "completion_tokens_details": {"reasoning_tokens": 200},
-}
-WORDS = 5
-EVENT_STREAM = "text/event-stream"
+from tests.support import stub_answers
+from tests.support.stub_answers import Answer
+
+EVENT_STREAM: Final = "text/event-stream"
+TRIES: Final = 3  # until "limited" is answered: as many as both clients make
 
 app = FastAPI()
+app.add_middleware(GZipMiddleware, minimum_size=0)  # event streams pass it as they are
 
 
 @app.post("/v1/chat/completions")
-async def complete(request: Request) -> Any:
+async def complete(request: Request) -> Response:
     asked = await request.json()
-    said = asked["messages"][-1]["content"]
+    with_usage = (asked.get("stream_options") or {}).get("include_usage", False)
+    events = stub_answers.chat_events(with_usage=with_usage)
+    return _answer(request, asked, asked["messages"], stub_answers.chat(), events)
+
+
+@app.post("/v1/responses")
+async def respond(request: Request) -> Response:
+    asked = await request.json()
+    events = stub_answers.response_events()
+    return _answer(request, asked, asked["input"], stub_answers.response(), events)
+
+
+@app.post("/v1/messages")
+async def say(request: Request) -> Response:
+    asked = await request.json()
+    events = stub_answers.message_events()
+    return _answer(request, asked, asked["messages"], stub_answers.message(), events)
+
+
+def _answer(
+    request: Request, asked: Answer, messages: Any, whole: Answer, events: list[str]
+) -> Response:
+    said = messages if isinstance(messages, str) else messages[-1]["content"]
+    retries = int(request.headers.get("x-stainless-retry-count", 0))
     if said == "fail":
-        return JSONResponse({"error": {"message": "no", "type": "server_error"}}, 500)
+        return _refusal("server_error", 500)
+    if said == "limited" and retries + 1 < TRIES:
+        return _refusal("rate_limit_error", 429)
     if asked.get("stream"):
-        with_usage = (asked.get("stream_options") or {}).get("include_usage", False)
-        return StreamingResponse(_stream(said == "slow", with_usage), media_type=EVENT_STREAM)
-    message = {"role": "assistant", "content": "hi"}
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    return _answer("chat.completion", choices=[choice], usage=USAGE)
+        return StreamingResponse(_paced(events, said == "slow"), media_type=EVENT_STREAM)
+    return JSONResponse(whole)
 
 
-async def _stream(slow: bool, with_usage: bool) -> AsyncIterator[str]:
-    for word in range(WORDS):
-        if slow and word:
+def _refusal(kind: str, status: int) -> JSONResponse:
+    problem = {"type": "error", "error": {"message": "no", "type": kind}}
+    return JSONResponse(problem, status, {"retry-after-ms": "1"})
+
+
+async def _paced(events: list[str], slow: bool) -> AsyncIterator[str]:
+    for number, event in enumerate(events):
+        if slow and number:
             await asyncio.sleep(1)
-        yield _event(_delta({"content": "hi "}, None))
-    yield _event(_delta({}, "stop"))
-    if with_usage:
-        yield _event(_answer("chat.completion.chunk", choices=[], usage=USAGE))
-    yield "data: [DONE]\n\n"
-
-
-def _delta(delta: dict[str, str], finish_reason: str | None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-    return _answer("chat.completion.chunk", choices=[choice])
-
-
-def _answer(kind: str, **more: Any) -> dict[str, Any]:
-    return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": MODEL, **more}
-
-
-def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data)}\n\n"
+        yield event

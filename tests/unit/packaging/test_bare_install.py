@@ -3,6 +3,8 @@
 import json
 import tomllib
 
+import pytest
+
 from tests.support.installs import ROOT, Install
 
 HEAVY = (
@@ -13,6 +15,7 @@ HEAVY = (
     "fastapi",
     "faust",
     "httpx",
+    "httpx2",
     "msgspec",
     "rich",
     "starlette",
@@ -75,18 +78,19 @@ def test_the_command_says_what_to_install(bare_install: Install) -> None:
     assert "pip install 'usagepipe[local]'" in ended.stderr
 
 
-def test_the_httpx_transport_says_what_to_install(bare_install: Install) -> None:
-    """Without httpx its transport cannot be imported, and the error has the cure."""
-    code = """
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_a_transport_says_what_to_install(bare_install: Install, library: str) -> None:
+    """Without its library a transport cannot be imported, and the error has the cure."""
+    code = f"""
 try:
-    import usagepipe.producer.httpx
+    import usagepipe.producer.{library}
 except ImportError as error:
     print(error)
 """
 
     told = bare_install.python(code)
 
-    assert "httpx is not installed: run pip install 'usagepipe[httpx]'.\n" == told
+    assert f"{library} is not installed: run pip install 'usagepipe[{library}]'.\n" == told
 
 
 def test_the_base_dependencies_are_these() -> None:

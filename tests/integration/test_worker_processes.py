@@ -1,0 +1,126 @@
+"""Servers of several workers while Kafka is away: gunicorn, with the application loaded before the
+fork or after, and uvicorn.
+
+Each worker keeps its events in a folder of its own; one is killed (`kill -9`) and replaced. When
+Kafka is back, what is on the topic is exactly what was answered.
+"""
+
+import json
+import os
+import signal
+import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import pytest
+
+from tests.support.installs import ROOT
+from tests.support.ports import HOST, is_answered, lasting_port
+from tests.support.programs import Program, Programs
+from tests.support.spilling import SECONDS, Away
+from tests.support.topics import read
+from tests.support.waiting import eventually
+from usagepipe.schemas import UsageEvent, decode
+
+WORKERS = 3
+AT_ONCE = 12  # requests, so that no worker can take all
+GUNICORN = ("--chdir", str(ROOT / "examples"), "--log-level", "warning", "flask_gateway:app")
+UVICORN = ("--app-dir", str(ROOT / "examples"), "--log-level", "warning", "gateway:app")
+SERVERS = {
+    "gunicorn": ("gunicorn", *GUNICORN),
+    "gunicorn, preloaded": ("gunicorn", "--preload", *GUNICORN),
+    "uvicorn": ("uvicorn", *UVICORN),
+}
+
+
+class Gateway:
+    """An example gateway of several workers, and the requests that it has answered."""
+
+    def __init__(self, run_program: Programs, away: Away, server: str) -> None:
+        self.port = lasting_port()
+        self.answered: list[str] = []
+        self._away = away
+        self._numbers = count(1)
+        program, *options = SERVERS[server]
+        port = ("--bind", f"{HOST}:{self.port}")
+        if program == "uvicorn":
+            port = ("--port", str(self.port))
+        self.program: Program = run_program(
+            *port,
+            "--workers",
+            str(WORKERS),
+            *options,
+            program=program,
+            environment=away.environment,
+        )
+        eventually(lambda: is_answered(self.port), 60, self.program.tail)
+
+    def ask_until_workers(self, number: int) -> None:
+        """Ask until so many processes have recorded, counted from the start; then until all that
+        was answered is on disk."""
+
+        def ask_some() -> bool:
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                self.answered.extend(pool.map(self._ask, range(AT_ONCE)))
+            return len(self.producers()) >= number
+
+        eventually(ask_some, SECONDS, f"{number} processes to record")
+        eventually(lambda: len(self.answered) == self._away.spilled(), SECONDS, self.program.tail)
+
+    def _ask(self, _: int) -> str:
+        request_id = f"r-{next(self._numbers)}"
+        body = {"model": "small", "messages": [{"role": "user", "content": "how are you"}]}
+        headers = {
+            "Content-Type": "application/json",
+            "Authorization": "Bearer sk-ada",  # for the one example
+            "X-User": "ada",  # for the other
+            "X-Correlation-Id": request_id,
+        }
+        url = f"http://{HOST}:{self.port}/v1/chat/completions"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            assert 200 == answer.status
+        return request_id
+
+    def producers(self) -> set[str]:
+        """The ids of the processes that have events on disk: each folder is called so."""
+        return {path.parent.name for path in self._away.files()}
+
+    def workers(self) -> set[int]:
+        """The process ids of those."""
+        return {int(producer.split("-")[-2]) for producer in self.producers()}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_outage_and_a_killed_worker_lose_and_double_nothing(
+    server: str, away: Away, run_program: Programs
+) -> None:
+    """Each request that was answered is one event on the topic, of as many producers as there were
+    workers: the killed one's are sent by another. The parent records nothing."""
+    gateway = Gateway(run_program, away, server)
+    gateway.ask_until_workers(WORKERS)
+    first = gateway.workers()
+    killed = min(first)
+    os.kill(killed, signal.SIGKILL)
+    gateway.ask_until_workers(WORKERS + 1)
+    producers, workers = gateway.producers(), gateway.workers()
+
+    away.start()
+    eventually(lambda: not away.files(), SECONDS, gateway.program.tail)
+    gateway.program.stop()
+
+    events = {event.event_id: event for event in stored(away)}.values()
+    assert Counter(gateway.answered) == Counter(event.request_id for event in events)
+    assert (WORKERS, WORKERS + 1) == (len(first), len(producers))
+    assert first < workers
+    assert gateway.program.pid not in workers
+    assert producers == {event.producer_id for event in events}
+    for producer in producers:
+        numbers = sorted(e.sequence or 0 for e in events if e.producer_id == producer)
+        assert list(range(1, len(numbers) + 1)) == numbers
+
+
+def stored(away: Away) -> list[UsageEvent]:
+    """What is on the topic."""
+    return [decode(record.value) for record in read(away.kafka.bootstrap, away.topic)]
