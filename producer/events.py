@@ -10,6 +10,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from pydantic import ValidationError
+
 from usagepipe.producer.callers import Caller
 from usagepipe.producer.extraction import Usage
 from usagepipe.schemas.event import (
@@ -76,6 +78,11 @@ def event_of(
     return UsageEvent.new(**fields)
 
 
+def wrong_fields(error: ValidationError) -> str:
+    """Which fields of an event are wrong, for the log: never what stands in them."""
+    return ", ".join(sorted({str(each["loc"][0]) for each in error.errors() if each["loc"]}))
+
+
 def has_tokens(stamp: Mapping[str, Any]) -> bool:
     """Whether a stamp tells the tokens. Zeros count: the handler knows."""
     return "prompt_tokens" in stamp or "completion_tokens" in stamp
@@ -109,8 +116,8 @@ def _fields_of_caller(caller: Caller) -> dict[str, Any]:
     return {
         "user_id": caller.user_id,
         "user_name": clip(caller.user_name, MAX_NAME_CHARS),
-        "api_key_id": caller.api_key_id or "",  # users have it as null where there is no key
-        "api_key_name": clip(caller.api_key_name or "", MAX_NAME_CHARS),
+        "api_key_id": caller.api_key_id,
+        "api_key_name": clip(caller.api_key_name, MAX_NAME_CHARS),
         "source": caller.source or ("apikey" if caller.api_key_id else "web"),
         "virtual_key_id": caller.virtual_key_id,
         "team_id": caller.team_id,

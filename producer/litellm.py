@@ -19,6 +19,7 @@ import structlog
 from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller
+from usagepipe.producer.events import wrong_fields
 from usagepipe.producer.faults import describe
 from usagepipe.producer.litellm_calls import fields_of, traceparent_of
 from usagepipe.producer.recorder import Recorder, UsageRecorder
@@ -100,8 +101,7 @@ class UsageLogger(CustomLogger):
         try:
             event = UsageEvent.new(**fields)
         except ValidationError as error:
-            names = sorted({str(problem["loc"][0]) for problem in error.errors()})
-            self._leave_out(payload, ", ".join(names))
+            self._leave_out(payload, wrong_fields(error))
         else:
             recorder.record(event)
 

@@ -20,7 +20,7 @@ from usagepipe.producer.faults import describe
 from usagepipe.producer.passages import Passage
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.requests import header_of, method_of, path_of
-from usagepipe.producer.stamps import SCOPE_KEY, current_stamp
+from usagepipe.producer.stamps import SCOPE_KEY, current_stamp, stamp_of
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class UsageMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if not self._conclusions.enabled or SCOPE_KEY in scope:
+        if not self._conclusions.enabled or stamp_of(scope) is not None:
             await self.app(scope, receive, send)
         elif kind == "lifespan":
             await self._live(scope, receive, send)
