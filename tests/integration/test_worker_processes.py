@@ -56,16 +56,20 @@ class Gateway:
         )
         eventually(lambda: is_answered(self.port), 60, self.program.tail)
 
-    def ask_until_workers(self, number: int) -> None:
-        """Ask until so many processes have recorded, counted from the start; then until all that
-        was answered is on disk."""
+    def ask(self) -> None:
+        """Some requests at once, all of which are answered."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            self.answered.extend(pool.map(self._ask, range(AT_ONCE)))
 
-        def ask_some() -> bool:
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                self.answered.extend(pool.map(self._ask, range(AT_ONCE)))
-            return len(self.producers()) >= number
+    def ask_until_recorded_by(self, processes: int) -> None:
+        """Ask until so many have recorded, counted from the start; then wait until all that was
+        answered is on disk."""
 
-        eventually(ask_some, SECONDS, f"{number} processes to record")
+        def have_recorded() -> bool:
+            self.ask()
+            return len(self.producers()) >= processes
+
+        eventually(have_recorded, SECONDS, f"{processes} processes to record")
         eventually(lambda: len(self.answered) == self._away.spilled(), SECONDS, self.program.tail)
 
     def _ask(self, _: int) -> str:
@@ -99,14 +103,15 @@ def test_outage_and_a_killed_worker_lose_and_double_nothing(
     """Each request that was answered is one event on the topic, of as many producers as there were
     workers: the killed one's are sent by another. The parent records nothing."""
     gateway = Gateway(run_program, away, server)
-    gateway.ask_until_workers(WORKERS)
+    gateway.ask_until_recorded_by(WORKERS)
     first = gateway.workers()
     killed = min(first)
     os.kill(killed, signal.SIGKILL)
-    gateway.ask_until_workers(WORKERS + 1)
+    gateway.ask_until_recorded_by(WORKERS + 1)
     producers, workers = gateway.producers(), gateway.workers()
 
     away.start()
+    gateway.ask()  # while what is on disk is sent
     eventually(lambda: not away.files(), SECONDS, gateway.program.tail)
     gateway.program.stop()
 
