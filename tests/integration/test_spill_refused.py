@@ -180,6 +180,25 @@ def test_handle_that_was_refused_takes_no_more(world: Away, guarded_kafka: Apach
     rule.lift()
 
 
+@pytest.mark.parametrize("rule", ["no writing", "no seeing"], indirect=True)
+def test_without_a_spill_what_is_refused_is_counted_once(world: Away, rule: Rule) -> None:
+    """There is no place to wait: each event is dropped and counted, and the gap record of it, which
+    is refused as well, is no event."""
+    rule.forbid()
+    with world.recorder(spill_dir="", close_seconds=0.1) as recorder:
+        for number in range(100):
+            recorder.record(event(number))
+        eventually(lambda: not recorder.snapshot().queued, SECONDS, "all to be given up")
+    rule.lift()
+
+    snapshot = recorder.snapshot()
+    assert (100, 0, 100) == (
+        snapshot.recorded,
+        snapshot.delivered,
+        sum(snapshot.dropped.values()),
+    )
+
+
 def _served(handle: Handle) -> Handle:
     handle.serve(0.1, hurry=True)
     return handle
