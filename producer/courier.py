@@ -178,7 +178,8 @@ class Courier:
                 self._spilling = self.spill.takes_events
                 return
             except KafkaException as error:
-                self._lose_refused(error)
+                if not is_gap(self._waiting[0][1]):
+                    self._lose_refused(error)
             self._pop()
 
     def _keep(self, hold_seconds: float) -> None:

@@ -10,11 +10,12 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from threading import Lock, Thread
 from typing import Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from usagepipe.producer.librdkafka import (
     Availability,
@@ -107,19 +108,34 @@ class Handle:
         return bool(len(self)) and (self._is_stuck or self.age() > self._patience_seconds)
 
     def produce(self, record: Record) -> None:
-        """Queue `record`. Raises BufferError (full) or KafkaException (too large, mostly)."""
+        """Queue `record`.
+
+        Raises:
+            BufferError: the handle takes no more, for now (full) or for ever (`is_dead`).
+            KafkaException: the record is at fault (too large, mostly), or Kafka refuses and there
+                is nowhere to keep what it refuses.
+        """
         producer = self._producer or self._open()
         key, value = record
-        producer.produce(self._settings.topic, value, key)
+        try:
+            producer.produce(self._settings.topic, value, key)
+        except KafkaException as error:
+            if not self._is_for_another(error.args[0]):
+                raise
+            self._is_dead = True
+            raise BufferError from error
         self._given += 1
 
     def serve(self, seconds: float, *, hurry: bool) -> None:
         """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
         producer = self._producer or self._open()
-        if hurry and len(producer):
-            producer.flush(seconds)
-        else:
-            producer.poll(seconds)
+        try:
+            if hurry and len(producer):
+                producer.flush(seconds)
+            else:
+                producer.poll(seconds)
+        except KafkaException as error:
+            self._failed(error.args[0])  # fatal ones are raised here, not told to `error_cb`
         self._availability.delivered(self.acknowledged)
 
     def age(self) -> float:
@@ -146,8 +162,9 @@ class Handle:
             # hang: the client (2.16) takes its argument `blocking` the wrong way round.
             retired.purge()
             deadline = time.monotonic() + PURGE_SECONDS
-            while (left := retired.flush(0.1)) and time.monotonic() < deadline:
-                pass
+            while (left := len(retired)) and time.monotonic() < deadline:
+                with suppress(KafkaException):  # the fatal one that it may be given up for
+                    retired.flush(0.1)
             self.refused += ["_PURGE_TIMED_OUT"] * left
             grave = [retired]
             del retired
@@ -173,11 +190,14 @@ class Handle:
         self._is_dead = self._is_stuck = False
         return producer
 
+    def _is_for_another(self, error: KafkaError) -> bool:
+        """Whether what fails with `error` is to be sent again, by another handle."""
+        kept = self.keeps_failed and error.code() not in OF_THE_RECORD
+        return kept or error.code() in TAKEN_OVER
+
     def _reported(self, error: KafkaError, message: Message) -> None:
         key, value = message.key(), message.value()
-        again = error.code() in TAKEN_OVER or (
-            self.keeps_failed and error.code() not in OF_THE_RECORD
-        )
+        again = self._is_for_another(error)
         if again and isinstance(key, bytes) and isinstance(value, bytes):
             self.returned.append((key, value))
             self._is_dead |= error.code() == KafkaError._FATAL

@@ -55,6 +55,8 @@ class LibraryLog:
     """Stands where librdkafka wants a `logging.Logger`, for the little that it may say."""
 
     def log(self, level: int, text: str, *values: object) -> None:
+        if values[:1] == ("FATAL",):  # raised by the next poll as well, and told by `Availability`
+            return
         log.error("librdkafka_failed", text=text % values if values else text)
 
 

@@ -25,6 +25,9 @@ from tests.support.servers import NoServerError, skip_or_fail
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import make_topics
 from tests.support.waiting import eventually
+from usagepipe.producer.courier import number_of
+from usagepipe.producer.handle import Handle
+from usagepipe.schemas.settings import Settings
 
 AUTHORIZER = """\
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -42,13 +45,25 @@ def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKa
         skip_or_fail("Kafka with an authorizer", "PATH (Java 17 and Maven)", error)
         raise
     with broker:
+        _grant_what_is_not_writing(broker)
         yield broker
 
 
-class Rule:
-    """Nobody may do `operation` on `topic`, from `forbid` to `lift`."""
+def _grant_what_is_not_writing(kafka: ApacheKafka) -> None:
+    """With any rule on the cluster, whoever may write to no topic gets no producer id either."""
+    rights = (AclOperation.ALTER, AclOperation.CREATE, AclOperation.CLUSTER_ACTION)
+    cluster = (ResourceType.BROKER, "kafka-cluster", ResourcePatternType.LITERAL, "User:*", "*")
+    rules = [AclBinding(*cluster, right, AclPermissionType.ALLOW) for right in rights]
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})  # its answers end with it
+    for made in admin.create_acls(rules).values():
+        made.result(SECONDS)
 
-    def __init__(self, kafka: ApacheKafka, topic: str, operation: AclOperation) -> None:
+
+class Rule:
+    """Nobody may do `operation` on `topic` (`*` is all), from `forbid` to `lift`."""
+
+    def __init__(self, kafka: ApacheKafka, topic: str, operation: AclOperation, cause: str) -> None:
+        self.cause = cause  # Kafka's name for it
         self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         self._terms = (
             *(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL),
@@ -70,11 +85,20 @@ def world(guarded_kafka: ApacheKafka, topic_name: str, tmp_path: Path) -> Away:
     return Away(guarded_kafka, topic_name, tmp_path / "spill")
 
 
-@pytest.fixture(params=[AclOperation.WRITE, AclOperation.DESCRIBE], ids=lambda each: each.name)
+RULES = {
+    "no writing": (AclOperation.WRITE, "", "TOPIC_AUTHORIZATION_FAILED"),
+    "no seeing": (AclOperation.DESCRIBE, "", "TOPIC_AUTHORIZATION_FAILED"),
+    # A fatal error of the producer: Kafka gives it no id.
+    "no writing at all": (AclOperation.WRITE, "*", "CLUSTER_AUTHORIZATION_FAILED"),
+}
+
+
+@pytest.fixture(params=RULES)
 def rule(request: pytest.FixtureRequest, guarded_kafka: ApacheKafka, world: Away) -> Rule:
     """Not in force yet; its topic is there."""
+    operation, topic, cause = RULES[request.param]
     make_topics(guarded_kafka.bootstrap, world.topic, 1)
-    return Rule(guarded_kafka, world.topic, request.param)
+    return Rule(guarded_kafka, topic or world.topic, operation, cause)
 
 
 def told(logs: list[Any]) -> list[tuple[str, str]]:
@@ -83,7 +107,6 @@ def told(logs: list[Any]) -> list[tuple[str, str]]:
     return [(line["event"], line.get("error", "")) for line in loud]
 
 
-REFUSED = ("kafka_failed", "TOPIC_AUTHORIZATION_FAILED")
 UNKNOWN = ("kafka_failed", "UNKNOWN_TOPIC_OR_PART")
 RECOVERED = ("kafka_recovered", "")
 
@@ -109,7 +132,9 @@ def test_events_wait_on_disk_for_the_right_to_write(
     assert (0, {}, snapshot.recorded) == (left, snapshot.dropped, snapshot.delivered)
     numbers = world.numbers()[recorder.producer_id]
     assert list(range(1, snapshot.recorded + 1)) == once(numbers)
-    assert [REFUSED, RECOVERED] == told(logs)
+    *failures, end = told(logs)
+    assert (RECOVERED, len(set(failures))) == (end, len(failures))
+    assert ("kafka_failed", rule.cause) in failures
 
 
 def _is_refused(recorder: Any) -> bool:
@@ -134,6 +159,49 @@ def test_process_that_ends_refused_leaves_its_events_to_the_next(world: Away, ru
     numbers = once(world.numbers()[recorder.producer_id])
     assert (0, {}) == (given_up, snapshot.dropped)
     assert list(range(1, snapshot.recorded + 1)) == numbers
+
+
+def test_handle_that_was_refused_takes_no_more(world: Away, guarded_kafka: ApacheKafka) -> None:
+    """librdkafka refuses at once what comes after it has heard of the topic: that is no fault of
+    the event either, and another handle gets it."""
+    make_topics(guarded_kafka.bootstrap, world.topic, 1)
+    rule = Rule(guarded_kafka, world.topic, AclOperation.DESCRIBE, "")
+    handle = Handle(Settings.load(**world.settings), number_of, patience_seconds=SECONDS)
+    handle.keeps_failed = True
+    rule.forbid()
+
+    handle.produce((b"key", b"first"))
+    eventually(lambda: _served(handle).returned, SECONDS, "Kafka's answer")
+    with pytest.raises(BufferError):
+        handle.produce((b"key", b"second"))
+
+    assert handle.is_dead
+    assert ([(b"key", b"first")], []) == (handle.take_back(go_on=False), handle.refused)
+    rule.lift()
+
+
+@pytest.mark.parametrize("rule", ["no writing", "no seeing"], indirect=True)
+def test_without_a_spill_what_is_refused_is_counted_once(world: Away, rule: Rule) -> None:
+    """There is no place to wait: each event is dropped and counted, and the gap record of it, which
+    is refused as well, is no event."""
+    rule.forbid()
+    with world.recorder(spill_dir="", close_seconds=0.1) as recorder:
+        for number in range(100):
+            recorder.record(event(number))
+        eventually(lambda: not recorder.snapshot().queued, SECONDS, "all to be given up")
+    rule.lift()
+
+    snapshot = recorder.snapshot()
+    assert (100, 0, 100) == (
+        snapshot.recorded,
+        snapshot.delivered,
+        sum(snapshot.dropped.values()),
+    )
+
+
+def _served(handle: Handle) -> Handle:
+    handle.serve(0.1, hurry=True)
+    return handle
 
 
 def test_events_wait_on_disk_for_their_topic(world: Away) -> None:
