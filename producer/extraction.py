@@ -61,8 +61,9 @@ class Tally:
             self._take(rank, usage)
             self._cost = Counts(usage).cost() or self._cost
             self._closed = SHAPES[self._rank].closes(answer)
-        if self._seen is not None and not self._ended:
-            self._ended = SHAPES[self._rank].ends(answer)
+        if self._seen is not None:
+            shape = SHAPES[self._rank]
+            self._ended = shape.ends(answer) or (self._ended and not shape.begins(answer))
         if not self._model:
             self._model = _model_of(answer)
 

@@ -301,6 +301,18 @@ def test_responses_of_a_realtime_session_add_up(
     assert Usage("gpt-realtime", prompt, completion, total, cached_tokens=cached) == found
 
 
+def test_session_that_is_cut_in_a_later_response_is_partial() -> None:
+    """A response that was begun and never done cost tokens that nobody told."""
+    tally = Tally()
+    for event in (done("r1", 5), {"type": "response.created", "response": {"id": "r2"}}):
+        tally.add(event)
+
+    usage = tally.usage(complete=False)
+
+    assert usage is not None
+    assert (11, "partial") == (usage.total_tokens, usage.usage_quality)
+
+
 def test_events_of_one_response_are_not_added_up() -> None:
     """Of the Responses API the last event has the usage of all, whatever was told before it."""
     one = [

@@ -323,9 +323,12 @@ def test_unix_socket_is_trusted_by_name_only() -> None:
 
 def test_header_that_was_sent_twice_is_nobodys() -> None:
     """A proxy that adds instead of overwriting leaves the client's claim in: it is refused."""
-    twice = [(b"x-forwarded-user", b"admin"), (b"x-forwarded-user", b"ada")]
+    ada = (b"x-forwarded-user", b"ada")
+    twice = [(b"x-forwarded-user", b"admin"), ada]
+    team_twice = [ada, (b"x-team", b"t-1"), (b"x-team", b"t-2")]
 
     assert found(PROXY, dict(asgi()) | {"headers": twice}) is None
+    assert found(PROXY, dict(asgi()) | {"headers": team_twice}) is None
 
 
 def test_wrong_network_is_refused_at_the_start() -> None:
