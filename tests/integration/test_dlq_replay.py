@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets, raw_counts
 from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
-from usagepipe.consumer import letter_replay
+from usagepipe.consumer import log_writer
 from usagepipe.consumer.letter_replay import Replay
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Letter, Selection
@@ -173,7 +173,7 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
     crashable_kafka: ApacheKafka, topic_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was acknowledged is counted, the rest may be there or not."""
-    monkeypatch.setattr(letter_replay, "DELIVERY_SECONDS", 2)
+    monkeypatch.setattr(log_writer, "DELIVERY_SECONDS", 2)
     kafka = crashable_kafka.bootstrap
     topics.make_topics(kafka, topic_name, 1)
     write_letters(kafka, topic_name, *(FakeRecord(n) for n in range(4)))
