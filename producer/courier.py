@@ -39,7 +39,7 @@ from usagepipe.producer.handle import Handle
 from usagepipe.producer.meters import Meter, Progress
 from usagepipe.producer.spill import Record, Spill
 from usagepipe.producer.spilled_batch import SpilledBatch
-from usagepipe.schemas.codec import StampingEncoder
+from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.gap import UsageGap, encode_gap, is_gap
 from usagepipe.schemas.settings import Settings
@@ -142,8 +142,7 @@ class Courier:
         for _ in range(len(self._inbox)):
             event, number = self._inbox[0]
             try:
-                key = (event.api_key_id or event.user_id).encode()
-                record = key, self._encoder.encode(event, number)
+                record = record_key(event), self._encoder.encode(event, number)
             except Exception as error:
                 self._lose("invalid", 1, describe(error))
             else:

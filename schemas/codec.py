@@ -23,6 +23,11 @@ def encode(event: UsageEvent) -> bytes:
     return _VERSION_PREFIX + body[1:]
 
 
+def record_key(event: UsageEvent) -> bytes:
+    """The key of the event's record: events of one key, or user, are in one partition, in order."""
+    return (event.api_key_id or event.user_id).encode()
+
+
 class StampingEncoder:
     """Encodes events as those of one producer: its id and each event's number, spliced in.
 
