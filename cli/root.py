@@ -22,6 +22,7 @@ class LazyGroup(click.Group):
             "Run the whole pipeline here on a trace of requests, and prove its sums.",
         ),
         "dlq": ("consumer", "List, show and replay dead letters."),
+        "export": ("query", "Write the stored events of a range into a file."),
         "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
         "migrate": ("consumer", "Make or update the tables and topics."),
         "replay": ("consumer", "Store what the tables lack of a part of the log."),
