@@ -35,6 +35,8 @@ class Caller:
         """Takes rows of a database as they are: null for none, and numbers and UUIDs for ids."""
         for name in TEXTS:
             value: object = getattr(self, name)
+            if isinstance(value, str):  # nearly always: a caller is made for each request
+                continue
             if value is None:
                 object.__setattr__(self, name, "")
             elif isinstance(value, int | UUID) and not isinstance(value, bool):
