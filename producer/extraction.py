@@ -4,7 +4,6 @@ What a provider writes is in `shapes`. Here is what holds for all of them: which
 counts, and how far the numbers can be trusted.
 """
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -81,7 +80,7 @@ class Tally:
         if told is None:
             return None
         ended = self._ended or (complete and self._closed)
-        return _judged(replace(told, model=self._model), cut=not ended)
+        return _judged(told._replace(model=self._model), cut=not ended)
 
     def _told(self) -> Usage | None:
         """All that was told until now: it is complete, or inconsistent."""
@@ -93,7 +92,7 @@ class Tally:
         if not counts.found and not cost:
             return self._before
         sound = counts.sound and _adds_up(usage)
-        usage = replace(usage, cost=cost, usage_quality="complete" if sound else "inconsistent")
+        usage = usage._replace(cost=cost, usage_quality="complete" if sound else "inconsistent")
         return usage if self._before is None else self._before.plus(usage)
 
     def _is_news(self, part: str | None) -> bool:
@@ -168,11 +167,11 @@ def _judged(usage: Usage, *, cut: bool) -> Usage:
     if usage.usage_quality == "inconsistent":
         return usage
     if usage.total_tokens == 0:
-        return replace(usage, usage_quality="missing")
-    return replace(usage, usage_quality="partial") if cut else usage
+        return usage._replace(usage_quality="missing")
+    return usage._replace(usage_quality="partial") if cut else usage
 
 
 def _capped(usage: Usage) -> Usage:
     """Sums of absurd counts, within what an event takes."""
     capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}
-    return replace(usage, **capped, usage_quality="inconsistent")
+    return usage._replace(**capped, usage_quality="inconsistent")

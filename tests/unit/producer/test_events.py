@@ -53,7 +53,7 @@ def test_cost_that_a_provider_reports_is_kept_exactly(
     the tokens beside it count all the same."""
     cost = None if reported is None else Decimal(reported)
 
-    found = event(replace(USAGE, cost=cost))
+    found = event(USAGE._replace(cost=cost))
 
     assert (None if kept is None else Decimal(kept), 38) == (found.cost, found.total_tokens)
 
@@ -62,14 +62,14 @@ def test_stamped_cost_wins_over_the_reported_one() -> None:
     """What the handler computed stands, with its price version."""
     stamp = {"cost": Decimal("0.5"), "price_version": "v1"}
 
-    found = event(replace(USAGE, cost=Decimal("0.4")), stamp)
+    found = event(USAGE._replace(cost=Decimal("0.4")), stamp)
 
     assert (Decimal("0.5"), "v1") == (found.cost, found.price_version)
 
 
 def test_tokens_of_two_places_are_never_mixed() -> None:
     """Stamped tokens stand alone; the answer's model and cost fill what the stamp left open."""
-    usage = replace(USAGE, cached_tokens=5, cost=Decimal("0.4"))
+    usage = USAGE._replace(cached_tokens=5, cost=Decimal("0.4"))
 
     found = event(usage, {"prompt_tokens": 9})
 
