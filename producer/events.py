@@ -91,7 +91,7 @@ def has_tokens(stamp: Mapping[str, Any]) -> bool:
 def with_trace(tags: dict[str, str], trace: Mapping[str, str]) -> dict[str, str]:
     """`tags` with those of a trace, as far as the contract has room for more. Where the tags name
     a trace already, they stay: a span of another one would only mislead."""
-    if "trace_id" in tags:
+    if not trace or "trace_id" in tags:
         return tags
     missing = [name for name in trace if name not in tags][: max(0, MAX_TAGS - len(tags))]
     return tags | {name: trace[name] for name in missing}
