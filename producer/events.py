@@ -5,10 +5,9 @@ the event: it is cut to the contract's length. Ids are never cut: half an id is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -36,8 +35,7 @@ TOKEN_FIELDS = (
 _LEAST_COST = Decimal(1).scaleb(-COST_DECIMALS)
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """How a request went, as seen from outside."""
 
     occurred_at: datetime
@@ -51,7 +49,7 @@ class Course:
     streaming: bool
     duration_ms: int
     ttft_ms: int | None
-    trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_of`
+    trace: Mapping[str, str]  # see `trace_of`
 
 
 def event_of(

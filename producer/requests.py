@@ -38,6 +38,8 @@ def header_values(request: Request, name: str) -> list[str]:
         wanted = name.encode()
         # Servers write the names in lower case (ASGI, connection scope of HTTP).
         sent = [value for key, value in request.get("headers", ()) if key == wanted]
+        if not sent:  # most that are asked for are not there
+            return []
     return [text for value in sent if (text := _text(value).strip())]
 
 

@@ -1,6 +1,5 @@
 """An event is put together from a request's course, its caller, its stamp and its usage."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -24,6 +23,7 @@ COURSE = Course(
     streaming=False,
     duration_ms=1,
     ttft_ms=None,
+    trace={},
 )
 USAGE = Usage("m", 31, 7, 38)
 
@@ -131,7 +131,7 @@ def test_trace_is_told_by_tags(
     of_caller: dict[str, str], stamped: dict[str, str], kept: dict[str, str]
 ) -> None:
     """The ids of the request's trace are tags, where neither stamp nor caller name another."""
-    course = replace(COURSE, trace=TRACE)
+    course = COURSE._replace(trace=TRACE)
 
     found = event_of(course, Caller("u", tags=of_caller), {"tags": stamped}, USAGE, "p")
 
@@ -142,7 +142,7 @@ def test_trace_is_told_by_tags(
 def test_trace_never_costs_the_event(room: int, told: list[str]) -> None:
     """With as many tags as an event takes, those of the trace are left out: the tokens count."""
     tags = {f"t{number}": "x" for number in range(MAX_TAGS - room)}
-    course = replace(COURSE, trace=TRACE)
+    course = COURSE._replace(trace=TRACE)
 
     found = event_of(course, Caller("u", tags=tags), {}, USAGE, "p")
 
