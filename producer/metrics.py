@@ -10,10 +10,8 @@ from functools import cache
 from types import TracebackType
 from typing import Final
 
-import structlog
-
 from usagepipe.producer.counters import OTHER
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.meters import Meter, Progress
 from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.event import UsageEvent
@@ -22,8 +20,6 @@ try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 except ImportError as error:
     raise MissingExtraError("metrics", "prometheus_client") from error
-
-log = structlog.get_logger()
 
 MAX_MODELS: Final = 1_000  # answers may name whatever they like
 # From what a request should cost (60 µs) to what nobody would forgive.

@@ -7,12 +7,8 @@ choice is about the rest, and about paths (a health check, a web page) that are 
 import re
 from collections.abc import Callable, Iterable
 
-import structlog
-
 from usagepipe.producer.exchanges import Exchange
-from usagepipe.producer.faults import describe
-
-log = structlog.get_logger()
+from usagepipe.producer.faults import describe, log
 
 # Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
 Paths = Iterable[str] | Callable[[str, str], bool]
