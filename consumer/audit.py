@@ -216,7 +216,11 @@ class Auditor:
         is_whole = compared_from is None
         gaps = {gap.producer_id: gap for gap in self._rows.sequence_gaps(from_one=is_whole)}
         # Read by now if there are any: no row has the offset of a gap record.
-        told = self._letters.gaps if self._letters else {}
+        told = (
+            {each: self._letters.told(each) for each in self._letters.tellers}
+            if self._letters
+            else {}
+        )
         last_stored = self._rows.last_sequences(list(told)) if told else {}
         for producer, of_producer in told.items():
             gap = gaps.get(producer, SequenceGap(producer, ()))
