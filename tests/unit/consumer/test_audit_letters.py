@@ -1,40 +1,14 @@
 """What an audit keeps of the dead letters."""
 
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from tests.unit.consumer.records import letters
 from usagepipe.consumer.audit_letters import LetterFacts
-from usagepipe.consumer.letters import Coordinates, Envelope, Letter
 from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.gap import UsageGap, encode_gap
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
-
-
-def letters(values: Iterable[bytes | None]) -> list[Letter]:
-    """A letter of each value, at the offsets 0, 1, 2 … of partition 3."""
-    return [
-        Letter(
-            Envelope(
-                Coordinates("id", 3, offset),
-                "t",
-                "gap",
-                "",
-                None,
-                "",
-                None,
-                None,
-                None,
-                None,
-                False,
-            ),
-            (),
-            b"",
-            value,
-        )
-        for offset, value in enumerate(values)
-    ]
 
 
 def gap(last: int, producer: str = "p") -> UsageGap:
