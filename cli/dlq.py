@@ -12,7 +12,7 @@ import click
 from usagepipe.cli import dlq_output
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
 from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
-from usagepipe.consumer.letter_replay import Originals, Replay, why_missing
+from usagepipe.consumer.letter_replay import Originals, Replay, replayable, why_missing
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Envelope, Letter, Listing, Selection
 from usagepipe.query.tables import visible
@@ -183,7 +183,8 @@ def replay(
 
     For letters whose cause is gone: a table was mended, a newer version knows the schema. Key and
     value are put back untouched, each letter once; a value that was too large for its letter is
-    read from the topic where it stood. The letters stay where they are.
+    read from the topic where it stood. The letters stay where they are. Letters of the reason `gap`
+    hold no event and are left out.
 
     Valid events are stored once, however often they are put back. What is still refused comes back
     as a new letter with new coordinates: choose by --reason, and a second time by --from, or it is
@@ -191,7 +192,7 @@ def replay(
 
     Exit status 1: some could not be put back, or you declined.
     """
-    selection = _selection(**filters)
+    selection = replayable(_selection(**filters))
     settings = load_settings(kafka=kafka, topic=topic)
     with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
         if dry_run or not yes:

@@ -1,6 +1,7 @@
 """Puts the records of dead letters back on the topic of events, as they came.
 
-Gap records are left where they are: there is no event in them to put back.
+Gap records are left where they are: there is no event in them to put back. `replayable` leaves
+them out where letters are chosen, so that they are neither counted nor part of a limit.
 
 A record put back is a new record with an offset of its own: if it is an event it is stored, once,
 however often it is put back, as its `event_id` tells; if it is still none it comes back as a
@@ -9,13 +10,14 @@ letter with new coordinates.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final, Self
 
 from confluent_kafka import Message
 
-from usagepipe.consumer.letters import Envelope, Letter, moment
+from usagepipe.consumer.letters import Envelope, Letter, Selection, moment
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.log_writer import LogWriter
 from usagepipe.consumer.unread import UNREADABLE
@@ -27,6 +29,11 @@ _UNREAD: Final = "the letter has no value, and the record's batch cannot be unpa
 
 Content = tuple[bytes | None, bytes | None]  # key and value
 Skipped = Callable[[Envelope, str], None]
+
+
+def replayable(selection: Selection) -> Selection:
+    """The selected letters that can be put back: all but gap records."""
+    return replace(selection, left_out=selection.left_out | {GAP})
 
 
 class Replay:
@@ -72,8 +79,7 @@ class Replay:
         for letter in letters:
             if stopped():
                 break
-            if letter.envelope.reason != GAP:
-                self._put(letter)
+            self._put(letter)
         self._log.drain()
 
     def _put(self, letter: Letter) -> None:

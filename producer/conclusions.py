@@ -9,7 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, TypedDict
 
-import structlog
 from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller, Found
@@ -18,11 +17,9 @@ from usagepipe.producer.courses import course_of
 from usagepipe.producer.events import event_of, has_tokens, wrong_fields
 from usagepipe.producer.exchanges import Exchange, Headers, TimedExchange
 from usagepipe.producer.extraction import Usage
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.selection import Paths, Selection
-
-log = structlog.get_logger()
 
 
 class WatchOptions(TypedDict, total=False):

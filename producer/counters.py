@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Literal, NamedTuple
 
+from usagepipe.producer.events import clip
 from usagepipe.producer.meters import Meter
+from usagepipe.schemas.event import MAX_NAME_CHARS
 
 DropReason = Literal[
     "queue_full",  # Kafka is away or slow, the queue is at its bound and there is no spill
@@ -40,7 +42,8 @@ UnrecordedReason = Literal[
     "record_failed",  # anything else; the log names the error
 ]
 
-# Paths are the caller's to choose: without a bound they would fill the memory.
+# Paths are the caller's to choose: without a bound, of their number and of each one's length, they
+# would fill the memory; and a lone surrogate in one would end the metrics for good.
 MAX_ENDPOINTS = 1_000
 OTHER = "(other)"  # the rest
 WARN_EVERY = 1_024
@@ -123,6 +126,7 @@ class Counters:
         self._meter.added(seconds)
 
     def _label(self, endpoint: str) -> str:
+        endpoint = clip(endpoint, MAX_NAME_CHARS)
         if endpoint not in self._endpoints:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 return OTHER

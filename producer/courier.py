@@ -30,11 +30,10 @@ from itertools import islice
 from threading import Event
 from typing import Final
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from usagepipe.producer.counters import Counters, DropReason, Losses
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.handle import Handle
 from usagepipe.producer.meters import Meter, Progress
 from usagepipe.producer.spill import Record, Spill
@@ -43,8 +42,6 @@ from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.gap import UsageGap, encode_gap, is_gap
 from usagepipe.schemas.settings import Settings
-
-log = structlog.get_logger()
 
 Inbox = deque[tuple[UsageEvent, int]]  # each with its number
 
@@ -112,13 +109,16 @@ class Courier:
         self.spill.close()
 
     def _guarded(self, part: Callable[[], None]) -> bool:
+        """Whether `part` was done. Nothing gets out, not even what is no Exception (a panic in
+        pydantic's core): without this thread every event is lost."""
         try:
-            part()
-        except Exception as error:
+            try:
+                part()
+            finally:
+                self._publish()
+        except BaseException as error:
             log.error("outbox_failed", error=describe(error))
             return False
-        finally:
-            self._publish()
         return True
 
     def _open(self) -> None:
@@ -143,7 +143,7 @@ class Courier:
             event, number = self._inbox[0]
             try:
                 record = record_key(event), self._encoder.encode(event, number)
-            except Exception as error:
+            except BaseException as error:  # else it would be tried for ever
                 self._lose("invalid", 1, describe(error))
             else:
                 self._wait(record)

@@ -10,19 +10,15 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Unpack
 
-import structlog
-
 from usagepipe.producer.asgi import App, Message, Receive, Scope, Send
 from usagepipe.producer.callers import Identify
 from usagepipe.producer.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.exchanges import Exchange
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.passages import Passage
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.requests import header_of, method_of, path_of
 from usagepipe.producer.stamps import SCOPE_KEY, current_stamp, stamp_of
-
-log = structlog.get_logger()
 
 
 class UsageMiddleware:

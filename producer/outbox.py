@@ -12,16 +12,12 @@ import time
 from threading import Event, Lock, Thread
 from typing import Final
 
-import structlog
-
 from usagepipe.producer.counters import Counters, CountersSnapshot, DropReason
 from usagepipe.producer.courier import Courier, Inbox
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.meters import meter_of
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
-
-log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 0.01  # between two looks at what is left, for those who wait
 AGAIN_SECONDS: Final = 0.5  # for events that have been waited for before
@@ -101,7 +97,7 @@ class Outbox:
         deadline = time.monotonic() + seconds
         self._courier.is_hurried = True
         # In slices, so that a signal's handler in the main thread does not have to wait for all.
-        while (left := self.queued) and time.monotonic() < deadline:
+        while (left := self.queued) and time.monotonic() < deadline and not self._is_dead:
             if self._stopped.wait(LOOK_SECONDS):
                 break  # closed: what is left waits on disk for another process
         self._courier.is_hurried = False
@@ -136,7 +132,20 @@ class Outbox:
             lost = self._courier.lost
             self._stopped.set()
             self._thread.join(END_SECONDS)
+            if self._is_dead:
+                self._give_up(self._accepted - self._courier.settled)
             return self._tell(self._courier.lost - lost, waited)
+
+    @property
+    def _is_dead(self) -> bool:
+        return self._thread is not None and not self._thread.is_alive()
+
+    def _give_up(self, left: int) -> None:
+        """Count what the thread has neither delivered nor kept, as its last act failed."""
+        if left > 0:
+            self._courier.lost += left
+            self._courier.settled += left
+            self.counters.drop("delivery_failed", left)
 
     def _tell(self, given_up: int, waited: float) -> int:
         facts = {"waited_seconds": round(waited, 1), "dropped": self.counters.dropped}

@@ -8,12 +8,8 @@ import re
 from collections.abc import Callable, Iterable
 from posixpath import normpath
 
-import structlog
-
 from usagepipe.producer.exchanges import Exchange
-from usagepipe.producer.faults import describe
-
-log = structlog.get_logger()
+from usagepipe.producer.faults import describe, log
 
 # Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
 Paths = Iterable[str] | Callable[[str, str], bool]

@@ -58,7 +58,8 @@ def decode(raw: bytes | None) -> UsageEvent:
         return UsageEvent.model_validate_json(raw, extra="ignore")
     except ValidationError as error:
         if (gap := decode_gap(raw)) is not None:
-            raise EventRejectedError(GAP, f"lost before Kafka: {gap.told}") from None
+            detail = f"lost before Kafka: {gap.told}"[:MAX_DETAIL_CHARS]
+            raise EventRejectedError(GAP, detail) from None
         raise _rejection(error) from None  # its text quotes the input
 
 

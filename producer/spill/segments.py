@@ -13,12 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import structlog
-
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.spill.frames import Found, Record, read_frames, write_frames
-
-log = structlog.get_logger()
 
 FAMILY: Final = b"usagepipe spill "
 HEADER: Final = FAMILY + b"1\n"

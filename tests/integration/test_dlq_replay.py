@@ -92,6 +92,23 @@ def test_a_limit_is_of_letters(kafka: str, topic: str, dlq: DlqCommand) -> None:
     assert [b"0", b"1", b"2"] == [value for _, value in values(kafka, topic)]
 
 
+def test_gap_records_are_neither_planned_nor_put_back(
+    kafka: str, topic: str, dlq: DlqCommand
+) -> None:
+    """They hold no event: a dry run counts none, and a limit is filled with other letters."""
+    write_letters(kafka, topic, *(FakeRecord(n) for n in range(12)), reason="gap")
+    write_letters(kafka, topic, *(FakeRecord(n, b"bad") for n in range(20, 23)))
+
+    assert 0 == dlq("replay", "--dry-run")
+    assert f"not_json: 3\n3 dead letters to put back on {topic}.\n" == dlq.out
+    assert 0 == dlq("replay", "--dry-run", "--reason", "gap")
+    assert "No dead letters to put back.\n" == dlq.out
+    assert 0 == dlq("replay", "--yes", "--limit", "2")
+
+    assert dlq.out.startswith(f"not_json: 2\n2 put back on {topic}.\n")
+    assert [b"bad", b"bad"] == [record.value for record in topics.read(kafka, topic)]
+
+
 def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
     kafka: str, topic_name: str, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
