@@ -34,6 +34,7 @@ KEPT: Final = {
     *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding"),
     *(b"upgrade", b"host", b"date", b"server", b"cookie", b"set-cookie"),
 }
+ACCEPT_ENCODING: Final = b"accept-encoding"
 PATIENCE: Final = httpx.Timeout(600, connect=10)  # seconds; models think long before they speak
 Headers = list[tuple[bytes, bytes]]
 
@@ -67,13 +68,8 @@ class Provider:
 
     def __init__(self, name: str, url: str) -> None:
         self._name = name
-        self.client = httpx.AsyncClient(
-            base_url=url,
-            # httpx would ask for compression where the client did not.
-            headers={"accept-encoding": "identity"},
-            timeout=PATIENCE,
-            limits=httpx.Limits(max_connections=None),
-        )
+        limits = httpx.Limits(max_connections=None)
+        self.client = httpx.AsyncClient(base_url=url, timeout=PATIENCE, limits=limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stamp_usage(provider=self._name)
@@ -94,10 +90,17 @@ class Provider:
         return self.client.build_request(
             asked.method,
             httpx.URL(path=asked.url.path, query=asked.url.query.encode() or None),
-            headers=_passed(asked.headers.raw),
+            headers=_asked(asked.headers.raw),
             content=asked.stream(),
         )
 
 
 def _passed(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name.lower() not in KEPT]
+
+
+def _asked(headers: Headers) -> Headers:
+    """Compressed by gzip or not at all: what the provider answers must be readable here as well."""
+    accepted = b",".join(value for name, value in headers if name.lower() == ACCEPT_ENCODING)
+    plain = [(name, value) for name, value in _passed(headers) if name.lower() != ACCEPT_ENCODING]
+    return [*plain, (ACCEPT_ENCODING, b"gzip" if b"gzip" in accepted else b"identity")]

@@ -98,8 +98,6 @@ class AnswerReader:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; they are looked at and let go, or held within the bound."""
-        if self._refused is not None or not chunk:
-            return
         if len(chunk) <= PIECE_BYTES:
             self._feed(chunk)
             return
@@ -107,6 +105,8 @@ class AnswerReader:
             self._feed(chunk[at : at + PIECE_BYTES])
 
     def _feed(self, chunk: bytes) -> None:
+        if self._refused is not None or not chunk:
+            return
         if self._unpacking is None:
             self._pass_on(chunk)
             return

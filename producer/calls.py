@@ -14,7 +14,6 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from usagepipe.producer.callers import Caller, at_once
@@ -116,8 +115,8 @@ class Calls:
 class Call:
     """One call and its exchange, concluded once.
 
-    Made while a watched request is handled, it waits for that one's end: where the request's own
-    answer tells the tokens, they are the same ones, and the call is none of its own.
+    Made for a request that is watched, it waits for that one's end, if it has not come: where the
+    request tells tokens itself, they are the same ones, and the call is no event of its own.
     """
 
     def __init__(
@@ -135,12 +134,14 @@ class Call:
     def answered(self, response: Res, watched: Watched) -> Res:
         """The answer has begun. A body that was read already is looked at now."""
         headers = response.headers
-        self._exchange.answered(response.status_code, lambda name: headers.get(name, ""))
         try:
             body = response.content
         except NotReadError:
+            self._exchange.answered(response.status_code, lambda name: headers.get(name, ""))
             response.stream = watched(response.stream, self)
         else:
+            plain = {**headers, "content-encoding": ""}  # it is unpacked already
+            self._exchange.answered(response.status_code, lambda name: plain.get(name, ""))
             self._exchange.passed(body)
             self._read_to_the_end()
         return response
@@ -181,8 +182,8 @@ class Call:
             return
         with suppress(NotReadError):  # sent from a stream: its model stays unknown
             self._exchange.asked(self._request.content)
-        if self._handled is None or self._handled.over:
+        handled = self._handled
+        if handled is None or (handled.over and not handled.told):
             conclusions.conclude(self._exchange, self._request)
-        else:
-            conclude = partial(conclusions.conclude_call, self._exchange, self._request)
-            self._handled.calls += (conclude,)
+        elif not handled.over and (record := conclusions.hold(self._exchange, self._request)):
+            handled.calls += (record,)

@@ -7,11 +7,12 @@ where the setting `record` says so. A request is counted once at most, and nothi
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple, TypedDict
 
 from pydantic import ValidationError
 
-from usagepipe.producer.callers import Caller, Found
+from usagepipe.producer.callers import Caller, Found, at_once
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.courses import course_of
 from usagepipe.producer.events import event_of, has_tokens, wrong_fields
@@ -20,6 +21,7 @@ from usagepipe.producer.extraction import Usage
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.selection import Paths, Selection
+from usagepipe.schemas.event import UsageEvent
 
 
 class WatchOptions(TypedDict, total=False):
@@ -91,12 +93,21 @@ class Conclusions:
         finally:
             self._recorder.counters.add_seconds(exchange.seconds + time.perf_counter() - began)
 
-    def conclude_call(self, exchange: Exchange, request: Any) -> bool:
-        """The same for a call to a provider, if it tells tokens; whether it does."""
-        if not isinstance(exchange.usage(), Usage):
-            return False
-        self.conclude(exchange, request)
-        return True
+    def hold(self, exchange: Exchange, request: Any) -> Callable[[], object] | None:
+        """How to record a call to a provider, once the request that it was made for tells no tokens
+        itself; None: the call tells none either. Never raises; holds nothing of the call's request,
+        which may be large. Here `identify` cannot be async.
+        """
+        finding = Finding(usage) if isinstance(usage := exchange.usage(), Usage) else None
+        if finding is None:
+            return None
+        try:
+            event = self._event(exchange, finding, at_once(self._identify)(request))
+        except Exception as error:
+            return partial(self._leave_out, exchange, "identify_failed", describe(error))
+        if event is None:
+            return partial(self._count, exchange, finding, "no_user")
+        return partial(self._recorder.record, event)
 
     def _conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         exchange.stamp.over = True
@@ -131,12 +142,13 @@ class Conclusions:
 
     def _finding(self, exchange: Exchange) -> Finding | None:
         """None: the request is no event, and is counted, or calls that it made are."""
-        found = exchange.usage()
+        found, stamp = exchange.usage(), exchange.stamp
+        stamp.told = isinstance(found, Usage) or has_tokens(stamp)
         if isinstance(found, Usage):
             return Finding(found)
-        if has_tokens(exchange.stamp):
+        if stamp.told:
             return Finding()
-        if exchange.stamp.conclude_calls():
+        if stamp.record_calls():
             return None
         finding = Finding(reason=_reason(exchange, found))
         if self._selection.keeps(exchange):
@@ -145,17 +157,25 @@ class Conclusions:
         return None
 
     def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
-        if caller is None or not caller.user_id:
-            self._count(exchange, finding, "no_user")
-            return
-        course = course_of(exchange, self._correlation_header, self._attempt_header)
         try:
-            event = event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
+            event = self._event(exchange, finding, caller)
         except ValidationError as error:
             self._leave_out(exchange, "invalid", wrong_fields(error))
             return
+        if event is None:
+            self._count(exchange, finding, "no_user")
+            return
         self._recorder.record(event)
         self._count(exchange, finding)
+
+    def _event(
+        self, exchange: Exchange, finding: Finding, caller: Caller | None
+    ) -> UsageEvent | None:
+        """None: nobody is known."""
+        if caller is None or not caller.user_id:
+            return None
+        course = course_of(exchange, self._correlation_header, self._attempt_header)
+        return event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
 
     def _count(
         self, exchange: Exchange, finding: Finding, otherwise: UnrecordedReason | None = None

@@ -18,6 +18,8 @@ from usagepipe.schemas.event import (
     MAX_COST,
     MAX_ID_CHARS,
     MAX_NAME_CHARS,
+    MAX_TAG_KEY_CHARS,
+    MAX_TAG_VALUE_CHARS,
     MAX_TAGS,
     UsageEvent,
 )
@@ -72,8 +74,18 @@ def event_of(
     cost = fields.get("cost")
     if isinstance(cost, Decimal) and cost.is_finite():  # what is no amount, the event refuses
         fields["cost"] = _rounded(cost)
-    fields["tags"] = with_trace({**caller.tags, **stamp.get("tags", {})}, course.trace)
+    fields["tags"] = with_trace(_tags({**caller.tags, **stamp.get("tags", {})}), course.trace)
     return UsageEvent.new(**fields)
+
+
+def _tags(tags: Mapping[str, Any]) -> dict[str, Any]:
+    """`tags` within the contract's lengths: what a stranger may have written is cut."""
+    return {
+        clip(key, MAX_TAG_KEY_CHARS): clip(value, MAX_TAG_VALUE_CHARS)
+        if isinstance(value, str)
+        else value
+        for key, value in tags.items()
+    }
 
 
 def wrong_fields(error: ValidationError) -> str:

@@ -24,14 +24,16 @@ class Stamp(dict[str, Any]):
     """
 
     over = False
-    # Calls to providers that were made while the request was handled, to be concluded with it.
-    # Each tells whether it had tokens, and is an event then.
-    calls: tuple[Callable[[], bool], ...] = ()
+    told = False  # of a request that is over: whether it told tokens itself
+    # Of the calls to providers that were made for the request and told tokens: how to record each.
+    calls: tuple[Callable[[], object], ...] = ()
 
-    def conclude_calls(self) -> bool:
-        """Make events of the calls, the request telling no tokens itself; whether there are any."""
+    def record_calls(self) -> bool:
+        """Record the calls, the request telling no tokens itself; whether there are any."""
         calls, self.calls = self.calls, ()
-        return any([call() for call in calls])  # all of them
+        for record in calls:
+            record()
+        return bool(calls)
 
 
 current_stamp: ContextVar[Stamp | None] = ContextVar("usagepipe_stamp", default=None)

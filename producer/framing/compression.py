@@ -22,6 +22,7 @@ GRACE_BYTES: Final = 4 * 1024 * 1024  # of output before the ratio counts
 # Documents or lines before they count, one for each byte: bombs of `{},` or of line feeds unpack
 # into little, and are slow to read.
 GRACE_STEPS: Final = 10_000
+MAX_MEMBERS: Final = 10_000  # gzip members or zstd frames: a server may flush one a chunk
 MAX_CODINGS: Final = 3  # of one answer; nobody has a use for two
 ZSTD_WINDOW_LOG: Final = 23  # 8 MiB: as much as RFC 9659 allows in HTTP
 
@@ -105,6 +106,7 @@ class _Zlib:
         self._gzip = gzip
         self._head = b""
         self._stream: Any = zlib.decompressobj(wbits=31) if gzip else None
+        self._members = 1
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         if self._stream is None:
@@ -114,7 +116,8 @@ class _Zlib:
                 return
             framed = data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
             self._stream = zlib.decompressobj(wbits=15 if framed else -15)
-        more = True
+        # What follows the end of deflate is nothing, and zlib would hold it.
+        more = self._gzip or not self._stream.eof
         while more:
             try:
                 piece = self._stream.decompress(data, PIECE_BYTES)
@@ -127,6 +130,7 @@ class _Zlib:
                 data = self._stream.unused_data if self._gzip else b""
                 if data:
                     self._stream = zlib.decompressobj(wbits=31)
+                    self._members = _one_more(self._members)
             more = bool(data) or len(piece) == PIECE_BYTES
 
 
@@ -136,6 +140,7 @@ class _Zstd:
     def __init__(self, zstd: Any) -> None:
         self._zstd = zstd
         self._stream = self._fresh()
+        self._frames = 1
 
     def _fresh(self) -> Any:
         limit = {self._zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
@@ -146,6 +151,7 @@ class _Zstd:
         while more:
             if self._stream.eof:
                 self._stream = self._fresh()
+                self._frames = _one_more(self._frames)
             try:
                 piece = self._stream.decompress(data, PIECE_BYTES)
             except self._zstd.ZstdError as error:
@@ -174,6 +180,13 @@ class _Brotli:
             if piece:
                 yield piece
             more = bool(piece) and not self._stream.is_finished()
+
+
+def _one_more(members: int) -> int:
+    """A bomb may be made of members that hold nothing: each costs more than its bytes tell."""
+    if members >= MAX_MEMBERS:
+        raise TooMuch
+    return members + 1
 
 
 def _none() -> None:

@@ -1,8 +1,10 @@
 """Calls that a program makes by httpx or httpx2 to a provider: here a uvicorn on loopback."""
 
 import asyncio
+import gc
 import gzip
 import json
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from tests.support.loopback import serving
 from tests.support.waiting import eventually
 from usagepipe.local.ports import HOST, free_port
-from usagepipe.producer import Caller, UsageMiddleware
+from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
 from usagepipe.producer import httpx as for_httpx
 from usagepipe.producer import httpx2 as for_httpx2
 from usagepipe.producer.asgi import Receive, Scope, Send
@@ -210,7 +212,7 @@ def test_compressed_answer_reaches_the_program(client: Client) -> None:
     answer = client.post("/gzip")
 
     assert CHAT == answer.json()
-    assert 1 == len(client.recorder.events)
+    assert [38] == [event.total_tokens for event in client.recorder.events]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -248,6 +250,25 @@ def test_answer_that_a_transport_has_read_already_counts(library: Any) -> None:
     transport = OURS[library].UsageTransport(memory, recorder=recorder, caller=ADA)
 
     with library.Client(transport=transport) as client:
+        client.post("http://provider/v1/chat")
+
+    assert [38] == [event.total_tokens for event in recorder.events]
+
+
+def test_compressed_answer_that_a_transport_has_read_already_counts() -> None:
+    """Retries, caches and logging read answers before they hand them on: they are unpacked then."""
+    recorder = MemoryRecorder()
+
+    class Reading(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            packed = gzip.compress(json.dumps(CHAT).encode())
+            headers = {"content-type": "application/json", "content-encoding": "gzip"}
+            answer = httpx.Response(200, headers=headers, content=packed)
+            answer.read()
+            return answer
+
+    transport = for_httpx.UsageTransport(Reading(), recorder=recorder, caller=ADA)
+    with httpx.Client(transport=transport) as client:
         client.post("http://provider/v1/chat")
 
     assert [38] == [event.total_tokens for event in recorder.events]
@@ -356,3 +377,66 @@ def test_calls_of_a_request_that_tells_no_tokens_itself_count(url: str) -> None:
         (event.user_id, event.endpoint, event.total_tokens) for event in recorder.events
     ]
     assert {} == recorder.counters.unrecorded
+
+
+def test_call_that_ends_after_its_request_counts_once(url: str) -> None:
+    """A stream that the handler left unread is closed a moment after the request is over: its
+    tokens are those that the handler has stamped."""
+    recorder = MemoryRecorder()
+    transport = for_httpx.AsyncUsageTransport(
+        httpx.AsyncHTTPTransport(), recorder=recorder, caller=ADA
+    )
+    left: list[httpx.Response] = []
+
+    async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+        client = httpx.AsyncClient(transport=transport)
+        request = client.build_request("POST", f"{url}/v1/chat")
+        left.append(await client.send(request, stream=True))
+        stamp_usage("m-1", 31, 7)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        app = UsageMiddleware(handler, recorder=recorder, identify=lambda scope: Caller("u-web"))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            await client.post("http://gateway/start")
+        async for _ in left[0].aiter_raw():
+            pass
+        await left[0].aclose()
+
+    asyncio.run(main())
+
+    assert [("u-web", 38)] == [(e.user_id, e.total_tokens) for e in recorder.events]
+
+
+def test_calls_of_a_long_request_hold_no_bodies() -> None:
+    """A handler that sends many large requests holds what their events tell, not what was sent."""
+    recorder = MemoryRecorder()
+    sent: list[weakref.ref[httpx.Request]] = []
+    alive = 0
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(weakref.ref(request))
+        return httpx.Response(200, json=CHAT)
+
+    transport = for_httpx.UsageTransport(httpx.MockTransport(answer), recorder=recorder, caller=ADA)
+
+    async def agent(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal alive
+        with httpx.Client(transport=transport) as client:
+            for _ in range(50):
+                client.post("http://provider/v1/chat", content=b"large")
+        gc.collect()
+        alive = sum(request() is not None for request in sent)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        app = UsageMiddleware(agent, recorder=recorder, identify=lambda scope: Caller("u-web"))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            await client.post("http://gateway/start")
+
+    asyncio.run(main())
+
+    assert 50 == len(recorder.events)
+    assert alive <= 1

@@ -176,3 +176,32 @@ def test_any_bytes_are_unpacked_without_an_error(
     assert isinstance(read(encoding, raw, packed), str | Usage)
     assert isinstance(read(encoding, packed, raw), str | Usage)
     assert isinstance(read(encoding, packed[:20] + raw, packed[20:]), str | Usage)
+
+
+@pytest.mark.parametrize("size", [1, 40_000_000])
+def test_what_follows_deflate_is_let_go(size: int) -> None:
+    """Bytes behind the end of the document belong to nothing: they are not held."""
+    reader = AnswerReader("application/json", "deflate", LIMIT)
+    reader.feed(zlib.compress(BODY))
+    rest = bytes(min(size, 1_000_000))
+    tracemalloc.start()
+
+    for _ in range(size // len(rest)):
+        reader.feed(rest)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert EXPECTED == reader.read()
+    assert peak < 500_000
+
+
+@pytest.mark.parametrize(
+    ("coding", "empty"), [("gzip", gzip.compress(b"")), ("zstd", zstd.compress(b""))]
+)
+def test_bomb_of_empty_members_is_given_up(coding: str, empty: bytes) -> None:
+    """Members that hold nothing cost time and count as no byte of output."""
+    reader = AnswerReader("application/json", coding, LIMIT)
+
+    reader.feed(empty * 20_000)
+
+    assert "too_large" == reader.read()

@@ -413,6 +413,17 @@ def test_caller_as_a_database_has_it_is_taken() -> None:
     )
 
 
+def test_tag_of_a_strangers_text_costs_no_tokens() -> None:
+    """Too long a tag is cut, and what UTF-8 cannot carry is replaced."""
+    tags = {"end_user": "x" * 3_000, "name": "\ud800", "k" * 200: "v"}
+    bench = Bench(answering(CHAT, before=lambda: stamp_usage(tags=tags)))
+
+    bench.get()
+
+    assert {"end_user": "x" * 2_048, "name": "?", "k" * 128: "v"} == bench.event.tags
+    assert 38 == bench.event.total_tokens
+
+
 def test_headers_that_can_be_read_once_are_read() -> None:
     """An answer's headers may be an iterator (ASGI): server and middleware both see them."""
 
