@@ -63,15 +63,17 @@ class LogWriter:
             try:
                 self._producer.produce(self._topic, value, key, on_delivery=report)
             except BufferError:
-                if not self._producer.poll(POLL_SECONDS) and not len(self._producer):
+                if not self._poll(POLL_SECONDS) and not len(self._producer):
                     settled(f"it is larger than {QUEUE_KIBIBYTES} KiB.", None)
                     return
             except KafkaException as error:
-                settled(error.args[0].str(), None)
-                return
+                if error.args[0].code() in _REFUSED:
+                    settled(error.args[0].str(), None)
+                    return
+                self._failure = error.args[0]
             else:
                 self._sent += 1
-                self._producer.poll(0)
+                self._poll(0)
                 return
 
     def drain(self) -> None:
@@ -82,8 +84,18 @@ class LogWriter:
             UsagePipeError: Kafka refused for a reason that holds for all records.
         """
         while len(self._producer):
-            self._producer.poll(POLL_SECONDS)
+            self._poll(POLL_SECONDS)
+            if self._failure is not None and self._failure.fatal():
+                break
         self._raise_failure()
+
+    def _poll(self, seconds: float) -> int:
+        """Take reports; how many."""
+        try:
+            return self._producer.poll(seconds)
+        except KafkaException as error:  # a fatal one
+            self._failure = self._failure or error.args[0]
+            return 0
 
     def _report(self, settled: Settled, error: KafkaError | None, message: Message) -> None:
         if error is not None and error.code() not in _REFUSED:

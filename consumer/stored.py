@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from usagepipe.consumer.sought_ids import fingerprint_in, packed, window_of
-from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, connect
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 TABLE: Final = "usage_events"
 
 # A replica answers when it has what any other has confirmed.
-_SETTINGS: Final[Mapping[str, int]] = {"select_sequential_consistency": 1}
+# A stored event that an answer left out would seem to be absent.
+_SETTINGS: Final[Mapping[str, int | str]] = {
+    "select_sequential_consistency": 1,
+    **WHOLE_ANSWERS,
+}
 _RANGE: Final = (
     "kafka_topic_id = {topic_id:String} AND kafka_partition = {partition:UInt32}"
     " AND kafka_offset BETWEEN {first:UInt64} AND {last:UInt64}"

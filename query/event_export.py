@@ -12,6 +12,7 @@ from typing import Final
 from usagepipe.query.periods import TimeRange
 from usagepipe.query.statements import statement
 from usagepipe.query.store import Store
+from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS
 from usagepipe.schemas.codec import decode
 from usagepipe.schemas.errors import EventRejectedError, UsagePipeError
 from usagepipe.schemas.event import EARLIEST, LATEST, UsageEvent
@@ -65,7 +66,7 @@ def export_events(store: Store, span: TimeRange, out: Output) -> Exported:
 
 
 def _stretches(store: Store, span: TimeRange) -> Iterable[Stretch]:
-    counted = store.rows(statement("export_hours"), _bounds(span))
+    counted = store.rows(statement("export_hours"), _bounds(span), WHOLE_ANSWERS)
     hours = [(datetime.fromtimestamp(row["hour"], UTC), row["events"]) for row in counted]
     return stretches(span, hours)
 
@@ -87,12 +88,11 @@ def _events(store: Store, stretch: Stretch) -> Iterator[UsageEvent]:
     for line in store.lines(statement("export_events"), _bounds(stretch.span)):
         rows += 1
         yield _event(line)
-    # A user's profile may bound answers silently (`result_overflow_mode`).
     if rows < stretch.rows:
         raise UsagePipeError(
             f"Of {stretch.rows:,} rows between {stretch.span.start.isoformat()} and "
             f"{stretch.span.end.isoformat()} ClickHouse gave {rows:,}: their retention has "
-            "removed some meanwhile, or the user's profile bounds answers. Export again."
+            "removed some meanwhile. Export again."
         )
 
 

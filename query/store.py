@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from io import BufferedReader
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.query.statements import statement
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, as_usagepipe_error
 from usagepipe.schemas.errors import MissingExtraError, ServerUnavailableError
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ class Store:
     def __init__(self, client: "Client") -> None:
         self._client = client
 
-    def rows(self, sql: str, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
+    def rows(
+        self,
+        sql: str,
+        parameters: Mapping[str, object],
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[dict[str, Any]]:
         """The rows that `sql` answers. Blocks.
 
         Raises:
@@ -33,11 +39,11 @@ class Store:
             UsagePipeError: ClickHouse refused the query.
         """
         with self._translated():
-            result = self._client.query(sql, parameters=dict(parameters))
+            result = self._client.query(sql, parameters=dict(parameters), settings=dict(settings))
         return list(result.named_results())
 
     def lines(self, sql: str, parameters: Mapping[str, object]) -> Iterator[bytes]:
-        """The rows that `sql` answers, each as a line of JSON, as they come: never all in memory.
+        """All rows that `sql` answers, each as a line of JSON, as they come: never all in memory.
 
         Raises:
             ServerUnavailableError: ClickHouse does not answer, or broke off.
@@ -50,7 +56,7 @@ class Store:
                 parameters=dict(parameters),
                 # The server keeps the answer until it has all of it (on its disk, where it is
                 # large): an error is then a status, never the end of an answer.
-                settings={"wait_end_of_query": 1},
+                settings={"wait_end_of_query": 1, **WHOLE_ANSWERS},
                 fmt="JSONEachRow",
             )
             answer.auto_close = False  # at its end the reader still asks it

@@ -5,7 +5,8 @@ second query while the first runs.
 """
 
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.schemas.clickhouse.contact import CONNECT_SECONDS, VARIABLE, await_answer
 from usagepipe.schemas.errors import (
@@ -30,6 +31,13 @@ REFUSED_CREDENTIALS = (192, 193, 194, 516)  # unknown user, wrong or missing pas
 # What web servers and other services answer to its queries; 502 and 503 are a proxy's, without it.
 NOT_CLICKHOUSE = (301, 302, 307, 308, 400, 404, 405, 501)
 NO_VERSION = "response to server version query"
+
+# A user's profile may have answers cut where a limit is reached, and tells nobody. Where money
+# hangs on an answer being whole it is an error instead.
+WHOLE_ANSWERS: Final[Mapping[str, str]] = {
+    f"{limit}_overflow_mode": "throw"
+    for limit in ("read", "result", "group_by", "sort", "distinct", "set", "timeout")
+} | {"skip_unavailable_shards": "0"}
 
 _HTTP_STATUS = re.compile(r"\bHTTP status (\d+)")
 _CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED\] certificate verify failed: ([^(']*\w)")

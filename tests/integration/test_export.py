@@ -249,12 +249,24 @@ def test_an_answer_that_breaks_off_has_no_last_line(cut: ClickHouseAddress) -> N
     assert out.written > 0
 
 
-def test_rows_that_a_profile_withholds_are_missed(many: int, migrated: ClickHouseAddress) -> None:
-    """A server may be told to end answers without a word: the rows were counted before."""
+@pytest.mark.parametrize("of_hours", [False, True])
+def test_answer_that_a_profile_would_cut_is_refused(
+    of_hours: bool,
+    migrated: ClickHouseAddress,
+    clickhouse_client: "Client",
+    request: pytest.FixtureRequest,
+) -> None:
+    """A server may be told to end answers without a word: an export is whole or none. Neither the
+    events may be cut nor the hours that they are counted by."""
+    if of_hours:
+        store(clickhouse_client, *(event(60 * hour) for hour in range(40)))
+    else:
+        request.getfixturevalue("many")
     bounds = {"max_result_rows": 10, "max_block_size": 10, "result_overflow_mode": "break"}
+
     with (
         connect(migrated, settings=bounds) as client,
-        pytest.raises(UsagePipeError, match=r"Of 40,000 rows between .* ClickHouse gave \d+: "),
+        pytest.raises(UsagePipeError, match="Limit for result exceeded"),
     ):
         export_events(Store(client), EVER, Counted())
 
