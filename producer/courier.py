@@ -123,7 +123,6 @@ class Courier:
 
     def _open(self) -> None:
         self.spill.open()
-        self._handle.keeps_failed = self.spill.is_open
 
     def _step(self) -> None:
         self._encode()
@@ -173,10 +172,9 @@ class Courier:
             return
         while self._waiting:
             try:
-                self._handle.produce(self._waiting[0])
-            except BufferError:
-                self._spilling = self.spill.takes_events
-                return
+                if not self._handle.produce(self._waiting[0]):
+                    self._spilling = self.spill.takes_events
+                    return
             except KafkaException as error:
                 self._lose_refused(error)
             self._pop()
@@ -240,7 +238,7 @@ class Courier:
         """Take back what the handle holds. Without a spill, another handle gets it."""
         self._spilling = self.spill.takes_events
         self._is_prompt = False
-        if self._handle.returned:
+        if self._handle.returned or self._handle.is_dead:
             self._retry_at = time.monotonic() + RETRY_SECONDS
         records = self._handle.take_back()
         self._count_refused()

@@ -14,13 +14,14 @@ from functools import cache
 from threading import Lock, Thread
 from typing import Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from usagepipe.producer.librdkafka import (
     Availability,
     IdentityWatch,
     LibraryLog,
     PartitionWatch,
+    is_of_the_record,
     is_topic_unknown,
     producer_config,
 )
@@ -34,13 +35,6 @@ MAX_MARKS: Final = 1_000  # without a spill, an outage makes one each step
 
 # What a handle that is given up reports of the events in it: they may be sent by another.
 TAKEN_OVER: Final = (KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-# Errors of the record itself: sent again, it would be refused again.
-OF_THE_RECORD: Final = (
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_MSG,
-    KafkaError.INVALID_MSG_SIZE,
-    KafkaError.INVALID_RECORD,
-)
 
 # librdkafka makes a handle under locks of the whole process. A child that is forked meanwhile would
 # find them locked for ever, so a fork waits for the few milliseconds. That leaves OpenSSL's, which
@@ -66,9 +60,9 @@ def _destroy(grave: list[Producer]) -> None:
 class Handle:
     """A librdkafka producer, made with the first use. For one thread.
 
-    With `keeps_failed`, what Kafka refuses for another reason than the record itself
-    (authorization, say) is returned as well, and not `refused`. A gap record that is refused is
-    gone: it is no event, and the numbers that are missing still tell of the loss.
+    What Kafka refuses for another reason than the record itself (authorization, say) is returned,
+    and not `refused`. A gap record that is refused is gone: it is no event, and the numbers that
+    are missing still tell of the loss.
     """
 
     def __init__(
@@ -76,7 +70,6 @@ class Handle:
     ) -> None:
         """`order` is an event's number. `patience_seconds` is how long Kafka may take to
         acknowledge an event."""
-        self.keeps_failed = False
         self.returned: deque[Record] = deque()  # came back, to be sent again
         self.refused: list[str] = []  # the error of each event that came back for good
         self._settings = settings
@@ -106,12 +99,27 @@ class Handle:
         """Whether an event has waited for too long, in all or in one of the partitions."""
         return bool(len(self)) and (self._is_stuck or self.age() > self._patience_seconds)
 
-    def produce(self, record: Record) -> None:
-        """Queue `record`. Raises BufferError (full) or KafkaException (too large, mostly)."""
+    def produce(self, record: Record) -> bool:
+        """Queue `record`. False: the queue is full, or this handle takes nothing more (`is_dead`).
+
+        Raises:
+            KafkaException: the record itself is at fault: it is too large.
+        """
         producer = self._producer or self._open()
         key, value = record
-        producer.produce(self._settings.topic, value, key)
+        try:
+            producer.produce(self._settings.topic, value, key)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            if is_of_the_record(error.args[0]):
+                raise
+            # What librdkafka has learnt of the topic or of itself, it says of each record at once.
+            self._is_dead = True
+            self._tell(error.args[0])
+            return False
         self._given += 1
+        return True
 
     def serve(self, seconds: float, *, hurry: bool) -> None:
         """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
@@ -175,17 +183,17 @@ class Handle:
 
     def _reported(self, error: KafkaError, message: Message) -> None:
         key, value = message.key(), message.value()
-        again = error.code() in TAKEN_OVER or (
-            self.keeps_failed and error.code() not in OF_THE_RECORD
-        )
-        if again and isinstance(key, bytes) and isinstance(value, bytes):
+        if isinstance(key, bytes) and isinstance(value, bytes) and not is_of_the_record(error):
             self.returned.append((key, value))
             self._is_dead |= error.code() == KafkaError._FATAL
-            if error.code() not in TAKEN_OVER:
-                # librdkafka tells it of each event and nowhere else.
-                self._availability.failed(error, self.acknowledged)
+            self._tell(error)
         elif not is_gap(value):
             self.refused.append(str(error.name()))
+
+    def _tell(self, error: KafkaError) -> None:
+        """librdkafka says such a thing of each record, and nowhere else."""
+        if error.code() not in TAKEN_OVER:
+            self._availability.failed(error, self.acknowledged)
 
     def _failed(self, error: KafkaError) -> None:
         self._is_dead |= error.fatal()

@@ -42,9 +42,8 @@ class SpilledBatch:
         """Give `handle` as many events as it takes."""
         while self._unsent:
             try:
-                handle.produce(self._unsent[0])
-            except BufferError:
-                return
+                if not handle.produce(self._unsent[0]):
+                    return
             except KafkaException as error:
                 self.refused.append(str(error.args[0].name()))
             self._unsent.popleft()
