@@ -209,7 +209,11 @@ class Courier:
         if time.monotonic() < self._retry_at:
             return None
         segments = self.spill.take(self._segments)
-        return SpilledBatch(self.spill, segments) if segments else None
+        try:
+            return SpilledBatch(self.spill, segments) if segments else None
+        except OSError:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return None
 
     def _leave(self) -> None:
         """Send directly again, once no file is left and Kafka is well, or no file can be had."""

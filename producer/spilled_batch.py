@@ -13,17 +13,28 @@ from usagepipe.schemas.gap import is_gap
 
 class SpilledBatch:
     """Some segments on their way. Read once, when it is made; the files stay until they are
-    acknowledged."""
+    acknowledged.
+
+    Raises:
+        OSError: the first one cannot be read now.
+    """
 
     def __init__(self, spill: Spill, segments: Sequence[Segment]) -> None:
-        self.segments = segments
+        """`segments` end before the first one that cannot be read now."""
+        self.segments: list[Segment] = []
         self.is_own = spill.is_own(segments[0])
         self.damaged = 0  # events that could not be read
         self.refused: list[str] = []  # the error of each event that Kafka will never take
         self.has_failed = False  # to be sent again
         self._unsent: deque[Record] = deque()
         for segment in segments:
-            found = spill.read(segment)
+            try:
+                found = spill.read(segment)
+            except OSError:
+                if not self.segments:
+                    raise
+                break
+            self.segments.append(segment)
             self._unsent += found.records
             self.damaged += found.lost
         self.events = sum(not is_gap(value) for _, value in self._unsent)

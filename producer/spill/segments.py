@@ -6,7 +6,9 @@ Nothing here is flushed to the disk: the page cache survives the process (`kill 
 machine's loss of power.
 """
 
+import errno
 import os
+import stat
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +26,11 @@ FAMILY: Final = b"usagepipe spill "
 HEADER: Final = FAMILY + b"1\n"
 SUFFIX: Final = ".spill"
 ASIDE: Final = ".unread"  # what is kept for people to look at
+MAX_FILE_BYTES: Final = 64 << 20  # a segment has some 2 MiB, or one event that is larger
+# The process wants for something that it will have again. All else is about the file: it is read
+# again each second, and in the end it must not keep those behind it from being sent.
+WANTS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+MAX_READS: Final = 600
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +41,8 @@ class Segment:
     events: int
     bytes: int
     since: float  # seconds of the epoch: when its first event was written
+    failed_reads: int = 0
+    is_aside: bool = False  # never to be deleted
 
 
 class Segments:
@@ -83,11 +92,24 @@ class Segments:
         return taken
 
     def read(self, segment: Segment) -> Found:
-        """What the segment holds. What cannot be read at all is set aside, not deleted."""
+        """What the segment holds. What is none of ours is set aside, not deleted.
+
+        Raises:
+            OSError: it cannot be read now. Whether it ever can be is seen by trying again.
+        """
         try:
-            data = segment.path.read_bytes()
+            data = _read(segment.path)
+        except FileNotFoundError:
+            return Found([], segment.events or 1)
         except OSError as error:
+            segment.failed_reads += 1
+            if segment.failed_reads == 1:
+                log.error("spill_not_read", file=str(segment.path), error=describe(error))
+            if error.errno in WANTS or segment.failed_reads < MAX_READS:
+                raise
             return self._set_aside(segment, describe(error))
+        if data is None:
+            return self._set_aside(segment, "no file of this user, or too large")
         if data.startswith(FAMILY) and not data.startswith(HEADER):
             return self._set_aside(segment, "written by another version")
         found = read_frames(data.removeprefix(HEADER))
@@ -102,13 +124,15 @@ class Segments:
         self._all.remove(segment)
         self.bytes -= segment.bytes
         self.events -= segment.events
-        segment.path.unlink(missing_ok=True)
+        if not segment.is_aside:
+            segment.path.unlink(missing_ok=True)
 
     def before(self, busy: Sequence[Segment]) -> Segment | None:
         """The oldest segment that is not in `busy`."""
         return next((each for each in self._all if each not in busy), None)
 
     def _set_aside(self, segment: Segment, problem: str) -> Found:
+        segment.is_aside = True  # whether it can be renamed or not
         log.error("spill_unreadable", file=str(segment.path), problem=problem)
         try:
             segment.path.rename(segment.path.with_suffix(ASIDE))
@@ -118,8 +142,23 @@ class Segments:
 
 
 def _found(path: Path) -> Segment:
-    status = path.stat()
+    status = path.lstat()
     return Segment(path, 0, status.st_size, status.st_mtime)
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a plain file of ours, in a bounded size; None if it is anything else."""
+    # A pipe that somebody has put there must not be waited for, nor a link be followed.
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(file)
+        is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not is_ours or status.st_size > MAX_FILE_BYTES:
+            return None
+        with open(file, "rb", closefd=False) as readable:
+            return readable.read()
+    finally:
+        os.close(file)
 
 
 def _append(path: Path, data: bytes, size: int) -> None:

@@ -125,3 +125,22 @@ def test_damaged_file_costs_what_is_damaged(away: Away) -> None:
 
     assert {"spill_damaged": 1} == following.snapshot().dropped
     assert 99 == len(once(away.numbers()[recorder.producer_id]))
+
+
+def test_file_that_cannot_be_read_for_a_while_costs_nothing(away: Away) -> None:
+    """A read that fails is no loss: the file is read again, each second, and then sent."""
+    with away.recorder(spill_megabytes=1) as recorder, capture_logs() as logs:
+        for number in range(1_000):
+            recorder.record(event(number))
+        eventually(lambda: recorder.snapshot().spilled == 1_000, SECONDS, "all to be on disk")
+        path = away.files()[-1]  # the first one has been read, to be sent
+        path.rename(path.with_suffix(".moved"))
+        path.symlink_to(path.with_suffix(".moved"))  # no link is followed, not even by root
+        away.start()
+        eventually(lambda: "spill_not_read" in [e["event"] for e in logs], SECONDS, "a failed read")
+        path.with_suffix(".moved").rename(path)
+        left = recorder.flush(SECONDS)
+        snapshot = recorder.snapshot()
+
+    assert (0, {}, 1_000) == (left, snapshot.dropped, snapshot.delivered)
+    assert list(range(1, 1_001)) == once(away.numbers()[recorder.producer_id])
