@@ -37,9 +37,11 @@ class Spill:
         self._limit = settings.spill_megabytes << 20
         self._overwrites = settings.spill_policy == "oldest"
         self._segment_bytes = min(SEGMENT_BYTES, self._limit // SHARES)
-        self._folders: list[HeldFolder] = []
         self._own: Segments | None = None
+        self._own_folder: HeldFolder | None = None
         self._adopted: Segments | None = None
+        self._adopted_folder: HeldFolder | None = None
+        self._left: set[Path] = set()  # adopted folders that cannot be emptied
         self._broken_until = 0.0
         self._adopt_at = 0.0
         self.is_full = False
@@ -49,12 +51,11 @@ class Spill:
         if self._root is None:
             return
         try:
-            folder = make_folder(self._root, self._name)
-            self._own = Segments(folder.path, self._segment_bytes)
+            self._own_folder = make_folder(self._root, self._name)
         except OSError as error:
             log.warning("spill_unavailable", folder=str(self._root), error=describe(error))
             return
-        self._folders.append(folder)
+        self._own = Segments(self._own_folder.path, self._segment_bytes)
 
     @property
     def takes_events(self) -> bool:
@@ -139,12 +140,11 @@ class Spill:
     def take(self, most: int) -> list[Segment]:
         """The next segments to send, oldest first: an adopted folder's before our own."""
         if self._adopted is not None and not len(self._adopted):
-            self._adopted = None
-            self._folders.pop().let_go()
+            self._leave_adopted()
         return next((each.take(most) for each in (self._adopted, self._own) if each), [])
 
     def is_own(self, segment: Segment) -> bool:
-        return self._own is not None and segment.path.parent == self._folders[0].path
+        return self._own_folder is not None and segment.path.parent == self._own_folder.path
 
     def read(self, segment: Segment) -> Found:
         return self._of(segment).read(segment)
@@ -167,19 +167,31 @@ class Spill:
             return False
         if time.monotonic() < self._adopt_at:
             return False
-        if (folder := adopt_folder(self._root)) is None:
+        if (folder := adopt_folder(self._root, self._left)) is None:
             self._adopt_at = time.monotonic() + ADOPT_SECONDS
             return False
-        self._folders.append(folder)
-        self._adopted = Segments(folder.path, self._segment_bytes)
+        self._adopted_folder = folder
+        try:
+            self._adopted = Segments(folder.path, self._segment_bytes)
+        except OSError as error:
+            log.warning("spill_not_adopted", folder=folder.path.name, error=describe(error))
+            self._leave_adopted()
+            return False
         log.warning("spill_adopted", folder=folder.path.name, bytes=self._adopted.bytes)
         return True
 
+    def _leave_adopted(self) -> None:
+        """Once is enough for a folder that stays: what it still holds would be sent for ever."""
+        folder, self._adopted, self._adopted_folder = self._adopted_folder, None, None
+        if folder is not None and not folder.let_go():
+            self._left.add(folder.path)
+
     def close(self) -> None:
         """Let go of the folders: what they hold is for the next process."""
-        while self._folders:
-            self._folders.pop().let_go()
-        self._own = self._adopted = None
+        self._leave_adopted()
+        if self._own_folder is not None:
+            self._own_folder.let_go()
+        self._own = self._own_folder = None
 
 
 def spill_root(settings: Settings) -> Path | None:

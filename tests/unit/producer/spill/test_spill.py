@@ -1,5 +1,6 @@
 """The spill of one process: its bound, its policies, and where it cannot be had."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,28 @@ def test_what_a_dead_process_left_comes_first(tmp_path: Path) -> None:
     mine.take(1)
     mine.close()
     assert [] == list(next(tmp_path.iterdir()).iterdir())
+
+
+def test_folder_that_cannot_be_emptied_is_sent_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead process' files that cannot be deleted: they are sent, and not over and over."""
+    dead = spill(tmp_path, name="dead")
+    dead.write([event(number) for number in range(3)], ())
+    dead.close()
+    mine = spill(tmp_path)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EPERM, "not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with capture_logs() as logs:
+        adopted = mine.adopt()
+        sent = numbers(mine)
+        again = mine.adopt()
+
+    assert (True, [0, 1, 2], False) == (adopted, sent, again)
+    assert {"spill_adopted", "spill_not_removed"} == {entry["event"] for entry in logs}
 
 
 def test_folder_that_cannot_be_made_is_told_once(tmp_path: Path) -> None:
