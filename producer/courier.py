@@ -19,8 +19,9 @@ refuses (`_retreat`), until the spill is empty again:
 
 What is lost leaves a gap in the numbers of this producer (`sequence`), which `usagepipe audit`
 names. A gap record tells the reasons and the time, and of losses behind the last event: it goes
-the way of the events, the first at once, then one every `TELL_SECONDS` while there are losses. A
-crash costs what was lost since the last one its reasons and times, no more.
+the way of the events, the first at once, then one every `TELL_SECONDS` while there are losses, and
+the last when the process ends (`teller.py`). A crash costs what was lost since the last one its
+reasons and times, no more.
 """
 
 import time
@@ -31,17 +32,16 @@ from threading import Event
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
 
-from usagepipe.producer.counters import Counters, DropReason, Losses
+from usagepipe.producer.counters import Counters, DropReason
 from usagepipe.producer.faults import describe
-from usagepipe.producer.handle import Handle
+from usagepipe.producer.handle import Handle, Refused
 from usagepipe.producer.meters import Meter, Progress
-from usagepipe.producer.spill import Record, Spill
+from usagepipe.producer.spill import Record, Spill, events_in, is_event, number_of
 from usagepipe.producer.spilled_batch import SpilledBatch
+from usagepipe.producer.teller import Teller
 from usagepipe.schemas.codec import StampingEncoder
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.gap import UsageGap, encode_gap, is_gap
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()
@@ -55,6 +55,8 @@ RETRY_SECONDS: Final = 1.0  # after a refusal
 MOST_SEGMENTS: Final = 8  # that are sent at once
 WRITE_EVENTS: Final = 1_000  # that are written at once
 TELL_SECONDS: Final = 30.0  # between two gap records
+HURRY_SECONDS: Final = 0.25  # the same when somebody waits
+TOO_LARGE: Final = "MSG_SIZE_TOO_LARGE"
 
 
 class Courier:
@@ -67,9 +69,8 @@ class Courier:
         inbox: Inbox,
         counters: Counters,
         meter: Meter,
-        last_number: Callable[[], int],
+        teller: Teller,
     ) -> None:
-        """`last_number` is the last one that was given to an event, whatever became of it."""
         self.settled = 0  # events that this process need not hold in memory any more
         self.delivered = 0  # of this process' events
         self.lost = 0  # of the same, after they were accepted
@@ -84,17 +85,16 @@ class Courier:
         self._inbox = inbox
         self._counters = counters
         self._meter = meter
-        self._producer_id = producer_id
-        self._last_number = last_number
-        self._tell_at = 0.0
+        self._teller = teller
         self._encoder = StampingEncoder(producer_id)
         self.spill = Spill(settings, producer_id)
         patience = STALL_SECONDS + settings.linger_ms / 1_000
-        self._handle = Handle(settings, number_of, patience_seconds=patience)
+        self._handle = Handle(settings, patience_seconds=patience)
         self._waiting: deque[Record] = deque()  # encoded, and neither in librdkafka nor on disk
         self._waiting_bytes = 0
         self._waiting_since = 0.0
         self._taken = 0
+        self._last_number = 0  # of what was taken
         self._spilling = False
         self._batch: SpilledBatch | None = None
         self._segments = 1  # how many to send at once
@@ -138,18 +138,20 @@ class Courier:
 
     def _encode(self) -> None:
         """Make bytes of what is in the inbox."""
+        number = self._last_number
         for _ in range(len(self._inbox)):
             event, number = self._inbox[0]
             try:
                 key = (event.api_key_id or event.user_id).encode()
                 record = key, self._encoder.encode(event, number)
             except Exception as error:
-                self._lose("invalid", 1, describe(error))
+                self._lose("invalid", 1, number, describe(error))
             else:
                 self._wait(record)
                 self._meter.tokens(event)
             self._taken += 1
             self._inbox.popleft()
+        self._last_number = number
 
     def _wait(self, record: Record) -> None:
         if not self._waiting:
@@ -170,14 +172,11 @@ class Courier:
         """Give librdkafka what waits. With its queue full, the spill takes over."""
         if time.monotonic() < self._retry_at:
             return
-        while self._waiting:
-            try:
-                if not self._handle.produce(self._waiting[0]):
-                    self._spilling = self.spill.takes_events
-                    return
-            except KafkaException as error:
-                self._lose_refused(error)
+        while self._waiting and self._handle.produce(self._waiting[0]):
             self._pop()
+        if self._waiting:
+            self._spilling = self.spill.takes_events
+        self._count_refused()
 
     def _keep(self, hold_seconds: float) -> None:
         """Write what has waited for longer than `hold_seconds`, and all behind it."""
@@ -190,8 +189,10 @@ class Courier:
             kept, given_up = self.spill.write(some, busy)
             for _ in range(kept):
                 self._pop()
-            self.spilled += kept
-            self._lose("spill_overwritten", given_up)
+            self.spilled += events_in(some[:kept])
+            for segment in given_up:
+                self._lose("spill_overwritten", segment.events, segment.last_sequence)
+                self._teller.take_back(segment.gaps)
             if kept < len(some):
                 break
 
@@ -265,9 +266,8 @@ class Courier:
         self.resent += batch.events - len(batch.refused)
         for segment in batch.segments:
             self.spill.remove(segment)
-        self._lose("spill_damaged", batch.damaged, own=batch.is_own)
-        for error in batch.refused:
-            self._lose("delivery_failed", 1, error, own=batch.is_own)
+        self._lose("spill_damaged", batch.damaged, batch.last_sequence, own=batch.is_own)
+        self._lose_refused(batch.refused, own=batch.is_own)
 
     def _finish(self) -> None:
         """The end: what is left goes to disk, and what does not fit there is given up."""
@@ -278,55 +278,49 @@ class Courier:
             self._count_refused()
         self._batch = None
         self._keep(0.0)
-        if left := sum(not is_gap(value) for _, value in self._waiting):
-            self.lost += left
-            self._counters.drop("delivery_failed", left)  # told once, by whoever closes
+        if left := [number_of(each) for each in self._waiting if is_event(each)]:
+            self._teller.lost("delivery_failed", len(left), max(left))
+            self.lost += len(left)
+            self._counters.drop("delivery_failed", len(left))  # told once, by whoever closes
+        self._teller.take_back(self._waiting)
         self._waiting.clear()
-        if losses := self._counters.take_untold():
-            self.spill.write_gap(self._gap_record(losses))
+        if (record := self._teller.take(0.0)) and not self.spill.write_gap(record):
+            log.warning("usage_losses_untold", dropped=self._counters.dropped)
 
     def _tell_losses(self) -> None:
         """Write or send a gap record if there is one to make, and now and then only."""
-        now = time.monotonic()
-        if now < self._tell_at or (self._waiting and not self.spill.takes_events):
+        if (self._waiting or self._spilling) and not self.spill.takes_events:
             return
-        if (losses := self._counters.take_untold()) is None:
+        record = self._teller.take(HURRY_SECONDS if self.is_hurried else TELL_SECONDS)
+        if record is None:
             return
-        self._tell_at = now + TELL_SECONDS
-        record = self._gap_record(losses)
         if not self._spilling:
             self._wait(record)
         elif not self.spill.write_gap(record):
-            self._counters.put_back(losses)
-
-    def _gap_record(self, losses: Losses) -> Record:
-        gap = UsageGap(
-            producer_id=self._producer_id,
-            last_sequence=self._last_number(),
-            lost=losses.events,
-            since=losses.since,
-            until=losses.until,
-        )
-        return self._producer_id.encode(), encode_gap(gap)
+            self._teller.take_back([record])
 
     def _count_refused(self) -> None:
-        for error in self._handle.refused:
-            self._lose("delivery_failed", 1, error)
+        self._lose_refused(self._handle.refused)
         self._handle.refused.clear()
 
-    def _lose(self, reason: DropReason, events: int, detail: str = "", *, own: bool = True) -> None:
-        """Count events that were accepted, those of a dead process not among our own."""
+    def _lose_refused(self, refused: Sequence[Refused], *, own: bool = True) -> None:
+        for number, error in refused:
+            reason: DropReason = "too_large" if error == TOO_LARGE else "delivery_failed"
+            self._lose(reason, 1, number, error, own=own)
+
+    def _lose(
+        self, reason: DropReason, events: int, last: int, detail: str = "", *, own: bool = True
+    ) -> None:
+        """Count events that were accepted, those of a dead process not among our own. `last` is
+        the greatest of their numbers: where it is 0, they are among those that were taken."""
         if not events:
             return
-        self.lost += events if own else 0
-        if self._counters.drop(reason, events, numbered=own):
+        if own:
+            self._teller.lost(reason, events, last or self._last_number)
+            self.lost += events
+        if self._counters.drop(reason, events):
             dropped = self._counters.dropped
             log.warning("usage_events_dropped", reason=reason, detail=detail, dropped=dropped)
-
-    def _lose_refused(self, error: KafkaException) -> None:
-        code: KafkaError = error.args[0]
-        too_large = code.code() == KafkaError.MSG_SIZE_TOO_LARGE
-        self._lose("too_large" if too_large else "record_failed", 1, str(code.name()))
 
     @property
     def _direct(self) -> int:
@@ -342,6 +336,8 @@ class Courier:
         self.settled = self.delivered + self.lost + kept
         self.kept, self.spill_bytes = kept, self.spill.bytes
         self._handle.acknowledged = self.delivered + self.resent
+        if self._teller.is_telling and not (self._waiting or self._direct or self.spill.has_own):
+            self._teller.settle()
         self.refusal = self._refusal()
         self.oldest_seconds = self._oldest_seconds()
         self._meter.progress(self._progress())
@@ -367,9 +363,3 @@ class Courier:
         if (since := self.spill.oldest) is not None:
             return max(0.0, time.time() - since)
         return self._handle.age() if self._batch is None else 0.0
-
-
-def number_of(record: Record) -> int:
-    """The event's number, out of its bytes; 0 where there is none."""
-    digits = record[1].partition(b'"sequence":')[2].partition(b",")[0]
-    return int(digits) if digits.isdigit() else 0

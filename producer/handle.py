@@ -9,10 +9,9 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable
 from functools import cache
 from threading import Lock, Thread
-from typing import Final
+from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -25,8 +24,7 @@ from usagepipe.producer.librdkafka import (
     is_topic_unknown,
     producer_config,
 )
-from usagepipe.producer.spill import Record
-from usagepipe.schemas.gap import is_gap
+from usagepipe.producer.spill import Record, is_event, number_of
 from usagepipe.schemas.settings import Settings
 
 PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
@@ -57,6 +55,13 @@ def _destroy(grave: list[Producer]) -> None:
     digger.join(DESTROY_SECONDS)
 
 
+class Refused(NamedTuple):
+    """An event that Kafka will never take."""
+
+    number: int  # 0 where it is not known
+    error: str
+
+
 class Handle:
     """A librdkafka producer, made with the first use. For one thread.
 
@@ -65,15 +70,11 @@ class Handle:
     are missing still tell of the loss.
     """
 
-    def __init__(
-        self, settings: Settings, order: Callable[[Record], int], *, patience_seconds: float
-    ) -> None:
-        """`order` is an event's number. `patience_seconds` is how long Kafka may take to
-        acknowledge an event."""
+    def __init__(self, settings: Settings, *, patience_seconds: float) -> None:
+        """`patience_seconds` is how long Kafka may take to acknowledge an event."""
         self.returned: deque[Record] = deque()  # came back, to be sent again
-        self.refused: list[str] = []  # the error of each event that came back for good
+        self.refused: list[Refused] = []  # came back for good
         self._settings = settings
-        self._order = order
         self.acknowledged = 0  # events that Kafka has taken from any handle; whoever knows tells
         self._producer: Producer | None = None
         self._availability = Availability(settings.kafka)
@@ -100,23 +101,22 @@ class Handle:
         return bool(len(self)) and (self._is_stuck or self.age() > self._patience_seconds)
 
     def produce(self, record: Record) -> bool:
-        """Queue `record`. False: the queue is full, or this handle takes nothing more (`is_dead`).
-
-        Raises:
-            KafkaException: the record itself is at fault: it is too large.
-        """
+        """Queue `record`, or refuse it: it is too large. False: the queue is full, or this handle
+        takes nothing more (`is_dead`)."""
         producer = self._producer or self._open()
         key, value = record
         try:
             producer.produce(self._settings.topic, value, key)
         except BufferError:
             return False
-        except KafkaException as error:
-            if is_of_the_record(error.args[0]):
-                raise
+        except KafkaException as raised:
+            error: KafkaError = raised.args[0]
+            if is_of_the_record(error):
+                self._refuse(record, error)
+                return True
             # What librdkafka has learnt of the topic or of itself, it says of each record at once.
             self._is_dead = True
-            self._tell(error.args[0])
+            self._tell(error)
             return False
         self._given += 1
         return True
@@ -156,11 +156,11 @@ class Handle:
             deadline = time.monotonic() + PURGE_SECONDS
             while (left := retired.flush(0.1)) and time.monotonic() < deadline:
                 pass
-            self.refused += ["_PURGE_TIMED_OUT"] * left
+            self.refused += [Refused(0, "_PURGE_TIMED_OUT")] * left
             grave = [retired]
             del retired
             _destroy(grave)
-        records = sorted(self.returned, key=self._order)
+        records = sorted(self.returned, key=number_of)
         self.returned.clear()
         self._is_dead = self._is_stuck = False  # that was the one that is gone
         return records
@@ -182,13 +182,17 @@ class Handle:
         return producer
 
     def _reported(self, error: KafkaError, message: Message) -> None:
-        key, value = message.key(), message.value()
-        if isinstance(key, bytes) and isinstance(value, bytes) and not is_of_the_record(error):
-            self.returned.append((key, value))
+        record = message.key() or b"", message.value() or b""
+        if is_of_the_record(error):
+            self._refuse(record, error)
+        else:
+            self.returned.append(record)
             self._is_dead |= error.code() == KafkaError._FATAL
             self._tell(error)
-        elif not is_gap(value):
-            self.refused.append(str(error.name()))
+
+    def _refuse(self, record: Record, error: KafkaError) -> None:
+        if is_event(record):
+            self.refused.append(Refused(number_of(record), str(error.name())))
 
     def _tell(self, error: KafkaError) -> None:
         """librdkafka says such a thing of each record, and nowhere else."""

@@ -18,12 +18,14 @@ from usagepipe.producer.counters import Counters, CountersSnapshot, DropReason
 from usagepipe.producer.courier import Courier, Inbox
 from usagepipe.producer.faults import describe
 from usagepipe.producer.meters import meter_of
+from usagepipe.producer.teller import Teller
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 0.01  # between two looks at what is left, for those who wait
+TOLD_SECONDS: Final = 2.0  # longer than a Kafka that is well takes, for losses to be told
 AGAIN_SECONDS: Final = 0.5  # for events that have been waited for before
 END_SECONDS: Final = 30.0  # for the thread's last act; a disk that hangs must not hold the process
 
@@ -41,8 +43,9 @@ class Outbox:
         meter = meter_of(settings)
         self.counters = Counters(meter)
         self._inbox = Inbox()
+        self._teller = Teller(self.producer_id)
         self._courier = Courier(
-            settings, self.producer_id, self._inbox, self.counters, meter, lambda: self._sequence
+            settings, self.producer_id, self._inbox, self.counters, meter, self._teller
         )
         self._most_events = settings.queue_events
         self._lock = Lock()  # keeps the numbers in the order of the inbox
@@ -57,8 +60,10 @@ class Outbox:
     def put(self, event: UsageEvent) -> bool:
         """Take `event`; False when it was dropped (and counted). Never blocks, never raises."""
         with self._lock:
-            problem = self._take(event)
-        return problem is None or self._drop(problem)
+            if (problem := self._take(event)) is None:
+                return True
+            number = self._sequence
+        return self._drop(problem, number)
 
     def _take(self, event: UsageEvent) -> DropReason | None:
         if self._closed:
@@ -98,14 +103,20 @@ class Outbox:
     def flush(self, seconds: float) -> int:
         """Wait until all that was taken is delivered, `seconds` at most; how many are left, those
         on disk among them."""
-        deadline = time.monotonic() + seconds
+        started = time.monotonic()
         self._courier.is_hurried = True
         # In slices, so that a signal's handler in the main thread does not have to wait for all.
-        while (left := self.queued) and time.monotonic() < deadline:
+        while time.monotonic() - started < self._patience_left(seconds):
             if self._stopped.wait(LOOK_SECONDS):
                 break  # closed: what is left waits on disk for another process
         self._courier.is_hurried = False
-        return left
+        return self.queued
+
+    def _patience_left(self, seconds: float) -> float:
+        """How long to wait in all: `seconds` for events, and not for long for a gap record."""
+        if self.queued:
+            return seconds
+        return min(seconds, TOLD_SECONDS) if self._teller.is_telling else 0.0
 
     def stop(self, seconds: float) -> int:
         """`flush` at the application's end: the next `stop` or `close` will not wait again."""
@@ -168,8 +179,10 @@ class Outbox:
             oldest_unsent_seconds=round(courier.oldest_seconds, 3),
         )
 
-    def _drop(self, reason: DropReason) -> bool:
-        if self.counters.drop(reason, numbered=reason != "closed"):
+    def _drop(self, reason: DropReason, number: int) -> bool:
+        if reason != "closed":  # that got no number: no gap tells of it
+            self._teller.lost(reason, 1, number)
+        if self.counters.drop(reason):
             dropped = self.counters.dropped
             log.warning("usage_events_dropped", reason=reason, dropped=dropped)
         return False

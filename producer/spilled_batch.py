@@ -4,11 +4,8 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaException
-
-from usagepipe.producer.handle import Handle
-from usagepipe.producer.spill import Record, Segment, Spill
-from usagepipe.schemas.gap import is_gap
+from usagepipe.producer.handle import Handle, Refused
+from usagepipe.producer.spill import Record, Segment, Spill, events_in
 
 
 class SpilledBatch:
@@ -24,7 +21,7 @@ class SpilledBatch:
         self.segments: list[Segment] = []
         self.is_own = spill.is_own(segments[0])
         self.damaged = 0  # events that could not be read
-        self.refused: list[str] = []  # the error of each event that Kafka will never take
+        self.refused: list[Refused] = []  # events that Kafka will never take
         self.has_failed = False  # to be sent again
         self._unsent: deque[Record] = deque()
         for segment in segments:
@@ -37,7 +34,8 @@ class SpilledBatch:
             self.segments.append(segment)
             self._unsent += found.records
             self.damaged += found.lost
-        self.events = sum(not is_gap(value) for _, value in self._unsent)
+        self.events = events_in(self._unsent)
+        self.last_sequence = max(each.last_sequence for each in self.segments)
         self._sent_at = time.monotonic()
 
     @property
@@ -51,12 +49,7 @@ class SpilledBatch:
 
     def send(self, handle: Handle) -> None:
         """Give `handle` as many events as it takes."""
-        while self._unsent:
-            try:
-                if not handle.produce(self._unsent[0]):
-                    return
-            except KafkaException as error:
-                self.refused.append(str(error.args[0].name()))
+        while self._unsent and handle.produce(self._unsent[0]):
             self._unsent.popleft()
             self._sent_at = time.monotonic()
 

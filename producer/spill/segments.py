@@ -11,14 +11,15 @@ import os
 import stat
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from usagepipe.producer.faults import describe
-from usagepipe.producer.spill.frames import Found, Record, read_frames, write_frames
+from usagepipe.producer.spill.frames import Found, read_frames, write_frames
+from usagepipe.producer.spill.records import Record, is_event, number_of
 
 log = structlog.get_logger()
 
@@ -35,14 +36,20 @@ MAX_READS: Final = 600
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file. `events` is 0 where another process has written it."""
+    """One file. What it holds is known where this process has written it, else it is 0."""
 
     path: Path
-    events: int
     bytes: int
-    since: float  # seconds of the epoch: when its first event was written
+    since: float  # seconds of the epoch: when it was begun
+    frames: int = 0
+    gaps: list[Record] = field(default_factory=list)  # the gap records among them
+    last_sequence: int = 0  # the greatest number in it
     failed_reads: int = 0
     is_aside: bool = False  # never to be deleted
+
+    @property
+    def events(self) -> int:
+        return self.frames - len(self.gaps)
 
 
 class Segments:
@@ -70,18 +77,21 @@ class Segments:
         if not self._open:
             self._made += 1
             path = self._folder / f"{self._made:010}{SUFFIX}"
-            segment = Segment(path, 0, 0, time.time())
+            segment = Segment(path, 0, time.time())
         else:
             segment = self._all[-1]
-        frames = write_frames(records, segment.events)
+        frames = write_frames(records, segment.frames)
         data = frames if segment.bytes else HEADER + frames
         _append(segment.path, data, segment.bytes)
         if not self._open:
             self._all.append(segment)
-        segment.events += len(records)
+        gaps = [record for record in records if not is_event(record)]
+        segment.frames += len(records)
+        segment.gaps += gaps
+        segment.last_sequence = max(segment.last_sequence, *map(number_of, records))
         segment.bytes += len(data)
         self.bytes += len(data)
-        self.events += len(records)
+        self.events += len(records) - len(gaps)
         self._open = segment.bytes < self._segment_bytes
 
     def take(self, most: int) -> list[Segment]:
@@ -92,7 +102,8 @@ class Segments:
         return taken
 
     def read(self, segment: Segment) -> Found:
-        """What the segment holds. What is none of ours is set aside, not deleted.
+        """What the segment holds, and how many events are lost of it. What is none of ours is set
+        aside, not deleted. No gap record is lost of a segment that this process has written.
 
         Raises:
             OSError: it cannot be read now. Whether it ever can be is seen by trying again.
@@ -100,7 +111,7 @@ class Segments:
         try:
             data = _read(segment.path)
         except FileNotFoundError:
-            return Found([], segment.events or 1)
+            return _without_file(segment)
         except OSError as error:
             segment.failed_reads += 1
             if segment.failed_reads == 1:
@@ -113,7 +124,9 @@ class Segments:
         if data.startswith(FAMILY) and not data.startswith(HEADER):
             return self._set_aside(segment, "written by another version")
         found = read_frames(data.removeprefix(HEADER))
-        return found._replace(lost=max(found.lost, segment.events - len(found.records)))
+        gaps = [gap for gap in segment.gaps if gap not in found.records]
+        lost = max(found.lost, segment.frames - len(found.records)) - len(gaps)
+        return Found(found.records + gaps, max(0, lost))
 
     def remove(self, segment: Segment) -> None:
         """Delete the segment: its events are with Kafka, or given up."""
@@ -138,12 +151,17 @@ class Segments:
             segment.path.rename(segment.path.with_suffix(ASIDE))
         except OSError as error:
             log.error("spill_not_set_aside", file=str(segment.path), error=describe(error))
-        return Found([], max(1, segment.events))
+        return _without_file(segment)
+
+
+def _without_file(segment: Segment) -> Found:
+    """What is left of it. Of another process' file nobody can tell how much it was: one."""
+    return Found(list(segment.gaps), segment.events if segment.frames else 1)
 
 
 def _found(path: Path) -> Segment:
     status = path.lstat()
-    return Segment(path, 0, status.st_size, status.st_mtime)
+    return Segment(path, status.st_size, status.st_mtime)
 
 
 def _read(path: Path) -> bytes | None:

@@ -9,14 +9,15 @@ sent twice is stored once, by its `event_id`.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 import structlog
 
 from usagepipe.producer.faults import describe
 from usagepipe.producer.spill.folders import HeldFolder, adopt_folder, make_folder
-from usagepipe.producer.spill.frames import FRAME_BYTES, Found, Record
+from usagepipe.producer.spill.frames import FRAME_BYTES, Found
+from usagepipe.producer.spill.records import Record
 from usagepipe.producer.spill.segments import HEADER, Segment, Segments
 from usagepipe.schemas.settings import Settings
 
@@ -26,6 +27,13 @@ SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
 SHARES: Final = 16  # of a small spill a segment is no more than this part
 AGAIN_SECONDS: Final = 30.0  # after a failed write, which is mostly a full disk
 ADOPT_SECONDS: Final = 30.0  # between two looks for the folder of a process that is gone
+
+
+class Kept(NamedTuple):
+    """What became of records that were to be kept."""
+
+    records: int  # how many of the first are on disk
+    given_up: list[Segment]  # for them: deleted
 
 
 class Spill:
@@ -71,6 +79,11 @@ class Spill:
         return not self._own and not self._adopted
 
     @property
+    def has_own(self) -> bool:
+        """Whether anything of this process is here, be it a gap record."""
+        return bool(self._own)
+
+    @property
     def events(self) -> int:
         """Events of this process that are here and that Kafka has not acknowledged."""
         return self._own.events if self._own else 0
@@ -85,13 +98,13 @@ class Spill:
         there = [each.oldest for each in (self._own, self._adopted) if each]
         return min((each.since for each in there if each), default=None)
 
-    def write(self, records: Sequence[Record], busy: Sequence[Segment]) -> tuple[int, int]:
-        """Keep `records`; how many of the first were kept, and how many others were given up.
+    def write(self, records: Sequence[Record], busy: Sequence[Segment]) -> Kept:
+        """Keep `records`, as far as there is room.
 
         What was not kept is for the caller to hold: the files are at their bound (`is_full`), or
         cannot be written. `busy` segments are under way and never given up for new events.
         """
-        kept = given_up = 0
+        kept, given_up = 0, list[Segment]()
         while self._own is not None and kept < len(records):
             piece, size = self._piece(records, kept)
             given_up += self._make_room(size, busy)
@@ -99,7 +112,7 @@ class Spill:
             if self.is_full or not self._append(piece):
                 break
             kept += len(piece)
-        return kept, given_up
+        return Kept(kept, given_up)
 
     def write_gap(self, record: Record) -> bool:
         """Keep a gap record, beyond the bound as well: what it tells of is dropped for the bound.
@@ -118,12 +131,12 @@ class Spill:
             size += frame
         return piece, size
 
-    def _make_room(self, size: int, busy: Sequence[Segment]) -> int:
-        given_up = 0
+    def _make_room(self, size: int, busy: Sequence[Segment]) -> list[Segment]:
+        given_up: list[Segment] = []
         while self._own and self._overwrites and self._own.bytes + size > self._limit:
             if (oldest := self._own.before(busy)) is None:
                 break
-            given_up += oldest.events
+            given_up.append(oldest)
             self._own.remove(oldest)
         return given_up
 

@@ -190,7 +190,7 @@ def test_files_that_librdkafka_refuses_at_once_stay(
     """No event of a file is refused for good because of what librdkafka has learnt of the topic."""
     make_topics(guarded_kafka.bootstrap, world.topic, 1)
     settings = Settings.load(**world.settings)
-    handle = Handle(settings, lambda _: 0, patience_seconds=SECONDS)
+    handle = Handle(settings, patience_seconds=SECONDS)
     spill = Spill(settings, "me")
     spill.open()
     spill.write([(b"k", b"first"), (b"k", b"second")], ())

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from usagepipe.producer.spill import Record
 from usagepipe.producer.spill import segments as module
-from usagepipe.producer.spill.frames import Record
 from usagepipe.producer.spill.segments import ASIDE, HEADER, Segments
 
 BYTES = 4_096
@@ -191,3 +191,42 @@ def test_file_beyond_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
     (segment,) = segments.take(1)
 
     assert ([], 1) == segments.read(segment)
+
+
+GAP = b"p", b'{"usage_gap":{"producer_id":"p","last_sequence":9,"lost":{}}}'
+
+
+def test_gap_records_are_no_events(tmp_path: Path) -> None:
+    """A file counts its events apart from its frames, and knows the last number in it."""
+    segments = Segments(tmp_path, BYTES)
+    segments.append([*some(3), GAP, *some(2, first=3)])
+    (segment,) = segments.take(1)
+
+    assert (5, 5, [GAP], 9) == (
+        segments.events,
+        segment.events,
+        segment.gaps,
+        segment.last_sequence,
+    )
+    assert ([*some(3), GAP, *some(2, first=3)], 0) == segments.read(segment)
+    segments.remove(segment)
+    assert 0 == segments.events
+
+
+@pytest.mark.parametrize("damage", ["gap", "event", "file"])
+def test_gap_records_outlive_the_damage_of_their_file(tmp_path: Path, damage: str) -> None:
+    """Whoever wrote a gap record still has it: damage costs events, and only events count."""
+    segments = Segments(tmp_path, BYTES)
+    segments.append([*some(3), GAP])
+    (segment,) = segments.take(1)
+    data = segment.path.read_bytes()
+    wrong = {"gap": (b"usage_gap", b"usage-gap"), "event": (b"value-1", b"value-x")}
+    if damage == "file":
+        segment.path.unlink()
+    else:
+        segment.path.write_bytes(data.replace(*wrong[damage]))
+
+    found = segments.read(segment)
+
+    lost = {"gap": 0, "event": 1, "file": 3}[damage]
+    assert (3 - lost + 1, lost, GAP) == (len(found.records), found.lost, found.records[-1])

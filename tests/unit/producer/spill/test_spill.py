@@ -39,7 +39,7 @@ def test_full_spill_keeps_the_oldest(tmp_path: Path) -> None:
 
     kept, given_up = full.write([event(number) for number in range(40)], ())
 
-    assert (14, 0, True) == (kept, given_up, full.is_full)
+    assert (14, [], True) == (kept, given_up, full.is_full)
     assert full.bytes <= 1 << 20
     assert list(range(14)) == numbers(full)
     assert not full.is_full
@@ -51,7 +51,7 @@ def test_full_spill_keeps_the_newest(tmp_path: Path) -> None:
 
     kept, given_up = full.write([event(number) for number in range(40)], ())
 
-    assert (40, 26, False) == (kept, given_up, full.is_full)
+    assert (40, 26, False) == (kept, sum(each.events for each in given_up), full.is_full)
     assert list(range(26, 40)) == numbers(full)
 
 
@@ -62,8 +62,20 @@ def test_what_is_under_way_is_not_given_up(tmp_path: Path) -> None:
 
     kept, given_up = full.write([event(14)], full.take(2))
 
-    assert (1, 1) == (kept, given_up)
+    assert (1, [1]) == (kept, [each.events for each in given_up])
     assert [0, 1, *range(3, 15)] == numbers(full)
+
+
+def test_gap_records_come_back_from_what_is_given_up(tmp_path: Path) -> None:
+    """A gap record that is overwritten is no lost event, and is handed back to be told again."""
+    full = spill(tmp_path, "oldest")
+    gap = b"p", b'{"usage_gap":{}}'
+    full.write_gap(gap)
+
+    _, given_up = full.write([event(number) for number in range(40)], ())
+
+    assert [gap] == [record for each in given_up for record in each.gaps]
+    assert 40 == sum(each.events for each in given_up) + full.events == 26 + 14
 
 
 def test_event_larger_than_a_segment_is_kept(tmp_path: Path) -> None:
@@ -124,7 +136,7 @@ def test_folder_that_cannot_be_made_is_told_once(tmp_path: Path) -> None:
         kept = without.write([event(1)], ())
 
     assert ["spill_unavailable"] == [entry["event"] for entry in logs]
-    assert ((0, 0), False, False) == (kept, without.takes_events, without.adopt())
+    assert ((0, []), False, False) == (kept, without.takes_events, without.adopt())
     without.close()
 
 
