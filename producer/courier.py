@@ -104,7 +104,7 @@ class Courier:
 
     def run(self, stopped: Event) -> None:
         """Work until `stopped`, then save what is left: on disk, else it is given up."""
-        self._guarded(self._open)
+        self._guarded(self.spill.open)
         while not stopped.is_set():
             if not self._guarded(self._step):
                 stopped.wait(RETRY_SECONDS)
@@ -121,10 +121,8 @@ class Courier:
             self._publish()
         return True
 
-    def _open(self) -> None:
-        self.spill.open()
-
     def _step(self) -> None:
+        self.spill.open()
         self._encode()
         self._tell_losses()
         if self._spilling:

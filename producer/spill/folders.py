@@ -33,9 +33,9 @@ class HeldFolder:
     def let_go(self) -> bool:
         """Give the folder up: deleted when it is empty, else for the next process to adopt.
         Whether it is gone."""
-        if not any(self.path.glob("[!.]*.*")):
-            # Whoever opened the lock file before will find a folder that is gone.
-            with suppress(OSError):
+        with suppress(OSError):
+            if not any(self.path.glob("[!.]*.*")):
+                # Whoever opened the lock file before will find a folder that is gone.
                 (self.path / LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
         os.close(self._lock)
@@ -99,8 +99,9 @@ def _adopt(path: Path) -> HeldFolder | None:
         _unclaim(path)
         return None
     held = HeldFolder(path, lock)
-    if any(path.glob("*.spill")):
-        return held
+    with suppress(OSError):
+        if any(path.glob("*.spill")):
+            return held
     held.let_go()
     return None
 

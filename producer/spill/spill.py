@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
 SHARES: Final = 16  # of a small spill a segment is no more than this part
-AGAIN_SECONDS: Final = 30.0  # after a failed write, which is mostly a full disk
+AGAIN_SECONDS: Final = 30.0  # after what failed, which is mostly a full disk
 ADOPT_SECONDS: Final = 30.0  # between two looks for the folder of a process that is gone
 
 
@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 
 
 class Spill:
-    """Files of events. Nothing is touched before `open`."""
+    """Files of events. Nothing is touched before `open`, and nothing raises OSError but `read`."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._root = spill_root(settings)
@@ -50,29 +50,32 @@ class Spill:
         self._adopted: Segments | None = None
         self._adopted_folder: HeldFolder | None = None
         self._left: set[Path] = set()  # adopted folders that cannot be emptied
+        self._is_missing = False  # and that was told
         self._broken_until = 0.0
         self._adopt_at = 0.0
         self.is_full = False
 
     def open(self) -> None:
-        """Make this process' folder. Where that fails it is told once, and memory must do."""
-        if self._root is None:
+        """Make this process' folder, unless it is there. Where that fails memory must do: it is
+        told once, and the next call after a while tries again."""
+        if self._root is None or self._own is not None or time.monotonic() < self._broken_until:
             return
         try:
-            self._own_folder = make_folder(self._root, self._name)
+            self._own_folder = self._own_folder or make_folder(self._root, self._name)
+            self._own = Segments(self._own_folder.path, self._segment_bytes)
         except OSError as error:
-            log.warning("spill_unavailable", folder=str(self._root), error=describe(error))
+            self._broken_until = time.monotonic() + AGAIN_SECONDS
+            if not self._is_missing:
+                log.warning("spill_unavailable", folder=str(self._root), error=describe(error))
+            self._is_missing = True
             return
-        self._own = Segments(self._own_folder.path, self._segment_bytes)
+        if self._is_missing:
+            log.warning("spill_available", folder=str(self._root))
 
     @property
     def takes_events(self) -> bool:
         """Whether `write` is worth trying: there is a folder, and no failure a moment ago."""
         return self._own is not None and time.monotonic() >= self._broken_until
-
-    @property
-    def is_open(self) -> bool:
-        return self._own is not None
 
     @property
     def is_empty(self) -> bool:
@@ -143,12 +146,25 @@ class Spill:
     def _append(self, piece: Sequence[Record]) -> bool:
         assert self._own is not None
         try:
-            self._own.append(piece)
+            try:
+                self._own.append(piece)
+            except FileNotFoundError:
+                self._make_again()
+                self._own.append(piece)
         except OSError as error:
             self._broken_until = time.monotonic() + AGAIN_SECONDS
             log.warning("spill_write_failed", folder=str(self._root), error=describe(error))
             return False
         return True
+
+    def _make_again(self) -> None:
+        """Somebody has deleted the folder. What it held is found missing when it is to be sent."""
+        assert self._root is not None
+        if self._own_folder is not None:
+            self._own_folder.let_go()
+            self._own_folder = None
+        self._own_folder = make_folder(self._root, self._name)
+        log.warning("spill_made_again", folder=self._name)
 
     def take(self, most: int) -> list[Segment]:
         """The next segments to send, oldest first: an adopted folder's before our own."""
@@ -157,7 +173,7 @@ class Spill:
         return next((each.take(most) for each in (self._adopted, self._own) if each), [])
 
     def is_own(self, segment: Segment) -> bool:
-        return self._own_folder is not None and segment.path.parent == self._own_folder.path
+        return segment.path.parent.name == self._name
 
     def read(self, segment: Segment) -> Found:
         return self._of(segment).read(segment)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.waiting import eventually
+from usagepipe.producer.spill import spill
 
 
 def test_full_queue_goes_to_disk(away: Away) -> None:
@@ -108,6 +109,25 @@ def test_read_only_folder_is_told_and_memory_takes_over(away: Away, read_only_di
     assert (500, 0, {True}) == (waiting, left, set(accepted))
     assert 1 == [e["event"] for e in logs].count("spill_unavailable")
     assert {recorder.producer_id: list(range(1, 501))} == away.numbers()
+
+
+def test_folder_that_comes_late_is_used(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was not there when the process began: what waits in memory goes to it when it is,
+    and outlives the process."""
+    monkeypatch.setattr(spill, "AGAIN_SECONDS", 0.0)
+    away.folder.write_text("a file")
+    recorder = away.recorder()
+    with capture_logs() as logs:
+        for number in range(500):
+            recorder.record(event(number))
+        eventually(lambda: "spill_unavailable" in [e["event"] for e in logs], SECONDS, "a warning")
+        away.folder.unlink()
+        eventually(lambda: recorder.snapshot().spilled == 500, SECONDS, "all to be on disk")
+    recorder.close(0.1)
+    away.deliver()
+
+    assert {} == recorder.snapshot().dropped
+    assert list(range(1, 501)) == once(away.numbers()[recorder.producer_id])
 
 
 def test_damaged_file_costs_what_is_damaged(away: Away) -> None:

@@ -1,6 +1,7 @@
 """The spill of one process: its bound, its policies, and where it cannot be had."""
 
 import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,46 @@ def test_folder_that_cannot_be_made_is_told_once(tmp_path: Path) -> None:
     without.close()
 
 
+def test_folder_that_cannot_be_made_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was full when the process began need not keep it without a spill for life."""
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.0)
+    (tmp_path / "taken").write_text("a file")
+
+    with capture_logs() as logs:
+        later = spill(tmp_path / "taken")
+        later.open()
+        (tmp_path / "taken").unlink()
+        later.open()
+        later.open()
+
+    assert ["spill_unavailable", "spill_available"] == [entry["event"] for entry in logs]
+    assert 1 == later.write([event(1)], ()).records
+
+
+@pytest.mark.parametrize("what", ["folder", "root"])
+def test_folder_that_somebody_deletes_is_made_again(tmp_path: Path, what: str) -> None:
+    """The process goes on in a new one, which it holds; what is gone is counted, to the event."""
+    mine = spill(tmp_path)
+    mine.write([event(1), event(2)], ())
+    folder = next(next(tmp_path.iterdir()).iterdir())
+    shutil.rmtree(folder if what == "folder" else folder.parent)
+
+    kept, _ = mine.write([event(3)], ())
+
+    found = [mine.read(segment) for segment in mine.take(10)]
+    assert (1, 2, [3]) == (
+        kept,
+        sum(each.lost for each in found),
+        [int(value) for each in found for _, value in each.records],
+    )
+    assert folder.exists()
+    assert not spill(tmp_path, name="other").adopt()
+    mine.close()
+    assert spill(tmp_path, name="another").adopt()
+
+
 def test_no_folder_is_touched_where_none_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,21 +191,22 @@ def test_no_folder_is_touched_where_none_is_wanted(
         off = Spill(Settings.load(spill_dir=""), "me")
         off.open()
 
-    assert ([], [], False) == (logs, list(tmp_path.iterdir()), off.is_open)
+    assert ([], [], False) == (logs, list(tmp_path.iterdir()), off.takes_events)
 
 
 def test_failed_write_is_told_once_and_tried_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder is gone: what was not written is the caller's, until a later attempt."""
+    """The folder's place is taken: what was not written is the caller's, until a later attempt."""
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.0)
-    broken = spill(tmp_path)
-    folder = next(next(tmp_path.iterdir()).iterdir())
-    folder.rename(tmp_path / "away")
+    broken = spill(tmp_path / "spill")
+    (tmp_path / "spill").rename(tmp_path / "away")
+    (tmp_path / "spill").write_text("a file")
 
     with capture_logs() as logs:
         kept, _ = broken.write([event(1)], ())
-    (tmp_path / "away").rename(folder)
+    (tmp_path / "spill").unlink()
+    (tmp_path / "away").rename(tmp_path / "spill")
     again, _ = broken.write([event(1)], ())
 
     assert ["spill_write_failed"] == [entry["event"] for entry in logs]
