@@ -8,7 +8,7 @@ whose tokens are not known are events of zero tokens as well, where the setting 
 
 from collections import Counter
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 from typing import Literal
 
 from usagepipe.producer.meters import Meter
@@ -65,7 +65,7 @@ class Counters:
 
     def __init__(self, meter: Meter | None = None) -> None:
         self._meter = meter or Meter()
-        self._lock = Lock()
+        self._lock = RLock()  # a signal's handler may record while its thread holds it
         self._dropped: Counter[str] = Counter()
         self._dropped_total = 0
         self._unrecorded: Counter[tuple[str, str]] = Counter()

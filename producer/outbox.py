@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import time
-from threading import Event, Lock, Thread
+from threading import Event, Lock, RLock, Thread
 from typing import Final
 
 import structlog
@@ -48,7 +48,9 @@ class Outbox:
             settings, self.producer_id, self._inbox, self.counters, meter, self._teller
         )
         self._most_events = settings.queue_events
-        self._lock = Lock()  # keeps the numbers in the order of the inbox
+        # Keeps the numbers in the order of the inbox. A signal's handler may record an event while
+        # its thread holds the lock; all below stands such an interruption.
+        self._lock = RLock()
         self._closing = Lock()
         self._stopped = Event()
         self._thread: Thread | None = None
@@ -68,7 +70,8 @@ class Outbox:
     def _take(self, event: UsageEvent) -> DropReason | None:
         if self._closed:
             return "closed"
-        self._sequence += 1  # before anything can fail: a gap in the numbers tells of the loss
+        # Before anything can fail: a gap in the numbers tells of the loss.
+        number = self._sequence = self._sequence + 1
         if self._thread is None and not self._start():
             return "record_failed"
         courier = self._courier
@@ -76,7 +79,7 @@ class Outbox:
             return courier.refusal
         if self._accepted - courier.settled >= self._most_events:
             return "queue_full"
-        self._inbox.append((event, self._sequence))
+        self._inbox.append((event, number))
         self._accepted += 1
         return None
 
@@ -92,12 +95,15 @@ class Outbox:
         thread = Thread(
             target=self._courier.run, args=(self._stopped,), name="usagepipe-outbox", daemon=True
         )
+        if self._thread is not None:
+            return True  # whoever interrupted this has started one
+        self._thread = thread
         try:
             thread.start()
         except Exception as error:
+            self._thread = None
             log.error("outbox_start_failed", error=describe(error))
             return False
-        self._thread = thread
         return True
 
     def flush(self, seconds: float) -> int:
