@@ -110,6 +110,7 @@ class Courier:
                 stopped.wait(RETRY_SECONDS)
         self._guarded(self._finish)
         self.spill.close()
+        self._meter.ended()
 
     def _guarded(self, part: Callable[[], None]) -> bool:
         try:
