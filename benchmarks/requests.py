@@ -18,7 +18,7 @@ from benchmarks.extraction import STREAMS, chat_stream, large_stream
 from benchmarks.gateways import Call, DoNothing, ask, chat, request, streamed_chat, swallow
 from benchmarks.world import World
 from usagepipe.producer import Caller, UsageMiddleware, UsageRecorder
-from usagepipe.producer.asgi import App
+from usagepipe.producer.asgi import App, Scope
 from usagepipe.schemas import Settings
 
 AGAIN: Final = 2  # rounds for each of the plan: turns are short
@@ -28,7 +28,6 @@ PACED: Final = 500  # the same, with a pause before each
 PAUSE_SECONDS: Final = 0.001
 CHUNKS: Final = 20_000  # in a turn, of streams
 FLUSH_SECONDS: Final = 30
-CALLER: Final = Caller("user-1", "User 1", api_key_id="key-1", api_key_name="Key 1", team_id="t-1")
 
 Figures = Mapping[str, float]
 Turns = Mapping[str, Sequence[Figures]]  # by what the gateway is under: bare, nothing, ours
@@ -90,7 +89,12 @@ async def _take_turns(traffic: Traffic, recorder: UsageRecorder, rounds: int) ->
 
 
 def _watched(app: App, recorder: UsageRecorder) -> App:
-    return UsageMiddleware(app, recorder=recorder, identify=lambda scope: CALLER)
+    return UsageMiddleware(app, recorder=recorder, identify=caller_of)
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who calls, as an authentication would have found it: the look-up is not ours."""
+    return Caller("user-1", "User 1", api_key_id="key-1", api_key_name="Key 1", team_id="team-1")
 
 
 async def _turn(app: App, traffic: Traffic, recorder: UsageRecorder) -> Figures:

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
-from usagepipe.consumer.audit_rows import Double, SequenceGap
+from usagepipe.consumer.audit_rows import Double
 from usagepipe.consumer.offset_ranges import OffsetRange, size
 from usagepipe.consumer.rollups import Difference
+from usagepipe.consumer.sequence_audit import SequenceGap
 from usagepipe.query.tables import visible
 from usagepipe.schemas.gap import UsageGap
 
@@ -93,7 +94,7 @@ def _sentences(found: Audit) -> Iterator[str]:
         yield from _of_partition(each)
     yield from _first(found.doubles, _of_double, found.doubled_rows)
     yield from _first(found.gaps, _of_gap)
-    if found.gaps and not found.gaps_count:
+    if any(gap.lost for gap in found.gaps) and not found.gaps_count:
         yield (
             "The numbers that are missing may be in the backlog, among the missing offsets, or "
             "among those that raw no longer keeps."
@@ -145,7 +146,13 @@ def _of_double(double: Double) -> str:
 
 def _of_gap(gap: SequenceGap) -> str:
     numbers = f"Producer {gap.producer_id}: no event has the numbers {_ranges(gap.missing)}."
-    return " ".join([numbers, *map(_of_told_gap, gap.told[:MAX_TOLD])])
+    told = [numbers, *map(_of_told_gap, gap.told[:MAX_TOLD])]
+    if gap.under_way:
+        told.append(
+            f"{gap.under_way:,} of them may still be on their way, or have left raw: it has not "
+            "told that they are lost."
+        )
+    return " ".join(told)
 
 
 def _of_told_gap(gap: UsageGap) -> str:
@@ -201,6 +208,7 @@ def _fields(found: Audit) -> dict[str, Any]:
             {
                 "producer_id": each.producer_id,
                 "missing": each.missing,
+                "under_way": each.under_way,
                 "told": [gap.model_dump(mode="json", exclude={"producer_id"}) for gap in each.told],
             }
             for each in found.gaps

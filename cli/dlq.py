@@ -1,22 +1,18 @@
 """`usagepipe dlq`: the dead letters, listed, shown, and put back on the topic of events."""
 
 import re
-import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from threading import Event
-from types import FrameType
 from typing import Any
 
 import click
 
 from usagepipe.cli import dlq_output
-from usagepipe.cli.interrupts import INTERRUPTED
+from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
 from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
-from usagepipe.consumer.letter_replay import Originals, Replay, why_missing
+from usagepipe.consumer.letter_replay import Originals, Replay, replayable, why_missing
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Envelope, Letter, Listing, Selection
 from usagepipe.query.tables import visible
@@ -187,7 +183,8 @@ def replay(
 
     For letters whose cause is gone: a table was mended, a newer version knows the schema. Key and
     value are put back untouched, each letter once; a value that was too large for its letter is
-    read from the topic where it stood. The letters stay where they are.
+    read from the topic where it stood. The letters stay where they are. Letters of the reason `gap`
+    hold no event and are left out.
 
     Valid events are stored once, however often they are put back. What is still refused comes back
     as a new letter with new coordinates: choose by --reason, and a second time by --from, or it is
@@ -195,7 +192,7 @@ def replay(
 
     Exit status 1: some could not be put back, or you declined.
     """
-    selection = _selection(**filters)
+    selection = replayable(_selection(**filters))
     settings = load_settings(kafka=kafka, topic=topic)
     with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
         if dry_run or not yes:
@@ -224,7 +221,7 @@ def _replay(
 ) -> int:
     with (
         Replay(settings.kafka, settings.topic, _tell_skipped) as replay,
-        _interrupt_noted() as interrupted,
+        interrupt_noted() as interrupted,
     ):
         try:
             replay.run(letters.distinct(selection, limit), interrupted)
@@ -280,21 +277,3 @@ def _warn_of_others(letters: LetterTopic) -> None:
             " and are left out.",
             err=True,
         )
-
-
-@contextmanager
-def _interrupt_noted() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: what has begun is finished. A second one ends at once."""
-    noted = Event()
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # as in background jobs
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield noted.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

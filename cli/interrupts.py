@@ -1,11 +1,15 @@
-"""Ctrl-C while a command is imported: nothing has begun, so the process just ends.
+"""What Ctrl-C does when it should not be raised wherever the program is.
 
-As an exception it would come up inside whichever library is being imported, some of which print
-it or turn it into another.
+While a command is imported nothing has begun, so the process just ends: as an exception it would
+come up inside whichever library is being imported, some of which print it or turn it into another.
+Where records are sent, those that have begun are finished first.
 """
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
 from types import FrameType
 from typing import Final
 
@@ -22,6 +26,24 @@ def raise_on_interrupt() -> None:
     """Take `end_on_interrupt` back: what has begun is to be ended in good order."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def interrupt_noted() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: what has begun is finished. A second one ends at once."""
+    noted = Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as in background jobs
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from keyword import iskeyword
 from typing import ClassVar
 
 import click
@@ -22,6 +23,8 @@ class LazyGroup(click.Group):
             "Run the whole pipeline here on a trace of requests, and prove its sums.",
         ),
         "dlq": ("consumer", "List, show and replay dead letters."),
+        "export": ("query", "Write the stored events of a range into a file."),
+        "import": ("consumer", "Send the events of an export that are not stored yet."),
         "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
         "migrate": ("consumer", "Make or update the tables and topics."),
         "replay": ("consumer", "Store what the tables lack of a part of the log."),
@@ -36,7 +39,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.COMMANDS:
             return None
         try:
-            module = importlib.import_module(f"usagepipe.cli.{cmd_name}")
+            module = importlib.import_module(f"usagepipe.cli.{_module_of(cmd_name)}")
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("usagepipe"):
                 raise
@@ -65,6 +68,11 @@ def root() -> None:
     Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 a server cannot be reached, 74 the
     output cannot be written, 130 interrupted (a worker ends with 0), 141 the output's reader left.
     """
+
+
+def _module_of(command: str) -> str:
+    """No code could import a module named by a keyword of Python, such as `import`."""
+    return f"{command}_" if iskeyword(command) else command
 
 
 def _refuse_bytes(arguments: list[str]) -> None:

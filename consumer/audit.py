@@ -16,7 +16,7 @@ from typing import Final
 from usagepipe.consumer.announcement import Kept
 from usagepipe.consumer.audit_letters import LetterFacts
 from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
-from usagepipe.consumer.audit_rows import MAX_NAMED, AuditRows, SequenceGap
+from usagepipe.consumer.audit_rows import MAX_NAMED, AuditRows
 from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.offset_ranges import OffsetRange, members, near, ranges_of, within, without
@@ -24,6 +24,7 @@ from usagepipe.consumer.raw_retention import kept_from
 from usagepipe.consumer.reconcile import Findings, LogRecord, Reconciler, batches
 from usagepipe.consumer.rollup_comparison import Stretch
 from usagepipe.consumer.rollups import Difference, NotQuietError, Rollups
+from usagepipe.consumer.sequence_audit import SequenceGap, sequence_gaps
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.event import EARLIEST, LATEST
@@ -211,27 +212,12 @@ class Auditor:
         return self._letters
 
     def _sequence_gaps(self, compared_from: datetime | None) -> tuple[SequenceGap, ...]:
-        """Numbers that are in no row and no letter, those behind a producer's last row where it
-        has told of a loss."""
-        is_whole = compared_from is None
-        gaps = {gap.producer_id: gap for gap in self._rows.sequence_gaps(from_one=is_whole)}
-        # Read by now if there are any: no row has the offset of a gap record.
-        told = self._letters.gaps if self._letters else {}
-        last_stored = self._rows.last_sequences(list(told)) if told else {}
-        for producer, of_producer in told.items():
-            gap = gaps.get(producer, SequenceGap(producer, ()))
-            last_given = max(each.last_sequence for each in of_producer)
-            last = last_stored.get(producer, 0 if is_whole else last_given)
-            behind = (OffsetRange(last + 1, last_given),) if last < last_given else ()
-            gaps[producer] = SequenceGap(producer, gap.missing + behind, tuple(of_producer))
-        unexplained = map(self._unexplained, gaps.values())
-        return tuple(gap for gap in unexplained if gap.missing)
-
-    def _unexplained(self, gap: SequenceGap) -> SequenceGap:
-        if not gap.missing:
-            return gap
-        refused = self._dead_letters().sequences(gap.producer_id)
-        return replace(gap, missing=tuple(without(gap.missing, refused)))
+        from_one = compared_from is None
+        missing = self._rows.missing_sequences(from_one)
+        # No row has the offset of a gap record: if there is one, the letters are read by now.
+        letters = self._dead_letters() if missing else self._letters or LetterFacts()
+        stored = self._rows.stored_sequences(letters.tellers, from_one)
+        return sequence_gaps(missing, stored, letters, compared_from)
 
     def _compare_rollups(self) -> tuple[list[Difference], str]:
         rollups = Rollups(self._settings.clickhouse_address, STATEMENT_SECONDS)

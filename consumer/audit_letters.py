@@ -17,14 +17,15 @@ class LetterFacts:
     def __init__(self, letters: Iterable[Letter] = ()) -> None:
         self._offsets: dict[int, set[int]] = {}
         self._sequences: dict[str, set[int]] = {}
-        self.gaps: dict[str, list[UsageGap]] = {}  # by producer
+        self._gaps: dict[str, dict[bytes, UsageGap]] = {}  # by producer and as it stands there
         for letter in letters:
             _, partition, offset = letter.envelope.coordinates
             self._offsets.setdefault(partition, set()).add(offset)
-            if (gap := decode_gap(letter.value)) is None:
-                self._note_sequence(letter.value)
-            elif gap not in (told := self.gaps.setdefault(gap.producer_id, [])):
-                told.append(gap)  # it may have been sent twice
+            value = letter.value or b""
+            if (gap := decode_gap(value)) is None:
+                self._note_sequence(value)
+            else:  # it may have been sent twice: the same bytes are the same word
+                self._gaps.setdefault(gap.producer_id, {})[value] = gap
 
     @classmethod
     def read(cls, kafka: str, topic: str, topic_id: str) -> Self:
@@ -46,9 +47,18 @@ class LetterFacts:
     def sequences(self, producer: str) -> set[int]:
         return self._sequences.get(producer, set())
 
-    def _note_sequence(self, value: bytes | None) -> None:
+    @property
+    def tellers(self) -> list[str]:
+        """The producers that told of losses."""
+        return list(self._gaps)
+
+    def told(self, producer: str) -> list[UsageGap]:
+        """What it told of its losses, each word once."""
+        return list(self._gaps.get(producer, {}).values())
+
+    def _note_sequence(self, value: bytes) -> None:
         try:
-            fields = json.loads(value or b"")
+            fields = json.loads(value)
             producer, sequence = fields["producer_id"], fields["sequence"]
         except (ValueError, TypeError, KeyError, RecursionError):
             return  # no event: it gave no number

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from usagepipe.consumer.audit_rows import Double, SequenceGap
+from usagepipe.consumer.audit_rows import Double
 from usagepipe.consumer.offset_ranges import OffsetRange, size
 from usagepipe.consumer.rollups import Difference
+from usagepipe.consumer.sequence_audit import SequenceGap
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,9 @@ class Audit:
 
     @property
     def gaps_count(self) -> bool:
-        """Whether the gaps are losses: what is not stored (any more) may hold the numbers."""
+        """Whether any of the gaps is a loss: what is not stored (any more) may hold the numbers."""
         lacking = any(each.missing or each.raw_expired for each in self.partitions)
-        return bool(self.gaps) and not self.has_backlog and not lacking
+        return any(gap.lost for gap in self.gaps) and not self.has_backlog and not lacking
 
     @property
     def unproven(self) -> tuple[int, ...]:

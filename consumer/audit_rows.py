@@ -5,13 +5,11 @@ read. Nothing here knows why an offset is missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usagepipe.consumer.offset_ranges import OffsetRange, joined, ranges_of, without
 from usagepipe.consumer.writer import TABLE
 from usagepipe.schemas.clickhouse.client import connect
-from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -19,6 +17,9 @@ if TYPE_CHECKING:
 
 BLOCK: Final = 65_536  # offsets that are counted together
 ROWS_AT_ONCE: Final = 20_000_000  # ids that are counted together: some GiB of the server's memory
+# Whose names go into one parameter: a server takes 131,072 bytes of it (http_max_field_value_size),
+# and a name may have 256 characters of 4.
+PRODUCERS_AT_ONCE: Final = 100
 MAX_NAMED: Final = 1_000  # of each kind that is told one by one
 
 _OF_PARTITION: Final = "kafka_topic_id = {topic_id:String} AND kafka_partition = {partition:UInt32}"
@@ -29,15 +30,6 @@ class Double(NamedTuple):
 
     event_id: str
     places: tuple[tuple[str, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceGap:
-    """Numbers that a producer gave to events of which no row is stored."""
-
-    producer_id: str
-    missing: tuple[OffsetRange, ...]
-    told: tuple[UsageGap, ...] = ()  # what the producer says of its losses
 
 
 class StoredOffsets(NamedTuple):
@@ -124,14 +116,13 @@ class AuditRows:
                 found += self._named_doubles(where)
         return extra, found[:MAX_NAMED]
 
-    def sequence_gaps(self, from_one: bool) -> list[SequenceGap]:
+    def missing_sequences(self, from_one: bool) -> dict[str, list[OffsetRange]]:
         """Producers' numbers that no stored event has, up to each producer's last stored one.
 
         `from_one`: also those before its first stored one, as numbers count from 1.
         """
-        least = "1" if from_one else "min(sequence)"
         producers = self._rows(
-            f"SELECT producer_id, {least} AS least, max(sequence) FROM {TABLE}"
+            f"SELECT producer_id, {_least(from_one)} AS least, max(sequence) FROM {TABLE}"
             " WHERE producer_id != '' AND isNotNull(sequence)"
             " GROUP BY producer_id"
             # As many as there are numbers, and of their sum: at a fifth of the cost of telling
@@ -141,21 +132,25 @@ class AuditRows:
             f" ORDER BY producer_id LIMIT {MAX_NAMED}",
             {},
         )
-        gaps = (
-            SequenceGap(producer, tuple(self._missing_numbers(producer, first)))
+        missing = {
+            producer: list(self._missing_numbers(producer, first))
             for producer, first, _ in producers
-        )
-        return [gap for gap in gaps if gap.missing]  # none: a number was only given twice
+        }
+        # None: a number was only given twice.
+        return {producer: ranges for producer, ranges in missing.items() if ranges}
 
-    def last_sequences(self, producers: Sequence[str]) -> dict[str, int]:
-        """The last number of each of `producers` that is stored."""
-        rows = self._rows(
-            f"SELECT producer_id, max(sequence) FROM {TABLE}"
-            " WHERE producer_id IN {producers:Array(String)} AND isNotNull(sequence)"
-            " GROUP BY producer_id",
-            {"producers": list(producers)},
-        )
-        return {producer: int(last) for producer, last in rows}
+    def stored_sequences(self, producers: Sequence[str], from_one: bool) -> dict[str, OffsetRange]:
+        """From where to where `missing_sequences` looks, for those of `producers` with rows."""
+        spans: dict[str, OffsetRange] = {}
+        for start in range(0, len(producers), PRODUCERS_AT_ONCE):
+            rows = self._rows(
+                f"SELECT producer_id, {_least(from_one)}, max(sequence) FROM {TABLE}"
+                " WHERE producer_id IN {producers:Array(String)} AND isNotNull(sequence)"
+                " GROUP BY producer_id",
+                {"producers": producers[start : start + PRODUCERS_AT_ONCE]},
+            )
+            spans |= {name: OffsetRange(int(first), int(last)) for name, first, last in rows}
+        return spans
 
     def _blocks(self, partition: int, first: int, end: int) -> Mapping[int, tuple[int, int]]:
         rows = self._rows(
@@ -217,6 +212,10 @@ class AuditRows:
         )
         rows: Sequence[Sequence[Any]] = result.result_rows
         return rows
+
+
+def _least(from_one: bool) -> str:
+    return "1" if from_one else "min(sequence)"
 
 
 def _spans(

@@ -98,6 +98,7 @@ def _omitted_length(text: str) -> int | None:
 class Selection:
     """Which letters are meant. What is not given chooses all.
 
+    `reasons` are those wanted, `left_out` those that never are.
     `start` and `end` are about the letters' arrival; `end` is the first moment after the range.
     `offsets`, which include both ends, and `partitions` are about the record.
     """
@@ -108,11 +109,13 @@ class Selection:
     topic_id: str | None = None
     start: datetime | None = None
     end: datetime | None = None
+    left_out: frozenset[str] = frozenset()
 
     def has(self, envelope: Envelope) -> bool:
         topic_id, partition, offset = envelope.coordinates
         return (
             (not self.reasons or envelope.reason in self.reasons)
+            and envelope.reason not in self.left_out
             and (not self.partitions or partition in self.partitions)
             and (self.offsets is None or self.offsets[0] <= offset <= self.offsets[1])
             and (self.topic_id is None or topic_id == self.topic_id)

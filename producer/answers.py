@@ -10,7 +10,14 @@ from typing import Final, Literal, Protocol
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.extraction import Tally, Usage
 from usagepipe.producer.framing.aws_event_stream import AwsEventStream
-from usagepipe.producer.framing.compression import Decoder, TooMuch, codings_of, unpacking_of
+from usagepipe.producer.framing.compression import (
+    GRACE_STEPS,
+    PIECE_BYTES,
+    Decoder,
+    TooMuch,
+    codings_of,
+    unpacking_of,
+)
 from usagepipe.producer.framing.json_body import JsonBody
 from usagepipe.producer.framing.json_lines import JsonLines
 from usagepipe.producer.framing.server_sent_events import BOM, ServerSentEvents
@@ -20,6 +27,7 @@ AnswerKind = Literal["json", "lines", "events", "aws", "unknown", "other"]
 KINDS: Final[dict[str, AnswerKind]] = {
     "": "unknown",
     "application/json": "json",
+    "text/json": "json",
     "text/event-stream": "events",
     "application/x-ndjson": "lines",
     "application/ndjson": "lines",
@@ -39,6 +47,10 @@ class Framing(Protocol):
     @property
     def streaming(self) -> bool:
         """Whether the answer is a stream of documents."""
+
+    @property
+    def steps(self) -> int:
+        """How many documents or lines were cut off: what reading the answer costs goes by them."""
 
     def feed(self, chunk: bytes) -> None: ...
     def finish(self) -> None: ...
@@ -73,6 +85,7 @@ class AnswerReader:
         elif kind != "unknown":
             self._framing = FRAMINGS[kind](self._tally, max_bytes)
         self._unpacking: Decoder | None = None
+        self._most_steps = GRACE_STEPS
         if codings := codings_of(content_encoding):
             self._unpacking = unpacking_of(codings)
             if self._unpacking is None:
@@ -87,12 +100,22 @@ class AnswerReader:
         """Take the next bytes; they are looked at and let go, or held within the bound."""
         if self._refused is not None or not chunk:
             return
+        if len(chunk) <= PIECE_BYTES:
+            self._feed(chunk)
+            return
+        for at in range(0, len(chunk), PIECE_BYTES):  # of lines that are cut off, few at once
+            self._feed(chunk[at : at + PIECE_BYTES])
+
+    def _feed(self, chunk: bytes) -> None:
         if self._unpacking is None:
             self._pass_on(chunk)
             return
+        self._most_steps += len(chunk)
         try:
             for piece in self._unpacking.pieces(chunk):
                 self._pass_on(piece)
+                if self._framing is not None and self._framing.steps > self._most_steps:
+                    raise TooMuch
         except TooMuch:
             self._refused = "too_large"
         except ValueError:

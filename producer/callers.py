@@ -7,8 +7,9 @@ without the secret can find the key from it.
 import hmac
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+from uuid import UUID
 
 FINGERPRINT_HEX_DIGITS = 32  # 128 bits: no two keys of one installation will ever share it
 SHOWN_CHARS = 4
@@ -29,6 +30,20 @@ class Caller:
     team_id: str = ""
     customer_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Takes rows of a database as they are: null for none, and numbers and UUIDs for ids."""
+        for name in TEXTS:
+            value: object = getattr(self, name)
+            if isinstance(value, str):  # nearly always: a caller is made for each request
+                continue
+            if value is None:
+                object.__setattr__(self, name, "")
+            elif isinstance(value, int | UUID) and not isinstance(value, bool):
+                object.__setattr__(self, name, str(value))
+
+
+TEXTS = tuple(each.name for each in fields(Caller) if each.name != "tags")
 
 
 # None: nobody is known, nothing is recorded.

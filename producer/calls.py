@@ -14,13 +14,14 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from usagepipe.producer.callers import Caller, at_once
 from usagepipe.producer.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.recorder import Recorder
-from usagepipe.producer.stamps import current_stamp
+from usagepipe.producer.stamps import Stamp, stamp_of
 
 NEVER_ANSWERED = 0  # no server's status: the call came to nothing on its way
 NotReadError = RuntimeError  # what both raise for content that is still to come is one
@@ -97,9 +98,8 @@ class Calls:
         return call.answered(response, watched)
 
     def _begin(self, request: Request) -> "Call | None":
-        """None: it is not watched, or the request that is being answered counts instead."""
-        stamp = current_stamp.get()
-        if not self._conclusions.enabled or (stamp is not None and not stamp.over):
+        """None: it is not watched."""
+        if not self._conclusions.enabled:
             return None
         exchange = self._conclusions.open(
             request.method,
@@ -110,13 +110,24 @@ class Calls:
         if exchange is None:
             return None
         exchange.provider = exchange.provider or request.url.host
-        return Call(exchange, request, self._conclusions)
+        return Call(exchange, request, self._conclusions, stamp_of({}))
 
 
 class Call:
-    """One call and its exchange, concluded once."""
+    """One call and its exchange, concluded once.
 
-    def __init__(self, exchange: Exchange, request: Request, conclusions: Conclusions) -> None:
+    Made while a watched request is handled, it waits for that one's end: where the request's own
+    answer tells the tokens, they are the same ones, and the call is none of its own.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        request: Request,
+        conclusions: Conclusions,
+        handled: Stamp | None,
+    ) -> None:
+        self._handled = handled
         self._exchange = exchange
         self._request = request
         self._conclusions: Conclusions | None = conclusions
@@ -170,4 +181,8 @@ class Call:
             return
         with suppress(NotReadError):  # sent from a stream: its model stays unknown
             self._exchange.asked(self._request.content)
-        conclusions.conclude(self._exchange, self._request)
+        if self._handled is None or self._handled.over:
+            conclusions.conclude(self._exchange, self._request)
+        else:
+            conclude = partial(conclusions.conclude_call, self._exchange, self._request)
+            self._handled.calls += (conclude,)

@@ -9,20 +9,17 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple, TypedDict
 
-import structlog
 from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller, Found
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.courses import course_of
-from usagepipe.producer.events import event_of, has_tokens
+from usagepipe.producer.events import event_of, has_tokens, wrong_fields
 from usagepipe.producer.exchanges import Exchange, Headers, TimedExchange
 from usagepipe.producer.extraction import Usage
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.selection import Paths, Selection
-
-log = structlog.get_logger()
 
 
 class WatchOptions(TypedDict, total=False):
@@ -94,6 +91,13 @@ class Conclusions:
         finally:
             self._recorder.counters.add_seconds(exchange.seconds + time.perf_counter() - began)
 
+    def conclude_call(self, exchange: Exchange, request: Any) -> bool:
+        """The same for a call to a provider, if it tells tokens; whether it does."""
+        if not isinstance(exchange.usage(), Usage):
+            return False
+        self.conclude(exchange, request)
+        return True
+
     def _conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         exchange.stamp.over = True
         stage: UnrecordedReason = "record_failed"
@@ -108,7 +112,7 @@ class Conclusions:
             stage = "record_failed"
             self._record(exchange, finding, caller)
         except Exception as error:
-            self._failed(exchange, stage, error)
+            self._leave_out(exchange, stage, describe(error))
         return None
 
     async def _conclude_later(
@@ -120,18 +124,20 @@ class Conclusions:
             stage = "record_failed"
             self._record(exchange, finding, caller)
         except Exception as error:
-            self._failed(exchange, stage, error)
+            self._leave_out(exchange, stage, describe(error))
         except BaseException:
             self._leave_out(exchange, "cancelled", "")
             raise
 
     def _finding(self, exchange: Exchange) -> Finding | None:
-        """None: the request is no event, and is counted."""
+        """None: the request is no event, and is counted, or calls that it made are."""
         found = exchange.usage()
         if isinstance(found, Usage):
             return Finding(found)
         if has_tokens(exchange.stamp):
             return Finding()
+        if exchange.stamp.conclude_calls():
+            return None
         finding = Finding(reason=_reason(exchange, found))
         if self._selection.keeps(exchange):
             return finding
@@ -143,17 +149,13 @@ class Conclusions:
             self._count(exchange, finding, "no_user")
             return
         course = course_of(exchange, self._correlation_header, self._attempt_header)
-        event = event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
+        try:
+            event = event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
+        except ValidationError as error:
+            self._leave_out(exchange, "invalid", wrong_fields(error))
+            return
         self._recorder.record(event)
         self._count(exchange, finding)
-
-    def _failed(self, exchange: Exchange, stage: UnrecordedReason, error: Exception) -> None:
-        """Count and tell what went wrong, and let it go no further."""
-        if isinstance(error, ValidationError):
-            fields = sorted({str(problem["loc"][0]) for problem in error.errors()})
-            self._leave_out(exchange, "invalid", ", ".join(fields))
-        else:
-            self._leave_out(exchange, stage, describe(error))
 
     def _count(
         self, exchange: Exchange, finding: Finding, otherwise: UnrecordedReason | None = None

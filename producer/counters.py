@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Literal
 
+from usagepipe.producer.events import clip
 from usagepipe.producer.meters import Meter
+from usagepipe.schemas.event import MAX_NAME_CHARS
 
 DropReason = Literal[
     "queue_full",  # Kafka is away or slow, the queue is at its bound and there is no spill
@@ -39,7 +41,8 @@ UnrecordedReason = Literal[
     "record_failed",  # anything else; the log names the error
 ]
 
-# Paths are the caller's to choose: without a bound they would fill the memory.
+# Paths are the caller's to choose: without a bound, of their number and of each one's length, they
+# would fill the memory; and a lone surrogate in one would end the metrics for good.
 MAX_ENDPOINTS = 1_000
 OTHER = "(other)"  # the rest
 WARN_EVERY = 1_024
@@ -96,6 +99,7 @@ class Counters:
         self._meter.added(seconds)
 
     def _label(self, endpoint: str) -> str:
+        endpoint = clip(endpoint, MAX_NAME_CHARS)
         if endpoint not in self._endpoints:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 return OTHER

@@ -31,20 +31,16 @@ from itertools import islice
 from threading import Event
 from typing import Final
 
-import structlog
-
 from usagepipe.producer.counters import Counters, DropReason
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.handle import Handle, Refused
 from usagepipe.producer.meters import Meter, Progress
 from usagepipe.producer.spill import Record, Spill, events_in, is_event, number_of
 from usagepipe.producer.spilled_batch import SpilledBatch
 from usagepipe.producer.teller import Teller
-from usagepipe.schemas.codec import StampingEncoder
+from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
-
-log = structlog.get_logger()
 
 Inbox = deque[tuple[UsageEvent, int]]  # each with its number
 
@@ -113,13 +109,16 @@ class Courier:
         self._meter.ended()
 
     def _guarded(self, part: Callable[[], None]) -> bool:
+        """Whether `part` was done. Nothing gets out, not even what is no Exception (a panic in
+        pydantic's core): without this thread every event is lost."""
         try:
-            part()
-        except Exception as error:
+            try:
+                part()
+            finally:
+                self._publish()
+        except BaseException as error:
             log.error("outbox_failed", error=describe(error))
             return False
-        finally:
-            self._publish()
         return True
 
     def _step(self) -> None:
@@ -141,9 +140,8 @@ class Courier:
         for _ in range(len(self._inbox)):
             event, number = self._inbox[0]
             try:
-                key = (event.api_key_id or event.user_id).encode()
-                record = key, self._encoder.encode(event, number)
-            except Exception as error:
+                record = record_key(event), self._encoder.encode(event, number)
+            except BaseException as error:  # else it would be tried for ever
                 self._lose("invalid", 1, number, describe(error))
             else:
                 self._wait(record)

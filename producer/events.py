@@ -5,10 +5,11 @@ the event: it is cut to the contract's length. Ids are never cut: half an id is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller
 from usagepipe.producer.extraction import Usage
@@ -34,8 +35,7 @@ TOKEN_FIELDS = (
 _LEAST_COST = Decimal(1).scaleb(-COST_DECIMALS)
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """How a request went, as seen from outside."""
 
     occurred_at: datetime
@@ -49,7 +49,7 @@ class Course:
     streaming: bool
     duration_ms: int
     ttft_ms: int | None
-    trace: Mapping[str, str] = field(default_factory=dict)  # see `trace_of`
+    trace: Mapping[str, str]  # see `trace_of`
 
 
 def event_of(
@@ -76,6 +76,11 @@ def event_of(
     return UsageEvent.new(**fields)
 
 
+def wrong_fields(error: ValidationError) -> str:
+    """Which fields of an event are wrong, for the log: never what stands in them."""
+    return ", ".join(sorted({str(each["loc"][0]) for each in error.errors() if each["loc"]}))
+
+
 def has_tokens(stamp: Mapping[str, Any]) -> bool:
     """Whether a stamp tells the tokens. Zeros count: the handler knows."""
     return "prompt_tokens" in stamp or "completion_tokens" in stamp
@@ -84,7 +89,7 @@ def has_tokens(stamp: Mapping[str, Any]) -> bool:
 def with_trace(tags: dict[str, str], trace: Mapping[str, str]) -> dict[str, str]:
     """`tags` with those of a trace, as far as the contract has room for more. Where the tags name
     a trace already, they stay: a span of another one would only mislead."""
-    if "trace_id" in tags:
+    if not trace or "trace_id" in tags:
         return tags
     missing = [name for name in trace if name not in tags][: max(0, MAX_TAGS - len(tags))]
     return tags | {name: trace[name] for name in missing}
@@ -109,8 +114,8 @@ def _fields_of_caller(caller: Caller) -> dict[str, Any]:
     return {
         "user_id": caller.user_id,
         "user_name": clip(caller.user_name, MAX_NAME_CHARS),
-        "api_key_id": caller.api_key_id or "",  # users have it as null where there is no key
-        "api_key_name": clip(caller.api_key_name or "", MAX_NAME_CHARS),
+        "api_key_id": caller.api_key_id,
+        "api_key_name": clip(caller.api_key_name, MAX_NAME_CHARS),
         "source": caller.source or ("apikey" if caller.api_key_id else "web"),
         "virtual_key_id": caller.virtual_key_id,
         "team_id": caller.team_id,

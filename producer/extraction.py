@@ -4,7 +4,7 @@ What a provider writes is in `shapes`. Here is what holds for all of them: which
 counts, and how far the numbers can be trusted.
 """
 
-from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
 from usagepipe.producer.shapes import SHAPES
@@ -43,6 +43,7 @@ class Tally:
     def __init__(self) -> None:
         self._rank = len(SHAPES)
         self._seen: Fields | None = None
+        self._cost: Decimal | None = None  # that was told with `_seen` or before
         self._ended = False
         self._closed = False
         self._model = ""
@@ -57,9 +58,11 @@ class Tally:
         rank, usage = self._usage_in(answer)
         if usage is not None and rank <= self._rank and self._is_news(SHAPES[rank].part(answer)):
             self._take(rank, usage)
+            self._cost = Counts(usage).cost() or self._cost
             self._closed = SHAPES[self._rank].closes(answer)
-        if self._seen is not None and not self._ended:
-            self._ended = SHAPES[self._rank].ends(answer)
+        if self._seen is not None:
+            shape = SHAPES[self._rank]
+            self._ended = shape.ends(answer) or (self._ended and not shape.begins(answer))
         if not self._model:
             self._model = _model_of(answer)
 
@@ -77,7 +80,7 @@ class Tally:
         if told is None:
             return None
         ended = self._ended or (complete and self._closed)
-        return _judged(replace(told, model=self._model), cut=not ended)
+        return _judged(told._replace(model=self._model), cut=not ended)
 
     def _told(self) -> Usage | None:
         """All that was told until now: it is complete, or inconsistent."""
@@ -85,12 +88,11 @@ class Tally:
             return None
         counts = Counts(self._seen)
         usage = SHAPES[self._rank].normal(counts)
-        if not counts.found:
+        cost = self._cost if counts.cost() is None else counts.cost()
+        if not counts.found and not cost:
             return self._before
         sound = counts.sound and _adds_up(usage)
-        usage = replace(
-            usage, cost=counts.cost(), usage_quality="complete" if sound else "inconsistent"
-        )
+        usage = usage._replace(cost=cost, usage_quality="complete" if sound else "inconsistent")
         return usage if self._before is None else self._before.plus(usage)
 
     def _is_news(self, part: str | None) -> bool:
@@ -101,7 +103,7 @@ class Tally:
         if part in self._parts:
             return False
         if self._part is not None:
-            self._before, self._seen = self._told(), None
+            self._before, self._seen, self._cost = self._told(), None, None
         self._part = part
         self._parts[part] = None
         if len(self._parts) > MAX_PARTS:
@@ -125,14 +127,16 @@ class Tally:
             merged = usage
         else:
             merged = SHAPES[rank].merged(self._seen, usage)
-        if self._seen is None or _has_tokens(usage) or not _has_tokens(self._seen):
+        seen = self._seen
+        if seen is None or _has_tokens(rank, usage) or not _has_tokens(self._rank, seen):
             if rank < self._rank:  # a better shape tells of the whole stream
                 self._before = None
             self._seen, self._rank = merged, rank
 
 
-def _has_tokens(usage: Fields) -> bool:
-    return any(type(value) is int and value > 0 for value in usage.values())
+def _has_tokens(rank: int, usage: Fields) -> bool:
+    normal = SHAPES[rank].normal(Counts(usage))
+    return max(normal.prompt_tokens, normal.completion_tokens, normal.total_tokens) > 0
 
 
 def _model_of(answer: Fields) -> str:
@@ -163,11 +167,11 @@ def _judged(usage: Usage, *, cut: bool) -> Usage:
     if usage.usage_quality == "inconsistent":
         return usage
     if usage.total_tokens == 0:
-        return replace(usage, usage_quality="missing")
-    return replace(usage, usage_quality="partial") if cut else usage
+        return usage._replace(usage_quality="missing")
+    return usage._replace(usage_quality="partial") if cut else usage
 
 
 def _capped(usage: Usage) -> Usage:
     """Sums of absurd counts, within what an event takes."""
     capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}
-    return replace(usage, **capped, usage_quality="inconsistent")
+    return usage._replace(**capped, usage_quality="inconsistent")

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections import deque
+from contextlib import suppress
 from functools import cache
 from threading import Lock, Thread
 from typing import Final, NamedTuple
@@ -124,10 +125,13 @@ class Handle:
     def serve(self, seconds: float, *, hurry: bool) -> None:
         """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
         producer = self._producer or self._open()
-        if hurry and len(producer):
-            producer.flush(seconds)
-        else:
-            producer.poll(seconds)
+        try:
+            if hurry and len(producer):
+                producer.flush(seconds)
+            else:
+                producer.poll(seconds)
+        except KafkaException as error:
+            self._failed(error.args[0])  # fatal ones are raised here, not told to `error_cb`
         self._availability.delivered(self.acknowledged)
 
     def age(self) -> float:
@@ -154,8 +158,9 @@ class Handle:
             # hang: the client (2.16) takes its argument `blocking` the wrong way round.
             retired.purge()
             deadline = time.monotonic() + PURGE_SECONDS
-            while (left := retired.flush(0.1)) and time.monotonic() < deadline:
-                pass
+            while (left := len(retired)) and time.monotonic() < deadline:
+                with suppress(KafkaException):  # the fatal one that it may be given up for
+                    retired.flush(0.1)
             self.refused += [Refused(0, "_PURGE_TIMED_OUT")] * left
             grave = [retired]
             del retired

@@ -35,7 +35,8 @@ class UsageTransport(WatchingTransport[httpx.Request, httpx.Response], httpx.Bas
     None, which is nobody. The options are those of `UsageMiddleware`, with other defaults: the
     provider is the host, the request's id stands in `x-request-id`. The event is recorded when the
     answer has been read or is closed; closed before its end it is partial. Inside of a request
-    that a middleware watches the transport only passes on: that request is the one that counts.
+    that a middleware watches, that request is the one that counts, unless its own answer tells no
+    tokens: then the calls with tokens are events, and it is none.
 
     Raises:
         TypeError: `transport` is not httpx's, or `caller` is an async function.

@@ -6,13 +6,11 @@ away and one that it is back; in between the counters tell the story.
 
 from typing import Any
 
-import structlog
 from confluent_kafka import KafkaError
 
+from usagepipe.producer.faults import log
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topics import MAX_RECORD_BYTES
-
-log = structlog.get_logger()
 
 # A batch may hold as much as one message, and the topic's bound counts the batch's frame too.
 MESSAGE_MAX_BYTES = MAX_RECORD_BYTES - 4_096
@@ -68,6 +66,8 @@ class LibraryLog:
     """Stands where librdkafka wants a `logging.Logger`, for the little that it may say."""
 
     def log(self, level: int, text: str, *values: object) -> None:
+        if values[:1] == ("FATAL",):  # raised by the next poll as well, and told by `Availability`
+            return
         log.error("librdkafka_failed", text=text % values if values else text)
 
 

@@ -15,11 +15,11 @@ from importlib.metadata import version
 from threading import Lock
 from typing import Any, Final
 
-import structlog
 from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller
-from usagepipe.producer.faults import describe
+from usagepipe.producer.events import wrong_fields
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.litellm_calls import fields_of, traceparent_of
 from usagepipe.producer.recorder import Recorder, UsageRecorder
 from usagepipe.schemas.errors import SettingsError
@@ -32,8 +32,6 @@ except ImportError as error:
         "usagepipe.producer.litellm is a callback for LiteLLM, which is not installed here: "
         "pip install 'litellm[proxy]'"
     ) from error
-
-log = structlog.get_logger()
 
 # Calls that were told of lately: the second word on a failure follows at once.
 REMEMBERED_CALLS: Final = 10_000
@@ -100,8 +98,7 @@ class UsageLogger(CustomLogger):
         try:
             event = UsageEvent.new(**fields)
         except ValidationError as error:
-            names = sorted({str(problem["loc"][0]) for problem in error.errors()})
-            self._leave_out(payload, ", ".join(names))
+            self._leave_out(payload, wrong_fields(error))
         else:
             recorder.record(event)
 

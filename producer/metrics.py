@@ -12,20 +12,17 @@ from threading import Lock
 from types import TracebackType
 from typing import Final
 
-import structlog
-
 from usagepipe.producer.counters import OTHER
-from usagepipe.producer.faults import describe
+from usagepipe.producer.events import clip
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.meters import Meter, Progress
 from usagepipe.schemas.errors import MissingExtraError
-from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.event import MAX_ID_CHARS, UsageEvent
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 except ImportError as error:
     raise MissingExtraError("metrics", "prometheus_client") from error
-
-log = structlog.get_logger()
 
 MAX_MODELS: Final = 1_000  # answers may name whatever they like
 # From what a request should cost (60 µs) to what nobody would forgive.
@@ -195,6 +192,7 @@ class PrometheusMeter(Meter):
             self._metrics.added_seconds.observe(seconds)
 
     def _label(self, model: str) -> str:
+        model = clip(model, MAX_ID_CHARS)
         if model not in self._models:
             if len(self._models) >= MAX_MODELS:
                 return OTHER

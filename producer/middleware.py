@@ -10,19 +10,15 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Unpack
 
-import structlog
-
 from usagepipe.producer.asgi import App, Message, Receive, Scope, Send
 from usagepipe.producer.callers import Identify
 from usagepipe.producer.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.exchanges import Exchange
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.passages import Passage
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.requests import header_of, method_of, path_of
-from usagepipe.producer.stamps import SCOPE_KEY, current_stamp
-
-log = structlog.get_logger()
+from usagepipe.producer.stamps import SCOPE_KEY, current_stamp, stamp_of
 
 
 class UsageMiddleware:
@@ -53,7 +49,7 @@ class UsageMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
-        if not self._conclusions.enabled or SCOPE_KEY in scope:
+        if not self._conclusions.enabled or stamp_of(scope) is not None:
             await self.app(scope, receive, send)
         elif kind == "lifespan":
             await self._live(scope, receive, send)

@@ -28,23 +28,22 @@ class Opening:
     """The first bytes of a body. `note` each piece as it passes, `read` when all is over."""
 
     def __init__(self, content_type: str) -> None:
-        self._pieces: list[bytes] = []
+        self._bytes = bytearray()
         self._room = OPENING_BYTES if "json" in content_type.lower() else 0
 
     def note(self, piece: bytes | memoryview) -> None:
         if piece and self._room > 0:
-            kept = bytes(piece[: self._room])  # a view may be of memory that is used again
+            kept = piece[: self._room]
             self._room -= len(kept)
-            self._pieces.append(kept)
+            self._bytes += kept
 
     def read(self) -> Asked:
         """What the body asked for; nothing if it is no JSON object. Never raises."""
-        body = b"".join(self._pieces)
-        if not body:
+        if not self._bytes:
             return Asked()
         try:
             # Cut off as it may be: what stands complete before the cut is read.
-            found = from_json(body, allow_partial=True, cache_strings="none")
+            found = from_json(self._bytes, allow_partial=True, cache_strings="none")
         except ValueError:
             return Asked()
         if not isinstance(found, dict):

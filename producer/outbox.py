@@ -12,17 +12,13 @@ import time
 from threading import Event, Lock, RLock, Thread
 from typing import Final
 
-import structlog
-
 from usagepipe.producer.counters import Counters, CountersSnapshot, DropReason
 from usagepipe.producer.courier import Courier, Inbox
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.meters import meter_of
 from usagepipe.producer.teller import Teller
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
-
-log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 0.01  # between two looks at what is left, for those who wait
 TOLD_SECONDS: Final = 2.0  # longer than a Kafka that is well takes, for losses to be told
@@ -112,7 +108,7 @@ class Outbox:
         started = time.monotonic()
         self._courier.is_hurried = True
         # In slices, so that a signal's handler in the main thread does not have to wait for all.
-        while time.monotonic() - started < self._patience_left(seconds):
+        while time.monotonic() - started < self._patience_left(seconds) and not self._is_dead:
             if self._stopped.wait(LOOK_SECONDS):
                 break  # closed: what is left waits on disk for another process
         self._courier.is_hurried = False
@@ -122,6 +118,8 @@ class Outbox:
         """How long to wait in all: `seconds` for events, and not for long for a gap record."""
         if self.queued:
             return seconds
+        if self._thread is None:
+            return 0.0  # that nobody tells
         return min(seconds, TOLD_SECONDS) if self._teller.is_telling else 0.0
 
     def stop(self, seconds: float) -> int:
@@ -153,7 +151,20 @@ class Outbox:
             lost = self._courier.lost
             self._stopped.set()
             self._thread.join(END_SECONDS)
+            if self._is_dead:
+                self._give_up(self._accepted - self._courier.settled)
             return self._tell(self._courier.lost - lost, waited)
+
+    @property
+    def _is_dead(self) -> bool:
+        return self._thread is not None and not self._thread.is_alive()
+
+    def _give_up(self, left: int) -> None:
+        """Count what the thread has neither delivered nor kept, as its last act failed."""
+        if left > 0:
+            self._courier.lost += left
+            self._courier.settled += left
+            self.counters.drop("delivery_failed", left)
 
     def _tell(self, given_up: int, waited: float) -> int:
         facts = {"waited_seconds": round(waited, 1), "dropped": self.counters.dropped}

@@ -36,6 +36,9 @@ class Passage:
 
     async def send(self, message: Message) -> None:
         """Send `message` on, then look at it: what a client that has gone was sent still counts."""
+        headers = message.get("headers", ())
+        if not isinstance(headers, list | tuple):  # a generator: the server leaves nothing of it
+            message = {**message, "headers": list(headers)}
         try:
             await self._send(message)
         except OSError:  # so ASGI 2.4 tells that the client has gone
@@ -54,7 +57,7 @@ class Passage:
             if not message.get("more_body", False):
                 self._exchange.ended()
         elif kind == "http.response.start":
-            # The list is copied: whoever is outside of us may change it.
+            # Copied: whoever is outside of us may change the list.
             self._exchange.answered(
                 message["status"], partial(_text_of, list(message.get("headers", ())))
             )

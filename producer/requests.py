@@ -5,7 +5,6 @@ client or a proxy wrote: data, and proof of nothing.
 """
 
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 # An ASGI scope or a WSGI environ.
@@ -28,24 +27,32 @@ def path_of(request: Request) -> str:
 
 def header_of(request: Request, name: str) -> str:
     """The value of the header `name` (lower case), or "". Sent twice, it is both, with a comma."""
+    return ",".join(header_values(request, name))
+
+
+def header_values(request: Request, name: str) -> list[str]:
+    """Each value that was sent under `name` (lower case). A WSGI server has joined them to one."""
     if _is_wsgi(request):
-        value = str(request.get(_variable(name), "")).encode("latin-1", "replace")
+        sent = [str(request.get(_variable(name), "")).encode("latin-1", "replace")]
     else:
         wanted = name.encode()
         # Servers write the names in lower case (ASGI, connection scope of HTTP).
         sent = [value for key, value in request.get("headers", ()) if key == wanted]
-        # HTTP/2 sends each cookie on its own (RFC 9113, section 8.2.3).
-        value = (b"; " if name == "cookie" else b",").join(sent)
-    return _text(value).strip()
+        if not sent:  # most that are asked for are not there
+            return []
+    return [text for value in sent if (text := _text(value).strip())]
 
 
-def cookie_of(request: Request, name: str) -> str:
-    """The value of the cookie `name`, or ""."""
-    try:
-        found = SimpleCookie(header_of(request, "cookie")).get(name)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
+def cookie_values(request: Request, name: str) -> list[str]:
+    """Each value of the cookie `name` that was sent.
+
+    Read as frameworks read them, one cookie that is odd costing none of the others. The standard
+    library's reader stops at it, and takes quadratic time on some (CVE-2024-7592).
+    """
+    # HTTP/2 may send each on its own (RFC 9113, section 8.2.3).
+    sent = ";".join(header_values(request, "cookie")).split(";")
+    pairs = (cookie.partition("=") for cookie in sent)
+    return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
 def peer_of(request: Request) -> str:

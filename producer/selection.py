@@ -6,19 +6,18 @@ choice is about the rest, and about paths (a health check, a web page) that are 
 
 import re
 from collections.abc import Callable, Iterable
-
-import structlog
+from posixpath import normpath
 
 from usagepipe.producer.exchanges import Exchange
-from usagepipe.producer.faults import describe
-
-log = structlog.get_logger()
+from usagepipe.producer.faults import describe, log
 
 # Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
 Paths = Iterable[str] | Callable[[str, str], bool]
 
 # Answers that models give: JSON of any kind, event streams, and what they draw and say.
 _MODEL_ANSWER = re.compile(r"json|event-?stream|^(?:audio|image|video)/", re.IGNORECASE)
+
+_DETOUR = re.compile(r"/\.|//")
 
 
 class Selection:
@@ -33,13 +32,19 @@ class Selection:
     def watches(self, method: str, path: str) -> bool:
         """Whether a request is looked at. A function that raises says yes: nothing is lost."""
         try:
-            wanted = self._wanted is None or self._wanted(method, path)
-            return wanted and not self._skipped(method, path)
+            if self._chooses(method, path):
+                return True
+            # Whom the application asks may read `/v1/files/../chat` as `/v1/chat`.
+            return bool(_DETOUR.search(path)) and self._chooses(method, _straight(path))
         except Exception as error:
             if not self._told:
                 self._told = True
                 log.error("selection_failed", error=describe(error))
             return True
+
+    def _chooses(self, method: str, path: str) -> bool:
+        wanted = self._wanted is None or self._wanted(method, path)
+        return wanted and not self._skipped(method, path)
 
     def keeps(self, exchange: Exchange) -> bool:
         """Whether a request without tokens is an event: its kind is wanted, and it looks like
@@ -63,6 +68,10 @@ def kind_of(exchange: Exchange) -> str:
     if exchange.cancelled:
         return "cancelled"
     return "failed" if exchange.failed else "missing"
+
+
+def _straight(path: str) -> str:
+    return normpath("/" + path.lstrip("/"))
 
 
 def _test_of(paths: Paths) -> Callable[[str, str], bool]:

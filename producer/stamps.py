@@ -5,7 +5,7 @@ handler's task, in the threads that frameworks run sync handlers in, and in a st
 each of them has a copy of the context, and all copies hold that object.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
@@ -24,6 +24,14 @@ class Stamp(dict[str, Any]):
     """
 
     over = False
+    # Calls to providers that were made while the request was handled, to be concluded with it.
+    # Each tells whether it had tokens, and is an event then.
+    calls: tuple[Callable[[], bool], ...] = ()
+
+    def conclude_calls(self) -> bool:
+        """Make events of the calls, the request telling no tokens itself; whether there are any."""
+        calls, self.calls = self.calls, ()
+        return any([call() for call in calls])  # all of them
 
 
 current_stamp: ContextVar[Stamp | None] = ContextVar("usagepipe_stamp", default=None)
@@ -37,6 +45,15 @@ def stamping(stamp: Stamp) -> Iterator[None]:
         yield
     finally:
         current_stamp.reset(token)
+
+
+def stamp_of(request: Request) -> Stamp | None:
+    """The stamp of the request that is being handled, if something watches it: this very one, or
+    one that it is a part of (an application that is called inside of another)."""
+    for stamp in (request.get(SCOPE_KEY), current_stamp.get()):
+        if isinstance(stamp, Stamp) and not stamp.over:
+            return stamp
+    return None
 
 
 def stamp_usage(

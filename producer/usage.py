@@ -1,8 +1,7 @@
 """The usage of one answer in the normal form: what all the shapes of providers are brought to."""
 
-from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from usagepipe.schemas.event import UsageQuality
 
@@ -16,8 +15,7 @@ COUNTS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """The usage of one answer in the normal form (see `UsageEvent`)."""
 
     model: str
@@ -33,8 +31,7 @@ class Usage:
     def plus(self, other: "Usage") -> "Usage":
         """Both together, of one model. A cost that is unknown of one is unknown of the sum."""
         unsound = "inconsistent" in (self.usage_quality, other.usage_quality)
-        return replace(
-            self,
+        return self._replace(
             **{name: getattr(self, name) + getattr(other, name) for name in COUNTS},
             usage_quality="inconsistent" if unsound else "complete",
             cost=None if self.cost is None or other.cost is None else self.cost + other.cost,

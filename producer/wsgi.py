@@ -13,7 +13,7 @@ from usagepipe.producer.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.recorder import Recorder
 from usagepipe.producer.requests import header_of, method_of, path_of
-from usagepipe.producer.stamps import SCOPE_KEY, stamping
+from usagepipe.producer.stamps import SCOPE_KEY, stamp_of, stamping
 from usagepipe.producer.wsgi_passages import (
     Answer,
     Environ,
@@ -73,7 +73,7 @@ class UsageWsgiMiddleware:
         return Answer(answer, exchange, conclude)
 
     def _open(self, environ: Environ) -> Exchange | None:
-        if not self._conclusions.enabled or SCOPE_KEY in environ:
+        if not self._conclusions.enabled or stamp_of(environ) is not None:
             return None
         return self._conclusions.open(
             method_of(environ), path_of(environ), partial(header_of, environ)

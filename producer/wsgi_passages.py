@@ -45,7 +45,11 @@ class Start:
         return partial(self._write, write)
 
     def _write(self, write: Write, chunk: bytes) -> None:
-        write(chunk)
+        try:
+            write(chunk)
+        except OSError:  # the client has gone
+            self._exchange.client_left()
+            raise
         self._exchange.passed(chunk)
 
 
@@ -84,10 +88,17 @@ class Answer:
                 with stamping(self._exchange.stamp):
                     close()
         finally:
-            conclude, self._conclude = self._conclude, None
-            if conclude is not None:
-                self._exchange.client_left()
-                conclude()
+            self._end()
+
+    def __del__(self) -> None:
+        """Nobody holds it any more: whoever passed it on has forgotten to close it."""
+        self._end()
+
+    def _end(self) -> None:
+        conclude, self._conclude = self._conclude, None
+        if conclude is not None:
+            self._exchange.client_left()
+            conclude()
 
 
 class SizedAnswer(Answer):
@@ -124,8 +135,13 @@ class Input:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._body, name)
-        # Beyond PEP 3333, and not every server's: Werkzeug prefers it where it is there.
-        return partial(self._readinto, found) if name == "readinto" else found
+        # Beyond PEP 3333, and not every server's: Werkzeug prefers the first where it is there.
+        if name == "readinto":
+            return partial(self._readinto, found)
+        return partial(self._read1, found) if name == "read1" else found
+
+    def _read1(self, read1: Callable[..., bytes], *size: int) -> bytes:
+        return self._noted(read1(*size))
 
     def _readinto(self, readinto: Callable[[memoryview], int | None], buffer: Any) -> int | None:
         view = memoryview(buffer)

@@ -1,11 +1,13 @@
 """Runs one statement on ClickHouse and gives its rows by name; failures become our own errors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from io import BufferedReader
 from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.query.statements import statement
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
-from usagepipe.schemas.errors import MissingExtraError
+from usagepipe.schemas.errors import MissingExtraError, ServerUnavailableError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 # Ids travel in the request's URL, which ClickHouse bounds at 1 MiB: 100 ids of 256 characters of
 # four bytes, percent-encoded, are 0.3 MB.
 IDS_AT_ONCE: Final = 100
+READ_BYTES: Final = 1 << 18  # of an answer's lines at once
 
 
 class Store:
@@ -29,16 +32,30 @@ class Store:
             MigrationError: a table is missing.
             UsagePipeError: ClickHouse refused the query.
         """
-        try:
-            from clickhouse_connect.driver.exceptions import Error
-        except ImportError as error:
-            raise MissingExtraError("query", "clickhouse_connect") from error
-        try:
+        with self._translated():
             result = self._client.query(sql, parameters=dict(parameters))
-        except Error as error:
-            place = f"{self._client.uri}/{self._client.database}"
-            raise as_usagepipe_error(error, place) from error
         return list(result.named_results())
+
+    def lines(self, sql: str, parameters: Mapping[str, object]) -> Iterator[bytes]:
+        """The rows that `sql` answers, each as a line of JSON, as they come: never all in memory.
+
+        Raises:
+            ServerUnavailableError: ClickHouse does not answer, or broke off.
+            MigrationError: a table is missing.
+            UsagePipeError: ClickHouse refused the query.
+        """
+        with self._translated():
+            answer: Any = self._client.raw_stream(
+                sql,
+                parameters=dict(parameters),
+                # The server keeps the answer until it has all of it (on its disk, where it is
+                # large): an error is then a status, never the end of an answer.
+                settings={"wait_end_of_query": 1},
+                fmt="JSONEachRow",
+            )
+            answer.auto_close = False  # at its end the reader still asks it
+            with closing(answer), BufferedReader(answer, READ_BYTES) as lines:
+                yield from lines
 
     def names(self, kind: str, ids: Iterable[str]) -> dict[str, str]:
         """The latest names of the users or keys (`kind` is user or api_key) that have one."""
@@ -52,3 +69,19 @@ class Store:
 
     def close(self) -> None:
         self._client.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the driver's errors into ours."""
+        try:
+            from clickhouse_connect.driver.exceptions import Error
+            from urllib3.exceptions import HTTPError
+        except ImportError as error:
+            raise MissingExtraError("query", "clickhouse_connect") from error
+        place = f"{self._client.uri}/{self._client.database}"
+        try:
+            yield
+        except Error as error:
+            raise as_usagepipe_error(error, place) from error
+        except HTTPError as error:  # while an answer is read, the driver is not asked
+            raise ServerUnavailableError("ClickHouse", place, "its answer broke off.") from error

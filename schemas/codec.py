@@ -23,6 +23,11 @@ def encode(event: UsageEvent) -> bytes:
     return _VERSION_PREFIX + body[1:]
 
 
+def record_key(event: UsageEvent) -> bytes:
+    """The key of the event's record: events of one key, or user, are in one partition, in order."""
+    return (event.api_key_id or event.user_id).encode()
+
+
 class StampingEncoder:
     """Encodes events as those of one producer: its id and each event's number, spliced in.
 
@@ -53,7 +58,8 @@ def decode(raw: bytes | None) -> UsageEvent:
         return UsageEvent.model_validate_json(raw, extra="ignore")
     except ValidationError as error:
         if (gap := decode_gap(raw)) is not None:
-            raise EventRejectedError(GAP, f"lost before Kafka: {gap.told}") from None
+            detail = f"lost before Kafka: {gap.told}"[:MAX_DETAIL_CHARS]
+            raise EventRejectedError(GAP, detail) from None
         raise _rejection(error) from None  # its text quotes the input
 
 

@@ -105,3 +105,12 @@ class EventRejectedError(UsagePipeError):
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {detail}")
+
+
+class ExportFileError(WrongUseError):
+    """A file that is no whole export. `line` counts from 1; `detail` quotes none of it."""
+
+    def __init__(self, line: int, detail: str) -> None:
+        self.line = line
+        self.detail = detail
+        super().__init__(f"Line {line} of the file: {detail}")

@@ -36,6 +36,7 @@ class AwsEventStream:
         self._held = bytearray()
         self._to_skip = 0
         self.malformed = False
+        self.steps = 0
 
     def feed(self, chunk: bytes) -> None:
         if self.malformed:  # without a length that can be trusted no next message is found
@@ -67,6 +68,7 @@ class AwsEventStream:
         else:
             self._read(bytes(self._held[:size]), PRELUDE.size + headers)
         del self._held[:size]
+        self.steps += 1
         return True
 
     def _read(self, message: bytes, payload_at: int) -> None:

@@ -19,6 +19,9 @@ MAX_RATIO: Final = 200
 # stand for `MAX_RATIO` others.
 MAX_OUTER_RATIO: Final = 4
 GRACE_BYTES: Final = 4 * 1024 * 1024  # of output before the ratio counts
+# Documents or lines before they count, one for each byte: bombs of `{},` or of line feeds unpack
+# into little, and are slow to read.
+GRACE_STEPS: Final = 10_000
 MAX_CODINGS: Final = 3  # of one answer; nobody has a use for two
 ZSTD_WINDOW_LOG: Final = 23  # 8 MiB: as much as RFC 9659 allows in HTTP
 

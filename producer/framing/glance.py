@@ -23,6 +23,7 @@ def may_matter(text: bytes | bytearray) -> bool:
         or b"okenCount" in text  # Titan, Bedrock's metrics
         or b"billed_units" in text  # Cohere, version 1
         or b"message_stop" in text
+        or b"response.created" in text  # of a realtime session: one more to come
         or b"[DONE]" in text
         or SPELLED_OUT.search(text) is not None
     )

@@ -24,6 +24,10 @@ class JsonBody:
     def streaming(self) -> bool:
         return self._documents > 1
 
+    @property
+    def steps(self) -> int:
+        return self._documents
+
     def feed(self, chunk: bytes) -> None:
         if self._projection is not None:
             self._projection.feed(chunk)

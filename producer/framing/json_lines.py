@@ -13,12 +13,14 @@ class JsonLines:
     def __init__(self, tally: Tally, max_bytes: int) -> None:
         self._documents = Documents(tally, max_bytes)
         self._between_lines = True
+        self.steps = 0
 
     def feed(self, chunk: bytes) -> None:
         ends = chunk.endswith(b"\n")
         if ends and self._between_lines and self._documents.can_skip(chunk):
             return
         first, *others = chunk.split(b"\n")
+        self.steps += len(others)
         self._documents.feed(first)
         for line in others:
             self._documents.close()

@@ -24,6 +24,7 @@ class ServerSentEvents:
         self._is_data = False  # of the line, once its field is known
         self._has_data = False  # of the event
         self._after_cr = False  # a line feed that comes next belongs to it
+        self.steps = 0
 
     malformed = False  # whatever comes is a stream of events by the standard
     streaming = True
@@ -47,7 +48,9 @@ class ServerSentEvents:
             chunk = chunk[1:]
         self._after_cr = chunk.endswith(b"\r")
         # Of bytes, unlike of str, this splits at CR, LF and CRLF only, as the standard does.
-        for line in chunk.splitlines(keepends=True):
+        lines = chunk.splitlines(keepends=True)
+        self.steps += len(lines)
+        for line in lines:
             text = line.rstrip(b"\r\n")
             self._read(text, ends=len(text) < len(line))
         self._between_events = self._head == b"" and not self._has_data

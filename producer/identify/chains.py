@@ -13,10 +13,11 @@ def first_of(*ways: Identify) -> Identify:
     A way that raises ends the search: a caller must never count as somebody else because a
     look-up was down.
     """
-    return lambda request: _first(request, iter(ways))
+    return lambda request: first_in(request, iter(ways))
 
 
-def _first(request: Request, ways: Iterator[Identify]) -> Found:
+def first_in(request: Request, ways: Iterator[Identify]) -> Found:
+    """The same for `ways` that are made only when they are asked."""
     for way in ways:
         found = way(request)
         if inspect.isawaitable(found):
@@ -32,7 +33,7 @@ async def _first_later(
     found = await pending
     if found is not None and found.user_id:
         return found
-    following = _first(request, ways)
+    following = first_in(request, ways)
     return await following if inspect.isawaitable(following) else following
 
 

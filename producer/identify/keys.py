@@ -3,12 +3,11 @@ not even where a look-up gives the key itself for an id, which the fingerprint t
 """
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from usagepipe.producer.callers import Caller, Found, Identify, fingerprint_key
-from usagepipe.producer.identify.chains import first_of, then
-from usagepipe.producer.requests import Request, cookie_of, header_of
+from usagepipe.producer.callers import TEXTS, Caller, Found, Identify, fingerprint_key
+from usagepipe.producer.identify.chains import first_in, then
+from usagepipe.producer.requests import Request, cookie_values, header_values
 
 # Where clients of OpenAI, Anthropic, Azure, Gemini and ElevenLabs put their keys.
 KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key")
@@ -17,7 +16,6 @@ KEY_COOKIE = "token"
 LEGACY_USER_ID = "legacy-api-key"
 LEGACY_USER_NAME = "API Key User"
 
-TEXTS = tuple(field.name for field in fields(Caller) if field.name != "tags")
 MIN_CHARS_TO_SEEK = 8  # shorter keys may stand in a name by chance, and are no secrets
 
 LookUp = Callable[[str], Found]
@@ -44,7 +42,7 @@ def api_key(
 
     def identify(request: Request) -> Found:
         keys = _keys_in(request, names, cookie)
-        return first_of(*(_owner(key, look_up, secret) for key in keys))(request)
+        return first_in(request, (_owner(key, look_up, secret) for key in keys))
 
     return identify
 
@@ -98,16 +96,25 @@ def legacy_keys(
     return identify
 
 
-def bearer_of(request: Request) -> str:
-    """The token of `Authorization: Bearer …`, or ""."""
-    scheme, _, token = header_of(request, "authorization").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+def bearers_of(request: Request) -> Iterator[str]:
+    """The tokens of `Authorization: Bearer …`."""
+    for value in ends(header_values(request, "authorization")):
+        scheme, _, token = value.partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            yield token.strip()
 
 
 def _keys_in(request: Request, headers: Iterable[str], cookie: str) -> Iterator[str]:
     for name in headers:
-        key = bearer_of(request) if name == "authorization" else header_of(request, name)
-        if key:
-            yield key
-    if cookie and (key := cookie_of(request, cookie)):
-        yield key
+        if name == "authorization":
+            yield from bearers_of(request)
+        else:
+            yield from ends(header_values(request, name))
+    if cookie:
+        yield from ends(cookie_values(request, cookie))
+
+
+def ends(values: Sequence[str]) -> list[str]:
+    """Of what was sent more than once the first and the last: frameworks take the one or the
+    other, and a stranger must not make us look up thousands."""
+    return list(dict.fromkeys(value for value in (*values[:1], *values[-1:]) if value))

@@ -26,7 +26,7 @@ def proxy_headers(
 
     `trusted` are addresses or networks (`10.0.0.0/8`), and `unix` for connections over a unix
     socket. The peer is the one that the server tells: uvicorn puts the client's address in its
-    place for proxies of its `--forwarded-allow-ips`, so run it with `--no-proxy-headers`. A user id
+    place for proxies of its `--forwarded-allow-ips`, so run it with `--no-proxy-headers`. An id
     with a comma is refused: so a server joins a header that was sent twice. Under WSGI
     `X_Forwarded_User` is the same as `X-Forwarded-User`: server or proxy must drop names with
     underscores, as gunicorn and nginx do.
@@ -50,15 +50,10 @@ def proxy_headers(
     def identify(request: Request) -> Caller | None:
         if not is_trusted(peer_of(request)):
             return None
-        found = header_of(request, user_id)
-        if not found or "," in found:
+        ids = [header_of(request, name) if name else "" for name in (user_id, team_id, customer_id)]
+        if not ids[0] or any("," in each for each in ids):
             return None
-        return Caller(
-            user_id=found,
-            user_name=header_of(request, user_name),
-            team_id=header_of(request, team_id) if team_id else "",
-            customer_id=header_of(request, customer_id) if customer_id else "",
-            source=source,
-        )
+        name = header_of(request, user_name)
+        return Caller(ids[0], name, source=source, team_id=ids[1], customer_id=ids[2])
 
     return identify

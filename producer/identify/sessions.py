@@ -1,11 +1,12 @@
 """Callers by the session that a browser keeps in a cookie, or an app sends as a bearer token."""
 
 from dataclasses import replace
+from itertools import chain
 
 from usagepipe.producer.callers import Caller, Found, Identify
-from usagepipe.producer.identify.chains import first_of, then
-from usagepipe.producer.identify.keys import LookUp, bearer_of
-from usagepipe.producer.requests import Request, cookie_of
+from usagepipe.producer.identify.chains import first_in, then
+from usagepipe.producer.identify.keys import LookUp, bearers_of, ends
+from usagepipe.producer.requests import Request, cookie_values
 
 
 def session(look_up: LookUp, *, cookie: str = "session", bearer: bool = True) -> Identify:
@@ -16,8 +17,8 @@ def session(look_up: LookUp, *, cookie: str = "session", bearer: bool = True) ->
     """
 
     def identify(request: Request) -> Found:
-        sent = (cookie_of(request, cookie), bearer_of(request) if bearer else "")
-        return first_of(*(_owner(token, look_up) for token in sent if token))(request)
+        sent = chain(ends(cookie_values(request, cookie)), bearers_of(request) if bearer else ())
+        return first_in(request, (_owner(token, look_up) for token in sent))
 
     return identify
 

@@ -41,6 +41,9 @@ class Responses(Shape):
         response_id = answer["response"].get("id")  # asked of an answer with usage there
         return response_id[:MAX_ID_CHARS] if isinstance(response_id, str) else ""
 
+    def begins(self, answer: Fields) -> bool:
+        return answer.get("type") == "response.created"
+
     def ends(self, answer: Fields) -> bool:
         """The event that says how the response ended, well or not."""
         kind = answer.get("type")

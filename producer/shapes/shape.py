@@ -29,6 +29,10 @@ class Shape(ABC):
         are cumulative. None: the stream is one answer."""
         return None
 
+    def begins(self, answer: Fields) -> bool:
+        """Whether this event begins another answer of the stream: it has not ended after all."""
+        return False
+
     def ends(self, answer: Fields) -> bool:
         """Whether this event is the last word of a stream: nothing of its usage can follow."""
         return False

@@ -15,13 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import structlog
-
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.spill.frames import Found, read_frames, write_frames
 from usagepipe.producer.spill.records import Record, is_event, number_of
-
-log = structlog.get_logger()
 
 FAMILY: Final = b"usagepipe spill "
 HEADER: Final = FAMILY + b"1\n"

@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
-import structlog
-
-from usagepipe.producer.faults import describe
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.spill.folders import HeldFolder, adopt_folder, make_folder
 from usagepipe.producer.spill.frames import FRAME_BYTES, Found
 from usagepipe.producer.spill.records import Record
 from usagepipe.producer.spill.segments import HEADER, Segment, Segments
 from usagepipe.schemas.settings import Settings
-
-log = structlog.get_logger()
 
 SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
 SHARES: Final = 16  # of a small spill a segment is no more than this part

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
 from usagepipe.cli.root import root
 from usagepipe.consumer.audit import UnprovenError
+from usagepipe.consumer.audit_rows import PRODUCERS_AT_ONCE, AuditRows
 from usagepipe.schemas import Settings, UsageEvent, encode
 
 if TYPE_CHECKING:
@@ -259,8 +261,24 @@ def test_a_gap_in_a_sequence_is_a_loss_before_kafka(world: Settings) -> None:
 
     status, found = audit(world)
 
-    gap = {"producer_id": "p", "missing": [[11, 12]], "told": []}
+    gap = {"producer_id": "p", "missing": [[11, 12]], "under_way": 0, "told": []}
     assert (1, [gap]) == (status, found["sequence_gaps"])
+
+
+def test_any_number_of_producers_can_be_asked_for(
+    migrated: "ClickHouseAddress", world: Settings
+) -> None:
+    """After an outage thousands of processes may have told of losses; none is left out."""
+    send(world.kafka, world.topic, [*values(), encode(event(7, producer_id="q"))])
+    store_log(world)
+    others = [f"host-{number}" for number in range(2 * PRODUCERS_AT_ONCE)]
+
+    with closing(AuditRows(migrated, "id", seconds=60)) as rows:
+        found = rows.stored_sequences(["q", *others, "p"], from_one=False)
+        from_one = rows.stored_sequences(["q", *others, "p"], from_one=True)
+
+    assert {"p": (1, EVENTS), "q": (7, 7)} == found
+    assert {"p": (1, EVENTS), "q": (1, 7)} == from_one
 
 
 def test_a_gap_while_there_is_a_backlog_is_told_and_fails_nothing(world: Settings) -> None:

@@ -22,6 +22,7 @@ from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
 from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
+from usagepipe.consumer.group_offsets import GroupOffsets
 from usagepipe.schemas.topics import dead_letter_topic
 
 Output = pytest.CaptureFixture[str]
@@ -166,6 +167,42 @@ def test_wrong_filters_are_wrong_use(
     assert 2 == run(["dlq", name, "--kafka", "127.0.0.1:1", *wrong])
 
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "abc"])
+@pytest.mark.parametrize("name", ["list", "replay"])
+def test_a_count_that_is_none_consumes_nothing(
+    kafka: str, topic: str, dlq: DlqCommand, name: str, count: str
+) -> None:
+    """T-38: of a queue that is emptied by reading it, a count of 0, -1 or `abc` must take nothing.
+
+    Nothing here is emptied by reading: what takes a number of records is `dlq list`, which reads
+    them, and `dlq replay`, which puts them back. Both refuse with one line that names option and
+    value; letters, events and committed offsets are as they were.
+    """
+    write_letters(kafka, topic, FakeRecord(1, b"a"), FakeRecord(2, b"b"))
+    before = all_of(kafka, topic)
+
+    status = dlq(name, *(["--yes"] if name == "replay" else []), "--limit", count)
+
+    assert (2, "") == (status, dlq.out)
+    (told,) = [line for line in dlq.err.splitlines() if line.startswith("Error: ")]
+    assert "'--limit'" in told
+    assert count in told
+    assert before == all_of(kafka, topic)
+
+
+def all_of(kafka: str, topic: str) -> dict[str, Any]:
+    """What stands on the topics of events and of letters, and what groups have committed there."""
+    found: dict[str, Any] = {
+        name: topics.read(kafka, name) for name in (topic, dead_letter_topic(topic))
+    }
+    for group in ("usagepipe", "usagepipe-reads"):
+        offsets = GroupOffsets(kafka, group)
+        for name in (topic, dead_letter_topic(topic)):
+            found[f"{group} on {name}"] = offsets.read(name, range(4))
+        offsets.close()
+    return found
 
 
 def test_a_missing_topic_is_named(kafka: str, topic_name: str, capsys: Output) -> None:

@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets, raw_counts
 from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
-from usagepipe.consumer import letter_replay
+from usagepipe.consumer import log_writer
 from usagepipe.consumer.letter_replay import Replay
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Letter, Selection
@@ -90,6 +90,23 @@ def test_a_limit_is_of_letters(kafka: str, topic: str, dlq: DlqCommand) -> None:
     assert 0 == dlq("replay", "--yes", "--limit", "3")
 
     assert [b"0", b"1", b"2"] == [value for _, value in values(kafka, topic)]
+
+
+def test_gap_records_are_neither_planned_nor_put_back(
+    kafka: str, topic: str, dlq: DlqCommand
+) -> None:
+    """They hold no event: a dry run counts none, and a limit is filled with other letters."""
+    write_letters(kafka, topic, *(FakeRecord(n) for n in range(12)), reason="gap")
+    write_letters(kafka, topic, *(FakeRecord(n, b"bad") for n in range(20, 23)))
+
+    assert 0 == dlq("replay", "--dry-run")
+    assert f"not_json: 3\n3 dead letters to put back on {topic}.\n" == dlq.out
+    assert 0 == dlq("replay", "--dry-run", "--reason", "gap")
+    assert "No dead letters to put back.\n" == dlq.out
+    assert 0 == dlq("replay", "--yes", "--limit", "2")
+
+    assert dlq.out.startswith(f"not_json: 2\n2 put back on {topic}.\n")
+    assert [b"bad", b"bad"] == [record.value for record in topics.read(kafka, topic)]
 
 
 def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
@@ -173,7 +190,7 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
     crashable_kafka: ApacheKafka, topic_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was acknowledged is counted, the rest may be there or not."""
-    monkeypatch.setattr(letter_replay, "DELIVERY_SECONDS", 2)
+    monkeypatch.setattr(log_writer, "DELIVERY_SECONDS", 2)
     kafka = crashable_kafka.bootstrap
     topics.make_topics(kafka, topic_name, 1)
     write_letters(kafka, topic_name, *(FakeRecord(n) for n in range(4)))

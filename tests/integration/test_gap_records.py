@@ -12,7 +12,7 @@ from tests.support.topics import send
 from tests.support.waiting import eventually
 from usagepipe.cli.root import root
 from usagepipe.producer import UsageRecorder
-from usagepipe.schemas import Settings, UsageEvent
+from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.gap import UsageGap, encode_gap
 
 if TYPE_CHECKING:
@@ -63,6 +63,28 @@ def test_a_loss_behind_the_last_event_is_told_with_its_reason(
     assert ({reason: 1}, 11) == (gap["told"][0]["lost"], gap["told"][0]["last_sequence"])
     assert f"no event has the numbers 11. It lost 1 at {gap['told'][0]['since'][:10]}" in told
     assert f"UTC ({reason} 1)." in told
+
+
+def test_events_that_a_gap_record_has_overtaken_are_no_loss(
+    settings: Callable[..., Settings], migrated: "ClickHouseAddress", run_program: Programs
+) -> None:
+    """Behind the last row as many numbers are lost as were told; the others may yet come."""
+    world = settings()
+    now = UsageEvent.new(user_id="u").occurred_at
+    first = [UsageEvent.new(user_id="u", producer_id="p", sequence=n) for n in range(1, 11)]
+    told = UsageGap(producer_id="p", last_sequence=20, lost={"spill_full": 2}, since=now, until=now)
+    values = [*map(encode, first), encode_gap(told)]
+    send(world.kafka, world.topic, values, partition=0)
+    worker = start_worker(run_program, world)
+    wait_until_committed(world, worker)
+
+    status, printed = audit(world)
+    _, as_json = audit(world, "--json")
+
+    gap = json.loads(as_json)["sequence_gaps"][0]
+    assert (1, [[11, 20]], 8) == (status, gap["missing"], gap["under_way"])
+    assert "no event has the numbers 11-20. It lost 2 at" in printed
+    assert "8 of them may still be on their way" in printed
 
 
 def test_gap_records_stop_no_worker_and_are_not_put_back(

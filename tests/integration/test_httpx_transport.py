@@ -329,3 +329,30 @@ def test_task_that_outlives_its_request_counts_for_itself(url: str) -> None:
     asyncio.run(main())
 
     assert [("u-ada", 38)] == [(e.user_id, e.total_tokens) for e in recorder.events]
+
+
+def test_calls_of_a_request_that_tells_no_tokens_itself_count(url: str) -> None:
+    """A handler that asks a model twice and answers plain text: the two calls are the events, and
+    the request, which has no tokens, is none beside them."""
+    recorder = MemoryRecorder()
+    transport = for_httpx.AsyncUsageTransport(
+        httpx.AsyncHTTPTransport(), recorder=recorder, caller=ADA
+    )
+
+    async def summarize(scope: Scope, receive: Receive, send: Send) -> None:
+        async with httpx.AsyncClient(transport=transport) as client:
+            for _ in range(2):
+                await client.post(f"{url}/v1/chat")
+        headers = [(b"content-type", b"text/plain")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"short"})
+
+    app = UsageMiddleware(summarize, recorder=recorder, identify=lambda scope: Caller("u-web"))
+    with serving(app, lifespan="off") as address:
+        httpx.post(f"{address}/summarize", json={"model": "m-1"})
+        eventually(lambda: recorder.events)
+
+    assert [("u-ada", "/v1/chat", 38)] * 2 == [
+        (event.user_id, event.endpoint, event.total_tokens) for event in recorder.events
+    ]
+    assert {} == recorder.counters.unrecorded

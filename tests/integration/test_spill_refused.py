@@ -48,13 +48,25 @@ def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKa
         skip_or_fail("Kafka with an authorizer", "PATH (Java 17 and Maven)", error)
         raise
     with broker:
+        _grant_what_is_not_writing(broker)
         yield broker
 
 
-class Rule:
-    """Nobody may do `operation` on `topic`, from `forbid` to `lift`."""
+def _grant_what_is_not_writing(kafka: ApacheKafka) -> None:
+    """With any rule on the cluster, whoever may write to no topic gets no producer id either."""
+    rights = (AclOperation.ALTER, AclOperation.CREATE, AclOperation.CLUSTER_ACTION)
+    cluster = (ResourceType.BROKER, "kafka-cluster", ResourcePatternType.LITERAL, "User:*", "*")
+    rules = [AclBinding(*cluster, right, AclPermissionType.ALLOW) for right in rights]
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})  # its answers end with it
+    for made in admin.create_acls(rules).values():
+        made.result(SECONDS)
 
-    def __init__(self, kafka: ApacheKafka, topic: str, operation: AclOperation) -> None:
+
+class Rule:
+    """Nobody may do `operation` on `topic` (`*` is all), from `forbid` to `lift`."""
+
+    def __init__(self, kafka: ApacheKafka, topic: str, operation: AclOperation, cause: str) -> None:
+        self.cause = cause  # Kafka's name for it
         self._admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         self._terms = (
             *(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL),
@@ -76,11 +88,20 @@ def world(guarded_kafka: ApacheKafka, topic_name: str, tmp_path: Path) -> Away:
     return Away(guarded_kafka, topic_name, tmp_path / "spill")
 
 
-@pytest.fixture(params=[AclOperation.WRITE, AclOperation.DESCRIBE], ids=lambda each: each.name)
+RULES = {
+    "no writing": (AclOperation.WRITE, "", "TOPIC_AUTHORIZATION_FAILED"),
+    "no seeing": (AclOperation.DESCRIBE, "", "TOPIC_AUTHORIZATION_FAILED"),
+    # A fatal error of the producer: Kafka gives it no id.
+    "no writing at all": (AclOperation.WRITE, "*", "CLUSTER_AUTHORIZATION_FAILED"),
+}
+
+
+@pytest.fixture(params=RULES)
 def rule(request: pytest.FixtureRequest, guarded_kafka: ApacheKafka, world: Away) -> Rule:
     """Not in force yet; its topic is there."""
+    operation, topic, cause = RULES[request.param]
     make_topics(guarded_kafka.bootstrap, world.topic, 1)
-    return Rule(guarded_kafka, world.topic, request.param)
+    return Rule(guarded_kafka, topic or world.topic, operation, cause)
 
 
 def told(logs: list[Any]) -> list[tuple[str, str]]:
@@ -89,7 +110,6 @@ def told(logs: list[Any]) -> list[tuple[str, str]]:
     return [(line["event"], line.get("error", "")) for line in loud]
 
 
-REFUSED = ("kafka_failed", "TOPIC_AUTHORIZATION_FAILED")
 UNKNOWN = ("kafka_failed", "UNKNOWN_TOPIC_OR_PART")
 RECOVERED = ("kafka_recovered", "")
 
@@ -115,7 +135,9 @@ def test_events_wait_on_disk_for_the_right_to_write(
     assert (0, {}, snapshot.recorded) == (left, snapshot.dropped, snapshot.delivered)
     numbers = world.numbers()[recorder.producer_id]
     assert list(range(1, snapshot.recorded + 1)) == once(numbers)
-    assert [REFUSED, RECOVERED] == told(logs)
+    *failures, end = told(logs)
+    assert (RECOVERED, len(set(failures))) == (end, len(failures))
+    assert ("kafka_failed", rule.cause) in failures
 
 
 def _is_refused(recorder: Any) -> bool:
@@ -156,7 +178,8 @@ def test_events_that_librdkafka_refuses_at_once_wait_for_the_right_to_write(
     """The right is taken away while the process is quiet, and librdkafka has learnt of it: the
     events are at no fault, and wait on disk, or without a spill in memory."""
     make_topics(guarded_kafka.bootstrap, world.topic, 1)
-    rule = Rule(guarded_kafka, world.topic, AclOperation.ALL)
+    cause = "TOPIC_AUTHORIZATION_FAILED"
+    rule = Rule(guarded_kafka, world.topic, AclOperation.ALL, cause)
     options = {} if spill else {"spill_dir": ""}
     with world.recorder(**options) as recorder, capture_logs() as logs:
         recorder.record(event())
@@ -167,7 +190,7 @@ def test_events_that_librdkafka_refuses_at_once_wait_for_the_right_to_write(
         def is_refused() -> bool:
             learn(handle, world.topic)
             recorder.record(event())
-            return REFUSED in told(logs)
+            return ("kafka_failed", cause) in told(logs)
 
         def is_refused_again() -> bool:
             recorder.record(event())
@@ -195,7 +218,7 @@ def test_files_that_librdkafka_refuses_at_once_stay(
     spill.open()
     spill.write([(b"k", b"first"), (b"k", b"second")], ())
     handle.produce((b"k", b"before"))
-    rule = Rule(guarded_kafka, world.topic, AclOperation.ALL)
+    rule = Rule(guarded_kafka, world.topic, AclOperation.ALL, "")
     rule.forbid()
 
     def knows() -> bool:
@@ -209,6 +232,51 @@ def test_files_that_librdkafka_refuses_at_once_stay(
     rule.lift()
 
     assert (2, False, []) == (batch.events, batch.is_sent, batch.refused)
+
+
+def test_handle_that_was_refused_takes_no_more(world: Away, guarded_kafka: ApacheKafka) -> None:
+    """librdkafka refuses at once what comes after it has heard of the topic: that is no fault of
+    the event either, and another handle gets it."""
+    make_topics(guarded_kafka.bootstrap, world.topic, 1)
+    rule = Rule(guarded_kafka, world.topic, AclOperation.DESCRIBE, "")
+    handle = Handle(Settings.load(**world.settings), patience_seconds=SECONDS)
+    rule.forbid()
+
+    handle.produce((b"key", b"first"))
+    eventually(lambda: _served(handle).returned, SECONDS, "Kafka's answer")
+    taken = handle.produce((b"key", b"second"))
+
+    assert (False, True) == (taken, handle.is_dead)
+    assert ([(b"key", b"first")], []) == (handle.take_back(go_on=False), handle.refused)
+    rule.lift()
+
+
+@pytest.mark.parametrize("rule", ["no writing", "no seeing"], indirect=True)
+def test_without_a_spill_what_is_refused_to_the_end_is_counted_once(
+    world: Away, rule: Rule
+) -> None:
+    """It waits in memory and dies with the process: each event is counted, and the gap record of
+    those that were lost before, which is refused as well, is no event."""
+    rule.forbid()
+    with world.recorder(spill_dir="", close_seconds=0.1) as recorder, capture_logs() as logs:
+        recorder.record(event().model_copy(update={"user_id": object()}))
+        for number in range(100):
+            recorder.record(event(number))
+        eventually(
+            lambda: [line["event"] for line in logs].count("outbox_retreated") > 2,
+            SECONDS,
+            "Kafka to refuse again",
+        )
+    rule.lift()
+
+    snapshot = recorder.snapshot()
+    assert (101, 0, 0) == (snapshot.recorded, snapshot.delivered, snapshot.queued)
+    assert {"invalid": 1, "delivery_failed": 100} == snapshot.dropped
+
+
+def _served(handle: Handle) -> Handle:
+    handle.serve(0.1, hurry=True)
+    return handle
 
 
 def test_events_wait_on_disk_for_their_topic(world: Away) -> None:

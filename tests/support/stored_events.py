@@ -1,10 +1,12 @@
-"""Puts events into `usage_events` as the worker does: JSON rows with their place in the log."""
+"""Puts events into `usage_events` as the worker does: JSON rows with their place in the log. And
+sums what is stored, in every table."""
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from usagepipe.schemas import UsageEvent
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 ARRIVED = datetime(2026, 1, 15, tzinfo=UTC)
 _OFFSETS = itertools.count()
+Sums = list[Sequence[Any]]
 
 
 def rows_of(events: Iterable[UsageEvent], **columns: object) -> bytes:
@@ -38,6 +41,24 @@ def insert_rows(client: "Client", rows: bytes, token: str = "") -> None:
 def store(client: "Client", *events: UsageEvent) -> None:
     """Insert the events, and their usage into the rollups."""
     insert_rows(client, rows_of(events))
+
+
+def usage_sums(client: "Client") -> Sums:
+    """Rows, tokens and costs of raw and of each rollup."""
+    tables = {"usage_events": "count()"} | dict.fromkeys(
+        ("rollup_usage_15m", "rollup_usage_1d"), "sum(requests)"
+    )
+    return [
+        client.query(f"SELECT {rows}, sum(total_tokens), sum(cost) FROM {table}").result_rows[0]
+        for table, rows in tables.items()
+    ]
+
+
+def sums_of(events: Sequence[UsageEvent]) -> Sums:
+    """The same of these events, each once."""
+    tokens = sum(each.total_tokens for each in events)
+    cost = sum((each.cost for each in events if each.cost is not None), Decimal(0))
+    return [(len(events), tokens, cost)] * 3
 
 
 def _row(event: UsageEvent) -> dict[str, object]:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.extraction import USAGE, chat_stream
 from benchmarks.gateways import Call, DoNothing, chat, streamed_chat
-from benchmarks.requests import CALLER, added, figures_of
+from benchmarks.requests import added, caller_of, figures_of
 from usagepipe.producer import UsageMiddleware
 from usagepipe.producer.asgi import App
 from usagepipe.producer.testing import MemoryRecorder
@@ -30,7 +30,7 @@ def test_the_measured_requests_are_recorded(gateway: App, pieces: int, streaming
     """
     recorder, asked = MemoryRecorder(), Call()
 
-    asyncio.run(asked.make(UsageMiddleware(gateway, recorder=recorder, identify=lambda _: CALLER)))
+    asyncio.run(asked.make(UsageMiddleware(gateway, recorder=recorder, identify=caller_of)))
 
     (event,) = recorder.events
     assert pieces == len(asked.pieces)

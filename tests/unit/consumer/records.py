@@ -1,10 +1,12 @@
-"""Records and runs as tests write them."""
+"""Records, runs and dead letters as tests write them."""
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from usagepipe.consumer.letters import Coordinates, Envelope, Letter
 from usagepipe.consumer.packs import Loose, Run, packs_of
 from usagepipe.consumer.records import TopicPartition
 
@@ -50,3 +52,28 @@ def packed_run_of(*offsets: int, index: int = 0, size: int = 2) -> Run:
     data = record_batch(first, *[b"x" * size] * len(offsets), deltas=deltas)
     found = packs_of(PARTITION, memoryview(data), first)
     return Run(PARTITION, [each.pack for each in found if each.pack is not None], 1, index)
+
+
+def letters(values: Iterable[bytes | None]) -> list[Letter]:
+    """A letter of each value, at the offsets 0, 1, 2 … of partition 3."""
+    return [
+        Letter(
+            Envelope(
+                Coordinates("id", 3, offset),
+                "t",
+                "gap",
+                "",
+                None,
+                "",
+                None,
+                None,
+                None,
+                None,
+                False,
+            ),
+            (),
+            b"",
+            value,
+        )
+        for offset, value in enumerate(values)
+    ]

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from usagepipe.producer.counters import MAX_ENDPOINTS, OTHER, Counters
+from usagepipe.schemas.event import MAX_NAME_CHARS
 
 
 def test_first_drop_and_every_1024th_after_it_is_worth_a_warning() -> None:
@@ -44,6 +45,19 @@ def test_endpoints_are_bounded() -> None:
 
     assert MAX_ENDPOINTS + 1 == len(counters.unrecorded)
     assert 50 == counters.unrecorded[OTHER]["no_user"]
+
+
+def test_endpoints_are_clipped() -> None:
+    """Paths as long as a server takes them are kept as far as an event's endpoint reaches; what
+    UTF-8 cannot carry is replaced."""
+    counters = Counters()
+
+    counters.leave_out("/" + "x" * 60_000, "no_user")
+    counters.leave_out("/" + "x" * 60_001, "no_user")
+    counters.leave_out("/\udcff", "no_user")
+
+    long = "/" + "x" * (MAX_NAME_CHARS - 1)
+    assert {long: {"no_user": 2}, "/?": {"no_user": 1}} == counters.unrecorded
 
 
 def test_reasons_are_counted_by_endpoint() -> None:

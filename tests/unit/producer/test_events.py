@@ -1,6 +1,5 @@
 """An event is put together from a request's course, its caller, its stamp and its usage."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -24,6 +23,7 @@ COURSE = Course(
     streaming=False,
     duration_ms=1,
     ttft_ms=None,
+    trace={},
 )
 USAGE = Usage("m", 31, 7, 38)
 
@@ -53,7 +53,7 @@ def test_cost_that_a_provider_reports_is_kept_exactly(
     the tokens beside it count all the same."""
     cost = None if reported is None else Decimal(reported)
 
-    found = event(replace(USAGE, cost=cost))
+    found = event(USAGE._replace(cost=cost))
 
     assert (None if kept is None else Decimal(kept), 38) == (found.cost, found.total_tokens)
 
@@ -62,14 +62,14 @@ def test_stamped_cost_wins_over_the_reported_one() -> None:
     """What the handler computed stands, with its price version."""
     stamp = {"cost": Decimal("0.5"), "price_version": "v1"}
 
-    found = event(replace(USAGE, cost=Decimal("0.4")), stamp)
+    found = event(USAGE._replace(cost=Decimal("0.4")), stamp)
 
     assert (Decimal("0.5"), "v1") == (found.cost, found.price_version)
 
 
 def test_tokens_of_two_places_are_never_mixed() -> None:
     """Stamped tokens stand alone; the answer's model and cost fill what the stamp left open."""
-    usage = replace(USAGE, cached_tokens=5, cost=Decimal("0.4"))
+    usage = USAGE._replace(cached_tokens=5, cost=Decimal("0.4"))
 
     found = event(usage, {"prompt_tokens": 9})
 
@@ -131,7 +131,7 @@ def test_trace_is_told_by_tags(
     of_caller: dict[str, str], stamped: dict[str, str], kept: dict[str, str]
 ) -> None:
     """The ids of the request's trace are tags, where neither stamp nor caller name another."""
-    course = replace(COURSE, trace=TRACE)
+    course = COURSE._replace(trace=TRACE)
 
     found = event_of(course, Caller("u", tags=of_caller), {"tags": stamped}, USAGE, "p")
 
@@ -142,7 +142,7 @@ def test_trace_is_told_by_tags(
 def test_trace_never_costs_the_event(room: int, told: list[str]) -> None:
     """With as many tags as an event takes, those of the trace are left out: the tokens count."""
     tags = {f"t{number}": "x" for number in range(MAX_TAGS - room)}
-    course = replace(COURSE, trace=TRACE)
+    course = COURSE._replace(trace=TRACE)
 
     found = event_of(course, Caller("u", tags=tags), {}, USAGE, "p")
 

@@ -1,5 +1,6 @@
 """Each request to a model is an event, and which requests those are."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.unit.producer.watched import (
     reading,
 )
 from usagepipe.producer import stamp_usage
+from usagepipe.producer.asgi import App, Message
 from usagepipe.producer.testing import MemoryRecorder
 
 
@@ -187,6 +189,37 @@ def test_paths_choose_what_is_watched(options: dict[str, Any], watched: set[str]
 
     assert watched == {event.endpoint for event in recorder.events}
     assert watched == set(recorder.counters.unrecorded)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/files/../chat", "/v1//files/../chat", "/./v1/chat", "/x/../v1/chat", "//v1/chat"],
+)
+def test_detour_is_no_way_around_the_choice(path: str) -> None:
+    """A path that a gateway's client would shorten is looked at as it was sent and as shortened:
+    what either means to be watched is."""
+    recorder = MemoryRecorder()
+    bench = Bench(answering(CHAT), recorder=recorder, paths=("/v1",), skip=("/v1/files",))
+
+    request(bench.app, path)
+
+    assert [38] == [event.total_tokens for event in recorder.events]
+
+
+def request(app: App, path: str) -> None:
+    """One POST to exactly this path: httpx would shorten it."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Message) -> None: ...
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+
+    async def one() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(one())
 
 
 def test_choice_that_raises_is_told_once() -> None:

@@ -301,6 +301,18 @@ def test_responses_of_a_realtime_session_add_up(
     assert Usage("gpt-realtime", prompt, completion, total, cached_tokens=cached) == found
 
 
+def test_session_that_is_cut_in_a_later_response_is_partial() -> None:
+    """A response that was begun and never done cost tokens that nobody told."""
+    tally = Tally()
+    for event in (done("r1", 5), {"type": "response.created", "response": {"id": "r2"}}):
+        tally.add(event)
+
+    usage = tally.usage(complete=False)
+
+    assert usage is not None
+    assert (11, "partial") == (usage.total_tokens, usage.usage_quality)
+
+
 def test_events_of_one_response_are_not_added_up() -> None:
     """Of the Responses API the last event has the usage of all, whatever was told before it."""
     one = [
@@ -511,3 +523,44 @@ def test_any_json_is_read_without_an_error(answer: object) -> None:
     usage = usage_of({"usage": answer})
 
     assert usage is None or min(usage.prompt_tokens, usage.completion_tokens) >= 0
+
+
+def test_later_counts_written_as_fractions_replace_the_earlier() -> None:
+    """Some gateways write 900.0: in a stream too."""
+    tally = Tally()
+    tally.add({"usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+    tally.add({"usage": {"prompt_tokens": Decimal("5.0"), "completion_tokens": Decimal("900.0")}})
+    tally.end()
+
+    usage = tally.usage()
+
+    assert usage is not None
+    assert (5, 900, 905) == (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens)
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"),
+    [
+        ({"cost": Decimal("0.04")}, (0, "missing")),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "cost": Decimal("0.04")}, (0, "missing")),
+    ],
+)
+def test_cost_without_tokens_is_kept(last: dict[str, Any], expected: tuple[int, str]) -> None:
+    """A request that is paid for by the piece has a cost and no tokens."""
+    usage = usage_of({"usage": last})
+
+    assert usage is not None
+    assert (*expected, Decimal("0.04")) == (usage.total_tokens, usage.usage_quality, usage.cost)
+
+
+def test_cost_that_comes_after_the_tokens_is_kept() -> None:
+    """A last usage of zeros replaces no tokens, and its cost is not lost."""
+    tally = Tally()
+    tally.add({"usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+    tally.add({"usage": {"prompt_tokens": 0, "completion_tokens": 0, "cost": Decimal("0.5")}})
+    tally.end()
+
+    usage = tally.usage()
+
+    assert usage is not None
+    assert (6, Decimal("0.5")) == (usage.total_tokens, usage.cost)

@@ -5,6 +5,7 @@ import inspect
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -208,6 +209,64 @@ def test_cookies_that_came_one_by_one_are_read() -> None:
     assert found(session({"s-1": ADA}.get), request) is not None
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "path=/; session=s-1",
+        "x; session=s-1",
+        "a b=1; session=s-1",
+        'x="a; session=s-1',
+        'session="s-1"',
+        "session=old; session=s-1",
+        "session=s-1; session=old",
+        "; =; session = s-1 ",
+    ],
+)
+@both_protocols
+def test_odd_cookie_costs_none_of_the_others(request_of: Callable[..., Request], sent: str) -> None:
+    """Whatever else a client puts into its cookies, the session that its request came in by is
+    found; of one that was sent twice, frameworks take the first or the last."""
+    assert found(session({"s-1": ADA}.get), request_of(cookie=sent)) is not None
+
+
+def test_cookies_are_read_in_linear_time() -> None:
+    """60 KB of a stranger's backslashes hold nobody up (CVE-2024-7592 of the standard library)."""
+    request = asgi(cookie='token="' + "\\" * 60_000 + '"', authorization="Bearer x")
+    began = time.perf_counter()
+
+    found(api_key(lambda key: None, secret=SECRET), request)
+
+    assert time.perf_counter() - began < 0.5
+
+
+def test_key_that_was_sent_twice_is_found() -> None:
+    """A second header hides nobody: of several, frameworks take the first or the last."""
+    identify = api_key({KEY: ADAS_KEY}.get, secret=SECRET)
+    other, mine = (b"authorization", b"Bearer other"), (b"authorization", f"Bearer {KEY}".encode())
+
+    callers = [
+        found(identify, dict(asgi()) | {"headers": headers})
+        for headers in ([mine, other], [other, mine], [(b"x-api-key", b"other"), mine])
+    ]
+
+    assert [ADAS_KEY.user_id] * 3 == [caller and caller.user_id for caller in callers]
+
+
+def test_keys_without_end_are_not_all_looked_up() -> None:
+    """A request with thousands of keys costs a handful of look-ups."""
+    asked: list[str] = []
+
+    def nobody(key: str) -> None:
+        asked.append(key)
+
+    headers = [(b"x-api-key", b"k-%d" % number) for number in range(1_000)]
+    cookies = [(b"cookie", b"token=t-%d" % number) for number in range(1_000)]
+
+    found(api_key(nobody, secret=SECRET), dict(asgi()) | {"headers": headers + cookies})
+
+    assert ["k-0", "k-999", "t-0", "t-999"] == asked
+
+
 @both_protocols
 def test_key_of_the_list_is_legacy(request_of: Callable[..., Request]) -> None:
     """Keys from the environment are one user of the source `legacy`, without a key's id."""
@@ -264,9 +323,12 @@ def test_unix_socket_is_trusted_by_name_only() -> None:
 
 def test_header_that_was_sent_twice_is_nobodys() -> None:
     """A proxy that adds instead of overwriting leaves the client's claim in: it is refused."""
-    twice = [(b"x-forwarded-user", b"admin"), (b"x-forwarded-user", b"ada")]
+    ada = (b"x-forwarded-user", b"ada")
+    twice = [(b"x-forwarded-user", b"admin"), ada]
+    team_twice = [ada, (b"x-team", b"t-1"), (b"x-team", b"t-2")]
 
     assert found(PROXY, dict(asgi()) | {"headers": twice}) is None
+    assert found(PROXY, dict(asgi()) | {"headers": team_twice}) is None
 
 
 def test_wrong_network_is_refused_at_the_start() -> None:

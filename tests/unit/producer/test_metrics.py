@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from structlog.testing import capture_logs
 
 from tests.unit.producer.watched import CHAT, PATH, Bench, answering
@@ -17,6 +17,7 @@ from usagepipe.producer.metrics import MAX_MODELS, ProducerMetrics, PrometheusMe
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.errors import MissingExtraError
+from usagepipe.schemas.event import MAX_ID_CHARS
 
 Value = Callable[..., float | None]
 
@@ -58,6 +59,22 @@ def test_models_are_bounded(meter: PrometheusMeter, value: Value) -> None:
         meter.tokens(event(model=f"m-{number}", prompt_tokens=1))
 
     assert 7 == value("tokens_total", model="(other)", kind="prompt")
+
+
+def test_labels_that_a_stranger_chose_can_be_exposed(
+    registry: CollectorRegistry, meter: PrometheusMeter, value: Value
+) -> None:
+    """A path or a model with half a character, or too long, does not end `/metrics` for good."""
+    unchecked = event(prompt_tokens=1)
+
+    Counters(meter).leave_out("/\udcff", "no_user")
+    meter.tokens(unchecked.model_copy(update={"model": "m\ud800"}))
+    meter.tokens(unchecked.model_copy(update={"model": "x" * 999}))
+
+    assert b"usagepipe_" in generate_latest(registry)
+    assert 1 == value("requests_unrecorded_total", endpoint="/?", reason="no_user")
+    assert 1 == value("tokens_total", model="m?", kind="prompt")
+    assert 1 == value("tokens_total", model="x" * MAX_ID_CHARS, kind="prompt")
 
 
 def test_progress_is_counted_once(meter: PrometheusMeter, value: Value) -> None:

@@ -3,14 +3,17 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
+from pydantic import BaseModel, TypeAdapter
 from structlog.testing import capture_logs
 
-from tests.unit.producer.watched import ALICE, CHAT, Bench, answering, nothing, run, swallow
+from tests.unit.producer.watched import ALICE, CHAT, PATH, Bench, answering, nothing, run, swallow
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
 from usagepipe.producer.asgi import Message, Receive, Scope, Send
 from usagepipe.producer.testing import MemoryRecorder
@@ -357,6 +360,73 @@ def test_fault_in_the_middleware_never_reaches_the_request(
     assert "sk-secret" not in str(logs)
 
 
+class Session(BaseModel):
+    user: str
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda: Session.model_validate_json("sk-secret"),
+        lambda: TypeAdapter(int).validate_python("sk-secret"),
+        lambda: TypeAdapter(dict[str, int]).validate_python({"sk-secret": "x"}),
+    ],
+)
+@pytest.mark.parametrize("is_async", [False, True])
+def test_hook_that_checks_with_pydantic_fails_as_any_other(
+    check: Callable[[], object], is_async: bool
+) -> None:
+    """Its error is the hook's, not the event's: counted so, and nothing of its text is logged."""
+
+    async def later(scope: Scope) -> Caller:
+        check()
+        return ALICE
+
+    def at_once(scope: Scope) -> Caller:
+        check()
+        return ALICE
+
+    bench = Bench(answering(CHAT), identify=later if is_async else at_once)
+
+    with capture_logs() as logs:
+        answer = bench.get()
+
+    assert CHAT == answer.json()
+    assert {"identify_failed": 1} == bench.unrecorded
+    assert "sk-secret" not in str(logs)
+
+
+def test_caller_as_a_database_has_it_is_taken() -> None:
+    """Nulls are none, and ids may be numbers or UUIDs."""
+    team = UUID(int=7)
+    row: dict[str, Any] = {"user_id": 42, "user_name": None, "team_id": team, "customer_id": None}
+    bench = Bench(answering(CHAT), identify=lambda scope: Caller(**row))
+
+    bench.get()
+
+    event = bench.event
+    assert ("42", "", str(team), "") == (
+        event.user_id,
+        event.user_name,
+        event.team_id,
+        event.customer_id,
+    )
+
+
+def test_headers_that_can_be_read_once_are_read() -> None:
+    """An answer's headers may be an iterator (ASGI): server and middleware both see them."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = iter([(b"content-type", b"application/json")])
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(CHAT).encode()})
+
+    bench = Bench(app)
+
+    assert "application/json" == bench.get().headers["content-type"]
+    assert (31, 7, 38) == bench.tokens
+
+
 def test_invalid_event_is_told_by_field_and_never_by_value() -> None:
     """An event that breaks the contract is counted, and the log names the fields alone."""
     bench = Bench(
@@ -540,6 +610,54 @@ def test_mounted_twice_counts_once() -> None:
     bench.get()
 
     assert (31, 7, 38) == bench.tokens
+
+
+def test_application_inside_of_another_counts_once() -> None:
+    """An application that another one calls, with a scope of its own, is a part of its request."""
+    recorder = MemoryRecorder()
+    inner = UsageMiddleware(answering(CHAT), recorder=recorder, identify=lambda scope: ALICE)
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        await inner({**scope, "path": "/inner"}, receive, send)
+
+    async def anew(scope: Scope, receive: Receive, send: Send) -> None:
+        transport = httpx.ASGITransport(inner)
+        async with httpx.AsyncClient(transport=transport, base_url="http://inner") as client:
+            answer = await client.post("/inner")
+        await answering(answer.json())(scope, receive, send)
+
+    for app in (outer, anew):
+        Bench(app, recorder=recorder).get()
+
+    assert [PATH, PATH] == [event.endpoint for event in recorder.events]
+
+
+def test_second_try_with_the_same_scope_counts_too() -> None:
+    """Whoever is outside may call the application again after a failure: both are requests."""
+    recorder = MemoryRecorder()
+    fails = [True, False]
+
+    async def unsteady(scope: Scope, receive: Receive, send: Send) -> None:
+        if fails.pop(0):
+            raise ConnectionError
+        await answering(CHAT)(scope, receive, send)
+
+    watched = UsageMiddleware(unsteady, recorder=recorder, identify=lambda scope: ALICE)
+
+    async def again(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await watched(scope, receive, send)
+        except ConnectionError:
+            await watched(scope, receive, send)
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(again)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            await client.post(PATH)
+
+    asyncio.run(ask())
+
+    assert [(True, 0), (False, 38)] == [(e.failed, e.total_tokens) for e in recorder.events]
 
 
 def test_lifespan_shutdown_delivers_first() -> None:

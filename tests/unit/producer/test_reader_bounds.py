@@ -1,9 +1,12 @@
 """Whatever comes, however much: the reader never raises and its memory stays bounded."""
 
+import gzip
 import json
+import struct
 import time
 import tracemalloc
 from collections.abc import Iterator
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from usagepipe.producer.answers import KINDS, AnswerReader
 from usagepipe.producer.extraction import Usage
+from usagepipe.producer.openings import OPENING_BYTES, Opening
 
 LIMIT = 256 * 1024  # the default of max_body_kilobytes
 MEBIBYTE = 1024 * 1024
@@ -18,6 +22,10 @@ STREAM_BYTES = 100 * 1000 * 1000
 PIECE = b"x" * 50_000
 JSON, EVENTS, LINES = "application/json", "text/event-stream", "application/x-ndjson"
 AWS = "application/vnd.amazon.eventstream"
+# A message without headers and payload.
+PRELUDE_OF_NOTHING = struct.pack(">II", 16, 0)
+PRELUDE_OF_NOTHING += struct.pack(">I", crc32(PRELUDE_OF_NOTHING))
+PRELUDE_OF_NOTHING += struct.pack(">I", crc32(PRELUDE_OF_NOTHING))
 USAGE = b'"usage": {"prompt_tokens": 3, "completion_tokens": 4}'
 
 
@@ -212,3 +220,55 @@ def test_any_documents_raise_nothing(documents: list[object], content_type: str)
     found = reader.read()
 
     assert isinstance(found, str) or min(found.prompt_tokens, found.total_tokens) >= 0
+
+
+@pytest.mark.parametrize(
+    ("content_type", "begin", "piece"),
+    [
+        (JSON, b"[", b"{},"),
+        (EVENTS, b"", b"\n"),
+        (EVENTS, b"", b"data:{}\n\n"),
+        (LINES, b"", b"{}\n"),
+        (AWS, b"", PRELUDE_OF_NOTHING),
+    ],
+)
+def test_bomb_of_small_documents_is_given_up_soon(
+    content_type: str, begin: bytes, piece: bytes
+) -> None:
+    """Some KiB that unpack into millions of documents or lines cost a moment, not seconds."""
+    body = gzip.compress(begin + piece * (3_500_000 // len(piece)))
+    reader = AnswerReader(content_type, "gzip", LIMIT)
+    began = time.process_time()
+
+    reader.feed(body)
+    read = reader.read()
+
+    assert "too_large" == read
+    assert time.process_time() - began < 0.7
+
+
+@pytest.mark.parametrize("content_type", [EVENTS, LINES])
+def test_one_large_chunk_of_short_lines_is_bounded(content_type: str) -> None:
+    """8 MiB of short lines that came at once are not held as millions of objects."""
+    chunk = b"x\n" * (4 * MEBIBYTE)
+    reader = AnswerReader(content_type, "", LIMIT)
+    tracemalloc.start()
+
+    reader.feed(chunk)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 8 * MEBIBYTE
+
+
+def test_many_small_pieces_of_a_request_are_held_as_bytes() -> None:
+    """64 KiB that an application read in pieces of two bytes take 64 KiB, and a little."""
+    opening = Opening(JSON)
+    tracemalloc.start()
+
+    for _ in range(OPENING_BYTES):
+        opening.note(b"ab")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 2 * OPENING_BYTES

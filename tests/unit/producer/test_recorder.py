@@ -317,7 +317,7 @@ def test_sigterm_ends_process_1_of_a_container() -> None:
         "import os, subprocess, time; from usagepipe.producer import UsageRecorder;"
         "from usagepipe.schemas import UsageEvent;"
         f"r = UsageRecorder(kafka='{NOWHERE}', close_seconds=0.3);"
-        "r.record(UsageEvent.new(user_id='u')); print('process', os.getpid(), flush=True);"
+        "print('process', os.getpid(), flush=True); r.record(UsageEvent.new(user_id='u'));"
         "subprocess.run(['kill', '1']); time.sleep(30); print('not reached')"
     )
     if shutil.which("unshare") is None:

@@ -372,6 +372,49 @@ def test_path_is_whole_and_in_any_script() -> None:
     assert "/v1/chat/ä" == server.event.endpoint
 
 
+@pytest.mark.parametrize("kind", ["generator", "joined"])
+def test_answer_that_nobody_closes_counts(kind: str) -> None:
+    """Middlewares that forget PEP 3333's `close` lose no event."""
+    recorder = MemoryRecorder()
+    watched = UsageWsgiMiddleware(
+        answering(CHAT), recorder=recorder, identify=lambda environ: ALICE
+    )
+
+    def outer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if kind == "joined":
+            return [b"".join(watched(environ, start_response))]
+        return (chunk for chunk in watched(environ, start_response))
+
+    environ: Environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/v1/chat/completions"}
+    setup_testing_defaults(environ)
+    body = b"".join(outer(environ, lambda status, headers, exc_info=None, /: lambda chunk: None))
+
+    assert CHAT == json.loads(body)
+    assert [38] == [event.total_tokens for event in recorder.events]
+
+
+def test_client_that_leaves_a_write_is_a_cancelled_event() -> None:
+    """`write` to a client that has gone raises what the server makes of it: no failure of ours."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        write = start_response("200 OK", STREAM)
+        stamp_usage("m", 9, 1)
+        write(b"data: 1\n\n")
+        return []
+
+    server = Server(app, strict=False)
+    server._write = _gone  # type: ignore[method-assign]
+
+    with pytest.raises(BrokenPipeError):
+        server.ask()
+
+    assert (200, False, "partial", 10) == facts(server)
+
+
+def _gone(chunk: bytes) -> None:
+    raise BrokenPipeError
+
+
 def test_mounted_twice_counts_once() -> None:
     """The middleware inside the middleware leaves the request to the outer one."""
     recorder = MemoryRecorder()

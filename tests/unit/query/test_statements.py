@@ -17,6 +17,8 @@ CASES: dict[str, dict[str, str]] = {
     "by_key": {},
     "by_user_source": {},
     "names": {},
+    "export_hours": {},
+    "export_events": {},
 }
 
 

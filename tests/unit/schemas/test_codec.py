@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import usagepipe.schemas
+from tests.support.any_events import events
 from usagepipe.schemas import EventRejectedError, UsageEvent, decode, encode
 from usagepipe.schemas.codec import MAX_DETAIL_CHARS, StampingEncoder, json_schema
-from usagepipe.schemas.event import MAX_TOKENS
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "events_v1.jsonl"
 SCHEMA = Path(usagepipe.schemas.__file__).parent / "usage-event.schema.json"
@@ -47,31 +47,6 @@ def test_recorded_event_survives_another_round(case: dict[str, Any]) -> None:
     event = decode(case["record"].encode())
 
     assert event == decode(encode(event))
-
-
-tokens = st.integers(0, MAX_TOKENS)
-text = st.text(max_size=40)
-EARLIEST, LATEST = datetime(2000, 1, 2), datetime(2099, 12, 30)  # noqa: DTZ001  # as asked for
-moments = st.datetimes(EARLIEST, LATEST, timezones=st.timezones())
-events = st.builds(
-    UsageEvent.new,
-    event_id=st.uuids(),
-    occurred_at=moments,
-    user_id=st.text(min_size=1, max_size=40),
-    producer_id=text,
-    sequence=st.none() | st.integers(1, 2**63 - 1),
-    user_name=text,
-    source=st.text(min_size=1, max_size=64),
-    model=text,
-    prompt_tokens=tokens,
-    total_tokens=tokens,
-    pre_filter_prompt_tokens=st.none() | tokens,
-    usage_quality=st.sampled_from(["complete", "partial", "missing", "inconsistent"]),
-    failed=st.booleans(),
-    attempt=st.integers(1, 65_535),
-    cost=st.none() | st.decimals(0, 999_999_999, allow_nan=False, places=12),
-    tags=st.dictionaries(st.text(min_size=1, max_size=20), text, max_size=5),
-)
 
 
 @settings(deadline=None)  # a shared machine may pause

@@ -6,6 +6,7 @@ import pytest
 
 from usagepipe.consumer.event_reader import read_events
 from usagepipe.schemas import EventRejectedError, UsageEvent, decode, encode
+from usagepipe.schemas.codec import MAX_DETAIL_CHARS
 from usagepipe.schemas.gap import UsageGap, decode_gap, encode_gap, is_gap
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
@@ -33,6 +34,19 @@ def test_a_gap_record_is_no_event() -> None:
     told = ("gap", "lost before Kafka: spill_full 12, too_large 1")
     assert told == (refused.value.reason, refused.value.detail)
     assert told == (fast.reason, fast.detail)
+
+
+def test_what_a_gap_record_tells_is_cut() -> None:
+    """64 reasons of 64 characters are no header of a letter; the letter's value has them all."""
+    lost = {f"{'r' * 63}{sign}": 1 for sign in "abcdefghijklmnopqrstuvwxyz"}
+    value = encode_gap(GAP.model_copy(update={"lost": lost}))
+
+    with pytest.raises(EventRejectedError) as refused:
+        decode(value)
+    (fast,) = read_events([value])
+
+    assert MAX_DETAIL_CHARS == len(refused.value.detail)
+    assert refused.value.detail == fast.detail
 
 
 @pytest.mark.parametrize(

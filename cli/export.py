@@ -1,0 +1,64 @@
+"""`usagepipe export`: the stored events of a range as a file."""
+
+import sys
+from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from usagepipe.cli.new_file import new_file
+from usagepipe.cli.options import Moment, clickhouse_option, load_settings
+from usagepipe.query import TimeRange
+from usagepipe.query.event_export import Exported, export_events
+from usagepipe.query.periods import EVER
+from usagepipe.query.store import Store
+from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.export_file import Output
+from usagepipe.schemas.logs import configure_logs, quiet_driver
+
+STDOUT = Path("-")
+
+
+@click.command("export")
+@clickhouse_option
+@click.option("--from", "start", type=Moment(), help="First moment, as 2026-01-31T14:30 (UTC).")
+@click.option("--to", "end", type=Moment(), help="First moment after the range.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=STDOUT,
+    metavar="FILE",
+    help="Where to write; it appears when it is whole.  [default: standard output]",
+)
+def command(
+    clickhouse: str | None, start: datetime | None, end: datetime | None, output: Path
+) -> None:
+    """Write the events that are stored as JSON lines, each once, for usagepipe import.
+
+    --from and --to are about the start of the requests; without them, all events are written. The
+    last line proves the file: one that was cut off is not imported. It holds what raw events hold,
+    names and tags too: keep it as you keep the database.
+    """
+    span = TimeRange(start or EVER.start, end or EVER.end)
+    settings = load_settings(clickhouse=clickhouse)
+    configure_logs(settings.log_level)
+    quiet_driver()
+    with closing(Store(connect(settings.clickhouse_address))) as store, _opened(output) as out:
+        exported = export_events(store, span, out)
+    sys.stdout.flush()
+    _tell(exported)
+
+
+def _opened(output: Path) -> AbstractContextManager[Output]:
+    return nullcontext(sys.stdout.buffer) if output == STDOUT else new_file(output)
+
+
+def _tell(exported: Exported) -> None:
+    click.echo(f"Exported {exported.events:,} events.", err=True)
+    if exported.copies:
+        click.echo(
+            f"{exported.copies:,} rows are copies of one of them and were left out: see usagepipe"
+            " audit.",
+            err=True,
+        )

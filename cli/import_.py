@@ -1,0 +1,117 @@
+"""`usagepipe import`: the events of an export that are not stored yet, sent to the topic."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import click
+from clickhouse_connect.driver.exceptions import Error
+
+from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
+from usagepipe.cli.options import clickhouse_option, kafka_option, load_settings, topic_option
+from usagepipe.consumer.event_import import EventImport
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.export_file import ExportReader
+from usagepipe.schemas.logs import configure_logs, quiet_driver
+from usagepipe.schemas.settings import Settings
+
+NOT_ALL = 1
+
+
+@click.command("import")
+@click.argument("file", type=click.File("rb"))
+@kafka_option
+@clickhouse_option
+@topic_option
+@click.option(
+    "--restore",
+    is_flag=True,
+    help="The events were recorded here: keep their producers' numbers, which an audit counts.",
+)
+def command(
+    file: BinaryIO,
+    kafka: str | None,
+    clickhouse: str | None,
+    topic: str | None,
+    restore: bool,
+) -> int:
+    """Send the events of an export that are not stored yet to the topic of events.
+
+    FILE is what usagepipe export wrote, - is standard input. All of it is read first: if a line is
+    wrong or missing, nothing is sent. An event that is stored already is skipped, so it may be run
+    again, and goes on after an interruption. Workers store what is added.
+
+    Exit status: 1 some events were left out, as told; 2 the file is wrong; 3 a server went away.
+    """
+    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic)
+    _check(settings)
+    configure_logs("warning")
+    quiet_driver()
+    with _seekable(file) as export:
+        begin = export.tell()
+        ExportReader(export).check()
+        export.seek(begin)
+        try:
+            return _import(settings, export, restore)
+        except Error as error:
+            raise as_usagepipe_error(error, settings.clickhouse_address) from None
+
+
+def _check(settings: Settings) -> None:
+    settings.check_retention()
+    if not settings.dedup_days:
+        raise WrongUseError(
+            "USAGEPIPE_DEDUP_DAYS is 0: workers would store an event twice that two imports sent "
+            "before it was stored. Set it to 1 or more, for the workers too."
+        )
+
+
+@contextmanager
+def _seekable(file: BinaryIO) -> Iterator[BinaryIO]:
+    """`file`, or a copy of it on disk where it can be read only once."""
+    if file.seekable():
+        yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(file, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _import(settings: Settings, export: BinaryIO, restore: bool) -> int:
+    with (
+        EventImport(settings, keep_numbers=restore) as events,
+        interrupt_noted() as interrupted,
+    ):
+        try:
+            events.run(ExportReader(export), interrupted)
+        finally:
+            _tell(events)
+        if interrupted():
+            click.echo("Interrupted: run it again for the rest.", err=True)
+            return INTERRUPTED
+    return NOT_ALL if events.raw_expired or events.refused else 0
+
+
+def _tell(events: EventImport) -> None:
+    """What an import has done, also when it was interrupted or failed."""
+    click.echo(f"added {events.added}, skipped {events.skipped}")
+    if events.raw_expired:
+        click.echo(
+            f"{events.raw_expired:,} events that are not stored are older than what raw keeps: they"
+            " were left out, since the rollups may hold them.",
+            err=True,
+        )
+    if events.refused:
+        click.echo(
+            f"{events.refused:,} could not be added; the last one: {events.refusal}", err=True
+        )
+    if events.unconfirmed:
+        click.echo(
+            f"{events.unconfirmed:,} were sent and not confirmed: they may be there or not. Run it"
+            " again: an event is stored once.",
+            err=True,
+        )

@@ -1,0 +1,81 @@
+"""A file that appears under its name only when it is whole.
+
+It is written beside its place under another name, which a crash leaves behind. What is there
+already and is no plain file (a pipe, `/dev/stdout`) is written as it is: replacing it would take
+it away from others.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, ClassVar
+
+from usagepipe.cli.streams import UNWRITABLE
+from usagepipe.schemas.errors import UsagePipeError
+
+
+class UnwritableFileError(UsagePipeError):
+    """A file cannot be written. Nothing is left of what was begun."""
+
+    exit_status: ClassVar[int] = UNWRITABLE
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be written: {error.strerror or error}.")
+
+
+class NewFile:
+    """A file that is being written. Only its own errors are told as such."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self._path = path
+        self._file = file
+
+    def write(self, data: bytes) -> None:
+        with _told(self._path):
+            self._file.write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[NewFile]:
+    """A file to write, readable by its owner alone, in the place of what was there before.
+
+    What was there stays as it is if the context ends with an exception.
+
+    Raises:
+        UnwritableFileError: the folder is missing, the disk is full, or the like.
+    """
+    with _told(path):
+        is_plain = path.is_file() or not path.exists()
+        file: IO[bytes] = _part_of(path) if is_plain else path.open("wb")
+    try:
+        yield NewFile(path, file)
+        with _told(path):
+            file.flush()
+            if is_plain:
+                # Before the name: else a crash of the machine may leave an empty file under it.
+                os.fsync(file.fileno())
+                os.replace(file.name, path.resolve())
+            file.close()
+    except BaseException:
+        with suppress(OSError):  # a full disk refuses what is left a second time
+            file.close()
+        if is_plain:
+            Path(file.name).unlink(missing_ok=True)
+        raise
+
+
+def _part_of(path: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
+    target = path.resolve()  # a link stays one
+    return tempfile.NamedTemporaryFile(  # closed by who writes it
+        dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
+    )
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnwritableFileError(path, error) from None

@@ -1,0 +1,115 @@
+"""Writes the stored events of a range into one file, each once, in the order of their time.
+
+The table is sorted by arrival and the file by time, and nobody can sort a year in memory: so hours
+are counted first and read one after the other, small ones together.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from usagepipe.query.periods import TimeRange
+from usagepipe.query.statements import statement
+from usagepipe.query.store import Store
+from usagepipe.schemas.codec import decode
+from usagepipe.schemas.errors import EventRejectedError, UsagePipeError
+from usagepipe.schemas.event import EARLIEST, LATEST, UsageEvent
+from usagepipe.schemas.export_file import ExportWriter, Output, place_of
+
+STRETCH_ROWS: Final = 100_000  # that are sorted at once; an hour that has more is a stretch alone
+_HOUR: Final = timedelta(hours=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Exported:
+    """What an export wrote, and how many rows were copies of an event that it has."""
+
+    events: int = 0
+    copies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of a range, and how many rows it had when they were counted."""
+
+    span: TimeRange
+    rows: int
+
+
+def export_events(store: Store, span: TimeRange, out: Output) -> Exported:
+    """Write the events that occurred in `span`. Blocks; what was written is whole on return only.
+
+    Raises:
+        ServerUnavailableError: ClickHouse does not answer.
+        MigrationError: the tables are missing.
+        UsagePipeError: a row is no event, or rows left the table meanwhile.
+        OSError: and whatever else `out` raises.
+    """
+    exported = Exported()
+    writer = ExportWriter(out, span.start, span.end)
+    before = None
+    for stretch in _stretches(store, span):
+        for event in _events(store, stretch):
+            place = place_of(event)
+            if place == before:
+                exported.copies += 1
+                continue
+            before = place
+            writer.add(event)
+    writer.finish()
+    exported.events = writer.events
+    return exported
+
+
+def _stretches(store: Store, span: TimeRange) -> Iterable[Stretch]:
+    counted = store.rows(statement("export_hours"), _bounds(span))
+    hours = [(datetime.fromtimestamp(row["hour"], UTC), row["events"]) for row in counted]
+    return stretches(span, hours)
+
+
+def stretches(span: TimeRange, hours: Iterable[tuple[datetime, int]]) -> Iterator[Stretch]:
+    """`span` in parts around `hours`, which are in order, with the number of rows of each."""
+    first, end, rows = span.start, span.start, 0
+    for hour, more in hours:
+        if rows and rows + more > STRETCH_ROWS:
+            yield Stretch(TimeRange(first, end), rows)
+            first, rows = end, 0
+        end, rows = min(hour + _HOUR, span.end), rows + more
+    if rows:
+        yield Stretch(TimeRange(first, end), rows)
+
+
+def _events(store: Store, stretch: Stretch) -> Iterator[UsageEvent]:
+    rows = 0
+    for line in store.lines(statement("export_events"), _bounds(stretch.span)):
+        rows += 1
+        yield _event(line)
+    # A user's profile may bound answers silently (`result_overflow_mode`).
+    if rows < stretch.rows:
+        raise UsagePipeError(
+            f"Of {stretch.rows:,} rows between {stretch.span.start.isoformat()} and "
+            f"{stretch.span.end.isoformat()} ClickHouse gave {rows:,}: their retention has "
+            "removed some meanwhile, or the user's profile bounds answers. Export again."
+        )
+
+
+def _event(line: bytes) -> UsageEvent:
+    try:
+        return decode(line)
+    except EventRejectedError as error:  # somebody wrote it there by hand
+        raise UsagePipeError(f"A row of usage_events is no event: {error}.") from None
+
+
+def _bounds(span: TimeRange) -> dict[str, int]:
+    """The range as far as events can lie in it: the column could not hold some other moments."""
+    return {
+        "from_ms": _milliseconds(min(max(span.start, EARLIEST), LATEST)),
+        "to_ms": _milliseconds(min(max(span.end, EARLIEST), LATEST)),
+    }
+
+
+def _milliseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MILLISECOND

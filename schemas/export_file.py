@@ -1,0 +1,167 @@
+"""The file of `usagepipe export`: a first line with its version, an event a line, a last line.
+
+Events stand in the order of `occurred_at`, then of `event_id`, each once and as `encode` writes it,
+so the same events are the same bytes. The last line tells their number and the digest of all
+before it: a file that was cut off or changed is no export, and a reader knows only at its end.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+from uuid import UUID
+
+from usagepipe.schemas.codec import decode, encode
+from usagepipe.schemas.errors import EventRejectedError, ExportFileError
+from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.topics import MAX_RECORD_BYTES
+
+FORMAT: Final = 1
+HEAD: Final = "usagepipe_export"
+END: Final = "usagepipe_export_end"
+_END_BEGINS: Final = b'{"%b"' % END.encode()
+
+Place = tuple[datetime, UUID]  # in the order of the file
+
+
+class Output(Protocol):
+    """What an export is written to."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+class Input(Protocol):
+    """What an export is read from."""
+
+    def readline(self, limit: int = -1, /) -> bytes: ...
+
+
+class ExportWriter:
+    """Writes one export. Only `finish` makes it whole."""
+
+    def __init__(self, out: Output, start: datetime, end: datetime) -> None:
+        """`start` and `end`, the half-open range of the events' time, are told to who looks."""
+        self.events = 0
+        self._out = out
+        self._digest = hashlib.sha256()
+        self._write(_line({HEAD: FORMAT, "from": _text(start), "to": _text(end)}))
+
+    def add(self, event: UsageEvent) -> None:
+        """The next event in the order of the file."""
+        self.events += 1
+        self._write(encode(event) + b"\n")
+
+    def finish(self) -> None:
+        self._write(_line(_end(self.events, self._digest.hexdigest())))
+
+    def _write(self, line: bytes) -> None:
+        self._digest.update(line)
+        self._out.write(line)
+
+
+class ExportReader:
+    """Reads one export, a line at a time: each event as it comes, then whether all was right."""
+
+    def __init__(self, file: Input) -> None:
+        self._file = file
+        self._number = 0  # of the line that was read last
+        self._digest = hashlib.sha256()
+
+    def __iter__(self) -> Iterator[UsageEvent]:
+        """The events; once.
+
+        Raises:
+            ExportFileError: with the first line that is wrong. Events before it have been given.
+        """
+        line = self._line()
+        self._check_head(line)
+        events, before = 0, None
+        while True:
+            self._digest.update(line)
+            if (line := self._line()).startswith(_END_BEGINS):
+                break
+            event = self._event(line[:-1])
+            before = self._check_order(event, before)
+            events += 1
+            yield event
+        self._check_end(line, _end(events, self._digest.hexdigest()))
+        if self._file.readline(1):
+            self._number += 1
+            raise self._wrong("it stands behind the export's last line.")
+
+    def check(self) -> int:
+        """Read all of it; the number of its events.
+
+        Raises:
+            ExportFileError: with the first line that is wrong.
+        """
+        return sum(1 for _ in self)
+
+    def _line(self) -> bytes:
+        line = self._file.readline(MAX_RECORD_BYTES)
+        self._number += 1
+        if line.endswith(b"\n"):
+            return line
+        if len(line) < MAX_RECORD_BYTES:
+            raise self._wrong("the file ends here, without its last line: it was cut off.")
+        raise self._wrong(f"it is longer than the {MAX_RECORD_BYTES:,} bytes of any event.")
+
+    def _check_head(self, line: bytes) -> None:
+        found = _object(line).get(HEAD)
+        if type(found) is not int:
+            raise self._wrong(f"{HEAD}: it tells no version, so this is no export of usagepipe.")
+        if found != FORMAT:
+            raise self._wrong(f"{HEAD}: version {found} is not the one that is read, {FORMAT}.")
+
+    def _event(self, line: bytes) -> UsageEvent:
+        try:
+            event = decode(line)
+        except EventRejectedError as error:
+            raise self._wrong(f"it is no event: {error}.") from None
+        if encode(event) != line:  # what this version does not know would be lost on the way
+            raise self._wrong("this event is not as this version of usagepipe writes it.")
+        return event
+
+    def _check_order(self, event: UsageEvent, before: Place | None) -> Place:
+        place = place_of(event)
+        if before is not None and place <= before:
+            raise self._wrong("occurred_at, event_id: this event belongs before the last one.")
+        return place
+
+    def _check_end(self, line: bytes, expected: dict[str, Any]) -> None:
+        found = _object(line)
+        for name, value in expected.items():
+            if found.get(name) != value:
+                raise self._wrong(
+                    f"{name}: it is not what the lines before it give: the file was changed."
+                )
+
+    def _wrong(self, detail: str) -> ExportFileError:
+        return ExportFileError(self._number, detail)
+
+
+def place_of(event: UsageEvent) -> Place:
+    """Where an event stands in an export."""
+    return event.occurred_at, event.event_id
+
+
+def _end(events: int, digest: str) -> dict[str, Any]:
+    return {END: FORMAT, "events": events, "sha256": digest}
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The fields of a line; none where it is no JSON object."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
