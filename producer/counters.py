@@ -8,9 +8,8 @@ whose tokens are not known are events of zero tokens as well, where the setting 
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from threading import Lock
-from typing import Literal, NamedTuple
+from threading import RLock
+from typing import Literal
 
 from usagepipe.producer.events import clip
 from usagepipe.producer.meters import Meter
@@ -64,52 +63,26 @@ class CountersSnapshot:
     oldest_unsent_seconds: float = 0.0  # how long the oldest event has waited for Kafka, about
 
 
-class Losses(NamedTuple):
-    """Numbered events that were lost: how many by reason, and when the first and the last."""
-
-    events: dict[str, int]
-    since: datetime
-    until: datetime
-
-
 class Counters:
     """Counts, from any thread."""
 
     def __init__(self, meter: Meter | None = None) -> None:
         self._meter = meter or Meter()
-        self._lock = Lock()
+        self._lock = RLock()  # a signal's handler may record while its thread holds it
         self._dropped: Counter[str] = Counter()
         self._dropped_total = 0
-        self._untold: Losses | None = None
         self._unrecorded: Counter[tuple[str, str]] = Counter()
         self._unrecorded_total: Counter[str] = Counter()
         self._endpoints: set[str] = set()
 
-    def drop(self, reason: DropReason, events: int = 1, *, numbered: bool = True) -> bool:
-        """Count lost events; whether the 1st, 1025th, 2049th … is among them: worth a warning.
-
-        `numbered`: this process gave them numbers, so the store is to be told.
-        """
+    def drop(self, reason: DropReason, events: int = 1) -> bool:
+        """Count lost events; whether the 1st, 1025th, 2049th … is among them: worth a warning."""
         with self._lock:
-            if numbered:
-                now = datetime.now(UTC)
-                self._untold = _joined(self._untold, Losses({reason: events}, now, now))
             before = self._dropped_total
             self._dropped[reason] += events
             after = self._dropped_total = before + events
         self._meter.dropped(reason, events)
         return (before - 1) // WARN_EVERY != (after - 1) // WARN_EVERY
-
-    def take_untold(self) -> Losses | None:
-        """What was lost since the last time."""
-        with self._lock:
-            losses, self._untold = self._untold, None
-            return losses
-
-    def put_back(self, losses: Losses) -> None:
-        """They could not be told."""
-        with self._lock:
-            self._untold = _joined(losses, self._untold)
 
     def leave_out(self, endpoint: str, reason: UnrecordedReason) -> bool:
         """Count a request of which no token is recorded; whether that is worth a log line."""
@@ -146,10 +119,3 @@ class Counters:
         for (endpoint, reason), requests in counted:
             endpoints.setdefault(endpoint, {})[reason] = requests
         return endpoints
-
-
-def _joined(earlier: Losses | None, later: Losses | None) -> Losses | None:
-    if earlier is None or later is None:
-        return earlier or later
-    events = Counter(earlier.events) + Counter(later.events)
-    return Losses(dict(events), earlier.since, later.until)

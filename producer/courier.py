@@ -19,8 +19,9 @@ refuses (`_retreat`), until the spill is empty again:
 
 What is lost leaves a gap in the numbers of this producer (`sequence`), which `usagepipe audit`
 names. A gap record tells the reasons and the time, and of losses behind the last event: it goes
-the way of the events, the first at once, then one every `TELL_SECONDS` while there are losses. A
-crash costs what was lost since the last one its reasons and times, no more.
+the way of the events, the first at once, then one every `TELL_SECONDS` while there are losses, and
+the last when the process ends (`teller.py`). A crash costs what was lost since the last one its
+reasons and times, no more.
 """
 
 import time
@@ -30,17 +31,15 @@ from itertools import islice
 from threading import Event
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException
-
-from usagepipe.producer.counters import Counters, DropReason, Losses
+from usagepipe.producer.counters import Counters, DropReason
 from usagepipe.producer.faults import describe, log
-from usagepipe.producer.handle import Handle
+from usagepipe.producer.handle import Handle, Refused
 from usagepipe.producer.meters import Meter, Progress
-from usagepipe.producer.spill import Record, Spill
+from usagepipe.producer.spill import Record, Spill, events_in, is_event, number_of
 from usagepipe.producer.spilled_batch import SpilledBatch
+from usagepipe.producer.teller import Teller
 from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.gap import UsageGap, encode_gap, is_gap
 from usagepipe.schemas.settings import Settings
 
 Inbox = deque[tuple[UsageEvent, int]]  # each with its number
@@ -52,6 +51,8 @@ RETRY_SECONDS: Final = 1.0  # after a refusal
 MOST_SEGMENTS: Final = 8  # that are sent at once
 WRITE_EVENTS: Final = 1_000  # that are written at once
 TELL_SECONDS: Final = 30.0  # between two gap records
+HURRY_SECONDS: Final = 0.25  # the same when somebody waits
+TOO_LARGE: Final = "MSG_SIZE_TOO_LARGE"
 
 
 class Courier:
@@ -64,9 +65,8 @@ class Courier:
         inbox: Inbox,
         counters: Counters,
         meter: Meter,
-        last_number: Callable[[], int],
+        teller: Teller,
     ) -> None:
-        """`last_number` is the last one that was given to an event, whatever became of it."""
         self.settled = 0  # events that this process need not hold in memory any more
         self.delivered = 0  # of this process' events
         self.lost = 0  # of the same, after they were accepted
@@ -81,17 +81,16 @@ class Courier:
         self._inbox = inbox
         self._counters = counters
         self._meter = meter
-        self._producer_id = producer_id
-        self._last_number = last_number
-        self._tell_at = 0.0
+        self._teller = teller
         self._encoder = StampingEncoder(producer_id)
         self.spill = Spill(settings, producer_id)
         patience = STALL_SECONDS + settings.linger_ms / 1_000
-        self._handle = Handle(settings, number_of, patience_seconds=patience)
+        self._handle = Handle(settings, patience_seconds=patience)
         self._waiting: deque[Record] = deque()  # encoded, and neither in librdkafka nor on disk
         self._waiting_bytes = 0
         self._waiting_since = 0.0
         self._taken = 0
+        self._last_number = 0  # of what was taken
         self._spilling = False
         self._batch: SpilledBatch | None = None
         self._segments = 1  # how many to send at once
@@ -101,12 +100,13 @@ class Courier:
 
     def run(self, stopped: Event) -> None:
         """Work until `stopped`, then save what is left: on disk, else it is given up."""
-        self._guarded(self._open)
+        self._guarded(self.spill.open)
         while not stopped.is_set():
             if not self._guarded(self._step):
                 stopped.wait(RETRY_SECONDS)
         self._guarded(self._finish)
         self.spill.close()
+        self._meter.ended()
 
     def _guarded(self, part: Callable[[], None]) -> bool:
         """Whether `part` was done. Nothing gets out, not even what is no Exception (a panic in
@@ -121,11 +121,8 @@ class Courier:
             return False
         return True
 
-    def _open(self) -> None:
-        self.spill.open()
-        self._handle.keeps_failed = self.spill.is_open
-
     def _step(self) -> None:
+        self.spill.open()
         self._encode()
         self._tell_losses()
         if self._spilling:
@@ -139,17 +136,19 @@ class Courier:
 
     def _encode(self) -> None:
         """Make bytes of what is in the inbox."""
+        number = self._last_number
         for _ in range(len(self._inbox)):
             event, number = self._inbox[0]
             try:
                 record = record_key(event), self._encoder.encode(event, number)
             except BaseException as error:  # else it would be tried for ever
-                self._lose("invalid", 1, describe(error))
+                self._lose("invalid", 1, number, describe(error))
             else:
                 self._wait(record)
                 self._meter.tokens(event)
             self._taken += 1
             self._inbox.popleft()
+        self._last_number = number
 
     def _wait(self, record: Record) -> None:
         if not self._waiting:
@@ -170,16 +169,11 @@ class Courier:
         """Give librdkafka what waits. With its queue full, the spill takes over."""
         if time.monotonic() < self._retry_at:
             return
-        while self._waiting:
-            try:
-                self._handle.produce(self._waiting[0])
-            except BufferError:
-                self._spilling = self.spill.takes_events
-                return
-            except KafkaException as error:
-                if not is_gap(self._waiting[0][1]):
-                    self._lose_refused(error)
+        while self._waiting and self._handle.produce(self._waiting[0]):
             self._pop()
+        if self._waiting:
+            self._spilling = self.spill.takes_events
+        self._count_refused()
 
     def _keep(self, hold_seconds: float) -> None:
         """Write what has waited for longer than `hold_seconds`, and all behind it."""
@@ -192,8 +186,10 @@ class Courier:
             kept, given_up = self.spill.write(some, busy)
             for _ in range(kept):
                 self._pop()
-            self.spilled += kept
-            self._lose("spill_overwritten", given_up)
+            self.spilled += events_in(some[:kept])
+            for segment in given_up:
+                self._lose("spill_overwritten", segment.events, segment.last_sequence)
+                self._teller.take_back(segment.gaps)
             if kept < len(some):
                 break
 
@@ -211,7 +207,11 @@ class Courier:
         if time.monotonic() < self._retry_at:
             return None
         segments = self.spill.take(self._segments)
-        return SpilledBatch(self.spill, segments) if segments else None
+        try:
+            return SpilledBatch(self.spill, segments) if segments else None
+        except OSError:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return None
 
     def _leave(self) -> None:
         """Send directly again, once no file is left and Kafka is well, or no file can be had."""
@@ -240,7 +240,7 @@ class Courier:
         """Take back what the handle holds. Without a spill, another handle gets it."""
         self._spilling = self.spill.takes_events
         self._is_prompt = False
-        if self._handle.returned:
+        if self._handle.returned or self._handle.is_dead:
             self._retry_at = time.monotonic() + RETRY_SECONDS
         records = self._handle.take_back()
         self._count_refused()
@@ -263,9 +263,8 @@ class Courier:
         self.resent += batch.events - len(batch.refused)
         for segment in batch.segments:
             self.spill.remove(segment)
-        self._lose("spill_damaged", batch.damaged, own=batch.is_own)
-        for error in batch.refused:
-            self._lose("delivery_failed", 1, error, own=batch.is_own)
+        self._lose("spill_damaged", batch.damaged, batch.last_sequence, own=batch.is_own)
+        self._lose_refused(batch.refused, own=batch.is_own)
 
     def _finish(self) -> None:
         """The end: what is left goes to disk, and what does not fit there is given up."""
@@ -276,55 +275,49 @@ class Courier:
             self._count_refused()
         self._batch = None
         self._keep(0.0)
-        if left := sum(not is_gap(value) for _, value in self._waiting):
-            self.lost += left
-            self._counters.drop("delivery_failed", left)  # told once, by whoever closes
+        if left := [number_of(each) for each in self._waiting if is_event(each)]:
+            self._teller.lost("delivery_failed", len(left), max(left))
+            self.lost += len(left)
+            self._counters.drop("delivery_failed", len(left))  # told once, by whoever closes
+        self._teller.take_back(self._waiting)
         self._waiting.clear()
-        if losses := self._counters.take_untold():
-            self.spill.write_gap(self._gap_record(losses))
+        if (record := self._teller.take(0.0)) and not self.spill.write_gap(record):
+            log.warning("usage_losses_untold", dropped=self._counters.dropped)
 
     def _tell_losses(self) -> None:
         """Write or send a gap record if there is one to make, and now and then only."""
-        now = time.monotonic()
-        if now < self._tell_at or (self._waiting and not self.spill.takes_events):
+        if (self._waiting or self._spilling) and not self.spill.takes_events:
             return
-        if (losses := self._counters.take_untold()) is None:
+        record = self._teller.take(HURRY_SECONDS if self.is_hurried else TELL_SECONDS)
+        if record is None:
             return
-        self._tell_at = now + TELL_SECONDS
-        record = self._gap_record(losses)
         if not self._spilling:
             self._wait(record)
         elif not self.spill.write_gap(record):
-            self._counters.put_back(losses)
-
-    def _gap_record(self, losses: Losses) -> Record:
-        gap = UsageGap(
-            producer_id=self._producer_id,
-            last_sequence=self._last_number(),
-            lost=losses.events,
-            since=losses.since,
-            until=losses.until,
-        )
-        return self._producer_id.encode(), encode_gap(gap)
+            self._teller.take_back([record])
 
     def _count_refused(self) -> None:
-        for error in self._handle.refused:
-            self._lose("delivery_failed", 1, error)
+        self._lose_refused(self._handle.refused)
         self._handle.refused.clear()
 
-    def _lose(self, reason: DropReason, events: int, detail: str = "", *, own: bool = True) -> None:
-        """Count events that were accepted, those of a dead process not among our own."""
+    def _lose_refused(self, refused: Sequence[Refused], *, own: bool = True) -> None:
+        for number, error in refused:
+            reason: DropReason = "too_large" if error == TOO_LARGE else "delivery_failed"
+            self._lose(reason, 1, number, error, own=own)
+
+    def _lose(
+        self, reason: DropReason, events: int, last: int, detail: str = "", *, own: bool = True
+    ) -> None:
+        """Count events that were accepted, those of a dead process not among our own. `last` is
+        the greatest of their numbers: where it is 0, they are among those that were taken."""
         if not events:
             return
-        self.lost += events if own else 0
-        if self._counters.drop(reason, events, numbered=own):
+        if own:
+            self._teller.lost(reason, events, last or self._last_number)
+            self.lost += events
+        if self._counters.drop(reason, events):
             dropped = self._counters.dropped
             log.warning("usage_events_dropped", reason=reason, detail=detail, dropped=dropped)
-
-    def _lose_refused(self, error: KafkaException) -> None:
-        code: KafkaError = error.args[0]
-        too_large = code.code() == KafkaError.MSG_SIZE_TOO_LARGE
-        self._lose("too_large" if too_large else "record_failed", 1, str(code.name()))
 
     @property
     def _direct(self) -> int:
@@ -340,6 +333,8 @@ class Courier:
         self.settled = self.delivered + self.lost + kept
         self.kept, self.spill_bytes = kept, self.spill.bytes
         self._handle.acknowledged = self.delivered + self.resent
+        if self._teller.is_telling and not (self._waiting or self._direct or self.spill.has_own):
+            self._teller.settle()
         self.refusal = self._refusal()
         self.oldest_seconds = self._oldest_seconds()
         self._meter.progress(self._progress())
@@ -365,9 +360,3 @@ class Courier:
         if (since := self.spill.oldest) is not None:
             return max(0.0, time.time() - since)
         return self._handle.age() if self._batch is None else 0.0
-
-
-def number_of(record: Record) -> int:
-    """The event's number, out of its bytes; 0 where there is none."""
-    digits = record[1].partition(b'"sequence":')[2].partition(b",")[0]
-    return int(digits) if digits.isdigit() else 0

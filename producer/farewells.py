@@ -11,9 +11,12 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import Final
 
 Handler = Callable[[int, FrameType | None], object]
 Farewell = Callable[[], object]  # delivers what a recorder has queued, within its own bound
+
+SHELL_STATUS: Final = 128  # plus the signal: what a shell makes of a process that a signal ended
 
 _farewells: dict[int, Farewell] = {}
 
@@ -40,6 +43,10 @@ def _end(number: int) -> None:
             farewell()
     finally:
         os.kill(os.getpid(), number)
+        # Who is left of that is process 1 of a container, which no default action ends, or has
+        # been given another handler meanwhile.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            os._exit(SHELL_STATUS + number)
 
 
 def add_farewell(owner: object, farewell: Farewell) -> None:

@@ -9,11 +9,10 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from threading import Lock, Thread
-from typing import Final
+from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -22,11 +21,11 @@ from usagepipe.producer.librdkafka import (
     IdentityWatch,
     LibraryLog,
     PartitionWatch,
+    is_of_the_record,
     is_topic_unknown,
     producer_config,
 )
-from usagepipe.producer.spill import Record
-from usagepipe.schemas.gap import is_gap
+from usagepipe.producer.spill import Record, is_event, number_of
 from usagepipe.schemas.settings import Settings
 
 PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
@@ -35,13 +34,6 @@ MAX_MARKS: Final = 1_000  # without a spill, an outage makes one each step
 
 # What a handle that is given up reports of the events in it: they may be sent by another.
 TAKEN_OVER: Final = (KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
-# Errors of the record itself: sent again, it would be refused again.
-OF_THE_RECORD: Final = (
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_MSG,
-    KafkaError.INVALID_MSG_SIZE,
-    KafkaError.INVALID_RECORD,
-)
 
 # librdkafka makes a handle under locks of the whole process. A child that is forked meanwhile would
 # find them locked for ever, so a fork waits for the few milliseconds. That leaves OpenSSL's, which
@@ -64,24 +56,26 @@ def _destroy(grave: list[Producer]) -> None:
     digger.join(DESTROY_SECONDS)
 
 
+class Refused(NamedTuple):
+    """An event that Kafka will never take."""
+
+    number: int  # 0 where it is not known
+    error: str
+
+
 class Handle:
     """A librdkafka producer, made with the first use. For one thread.
 
-    With `keeps_failed`, what Kafka refuses for another reason than the record itself
-    (authorization, say) is returned as well, and not `refused`. A gap record that is refused is
-    gone: it is no event, and the numbers that are missing still tell of the loss.
+    What Kafka refuses for another reason than the record itself (authorization, say) is returned,
+    and not `refused`. A gap record that is refused is gone: it is no event, and the numbers that
+    are missing still tell of the loss.
     """
 
-    def __init__(
-        self, settings: Settings, order: Callable[[Record], int], *, patience_seconds: float
-    ) -> None:
-        """`order` is an event's number. `patience_seconds` is how long Kafka may take to
-        acknowledge an event."""
-        self.keeps_failed = False
+    def __init__(self, settings: Settings, *, patience_seconds: float) -> None:
+        """`patience_seconds` is how long Kafka may take to acknowledge an event."""
         self.returned: deque[Record] = deque()  # came back, to be sent again
-        self.refused: list[str] = []  # the error of each event that came back for good
+        self.refused: list[Refused] = []  # came back for good
         self._settings = settings
-        self._order = order
         self.acknowledged = 0  # events that Kafka has taken from any handle; whoever knows tells
         self._producer: Producer | None = None
         self._availability = Availability(settings.kafka)
@@ -107,24 +101,26 @@ class Handle:
         """Whether an event has waited for too long, in all or in one of the partitions."""
         return bool(len(self)) and (self._is_stuck or self.age() > self._patience_seconds)
 
-    def produce(self, record: Record) -> None:
-        """Queue `record`.
-
-        Raises:
-            BufferError: the handle takes no more, for now (full) or for ever (`is_dead`).
-            KafkaException: the record is at fault (too large, mostly), or Kafka refuses and there
-                is nowhere to keep what it refuses.
-        """
+    def produce(self, record: Record) -> bool:
+        """Queue `record`, or refuse it: it is too large. False: the queue is full, or this handle
+        takes nothing more (`is_dead`)."""
         producer = self._producer or self._open()
         key, value = record
         try:
             producer.produce(self._settings.topic, value, key)
-        except KafkaException as error:
-            if not self._is_for_another(error.args[0]):
-                raise
+        except BufferError:
+            return False
+        except KafkaException as raised:
+            error: KafkaError = raised.args[0]
+            if is_of_the_record(error):
+                self._refuse(record, error)
+                return True
+            # What librdkafka has learnt of the topic or of itself, it says of each record at once.
             self._is_dead = True
-            raise BufferError from error
+            self._tell(error)
+            return False
         self._given += 1
+        return True
 
     def serve(self, seconds: float, *, hurry: bool) -> None:
         """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
@@ -165,11 +161,11 @@ class Handle:
             while (left := len(retired)) and time.monotonic() < deadline:
                 with suppress(KafkaException):  # the fatal one that it may be given up for
                     retired.flush(0.1)
-            self.refused += ["_PURGE_TIMED_OUT"] * left
+            self.refused += [Refused(0, "_PURGE_TIMED_OUT")] * left
             grave = [retired]
             del retired
             _destroy(grave)
-        records = sorted(self.returned, key=self._order)
+        records = sorted(self.returned, key=number_of)
         self.returned.clear()
         self._is_dead = self._is_stuck = False  # that was the one that is gone
         return records
@@ -190,22 +186,23 @@ class Handle:
         self._is_dead = self._is_stuck = False
         return producer
 
-    def _is_for_another(self, error: KafkaError) -> bool:
-        """Whether what fails with `error` is to be sent again, by another handle."""
-        kept = self.keeps_failed and error.code() not in OF_THE_RECORD
-        return kept or error.code() in TAKEN_OVER
-
     def _reported(self, error: KafkaError, message: Message) -> None:
-        key, value = message.key(), message.value()
-        again = self._is_for_another(error)
-        if again and isinstance(key, bytes) and isinstance(value, bytes):
-            self.returned.append((key, value))
+        record = message.key() or b"", message.value() or b""
+        if is_of_the_record(error):
+            self._refuse(record, error)
+        else:
+            self.returned.append(record)
             self._is_dead |= error.code() == KafkaError._FATAL
-            if error.code() not in TAKEN_OVER:
-                # librdkafka tells it of each event and nowhere else.
-                self._availability.failed(error, self.acknowledged)
-        elif not is_gap(value):
-            self.refused.append(str(error.name()))
+            self._tell(error)
+
+    def _refuse(self, record: Record, error: KafkaError) -> None:
+        if is_event(record):
+            self.refused.append(Refused(number_of(record), str(error.name())))
+
+    def _tell(self, error: KafkaError) -> None:
+        """librdkafka says such a thing of each record, and nowhere else."""
+        if error.code() not in TAKEN_OVER:
+            self._availability.failed(error, self.acknowledged)
 
     def _failed(self, error: KafkaError) -> None:
         self._is_dead |= error.fatal()

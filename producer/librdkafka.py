@@ -15,6 +15,14 @@ from usagepipe.schemas.topics import MAX_RECORD_BYTES
 # A batch may hold as much as one message, and the topic's bound counts the batch's frame too.
 MESSAGE_MAX_BYTES = MAX_RECORD_BYTES - 4_096
 REPORT_MILLISECONDS = 500
+# Sent again, such a record would be refused again. Everything else that a client or a broker says
+# is about the client, the topic or the cluster: it passes, and no event is lost for it.
+OF_THE_RECORD = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.INVALID_RECORD,
+)
 
 ConfigValue = str | int | float | bool
 Report = dict[str, Any]  # librdkafka's statistics, which come each REPORT_MILLISECONDS
@@ -47,6 +55,11 @@ def producer_config(settings: Settings) -> dict[str, ConfigValue]:
         "log_level": 2,  # syslog's "critical": the rest is each failed attempt, or comes as error
         "statistics.interval.ms": REPORT_MILLISECONDS,
     }
+
+
+def is_of_the_record(error: KafkaError) -> bool:
+    """Whether `error` is the fault of the one record that it was told of."""
+    return error.code() in OF_THE_RECORD
 
 
 class LibraryLog:

@@ -29,6 +29,9 @@ class Meter:
     def progress(self, progress: Progress) -> None:
         """How far the events are now. One thread calls."""
 
+    def ended(self) -> None:
+        """The events are in nobody's hands any more: with Kafka, on disk or given up."""
+
     def dropped(self, reason: str, events: int) -> None:
         """Events that were lost."""
 

@@ -6,7 +6,9 @@ A process tells them from the outbox's thread where it can, so requests hardly p
 registry that fails (its folder is full, say) costs numbers, never a request or an event.
 """
 
+import os
 from functools import cache
+from threading import Lock
 from types import TracebackType
 from typing import Final
 
@@ -25,6 +27,14 @@ except ImportError as error:
 MAX_MODELS: Final = 1_000  # answers may name whatever they like
 # From what a request should cost (60 µs) to what nobody would forgive.
 SECONDS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1)
+
+
+class _Recorders:
+    """Those of one process, by meter: what each has told of now."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.now: dict[object, Progress] = {}
 
 
 class ProducerMetrics:
@@ -89,6 +99,20 @@ class ProducerMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        # By process id. A child has none of its parent's recorders, and may inherit a held lock.
+        self._recorders: dict[int, _Recorders] = {}
+
+    def show(self, meter: object, progress: Progress | None) -> None:
+        """Have the gauges tell of all recorders of this process; None: that one has ended."""
+        recorders = self._recorders.setdefault(os.getpid(), _Recorders())
+        with recorders.lock:
+            recorders.now.pop(meter, None)
+            if progress is not None:
+                recorders.now[meter] = progress
+            now = recorders.now.values()
+            self.queued.set(sum(each.queued for each in now))
+            self.spill_bytes.set(sum(each.spill_bytes for each in now))
+            self.oldest_seconds.set(max((each.oldest_seconds for each in now), default=0.0))
 
 
 @cache
@@ -149,9 +173,11 @@ class PrometheusMeter(Meter):
             metrics.delivered.inc(progress.delivered - last.delivered)
             metrics.spilled.inc(progress.spilled - last.spilled)
             metrics.resent.inc(progress.resent - last.resent)
-            metrics.queued.set(progress.queued)
-            metrics.spill_bytes.set(progress.spill_bytes)
-            metrics.oldest_seconds.set(progress.oldest_seconds)
+            metrics.show(self, progress)
+
+    def ended(self) -> None:
+        with self._harmless:
+            self._metrics.show(self, None)
 
     def dropped(self, reason: str, events: int) -> None:
         with self._harmless:

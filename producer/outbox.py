@@ -9,17 +9,19 @@ import os
 import secrets
 import socket
 import time
-from threading import Event, Lock, Thread
+from threading import Event, Lock, RLock, Thread
 from typing import Final
 
 from usagepipe.producer.counters import Counters, CountersSnapshot, DropReason
 from usagepipe.producer.courier import Courier, Inbox
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.meters import meter_of
+from usagepipe.producer.teller import Teller
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
 LOOK_SECONDS: Final = 0.01  # between two looks at what is left, for those who wait
+TOLD_SECONDS: Final = 2.0  # longer than a Kafka that is well takes, for losses to be told
 AGAIN_SECONDS: Final = 0.5  # for events that have been waited for before
 END_SECONDS: Final = 30.0  # for the thread's last act; a disk that hangs must not hold the process
 
@@ -37,11 +39,14 @@ class Outbox:
         meter = meter_of(settings)
         self.counters = Counters(meter)
         self._inbox = Inbox()
+        self._teller = Teller(self.producer_id)
         self._courier = Courier(
-            settings, self.producer_id, self._inbox, self.counters, meter, lambda: self._sequence
+            settings, self.producer_id, self._inbox, self.counters, meter, self._teller
         )
         self._most_events = settings.queue_events
-        self._lock = Lock()  # keeps the numbers in the order of the inbox
+        # Keeps the numbers in the order of the inbox. A signal's handler may record an event while
+        # its thread holds the lock; all below stands such an interruption.
+        self._lock = RLock()
         self._closing = Lock()
         self._stopped = Event()
         self._thread: Thread | None = None
@@ -53,13 +58,16 @@ class Outbox:
     def put(self, event: UsageEvent) -> bool:
         """Take `event`; False when it was dropped (and counted). Never blocks, never raises."""
         with self._lock:
-            problem = self._take(event)
-        return problem is None or self._drop(problem)
+            if (problem := self._take(event)) is None:
+                return True
+            number = self._sequence
+        return self._drop(problem, number)
 
     def _take(self, event: UsageEvent) -> DropReason | None:
         if self._closed:
             return "closed"
-        self._sequence += 1  # before anything can fail: a gap in the numbers tells of the loss
+        # Before anything can fail: a gap in the numbers tells of the loss.
+        number = self._sequence = self._sequence + 1
         if self._thread is None and not self._start():
             return "record_failed"
         courier = self._courier
@@ -67,7 +75,7 @@ class Outbox:
             return courier.refusal
         if self._accepted - courier.settled >= self._most_events:
             return "queue_full"
-        self._inbox.append((event, self._sequence))
+        self._inbox.append((event, number))
         self._accepted += 1
         return None
 
@@ -83,25 +91,36 @@ class Outbox:
         thread = Thread(
             target=self._courier.run, args=(self._stopped,), name="usagepipe-outbox", daemon=True
         )
+        if self._thread is not None:
+            return True  # whoever interrupted this has started one
+        self._thread = thread
         try:
             thread.start()
         except Exception as error:
+            self._thread = None
             log.error("outbox_start_failed", error=describe(error))
             return False
-        self._thread = thread
         return True
 
     def flush(self, seconds: float) -> int:
         """Wait until all that was taken is delivered, `seconds` at most; how many are left, those
         on disk among them."""
-        deadline = time.monotonic() + seconds
+        started = time.monotonic()
         self._courier.is_hurried = True
         # In slices, so that a signal's handler in the main thread does not have to wait for all.
-        while (left := self.queued) and time.monotonic() < deadline and not self._is_dead:
+        while time.monotonic() - started < self._patience_left(seconds) and not self._is_dead:
             if self._stopped.wait(LOOK_SECONDS):
                 break  # closed: what is left waits on disk for another process
         self._courier.is_hurried = False
-        return left
+        return self.queued
+
+    def _patience_left(self, seconds: float) -> float:
+        """How long to wait in all: `seconds` for events, and not for long for a gap record."""
+        if self.queued:
+            return seconds
+        if self._thread is None:
+            return 0.0  # that nobody tells
+        return min(seconds, TOLD_SECONDS) if self._teller.is_telling else 0.0
 
     def stop(self, seconds: float) -> int:
         """`flush` at the application's end: the next `stop` or `close` will not wait again."""
@@ -177,8 +196,10 @@ class Outbox:
             oldest_unsent_seconds=round(courier.oldest_seconds, 3),
         )
 
-    def _drop(self, reason: DropReason) -> bool:
-        if self.counters.drop(reason, numbered=reason != "closed"):
+    def _drop(self, reason: DropReason, number: int) -> bool:
+        if reason != "closed":  # that got no number: no gap tells of it
+            self._teller.lost(reason, 1, number)
+        if self.counters.drop(reason):
             dropped = self.counters.dropped
             log.warning("usage_events_dropped", reason=reason, dropped=dropped)
         return False

@@ -58,8 +58,9 @@ class UsageRecorder:
     def record(self, event: UsageEvent) -> bool:
         """Take `event` for Kafka, with this producer's id and the event's number in it.
 
-        Never blocks, does no I/O and never raises. A thread encodes and sends it, by way of the
-        disk while Kafka is away.
+        Never blocks, does no I/O and never raises. A thread encodes and sends the event, by way of
+        the disk while Kafka is away. It may be called in a signal's handler, but not with the
+        setting `metrics`: prometheus-client's locks let no thread in twice.
 
         Returns:
             Whether the event was accepted. False: it was dropped and counted, or the recorder is

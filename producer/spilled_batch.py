@@ -4,29 +4,38 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from confluent_kafka import KafkaException
-
-from usagepipe.producer.handle import Handle
-from usagepipe.producer.spill import Record, Segment, Spill
-from usagepipe.schemas.gap import is_gap
+from usagepipe.producer.handle import Handle, Refused
+from usagepipe.producer.spill import Record, Segment, Spill, events_in
 
 
 class SpilledBatch:
     """Some segments on their way. Read once, when it is made; the files stay until they are
-    acknowledged."""
+    acknowledged.
+
+    Raises:
+        OSError: the first one cannot be read now.
+    """
 
     def __init__(self, spill: Spill, segments: Sequence[Segment]) -> None:
-        self.segments = segments
+        """`segments` end before the first one that cannot be read now."""
+        self.segments: list[Segment] = []
         self.is_own = spill.is_own(segments[0])
         self.damaged = 0  # events that could not be read
-        self.refused: list[str] = []  # the error of each event that Kafka will never take
+        self.refused: list[Refused] = []  # events that Kafka will never take
         self.has_failed = False  # to be sent again
         self._unsent: deque[Record] = deque()
         for segment in segments:
-            found = spill.read(segment)
+            try:
+                found = spill.read(segment)
+            except OSError:
+                if not self.segments:
+                    raise
+                break
+            self.segments.append(segment)
             self._unsent += found.records
             self.damaged += found.lost
-        self.events = sum(not is_gap(value) for _, value in self._unsent)
+        self.events = events_in(self._unsent)
+        self.last_sequence = max(each.last_sequence for each in self.segments)
         self._sent_at = time.monotonic()
 
     @property
@@ -40,13 +49,7 @@ class SpilledBatch:
 
     def send(self, handle: Handle) -> None:
         """Give `handle` as many events as it takes."""
-        while self._unsent:
-            try:
-                handle.produce(self._unsent[0])
-            except BufferError:
-                return
-            except KafkaException as error:
-                self.refused.append(str(error.args[0].name()))
+        while self._unsent and handle.produce(self._unsent[0]):
             self._unsent.popleft()
             self._sent_at = time.monotonic()
 

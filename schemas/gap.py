@@ -24,7 +24,7 @@ class UsageGap(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     producer_id: RequiredId = Field(description="As in the producer's events.")
-    last_sequence: Count = Field(description="The last number that it had given by then.")
+    last_sequence: Count = Field(description="The greatest number among the lost ones.")
     lost: Annotated[dict[Reason, Count], Field(min_length=1, max_length=64)] = Field(
         description="How many events, by reason."
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 from zlib import crc32
 
-Record = tuple[bytes, bytes]  # key and value, as Kafka takes them
+from usagepipe.producer.spill.records import Record
 
 MARK: Final = b"\xf8\xffUP"
 _FRONT: Final = struct.Struct("<4sI")  # the mark; CRC-32 of all that follows

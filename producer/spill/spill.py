@@ -9,23 +9,31 @@ sent twice is stored once, by its `event_id`.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.spill.folders import HeldFolder, adopt_folder, make_folder
-from usagepipe.producer.spill.frames import FRAME_BYTES, Found, Record
+from usagepipe.producer.spill.frames import FRAME_BYTES, Found
+from usagepipe.producer.spill.records import Record
 from usagepipe.producer.spill.segments import HEADER, Segment, Segments
 from usagepipe.schemas.settings import Settings
 
 SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
 SHARES: Final = 16  # of a small spill a segment is no more than this part
-AGAIN_SECONDS: Final = 30.0  # after a failed write, which is mostly a full disk
+AGAIN_SECONDS: Final = 30.0  # after what failed, which is mostly a full disk
 ADOPT_SECONDS: Final = 30.0  # between two looks for the folder of a process that is gone
 
 
+class Kept(NamedTuple):
+    """What became of records that were to be kept."""
+
+    records: int  # how many of the first are on disk
+    given_up: list[Segment]  # for them: deleted
+
+
 class Spill:
-    """Files of events. Nothing is touched before `open`."""
+    """Files of events. Nothing is touched before `open`, and nothing raises OSError but `read`."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         self._root = spill_root(settings)
@@ -33,24 +41,32 @@ class Spill:
         self._limit = settings.spill_megabytes << 20
         self._overwrites = settings.spill_policy == "oldest"
         self._segment_bytes = min(SEGMENT_BYTES, self._limit // SHARES)
-        self._folders: list[HeldFolder] = []
         self._own: Segments | None = None
+        self._own_folder: HeldFolder | None = None
         self._adopted: Segments | None = None
+        self._adopted_folder: HeldFolder | None = None
+        self._left: set[Path] = set()  # adopted folders that cannot be emptied
+        self._is_missing = False  # and that was told
         self._broken_until = 0.0
         self._adopt_at = 0.0
         self.is_full = False
 
     def open(self) -> None:
-        """Make this process' folder. Where that fails it is told once, and memory must do."""
-        if self._root is None:
+        """Make this process' folder, unless it is there. Where that fails memory must do: it is
+        told once, and the next call after a while tries again."""
+        if self._root is None or self._own is not None or time.monotonic() < self._broken_until:
             return
         try:
-            folder = make_folder(self._root, self._name)
-            self._own = Segments(folder.path, self._segment_bytes)
+            self._own_folder = self._own_folder or make_folder(self._root, self._name)
+            self._own = Segments(self._own_folder.path, self._segment_bytes)
         except OSError as error:
-            log.warning("spill_unavailable", folder=str(self._root), error=describe(error))
+            self._broken_until = time.monotonic() + AGAIN_SECONDS
+            if not self._is_missing:
+                log.warning("spill_unavailable", folder=str(self._root), error=describe(error))
+            self._is_missing = True
             return
-        self._folders.append(folder)
+        if self._is_missing:
+            log.warning("spill_available", folder=str(self._root))
 
     @property
     def takes_events(self) -> bool:
@@ -58,12 +74,13 @@ class Spill:
         return self._own is not None and time.monotonic() >= self._broken_until
 
     @property
-    def is_open(self) -> bool:
-        return self._own is not None
-
-    @property
     def is_empty(self) -> bool:
         return not self._own and not self._adopted
+
+    @property
+    def has_own(self) -> bool:
+        """Whether anything of this process is here, be it a gap record."""
+        return bool(self._own)
 
     @property
     def events(self) -> int:
@@ -80,13 +97,13 @@ class Spill:
         there = [each.oldest for each in (self._own, self._adopted) if each]
         return min((each.since for each in there if each), default=None)
 
-    def write(self, records: Sequence[Record], busy: Sequence[Segment]) -> tuple[int, int]:
-        """Keep `records`; how many of the first were kept, and how many others were given up.
+    def write(self, records: Sequence[Record], busy: Sequence[Segment]) -> Kept:
+        """Keep `records`, as far as there is room.
 
         What was not kept is for the caller to hold: the files are at their bound (`is_full`), or
         cannot be written. `busy` segments are under way and never given up for new events.
         """
-        kept = given_up = 0
+        kept, given_up = 0, list[Segment]()
         while self._own is not None and kept < len(records):
             piece, size = self._piece(records, kept)
             given_up += self._make_room(size, busy)
@@ -94,7 +111,7 @@ class Spill:
             if self.is_full or not self._append(piece):
                 break
             kept += len(piece)
-        return kept, given_up
+        return Kept(kept, given_up)
 
     def write_gap(self, record: Record) -> bool:
         """Keep a gap record, beyond the bound as well: what it tells of is dropped for the bound.
@@ -113,34 +130,46 @@ class Spill:
             size += frame
         return piece, size
 
-    def _make_room(self, size: int, busy: Sequence[Segment]) -> int:
-        given_up = 0
+    def _make_room(self, size: int, busy: Sequence[Segment]) -> list[Segment]:
+        given_up: list[Segment] = []
         while self._own and self._overwrites and self._own.bytes + size > self._limit:
             if (oldest := self._own.before(busy)) is None:
                 break
-            given_up += oldest.events
+            given_up.append(oldest)
             self._own.remove(oldest)
         return given_up
 
     def _append(self, piece: Sequence[Record]) -> bool:
         assert self._own is not None
         try:
-            self._own.append(piece)
+            try:
+                self._own.append(piece)
+            except FileNotFoundError:
+                self._make_again()
+                self._own.append(piece)
         except OSError as error:
             self._broken_until = time.monotonic() + AGAIN_SECONDS
             log.warning("spill_write_failed", folder=str(self._root), error=describe(error))
             return False
         return True
 
+    def _make_again(self) -> None:
+        """Somebody has deleted the folder. What it held is found missing when it is to be sent."""
+        assert self._root is not None
+        if self._own_folder is not None:
+            self._own_folder.let_go()
+            self._own_folder = None
+        self._own_folder = make_folder(self._root, self._name)
+        log.warning("spill_made_again", folder=self._name)
+
     def take(self, most: int) -> list[Segment]:
         """The next segments to send, oldest first: an adopted folder's before our own."""
         if self._adopted is not None and not len(self._adopted):
-            self._adopted = None
-            self._folders.pop().let_go()
+            self._leave_adopted()
         return next((each.take(most) for each in (self._adopted, self._own) if each), [])
 
     def is_own(self, segment: Segment) -> bool:
-        return self._own is not None and segment.path.parent == self._folders[0].path
+        return segment.path.parent.name == self._name
 
     def read(self, segment: Segment) -> Found:
         return self._of(segment).read(segment)
@@ -163,19 +192,31 @@ class Spill:
             return False
         if time.monotonic() < self._adopt_at:
             return False
-        if (folder := adopt_folder(self._root)) is None:
+        if (folder := adopt_folder(self._root, self._left)) is None:
             self._adopt_at = time.monotonic() + ADOPT_SECONDS
             return False
-        self._folders.append(folder)
-        self._adopted = Segments(folder.path, self._segment_bytes)
+        self._adopted_folder = folder
+        try:
+            self._adopted = Segments(folder.path, self._segment_bytes)
+        except OSError as error:
+            log.warning("spill_not_adopted", folder=folder.path.name, error=describe(error))
+            self._leave_adopted()
+            return False
         log.warning("spill_adopted", folder=folder.path.name, bytes=self._adopted.bytes)
         return True
 
+    def _leave_adopted(self) -> None:
+        """Once is enough for a folder that stays: what it still holds would be sent for ever."""
+        folder, self._adopted, self._adopted_folder = self._adopted_folder, None, None
+        if folder is not None and not folder.let_go():
+            self._left.add(folder.path)
+
     def close(self) -> None:
         """Let go of the folders: what they hold is for the next process."""
-        while self._folders:
-            self._folders.pop().let_go()
-        self._own = self._adopted = None
+        self._leave_adopted()
+        if self._own_folder is not None:
+            self._own_folder.let_go()
+        self._own = self._own_folder = None
 
 
 def spill_root(settings: Settings) -> Path | None:

@@ -5,9 +5,12 @@ did not answer in time (a busy machine is enough) is there twice. That is told i
 """
 
 import sys
+import threading
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,6 +20,7 @@ from tests.support.programs import Program, Programs
 from tests.support.topics import make_topics, read
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.producer import UsageRecorder
+from usagepipe.producer.outbox import Outbox
 from usagepipe.schemas import UsageEvent, decode
 from usagepipe.schemas.gap import is_gap
 
@@ -114,6 +118,30 @@ def test_dropped_event_leaves_a_gap_in_the_numbers(kafka: str, topic: str) -> No
         recorder.record(event())
 
     assert {recorder.producer_id: [1, 3]} == sequences(kafka, topic)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("at", [Outbox._take, Outbox._start, threading.Thread.start])
+def test_event_recorded_in_a_signals_handler(
+    kafka: str, topic: str, at: Callable[..., object]
+) -> None:
+    """A handler may interrupt record() anywhere and record itself: nobody waits for the lock that
+    the interrupted one holds, and each event is sent once, with a number of its own."""
+    interrupted: list[bool] = []
+
+    def interrupt(frame: FrameType, what: str, _: object) -> None:
+        if frame.f_code is at.__code__ and what == "call":
+            sys.setprofile(None)
+            interrupted.append(recorder.record(event()))  # as a signal's handler would, here
+
+    with UsageRecorder(kafka=kafka, topic=topic) as recorder:
+        sys.setprofile(interrupt)
+        accepted = recorder.record(event())
+        recorder.record(event())
+        threads = [each.name for each in threading.enumerate()].count("usagepipe-outbox")
+
+    assert ([True], True, 1) == (interrupted, accepted, threads)
+    assert {recorder.producer_id: [1, 2, 3]} == sequences(kafka, topic)
 
 
 def test_queued_events_arrive_once_when_kafka_comes_back(crashable_kafka: ApacheKafka) -> None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.waiting import eventually
+from usagepipe.producer.spill import spill
 
 
 def test_full_queue_goes_to_disk(away: Away) -> None:
@@ -110,6 +111,25 @@ def test_read_only_folder_is_told_and_memory_takes_over(away: Away, read_only_di
     assert {recorder.producer_id: list(range(1, 501))} == away.numbers()
 
 
+def test_folder_that_comes_late_is_used(away: Away, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was not there when the process began: what waits in memory goes to it when it is,
+    and outlives the process."""
+    monkeypatch.setattr(spill, "AGAIN_SECONDS", 0.0)
+    away.folder.write_text("a file")
+    recorder = away.recorder()
+    with capture_logs() as logs:
+        for number in range(500):
+            recorder.record(event(number))
+        eventually(lambda: "spill_unavailable" in [e["event"] for e in logs], SECONDS, "a warning")
+        away.folder.unlink()
+        eventually(lambda: recorder.snapshot().spilled == 500, SECONDS, "all to be on disk")
+    recorder.close(0.1)
+    away.deliver()
+
+    assert {} == recorder.snapshot().dropped
+    assert list(range(1, 501)) == once(away.numbers()[recorder.producer_id])
+
+
 def test_damaged_file_costs_what_is_damaged(away: Away) -> None:
     """A disk that got a byte wrong: that event is counted as lost, all others are sent."""
     recorder = away.recorder()
@@ -125,3 +145,22 @@ def test_damaged_file_costs_what_is_damaged(away: Away) -> None:
 
     assert {"spill_damaged": 1} == following.snapshot().dropped
     assert 99 == len(once(away.numbers()[recorder.producer_id]))
+
+
+def test_file_that_cannot_be_read_for_a_while_costs_nothing(away: Away) -> None:
+    """A read that fails is no loss: the file is read again, each second, and then sent."""
+    with away.recorder(spill_megabytes=1) as recorder, capture_logs() as logs:
+        for number in range(1_000):
+            recorder.record(event(number))
+        eventually(lambda: recorder.snapshot().spilled == 1_000, SECONDS, "all to be on disk")
+        path = away.files()[-1]  # the first one has been read, to be sent
+        path.rename(path.with_suffix(".moved"))
+        path.symlink_to(path.with_suffix(".moved"))  # no link is followed, not even by root
+        away.start()
+        eventually(lambda: "spill_not_read" in [e["event"] for e in logs], SECONDS, "a failed read")
+        path.with_suffix(".moved").rename(path)
+        left = recorder.flush(SECONDS)
+        snapshot = recorder.snapshot()
+
+    assert (0, {}, 1_000) == (left, snapshot.dropped, snapshot.delivered)
+    assert list(range(1, 1_001)) == once(away.numbers()[recorder.producer_id])

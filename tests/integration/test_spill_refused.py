@@ -5,10 +5,12 @@ log says what it is that has to be put right.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
     AclBinding,
     AclBindingFilter,
@@ -25,9 +27,10 @@ from tests.support.servers import NoServerError, skip_or_fail
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import make_topics
 from tests.support.waiting import eventually
-from usagepipe.producer.courier import number_of
 from usagepipe.producer.handle import Handle
-from usagepipe.schemas.settings import Settings
+from usagepipe.producer.spill import Spill
+from usagepipe.producer.spilled_batch import SpilledBatch
+from usagepipe.schemas import Settings
 
 AUTHORIZER = """\
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -161,42 +164,114 @@ def test_process_that_ends_refused_leaves_its_events_to_the_next(world: Away, ru
     assert list(range(1, snapshot.recorded + 1)) == numbers
 
 
+def learn(handle: Handle, topic: str) -> None:
+    """Stands for what librdkafka does each five minutes: ask for the topic. From then on it refuses
+    events at once, in `produce`, without asking Kafka."""
+    with suppress(KafkaException):
+        handle._producer.list_topics(topic, timeout=SECONDS)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("spill", [True, False], ids=["spill", "memory"])
+def test_events_that_librdkafka_refuses_at_once_wait_for_the_right_to_write(
+    world: Away, guarded_kafka: ApacheKafka, spill: bool
+) -> None:
+    """The right is taken away while the process is quiet, and librdkafka has learnt of it: the
+    events are at no fault, and wait on disk, or without a spill in memory."""
+    make_topics(guarded_kafka.bootstrap, world.topic, 1)
+    cause = "TOPIC_AUTHORIZATION_FAILED"
+    rule = Rule(guarded_kafka, world.topic, AclOperation.ALL, cause)
+    options = {} if spill else {"spill_dir": ""}
+    with world.recorder(**options) as recorder, capture_logs() as logs:
+        recorder.record(event())
+        assert 0 == recorder.flush(SECONDS)
+        rule.forbid()
+        handle = recorder._outbox()._courier._handle
+
+        def is_refused() -> bool:
+            learn(handle, world.topic)
+            recorder.record(event())
+            return ("kafka_failed", cause) in told(logs)
+
+        def is_refused_again() -> bool:
+            recorder.record(event())
+            retreats = [line["event"] for line in logs].count("outbox_retreated")
+            return retreats >= (1 if spill else 3)  # from memory they are sent again each second
+
+        eventually(is_refused, SECONDS, "Kafka to refuse")
+        eventually(is_refused_again, SECONDS, "Kafka to refuse again")
+        rule.lift()
+        left = recorder.flush(SECONDS)
+        snapshot = recorder.snapshot()
+
+    assert (0, {}, snapshot.recorded) == (left, snapshot.dropped, snapshot.delivered)
+    assert list(range(1, snapshot.recorded + 1)) == once(world.numbers()[recorder.producer_id])
+
+
+def test_files_that_librdkafka_refuses_at_once_stay(
+    world: Away, guarded_kafka: ApacheKafka
+) -> None:
+    """No event of a file is refused for good because of what librdkafka has learnt of the topic."""
+    make_topics(guarded_kafka.bootstrap, world.topic, 1)
+    settings = Settings.load(**world.settings)
+    handle = Handle(settings, patience_seconds=SECONDS)
+    spill = Spill(settings, "me")
+    spill.open()
+    spill.write([(b"k", b"first"), (b"k", b"second")], ())
+    handle.produce((b"k", b"before"))
+    rule = Rule(guarded_kafka, world.topic, AclOperation.ALL, "")
+    rule.forbid()
+
+    def knows() -> bool:
+        learn(handle, world.topic)
+        handle.produce((b"k", b"meanwhile"))
+        return handle.is_dead
+
+    eventually(knows, SECONDS, "librdkafka to know that Kafka refuses")
+    batch = SpilledBatch(spill, spill.take(1))
+    batch.send(handle)
+    rule.lift()
+
+    assert (2, False, []) == (batch.events, batch.is_sent, batch.refused)
+
+
 def test_handle_that_was_refused_takes_no_more(world: Away, guarded_kafka: ApacheKafka) -> None:
     """librdkafka refuses at once what comes after it has heard of the topic: that is no fault of
     the event either, and another handle gets it."""
     make_topics(guarded_kafka.bootstrap, world.topic, 1)
     rule = Rule(guarded_kafka, world.topic, AclOperation.DESCRIBE, "")
-    handle = Handle(Settings.load(**world.settings), number_of, patience_seconds=SECONDS)
-    handle.keeps_failed = True
+    handle = Handle(Settings.load(**world.settings), patience_seconds=SECONDS)
     rule.forbid()
 
     handle.produce((b"key", b"first"))
     eventually(lambda: _served(handle).returned, SECONDS, "Kafka's answer")
-    with pytest.raises(BufferError):
-        handle.produce((b"key", b"second"))
+    taken = handle.produce((b"key", b"second"))
 
-    assert handle.is_dead
+    assert (False, True) == (taken, handle.is_dead)
     assert ([(b"key", b"first")], []) == (handle.take_back(go_on=False), handle.refused)
     rule.lift()
 
 
 @pytest.mark.parametrize("rule", ["no writing", "no seeing"], indirect=True)
-def test_without_a_spill_what_is_refused_is_counted_once(world: Away, rule: Rule) -> None:
-    """There is no place to wait: each event is dropped and counted, and the gap record of it, which
-    is refused as well, is no event."""
+def test_without_a_spill_what_is_refused_to_the_end_is_counted_once(
+    world: Away, rule: Rule
+) -> None:
+    """It waits in memory and dies with the process: each event is counted, and the gap record of
+    those that were lost before, which is refused as well, is no event."""
     rule.forbid()
-    with world.recorder(spill_dir="", close_seconds=0.1) as recorder:
+    with world.recorder(spill_dir="", close_seconds=0.1) as recorder, capture_logs() as logs:
+        recorder.record(event().model_copy(update={"user_id": object()}))
         for number in range(100):
             recorder.record(event(number))
-        eventually(lambda: not recorder.snapshot().queued, SECONDS, "all to be given up")
+        eventually(
+            lambda: [line["event"] for line in logs].count("outbox_retreated") > 2,
+            SECONDS,
+            "Kafka to refuse again",
+        )
     rule.lift()
 
     snapshot = recorder.snapshot()
-    assert (100, 0, 100) == (
-        snapshot.recorded,
-        snapshot.delivered,
-        sum(snapshot.dropped.values()),
-    )
+    assert (101, 0, 0) == (snapshot.recorded, snapshot.delivered, snapshot.queued)
+    assert {"invalid": 1, "delivery_failed": 100} == snapshot.dropped
 
 
 def _served(handle: Handle) -> Handle:

@@ -1,7 +1,6 @@
 """Counting from many threads, in bounded memory."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 from usagepipe.producer.counters import MAX_ENDPOINTS, OTHER, Counters
 from usagepipe.schemas.event import MAX_NAME_CHARS
@@ -71,22 +70,3 @@ def test_reasons_are_counted_by_endpoint() -> None:
     counters.leave_out("/b", "no_user")
 
     assert {"/a": {"no_user": 2, "failed": 1}, "/b": {"no_user": 1}} == counters.unrecorded
-
-
-def test_losses_are_told_once_and_again_if_telling_failed() -> None:
-    """What was lost is handed out once, with its reasons and times, unless it is put back."""
-    counters = Counters()
-    began = datetime.now(UTC)
-    counters.drop("queue_full", 2)
-    counters.drop("closed", numbered=False)  # it got no number: no gap tells of it
-
-    first = counters.take_untold()
-    assert first is not None
-    counters.drop("too_large")
-    counters.put_back(first)
-    again = counters.take_untold()
-
-    assert ({"queue_full": 2}, None) == (first.events, counters.take_untold())
-    assert again is not None
-    assert {"queue_full": 2, "too_large": 1} == again.events
-    assert began <= again.since == first.since <= again.until <= datetime.now(UTC)

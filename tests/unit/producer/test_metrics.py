@@ -1,5 +1,6 @@
 """What the producer tells Prometheus: each number once, bounded labels, and never an error."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -85,6 +86,41 @@ def test_progress_is_counted_once(meter: PrometheusMeter, value: Value) -> None:
     names = ("recorded", "delivered", "spilled", "resent")
     assert [9, 9, 1, 1] == [value(f"events_{name}_total") for name in names]
     assert 0 == value("queue_events") == value("spill_bytes") == value("oldest_unsent_seconds")
+
+
+def test_gauges_are_of_all_recorders_of_a_process(
+    registry: CollectorRegistry, value: Value
+) -> None:
+    """Two recorders do not overwrite each other's; one that has ended has nothing any more."""
+    metrics = ProducerMetrics(registry)
+    one, other = PrometheusMeter(metrics), PrometheusMeter(metrics)
+
+    def now() -> tuple[float | None, ...]:
+        return value("queue_events"), value("spill_bytes"), value("oldest_unsent_seconds")
+
+    one.progress(Progress(5, 0, 0, 0, queued=5, spill_bytes=100, oldest_seconds=7.0))
+    other.progress(Progress(1, 0, 0, 0, queued=1, spill_bytes=10, oldest_seconds=2.0))
+    both = now()
+    other.progress(Progress(1, 1, 0, 0, queued=0, spill_bytes=0, oldest_seconds=0.0))
+    one_waits = now()
+    one.ended()
+
+    assert ((6, 110, 7.0), (5, 100, 7.0), (0, 0, 0.0)) == (both, one_waits, now())
+    assert 6 == value("events_recorded_total")
+
+
+def test_gauges_of_a_forked_process_are_its_own(meter: PrometheusMeter, value: Value) -> None:
+    """A child has none of its parent's events, and does not wait for a lock that was held then."""
+    meter.progress(Progress(5, 0, 0, 0, queued=5, spill_bytes=100, oldest_seconds=7.0))
+    metrics = meter._metrics
+    with metrics._recorders[os.getpid()].lock:
+        child = os.fork()
+        if child == 0:
+            PrometheusMeter(metrics).progress(Progress(1, 0, 0, 0, 1, 0, 0.0))
+            os._exit(int(value("queue_events") or 0))
+        _, status = os.waitpid(child, 0)
+
+    assert 1 == os.waitstatus_to_exitcode(status)
 
 
 def test_what_is_counted_is_told(meter: PrometheusMeter, value: Value) -> None:

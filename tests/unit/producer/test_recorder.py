@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -309,6 +310,28 @@ def test_sigterm_ends_a_process_that_has_no_handler() -> None:
     assert "usage_events_given_up" in process.stdout
 
 
+def test_sigterm_ends_process_1_of_a_container() -> None:
+    """There the default action of a signal does nothing: the recorder's process ends all the same,
+    with the status that a shell would give it."""
+    script = (
+        "import os, subprocess, time; from usagepipe.producer import UsageRecorder;"
+        "from usagepipe.schemas import UsageEvent;"
+        f"r = UsageRecorder(kafka='{NOWHERE}', close_seconds=0.3);"
+        "print('process', os.getpid(), flush=True); r.record(UsageEvent.new(user_id='u'));"
+        "subprocess.run(['kill', '1']); time.sleep(30); print('not reached')"
+    )
+    if shutil.which("unshare") is None:
+        pytest.skip("no process 1 can be had here: that takes Linux' unshare")
+
+    process = _python(script, "unshare", "--user", "--map-root-user", "--pid", "--fork")
+
+    if "process 1\n" not in process.stdout:
+        pytest.skip(f"no process 1 can be had here: {process.stderr.strip()}")
+    assert 128 + signal.SIGTERM == process.returncode
+    assert "not reached" not in process.stdout
+    assert "usage_events_given_up" in process.stdout
+
+
 def test_each_process_has_its_own_producer_id() -> None:
     """Two recorders never share an id, so neither can hide the other's gaps."""
     with UsageRecorder(kafka=NOWHERE) as one, UsageRecorder(kafka=NOWHERE) as other:
@@ -316,9 +339,9 @@ def test_each_process_has_its_own_producer_id() -> None:
         assert one.producer_id == one.producer_id
 
 
-def _python(script: str) -> subprocess.CompletedProcess[str]:
+def _python(script: str, *inside: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
+        [*inside, sys.executable, "-W", "error", "-c", script],
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,5 +1,7 @@
 """Folders: each has one owner, who keeps it for life and not longer, whatever is forked."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -7,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from usagepipe.producer.spill.folders import adopt_folder, make_folder
 
@@ -118,3 +122,78 @@ def test_folders_are_for_their_owner_only(tmp_path: Path) -> None:
 
     modes = [path.stat().st_mode & 0o777 for path in (held.path, *list(held.path.parents)[:2])]
     assert [0o700] * 3 == modes
+
+
+def test_folder_that_is_being_made_is_not_adopted_by_another_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the process' own threads the lock means nothing: a folder is claimed before it appears."""
+    seen: list[object] = []
+    rename = Path.rename
+
+    def rename_and_look(hidden: Path, path: Path) -> None:
+        rename(hidden, path)
+        seen.append(adopt_folder(tmp_path))  # as another recorder's thread may at this moment
+
+    monkeypatch.setattr(Path, "rename", rename_and_look)
+    held = make_folder(tmp_path, "ours")
+
+    assert [None] == seen
+    assert held.path.exists()
+
+
+def test_folder_that_is_being_adopted_is_not_adopted_by_another_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorders of one process that look at the same moment never send the same files twice."""
+    dead = make_folder(tmp_path, "dead")
+    (dead.path / "1.spill").write_bytes(b"x")
+    dead.let_go()
+    seen: list[object] = []
+
+    def lock_and_look(*_: int) -> None:
+        monkeypatch.undo()
+        seen.append(adopt_folder(tmp_path))  # as another recorder's thread may at this moment
+
+    monkeypatch.setattr(fcntl, "lockf", lock_and_look)
+
+    assert adopt_folder(tmp_path) is not None
+    assert [None] == seen
+
+
+def test_folder_of_another_user_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another user has put there is not ours to send, nor is what a link leads to."""
+    theirs = make_folder(tmp_path / "spill", "theirs")
+    (theirs.path / "1.spill").write_bytes(b"x")
+    theirs.let_go()
+    elsewhere = theirs.path.rename(tmp_path / "elsewhere")
+    theirs.path.symlink_to(elsewhere)
+
+    by_link = adopt_folder(tmp_path / "spill")
+    theirs.path.unlink()
+    elsewhere.rename(theirs.path)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    of_another = adopt_folder(tmp_path / "spill")
+    monkeypatch.undo()
+    ours = adopt_folder(tmp_path / "spill")
+
+    assert (None, None) == (by_link, of_another)
+    assert ours is not None
+
+
+def test_folder_whose_making_failed_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first attempt has left does not stand in the way of the next."""
+
+    def refuse(_: int, __: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.raises(OSError, match="no locks"):
+        make_folder(tmp_path, "ours")
+    monkeypatch.undo()
+
+    assert "ours" == make_folder(tmp_path, "ours").path.name

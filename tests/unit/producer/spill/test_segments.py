@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from usagepipe.producer.spill.frames import Record
+from usagepipe.producer.spill import Record
+from usagepipe.producer.spill import segments as module
 from usagepipe.producer.spill.segments import ASIDE, HEADER, Segments
 
 BYTES = 4_096
@@ -114,3 +115,118 @@ def test_lost_file_is_counted_by_its_events(tmp_path: Path) -> None:
     os.unlink(segment.path)
 
     assert ([], 7) == segments.read(segment)
+
+
+def test_process_without_descriptors_reads_the_file_later(tmp_path: Path) -> None:
+    """Too many open files is no fault of the file: nothing is counted as lost, and it stays."""
+    segments = Segments(tmp_path, BYTES)
+    segments.append(some(7))
+    (segment,) = segments.take(1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            segments.read(segment)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert (some(7), 0) == segments.read(segment)
+
+
+def test_file_that_is_never_readable_is_set_aside_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not keep those behind it from being sent: after many tries it is told and counted."""
+    monkeypatch.setattr(module, "MAX_READS", 3)
+    segments = Segments(tmp_path, BYTES)
+    segments.append(some(7))
+    (segment,) = segments.take(1)
+    _replace_by_link(segment.path)
+
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(OSError, match="symbolic links"):
+                segments.read(segment)
+        found = segments.read(segment)
+
+    assert ([], 7) == found
+    assert ["spill_not_read", "spill_unreadable"] == [entry["event"] for entry in logs]
+    assert segment.path.with_suffix(ASIDE).is_symlink()
+
+
+def _replace_by_link(path: Path) -> None:
+    """No link is followed, not even by root, who may read anything."""
+    path.rename(path.with_suffix(".moved"))
+    path.symlink_to(path.with_suffix(".moved"))
+
+
+def test_file_that_cannot_be_set_aside_is_not_deleted(tmp_path: Path) -> None:
+    """Something stands where it would go: it stays for people to look at, under its name."""
+    path = tmp_path / "0000000001.spill"
+    path.write_bytes(b"usagepipe spill 2\nwhatever")
+    path.with_suffix(ASIDE).mkdir()
+    segments = Segments(tmp_path, BYTES)
+    (segment,) = segments.take(1)
+
+    segments.read(segment)
+    segments.remove(segment)
+
+    assert (True, 0) == (path.exists(), len(segments))
+
+
+def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A named pipe among the files would hold the outbox for ever: it is set aside."""
+    os.mkfifo(tmp_path / "0000000001.spill")
+    segments = Segments(tmp_path, BYTES)
+    (segment,) = segments.take(1)
+
+    assert ([], 1) == segments.read(segment)
+
+
+def test_file_beyond_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process may read of a folder at once is bounded."""
+    monkeypatch.setattr(module, "MAX_FILE_BYTES", 100)
+    (tmp_path / "0000000001.spill").write_bytes(HEADER + bytes(100))
+    segments = Segments(tmp_path, BYTES)
+    (segment,) = segments.take(1)
+
+    assert ([], 1) == segments.read(segment)
+
+
+GAP = b"p", b'{"usage_gap":{"producer_id":"p","last_sequence":9,"lost":{}}}'
+
+
+def test_gap_records_are_no_events(tmp_path: Path) -> None:
+    """A file counts its events apart from its frames, and knows the last number in it."""
+    segments = Segments(tmp_path, BYTES)
+    segments.append([*some(3), GAP, *some(2, first=3)])
+    (segment,) = segments.take(1)
+
+    assert (5, 5, [GAP], 9) == (
+        segments.events,
+        segment.events,
+        segment.gaps,
+        segment.last_sequence,
+    )
+    assert ([*some(3), GAP, *some(2, first=3)], 0) == segments.read(segment)
+    segments.remove(segment)
+    assert 0 == segments.events
+
+
+@pytest.mark.parametrize("damage", ["gap", "event", "file"])
+def test_gap_records_outlive_the_damage_of_their_file(tmp_path: Path, damage: str) -> None:
+    """Whoever wrote a gap record still has it: damage costs events, and only events count."""
+    segments = Segments(tmp_path, BYTES)
+    segments.append([*some(3), GAP])
+    (segment,) = segments.take(1)
+    data = segment.path.read_bytes()
+    wrong = {"gap": (b"usage_gap", b"usage-gap"), "event": (b"value-1", b"value-x")}
+    if damage == "file":
+        segment.path.unlink()
+    else:
+        segment.path.write_bytes(data.replace(*wrong[damage]))
+
+    found = segments.read(segment)
+
+    lost = {"gap": 0, "event": 1, "file": 3}[damage]
+    assert (3 - lost + 1, lost, GAP) == (len(found.records), found.lost, found.records[-1])

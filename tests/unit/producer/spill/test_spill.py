@@ -1,5 +1,7 @@
 """The spill of one process: its bound, its policies, and where it cannot be had."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,7 +40,7 @@ def test_full_spill_keeps_the_oldest(tmp_path: Path) -> None:
 
     kept, given_up = full.write([event(number) for number in range(40)], ())
 
-    assert (14, 0, True) == (kept, given_up, full.is_full)
+    assert (14, [], True) == (kept, given_up, full.is_full)
     assert full.bytes <= 1 << 20
     assert list(range(14)) == numbers(full)
     assert not full.is_full
@@ -50,7 +52,7 @@ def test_full_spill_keeps_the_newest(tmp_path: Path) -> None:
 
     kept, given_up = full.write([event(number) for number in range(40)], ())
 
-    assert (40, 26, False) == (kept, given_up, full.is_full)
+    assert (40, 26, False) == (kept, sum(each.events for each in given_up), full.is_full)
     assert list(range(26, 40)) == numbers(full)
 
 
@@ -61,8 +63,20 @@ def test_what_is_under_way_is_not_given_up(tmp_path: Path) -> None:
 
     kept, given_up = full.write([event(14)], full.take(2))
 
-    assert (1, 1) == (kept, given_up)
+    assert (1, [1]) == (kept, [each.events for each in given_up])
     assert [0, 1, *range(3, 15)] == numbers(full)
+
+
+def test_gap_records_come_back_from_what_is_given_up(tmp_path: Path) -> None:
+    """A gap record that is overwritten is no lost event, and is handed back to be told again."""
+    full = spill(tmp_path, "oldest")
+    gap = b"p", b'{"usage_gap":{}}'
+    full.write_gap(gap)
+
+    _, given_up = full.write([event(number) for number in range(40)], ())
+
+    assert [gap] == [record for each in given_up for record in each.gaps]
+    assert 40 == sum(each.events for each in given_up) + full.events == 26 + 14
 
 
 def test_event_larger_than_a_segment_is_kept(tmp_path: Path) -> None:
@@ -92,6 +106,28 @@ def test_what_a_dead_process_left_comes_first(tmp_path: Path) -> None:
     assert [] == list(next(tmp_path.iterdir()).iterdir())
 
 
+def test_folder_that_cannot_be_emptied_is_sent_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead process' files that cannot be deleted: they are sent, and not over and over."""
+    dead = spill(tmp_path, name="dead")
+    dead.write([event(number) for number in range(3)], ())
+    dead.close()
+    mine = spill(tmp_path)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EPERM, "not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with capture_logs() as logs:
+        adopted = mine.adopt()
+        sent = numbers(mine)
+        again = mine.adopt()
+
+    assert (True, [0, 1, 2], False) == (adopted, sent, again)
+    assert {"spill_adopted", "spill_not_removed"} == {entry["event"] for entry in logs}
+
+
 def test_folder_that_cannot_be_made_is_told_once(tmp_path: Path) -> None:
     """A file stands in the folder's place: the spill is not to be had, and nothing raises."""
     (tmp_path / "taken").write_text("a file")
@@ -101,8 +137,48 @@ def test_folder_that_cannot_be_made_is_told_once(tmp_path: Path) -> None:
         kept = without.write([event(1)], ())
 
     assert ["spill_unavailable"] == [entry["event"] for entry in logs]
-    assert ((0, 0), False, False) == (kept, without.takes_events, without.adopt())
+    assert ((0, []), False, False) == (kept, without.takes_events, without.adopt())
     without.close()
+
+
+def test_folder_that_cannot_be_made_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that was full when the process began need not keep it without a spill for life."""
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.0)
+    (tmp_path / "taken").write_text("a file")
+
+    with capture_logs() as logs:
+        later = spill(tmp_path / "taken")
+        later.open()
+        (tmp_path / "taken").unlink()
+        later.open()
+        later.open()
+
+    assert ["spill_unavailable", "spill_available"] == [entry["event"] for entry in logs]
+    assert 1 == later.write([event(1)], ()).records
+
+
+@pytest.mark.parametrize("what", ["folder", "root"])
+def test_folder_that_somebody_deletes_is_made_again(tmp_path: Path, what: str) -> None:
+    """The process goes on in a new one, which it holds; what is gone is counted, to the event."""
+    mine = spill(tmp_path)
+    mine.write([event(1), event(2)], ())
+    folder = next(next(tmp_path.iterdir()).iterdir())
+    shutil.rmtree(folder if what == "folder" else folder.parent)
+
+    kept, _ = mine.write([event(3)], ())
+
+    found = [mine.read(segment) for segment in mine.take(10)]
+    assert (1, 2, [3]) == (
+        kept,
+        sum(each.lost for each in found),
+        [int(value) for each in found for _, value in each.records],
+    )
+    assert folder.exists()
+    assert not spill(tmp_path, name="other").adopt()
+    mine.close()
+    assert spill(tmp_path, name="another").adopt()
 
 
 def test_no_folder_is_touched_where_none_is_wanted(
@@ -115,21 +191,22 @@ def test_no_folder_is_touched_where_none_is_wanted(
         off = Spill(Settings.load(spill_dir=""), "me")
         off.open()
 
-    assert ([], [], False) == (logs, list(tmp_path.iterdir()), off.is_open)
+    assert ([], [], False) == (logs, list(tmp_path.iterdir()), off.takes_events)
 
 
 def test_failed_write_is_told_once_and_tried_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder is gone: what was not written is the caller's, until a later attempt."""
+    """The folder's place is taken: what was not written is the caller's, until a later attempt."""
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.0)
-    broken = spill(tmp_path)
-    folder = next(next(tmp_path.iterdir()).iterdir())
-    folder.rename(tmp_path / "away")
+    broken = spill(tmp_path / "spill")
+    (tmp_path / "spill").rename(tmp_path / "away")
+    (tmp_path / "spill").write_text("a file")
 
     with capture_logs() as logs:
         kept, _ = broken.write([event(1)], ())
-    (tmp_path / "away").rename(folder)
+    (tmp_path / "spill").unlink()
+    (tmp_path / "away").rename(tmp_path / "spill")
     again, _ = broken.write([event(1)], ())
 
     assert ["spill_write_failed"] == [entry["event"] for entry in logs]
