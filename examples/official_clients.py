@@ -37,7 +37,7 @@ def ask_openai(gateway: str, question: str) -> None:
 
 def ask_anthropic(gateway: str, question: str) -> None:
     with Anthropic(base_url=gateway).messages.stream(
-        model="claude-sonnet-4-5",
+        model="claude-sonnet-5-5",
         max_tokens=1_000,
         messages=[{"role": "user", "content": question}],
         extra_headers={"x-correlation-id": str(uuid4())},

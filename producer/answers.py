@@ -96,6 +96,11 @@ class AnswerReader:
         """Whether the answer is a stream. Of a JSON body that is known when it has been read."""
         return self._framing is not None and self._framing.streaming
 
+    @property
+    def model(self) -> str:
+        """The model that the answer has named until now, or ""."""
+        return self._tally.model
+
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; they are looked at and let go, or held within the bound."""
         if len(chunk) <= PIECE_BYTES:

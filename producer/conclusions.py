@@ -157,6 +157,10 @@ class Conclusions:
         return None
 
     def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
+        if not isinstance(caller, Caller | None):
+            detail = f"identify gave {type(caller).__name__}, neither Caller nor None"
+            self._leave_out(exchange, "identify_failed", detail)
+            return
         try:
             event = self._event(exchange, finding, caller)
         except ValidationError as error:

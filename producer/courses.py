@@ -17,6 +17,7 @@ def course_of(exchange: Exchange, correlation_header: str, attempt_header: str) 
         request_id=_request_id(exchange, correlation_header),
         attempt=_attempt(exchange.request_header(attempt_header)),
         requested_model=exchange.asked_model,
+        served_model=exchange.served_model,
         status_code=exchange.status,
         failed=exchange.failed,
         complete=exchange.complete,

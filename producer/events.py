@@ -45,6 +45,7 @@ class Course(NamedTuple):
     request_id: str
     attempt: int
     requested_model: str
+    served_model: str
     status_code: int
     failed: bool
     complete: bool  # the answer's last chunk was seen
@@ -64,8 +65,9 @@ def event_of(
         pydantic.ValidationError: ids, stamped values or tags break the contract.
     """
     fields = _fields_of_course(course) | _fields_of_caller(caller) | {"provider": provider}
+    fields["model"] = course.served_model if usage is None else usage.model
     if usage is not None:
-        fields |= {"model": usage.model, "cost": reported_cost(usage.cost)}
+        fields["cost"] = reported_cost(usage.cost)
     fields |= _tokens(course, stamp, usage)
     fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
     for name in ("model", "requested_model"):

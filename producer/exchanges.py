@@ -155,6 +155,11 @@ class Exchange:
         return self._status is None and self._asked_for().stream
 
     @property
+    def served_model(self) -> str:
+        """The model that the answer named, also where it told no usage, or ""."""
+        return "" if self._reader is None else self._reader.model
+
+    @property
     def asked_model(self) -> str:
         """The model that the request's body or path names, or ""."""
         return self._asked_for().model or model_in_path(self.endpoint)

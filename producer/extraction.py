@@ -66,6 +66,11 @@ class Tally:
         if not self._model:
             self._model = _model_of(answer)
 
+    @property
+    def model(self) -> str:
+        """The model that was named, usage or not."""
+        return self._model
+
     def end(self) -> None:
         """The end has passed, by a mark that is no JSON object."""
         self._ended = True

@@ -5,6 +5,7 @@ log can fail too: structlog's own raises when its disk is full or its pipe close
 the producer tells what it has to tell by `log`.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from traceback import extract_tb
@@ -38,8 +39,12 @@ log: Final = HarmlessLog()
 
 
 def describe(error: BaseException) -> str:
-    """`KeyError at app.py:12`: the kind of error, and the line that raised it."""
+    """`KeyError at app.py:12`: the kind of error, and the line that raised it. Of the system's
+    errors its own word too: `OSError (No space left on device) at segments.py:140`."""
+    kind = type(error).__name__
+    if isinstance(error, OSError) and isinstance(error.errno, int):
+        kind += f" ({os.strerror(error.errno)})"
     frames = extract_tb(error.__traceback__)
     if not frames:
-        return type(error).__name__
-    return f"{type(error).__name__} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"
+        return kind
+    return f"{kind} at {Path(frames[-1].filename).name}:{frames[-1].lineno}"

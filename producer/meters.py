@@ -4,6 +4,7 @@ says so. What Prometheus makes of them is in `metrics.py`, which is imported the
 
 from typing import NamedTuple
 
+from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
@@ -47,9 +48,15 @@ def meter_of(settings: Settings) -> Meter:
 
     Raises:
         MissingExtraError: metrics are wanted and prometheus-client is not installed.
+        SettingsError: its folder for several processes cannot be written.
     """
     if not settings.metrics:
         return Meter()
     from usagepipe.producer.metrics import PrometheusMeter, shared_metrics
 
-    return PrometheusMeter(shared_metrics())
+    try:
+        return PrometheusMeter(shared_metrics())
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+        problem = f"USAGEPIPE_METRICS: PROMETHEUS_MULTIPROC_DIR cannot be written ({reason})."
+        raise SettingsError((problem,)) from None

@@ -45,7 +45,7 @@ class UsageMiddleware:
         self.app = app
         self._recorder = recorder
         self._conclusions = Conclusions(recorder, identify, **options)
-        self._pending: set[asyncio.Task[None]] = set()
+        self._pending: dict[asyncio.Task[None], float] = {}  # when each has had its time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -79,16 +79,18 @@ class UsageMiddleware:
 
     async def _see_through(self, pending: Coroutine[Any, Any, None]) -> None:
         """Await an async `identify` in a task of its own: a cancelled request may await nothing
-        more, and its tokens shall be counted all the same."""
+        more, and its tokens shall be counted all the same. One that hangs holds its request, and so
+        the server's end, no longer than the recorder may take to close."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # trio's: it has no tasks that outlive their request
             await pending
             return
         task = loop.create_task(pending)
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-        await asyncio.shield(task)
+        seconds = self._recorder.settings.close_seconds
+        self._pending[task] = loop.time() + seconds
+        task.add_done_callback(self._pending.pop)
+        await asyncio.wait({task}, timeout=seconds)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_after_stop(message: Message) -> None:
@@ -103,10 +105,10 @@ class UsageMiddleware:
         """Deliver what is queued, in a thread: the server may still be answering requests."""
         try:
             if self._pending:
-                await asyncio.wait(self._pending, timeout=self._recorder.settings.close_seconds)
-            left = await asyncio.to_thread(self._recorder.stop)
+                left = max(self._pending.values()) - asyncio.get_running_loop().time()
+                await asyncio.wait(tuple(self._pending), timeout=max(0.0, left))
+            for task in tuple(self._pending):
+                task.cancel()
+            await asyncio.to_thread(self._recorder.stop)
         except Exception as error:
             log.error("shutdown_flush_failed", error=describe(error))
-        else:
-            if left:
-                log.warning("usage_events_undelivered", events=left)

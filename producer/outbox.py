@@ -22,6 +22,7 @@ from usagepipe.schemas.settings import Settings
 
 LOOK_SECONDS: Final = 0.01  # between two looks at what is left, for those who wait
 TOLD_SECONDS: Final = 2.0  # longer than a Kafka that is well takes, for losses to be told
+KEPT_SECONDS: Final = 2.0  # at the end, for events on disk: the next process has them anyway
 AGAIN_SECONDS: Final = 0.5  # for events that have been waited for before
 END_SECONDS: Final = 30.0  # for the thread's last act; a disk that hangs must not hold the process
 
@@ -102,22 +103,27 @@ class Outbox:
             return False
         return True
 
-    def flush(self, seconds: float) -> int:
-        """Wait until all that was taken is delivered, `seconds` at most; how many are left, those
-        on disk among them."""
+    def flush(self, seconds: float, *, kept_seconds: float | None = None) -> int:
+        """Wait until all that was taken is delivered, `seconds` at most, and `kept_seconds` for
+        what is on disk; how many are left, those on disk among them."""
+        kept_seconds = seconds if kept_seconds is None else min(seconds, kept_seconds)
         started = time.monotonic()
         self._courier.is_hurried = True
         # In slices, so that a signal's handler in the main thread does not have to wait for all.
-        while time.monotonic() - started < self._patience_left(seconds) and not self._is_dead:
+        while (
+            time.monotonic() - started < self._patience_left(seconds, kept_seconds)
+            and not self._is_dead
+        ):
             if self._stopped.wait(LOOK_SECONDS):
                 break  # closed: what is left waits on disk for another process
         self._courier.is_hurried = False
         return self.queued
 
-    def _patience_left(self, seconds: float) -> float:
-        """How long to wait in all: `seconds` for events, and not for long for a gap record."""
-        if self.queued:
-            return seconds
+    def _patience_left(self, seconds: float, kept_seconds: float) -> float:
+        """How long to wait in all: `seconds` for events that would be lost, `kept_seconds` for
+        those on disk, and not for long for a gap record."""
+        if queued := self.queued:
+            return seconds if queued > self._courier.kept else kept_seconds
         if self._thread is None:
             return 0.0  # that nobody tells
         return min(seconds, TOLD_SECONDS) if self._teller.is_telling else 0.0
@@ -125,7 +131,7 @@ class Outbox:
     def stop(self, seconds: float) -> int:
         """`flush` at the application's end: the next `stop` or `close` will not wait again."""
         accepted = self._accepted
-        left = self.flush(self.patience(seconds))
+        left = self.flush(self.patience(seconds), kept_seconds=KEPT_SECONDS)
         self._waited_for = accepted if left else 0
         return left
 
@@ -145,7 +151,7 @@ class Outbox:
                 return 0
             # 2. Deliver what there is.
             started = time.monotonic()
-            self.flush(seconds)
+            self.flush(seconds, kept_seconds=KEPT_SECONDS)
             waited = time.monotonic() - started
             # 3. End the thread: its last act is to save what is left.
             lost = self._courier.lost

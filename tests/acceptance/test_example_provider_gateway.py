@@ -52,7 +52,7 @@ def test_two_official_clients_are_two_events_on_kafka(
     records = read(kafka, topic)
     openai, anthropic = sorted((decode(r.value) for r in records), key=lambda e: e.sequence or 0)
     assert ("openai", "gpt-4o-mini", MODEL, 2306, True, 1) == _facts(openai)
-    assert ("anthropic", "claude-sonnet-4-5", CLAUDE, 150, True, 1) == _facts(anthropic)
+    assert ("anthropic", "claude-sonnet-5-5", CLAUDE, 150, True, 1) == _facts(anthropic)
     assert "" not in {openai.request_id, anthropic.request_id}
     assert not [key for key in (OPENAI_KEY, ANTHROPIC_KEY) if key in str(records)]
 

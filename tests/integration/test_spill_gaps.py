@@ -1,5 +1,6 @@
 """Gap records on their way to a real Kafka: none is lost, and none is counted as an event."""
 
+import time
 from typing import Any
 
 import pytest
@@ -117,3 +118,20 @@ def test_overwritten_gap_records_are_told_again(
     assert {"spill_overwritten": snapshot.recorded - len(stored)} == snapshot.dropped
     assert snapshot.dropped == away.lost(recorder.producer_id)
     assert len(stored) == snapshot.queued
+
+
+def test_end_does_not_wait_for_long_for_what_is_on_disk(away: Away) -> None:
+    """With Kafka away and every event on disk, a server ends in seconds, long before whoever ends
+    it loses patience: the next process sends them."""
+    recorder = away.recorder(close_seconds=60)
+    for number in range(20):
+        recorder.record(event(number))
+    eventually(lambda: recorder.snapshot().spilled == 20, SECONDS, "all to be on disk")
+    began = time.monotonic()
+
+    recorder.stop()
+    recorder.close()
+
+    assert time.monotonic() - began < 10
+    away.deliver()
+    assert 20 == len(set(away.numbers()[recorder.producer_id]))

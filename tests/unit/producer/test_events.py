@@ -17,6 +17,7 @@ COURSE = Course(
     request_id="r",
     attempt=1,
     requested_model="auto",
+    served_model="",
     status_code=200,
     failed=False,
     complete=True,

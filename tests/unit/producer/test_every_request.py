@@ -67,6 +67,16 @@ def test_answer_without_usage_is_an_event_of_no_tokens() -> None:
     assert {"no_usage": 1} == bench.unrecorded
 
 
+def test_stream_without_usage_keeps_the_model_that_it_named() -> None:
+    """A stream that was never asked for its usage has no tokens, yet the model is known."""
+    chunk = b'data: {"model": "gpt-2024", "choices": [{"delta": {"content": "Hi"}}]}\n\n'
+    bench = Bench(answering(chunk * 3 + b"data: [DONE]\n\n", headers=STREAM))
+
+    bench.post()
+
+    assert ("gpt-2024", "missing") == (bench.event.model, bench.event.usage_quality)
+
+
 def test_nobody_without_tokens_is_counted_once() -> None:
     """T-06: of a failed request that nobody is known for there is no event and one count."""
     bench = Bench(answering(OVERLOADED, status=401), identify=lambda scope: None)

@@ -1,8 +1,10 @@
 """What the producer tells Prometheus: each number once, bounded labels, and never an error."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,3 +180,24 @@ def test_metrics_without_prometheus_client_are_refused_at_once(
 
     with pytest.raises(MissingExtraError, match=r"pip install 'usagepipe\[metrics\]'"):
         UsageRecorder(metrics=True)
+
+
+def test_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    """prometheus-client keeps the numbers of several processes in a folder: a wrong one is a wrong
+    setting, told when the recorder is made."""
+    missing = tmp_path / "missing"
+    program = "from usagepipe.producer import UsageRecorder; UsageRecorder(metrics=True)"
+
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(missing)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    told = (
+        f"SettingsError: USAGEPIPE_METRICS: PROMETHEUS_MULTIPROC_DIR cannot be written ({missing}"
+    )
+    assert told in ended.stderr
+    assert "SettingsError" in ended.stderr

@@ -312,6 +312,38 @@ def test_async_identify_is_awaited() -> None:
     assert "u-alice" == bench.event.user_id
 
 
+def test_identify_that_hangs_holds_nothing_up_for_long() -> None:
+    """The request, and so the end of its server, waits for it no longer than the recorder may take
+    to close; then it is given up, and counted."""
+
+    async def identify(scope: Scope) -> Caller:
+        await asyncio.Event().wait()
+        return ALICE
+
+    recorder = MemoryRecorder(close_seconds=0.1)
+    app = UsageMiddleware(answering(CHAT), recorder=recorder, identify=identify)
+    ends = iter(["startup", "shutdown"])
+
+    async def receive() -> Message:
+        return {"type": f"lifespan.{next(ends)}"}
+
+    async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(2):
+            await send({"type": f"{(await receive())['type']}.complete"})
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            await client.post(PATH)
+        app.app = lifespan
+        await app({"type": "lifespan"}, receive, swallow)
+        await asyncio.sleep(0)  # the cancelled one ends
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+
+    assert {PATH: {"cancelled": 1}} == recorder.counters.unrecorded
+
+
 def test_identify_sees_what_the_application_authenticated() -> None:
     """The hook runs after the application, so a user that it put into the scope is there."""
 
@@ -341,7 +373,7 @@ class BrokenRecorder(MemoryRecorder):
     [
         ({"identify": _raise}, "identify_failed"),
         ({"recorder": BrokenRecorder()}, "record_failed"),
-        ({"identify": lambda scope: "not a caller"}, "record_failed"),
+        ({"identify": lambda scope: "not a caller"}, "identify_failed"),
         ({"identify": lambda scope: Caller("u" * 257)}, "invalid"),
     ],
 )
