@@ -63,6 +63,7 @@ class Conclusions:
     ) -> None:
         settings = recorder.settings
         self.enabled = settings.enabled
+        self._is_timed = settings.metrics
         self._exchange = TimedExchange if settings.metrics else Exchange
         self._recorder = recorder
         self._identify = identify
@@ -87,6 +88,8 @@ class Conclusions:
         Returns:
             What is left to be awaited, where `identify` is async.
         """
+        if not self._is_timed:
+            return self._conclude(exchange, request)
         began = time.perf_counter()
         try:
             return self._conclude(exchange, request)
@@ -157,7 +160,7 @@ class Conclusions:
         return None
 
     def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
-        if not isinstance(caller, Caller | None):
+        if caller is not None and not isinstance(caller, Caller):
             detail = f"identify gave {type(caller).__name__}, neither Caller nor None"
             self._leave_out(exchange, "identify_failed", detail)
             return

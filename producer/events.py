@@ -76,7 +76,8 @@ def event_of(
     cost = fields.get("cost")
     if isinstance(cost, Decimal) and cost.is_finite():  # what is no amount, the event refuses
         fields["cost"] = _rounded(cost)
-    fields["tags"] = with_trace(_tags({**caller.tags, **stamp.get("tags", {})}), course.trace)
+    tags = {**caller.tags, **stamp.get("tags", {})}
+    fields["tags"] = with_trace(_tags(tags) if tags else tags, course.trace)
     return UsageEvent.new(**fields)
 
 

@@ -58,7 +58,8 @@ class Tally:
         rank, usage = self._usage_in(answer)
         if usage is not None and rank <= self._rank and self._is_news(SHAPES[rank].part(answer)):
             self._take(rank, usage)
-            self._cost = Counts(usage).cost() or self._cost
+            if "cost" in usage:
+                self._cost = Counts(usage).cost() or self._cost
             self._closed = SHAPES[self._rank].closes(answer)
         if self._seen is not None:
             shape = SHAPES[self._rank]
@@ -93,7 +94,8 @@ class Tally:
             return None
         counts = Counts(self._seen)
         usage = SHAPES[self._rank].normal(counts)
-        cost = self._cost if counts.cost() is None else counts.cost()
+        cost = counts.cost()
+        cost = self._cost if cost is None else cost
         if not counts.found and not cost:
             return self._before
         sound = counts.sound and _adds_up(usage)

@@ -52,10 +52,10 @@ def stamping(stamp: Stamp) -> Iterator[None]:
 def stamp_of(request: Request) -> Stamp | None:
     """The stamp of the request that is being handled, if something watches it: this very one, or
     one that it is a part of (an application that is called inside of another)."""
-    for stamp in (request.get(SCOPE_KEY), current_stamp.get()):
-        if isinstance(stamp, Stamp) and not stamp.over:
-            return stamp
-    return None
+    stamp: Stamp | None = request.get(SCOPE_KEY)
+    if stamp is None or stamp.over:
+        stamp = current_stamp.get()
+    return None if stamp is None or stamp.over else stamp
 
 
 def stamp_usage(

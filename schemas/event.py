@@ -41,7 +41,8 @@ def to_utc_milliseconds(moment: datetime) -> datetime:
     """
     if not EARLIEST <= moment < LATEST:
         raise ValueError(f"must lie in {EARLIEST.year}-01-01 to {LATEST.year}-01-01 UTC")
-    moment = moment.astimezone(UTC)
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
