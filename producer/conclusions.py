@@ -101,9 +101,10 @@ class Conclusions:
         itself; None: the call tells none either. Never raises; holds nothing of the call's request,
         which may be large. Here `identify` cannot be async.
         """
-        finding = Finding(usage) if isinstance(usage := exchange.usage(), Usage) else None
-        if finding is None:
+        usage = exchange.usage()
+        if not isinstance(usage, Usage):
             return None
+        finding = Finding(usage)
         try:
             event = self._event(exchange, finding, at_once(self._identify)(request))
         except Exception as error:

@@ -15,6 +15,7 @@ from usagepipe.producer.recorder import Recorder
 
 AnyReq = TypeVar("AnyReq", contravariant=True)
 AnyRes = TypeVar("AnyRes", covariant=True)
+Inner = TypeVar("Inner")
 
 
 class Transport(Protocol[AnyReq, AnyRes]):
@@ -45,15 +46,15 @@ class AsyncTransport(Protocol[AnyReq, AnyRes]):
     async def aclose(self) -> None: ...
 
 
-class WatchingTransport(Generic[Req, Res]):
-    """A transport around one of the class `kind`, whose answers get a stream that is `watched`."""
+class _Watching(Generic[Req, Inner]):
+    """Stands around one of the class `kind`, whose answers get a stream that is `watched`."""
 
     kind: ClassVar[type]
     watched: ClassVar[type[Any]]
 
     def __init__(
         self,
-        transport: Transport[Req, Res],
+        transport: Inner,
         *,
         recorder: Recorder,
         caller: Caller | Callable[[Req], Caller | None],
@@ -62,6 +63,10 @@ class WatchingTransport(Generic[Req, Res]):
         _check(transport, self.kind)
         self._transport = transport
         self._calls = Calls(recorder, caller, options)
+
+
+class WatchingTransport(Generic[Req, Res], _Watching[Req, Transport[Req, Res]]):
+    """A transport that records the calls which go through it."""
 
     def handle_request(self, request: Req) -> Res:
         return self._calls.send(self._transport.handle_request, request, self.watched)
@@ -82,23 +87,8 @@ class WatchingTransport(Generic[Req, Res]):
         self._transport.close()
 
 
-class AsyncWatchingTransport(Generic[Req, Res]):
+class AsyncWatchingTransport(Generic[Req, Res], _Watching[Req, AsyncTransport[Req, Res]]):
     """The same for async."""
-
-    kind: ClassVar[type]
-    watched: ClassVar[type[Any]]
-
-    def __init__(
-        self,
-        transport: AsyncTransport[Req, Res],
-        *,
-        recorder: Recorder,
-        caller: Caller | Callable[[Req], Caller | None],
-        **options: Unpack[WatchOptions],
-    ) -> None:
-        _check(transport, self.kind)
-        self._transport = transport
-        self._calls = Calls(recorder, caller, options)
 
     async def handle_async_request(self, request: Req) -> Res:
         handle = self._transport.handle_async_request
