@@ -15,9 +15,9 @@ from usagepipe.schemas.event import MAX_TOKENS
 
 __all__ = ["Tally", "Usage", "usage_of"]
 
-MODEL_NAMES = ("model", "modelVersion")
+MODEL_NAMES = ("model", "modelVersion", "agent")  # an interaction is with a model or an agent
 # The answer itself, else the object in it.
-PLACES_OF_MODEL = (None, "response", "message", "session")
+PLACES_OF_MODEL = (None, "response", "message", "session", "interaction")
 
 # Of a stream with several answers: a repetition comes soon after what it repeats, so it is enough
 # to know the last ones again, and their ids are a stranger's text to hold.

@@ -1,7 +1,7 @@
 """The opening of a request's body: a look at its first bytes as the application reads them.
 
-Only top-level `model` and `stream` are wanted. A body whose `model` comes after more bytes than
-are kept (long messages before it) tells none; then the path may, or a stamp has to.
+Only `model` (or `agent`) and `stream` at the top are wanted. A body whose `model` comes after more
+bytes than are kept (long messages before it) tells none; then the path may, or a stamp has to.
 """
 
 import re
@@ -48,7 +48,7 @@ class Opening:
             return Asked()
         if not isinstance(found, dict):
             return Asked()
-        model = found.get("model")
+        model = found.get("model") or found.get("agent")  # Gemini's interactions are with either
         return Asked(model if isinstance(model, str) else "", found.get("stream") is True)
 
 

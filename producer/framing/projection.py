@@ -25,10 +25,12 @@ WANTED: Final[Wanted] = _USUAL | {
     **dict.fromkeys(("prompt_token_count", "generation_token_count"), True),
     **dict.fromkeys(("inputTextTokenCount", "totalOutputTextTokenCount"), True),
     "amazon-bedrock-invocationMetrics": True,
+    "agent": True,
     "results": {"tokenCount": True},
     "message": _USUAL,
     "session": {"model": True},
-    "metadata": {"usage": True},
+    "metadata": {"usage": True, "total_usage": True},
+    "interaction": _USUAL | {"agent": True},
     "meta": _USUAL,
     "response": _USUAL
     | {"id": True, "meta": _USUAL}

@@ -11,6 +11,7 @@ from usagepipe.producer.shapes.anthropic import Anthropic
 from usagepipe.producer.shapes.bedrock import Converse, InvokeModel
 from usagepipe.producer.shapes.cohere import Cohere
 from usagepipe.producer.shapes.gemini import Gemini
+from usagepipe.producer.shapes.interactions import Interactions
 from usagepipe.producer.shapes.ollama import Ollama
 from usagepipe.producer.shapes.openai import OpenAI, Responses
 from usagepipe.producer.shapes.shape import Shape
@@ -19,6 +20,7 @@ SHAPES: Final[tuple[Shape, ...]] = (
     Anthropic(),
     Responses(),
     Gemini(),
+    Interactions(),
     Cohere(),
     Converse(),
     OpenAI(),

@@ -104,6 +104,10 @@ def subset(counts: Counts) -> Usage:
     # other total is a contradiction, and stays one.
     if reasoning and given_total == prompt + completion + reasoning:
         completion += reasoning
+    # Mistral counts what its connectors (web search, …) put into the prompt beside the prompt.
+    connectors = counts.first("connector_tokens")
+    if connectors and given_total == prompt + completion + connectors:
+        prompt += connectors
     return Usage(
         model="",
         prompt_tokens=prompt,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usagepipe.producer.extraction import Tally, Usage, usage_of
+from usagepipe.producer.framing.glance import may_matter
 from usagepipe.producer.framing.projection import Projection
 from usagepipe.schemas.event import MAX_TOKENS
 
@@ -124,6 +125,22 @@ SHAPES_OF_PROVIDERS = {
         Usage("", 42, 24, 66, 5, 6),
     ),
     "Voyage": ({"object": "list", "usage": {"total_tokens": 26}}, Usage("", 26, 0, 26)),
+    "Mistral's conversations": (
+        {
+            "type": "conversation.response.done",
+            "usage": {
+                "prompt_tokens": 188,
+                "completion_tokens": 55,
+                "connector_tokens": 7112,
+                "total_tokens": 7355,
+            },
+        },
+        Usage("", 7300, 55, 7355),
+    ),
+    "OpenAI's compaction": (
+        {"object": "response.compaction", "usage": {"input_tokens": 139, "output_tokens": 438}},
+        Usage("", 139, 438, 577),
+    ),
     "Gemini's embeddings": ({"usageMetadata": {"promptTokenCount": 7}}, Usage("", 7, 0, 7)),
     "Gemini in Code Assist": (
         {"response": {"modelVersion": "g", "usageMetadata": {"promptTokenCount": 7}}},
@@ -205,12 +222,15 @@ SHAPES_OF_PROVIDERS = {
     ("answer", "expected"), SHAPES_OF_PROVIDERS.values(), ids=SHAPES_OF_PROVIDERS
 )
 def test_shape_of_a_provider_is_read(answer: dict[str, Any], expected: Usage) -> None:
-    """Each family's own names, in the places where it writes them, and after any projection."""
+    """Each family's own names, in the places where it writes them: neither the projection
+    nor the glance loses one."""
     projected: list[object] = []
-    Projection(projected.append).feed(json.dumps({"padding": [{}], **answer}).encode())
+    raw = json.dumps({"padding": [{}], **answer}).encode()
+    Projection(projected.append).feed(raw)
 
     assert expected == usage_of(answer)
     assert [expected] == [usage_of(document) for document in projected]
+    assert may_matter(raw)
 
 
 def test_compaction_is_added_and_an_advisor_is_not() -> None:
