@@ -16,6 +16,7 @@ from usagepipe.producer.farewells import add_farewell, remove_farewell
 from usagepipe.producer.meters import meter_of
 from usagepipe.producer.outbox import Outbox
 from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.logger import set_level
 from usagepipe.schemas.settings import Settings
 
 
@@ -47,6 +48,7 @@ class UsageRecorder:
         if settings is not None and options:
             raise TypeError(f"give settings or options, not both: {', '.join(sorted(options))}")
         self.settings = settings or Settings.load(**options)
+        set_level(self.settings.log_level)
         meter_of(self.settings)  # what is not installed is told now, not with the first event
         # By process id. `setdefault` is the lock: it is atomic, and a fork cannot leave it locked.
         self._outboxes: dict[int, Outbox] = {}

@@ -1,7 +1,7 @@
 """How usagepipe's own processes write logs: events with keys, one JSON line each, on stderr.
 
-Only programs call `configure_logs`; a library never does, so an application that uses the
-producer keeps the structlog configuration it has.
+Only programs call `configure_logs`. Code that also runs in other people's programs logs by
+`logger.py`; in ours its records come out like all others.
 """
 
 import logging
@@ -33,11 +33,20 @@ def configure_logs(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[_with_facts, *shared, structlog.stdlib.add_logger_name],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
     logging.basicConfig(level=number, handlers=[handler], force=True)
+
+
+def _with_facts(
+    logger: object, method: str, entry: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """The keys and values of a record that `logger.py` wrote, in place of its text."""
+    record = entry["_record"]
+    facts = getattr(record, "facts", None)
+    return entry if facts is None else {**entry, "event": record.event, **facts}
 
 
 def quiet_driver() -> None:

@@ -274,7 +274,9 @@ class Settings(BaseSettings):
         default=6066, description="Port of the worker's health and metrics."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least level that is logged."
+        default="info",
+        description="Least level that is logged. A web process logs where it has configured "
+        "Python's `logging`, else nowhere.",
     )
 
     @classmethod

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
     AdminClient,
@@ -22,10 +21,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.logger import HarmlessLogger
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topics import TopicSpec, topic_specs
 
-log = structlog.get_logger()
+log = HarmlessLogger("usagepipe.schemas")
 
 REQUEST_SECONDS = 15.0  # for a controller that is busy with an election
 KNOWN_SECONDS = 15.0  # to wait until the broker tells of a topic that was made

@@ -23,6 +23,7 @@ from tests.support.topics import make_topics
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrate import migrate
+from usagepipe.schemas.logger import ROOT as LOGGER
 from usagepipe.schemas.settings import PREFIX, ClickHouseAddress, Settings
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def _logs_as_they_were() -> Iterator[None]:
     structlog.reset_defaults()
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
+    logging.getLogger(LOGGER).setLevel(logging.NOTSET)
 
 
 def _noted(config: pytest.Config, server: Server) -> str:

@@ -10,12 +10,11 @@ import ssl
 import time
 from typing import Final
 
-import structlog
-
 from usagepipe.schemas.errors import ServerUnavailableError, SettingsError, UsagePipeError
+from usagepipe.schemas.logger import HarmlessLogger
 from usagepipe.schemas.settings import ClickHouseAddress
 
-log = structlog.get_logger()
+log = HarmlessLogger("usagepipe.schemas")
 
 CONNECT_SECONDS: Final = 5  # of one attempt
 ANSWER_SECONDS: Final = 5  # a busy server answers /ping within milliseconds

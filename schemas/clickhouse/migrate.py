@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import structlog
-
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
 from usagepipe.schemas.clickhouse.ledger import (
     LEDGER,
@@ -35,12 +33,13 @@ from usagepipe.schemas.clickhouse.plan import (
 )
 from usagepipe.schemas.clickhouse.retention import retentions
 from usagepipe.schemas.errors import MissingExtraError
+from usagepipe.schemas.logger import HarmlessLogger
 from usagepipe.schemas.settings import Settings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-log = structlog.get_logger()
+log = HarmlessLogger("usagepipe.schemas")
 
 
 @dataclass(frozen=True, slots=True)

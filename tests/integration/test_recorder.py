@@ -13,9 +13,9 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-from structlog.testing import capture_logs
 
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.logs import capture_logs
 from tests.support.programs import Program, Programs
 from tests.support.topics import make_topics, read
 from usagepipe.local.broker import EmbeddedBroker

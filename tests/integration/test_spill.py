@@ -13,10 +13,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.installs import ROOT
+from tests.support.logs import capture_logs
 from tests.support.ports import is_answered
 from tests.support.programs import Programs
 from tests.support.spilling import SECONDS, Away, Recording, event, is_whole, once

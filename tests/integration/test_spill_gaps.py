@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import read
 from tests.support.waiting import eventually

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.waiting import eventually
 from usagepipe.producer.spill import spill

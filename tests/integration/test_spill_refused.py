@@ -20,9 +20,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
     ResourcePatternType,
     ResourceType,
 )
-from structlog.testing import capture_logs
 
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.logs import capture_logs
 from tests.support.servers import NoServerError, skip_or_fail
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import make_topics

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from tests.unit.producer.watched import CHAT, PATH, Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.counters import Counters

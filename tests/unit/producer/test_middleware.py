@@ -11,8 +11,8 @@ from uuid import UUID
 import httpx
 import pytest
 from pydantic import BaseModel, TypeAdapter
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from tests.unit.producer.watched import ALICE, CHAT, PATH, Bench, answering, nothing, run, swallow
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
 from usagepipe.producer.asgi import Message, Receive, Scope, Send

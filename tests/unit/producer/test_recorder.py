@@ -12,8 +12,8 @@ import time
 import httpx
 import pytest
 from fastapi import FastAPI
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from usagepipe.producer import UsageRecorder, handle
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
@@ -296,8 +296,8 @@ def test_ignored_sigterm_stays_ignored() -> None:
 def test_sigterm_ends_a_process_that_has_no_handler() -> None:
     """The process still dies of SIGTERM, after the time it gives its events."""
     script = (
-        "import os, signal, time; from usagepipe.producer import UsageRecorder;"
-        "from usagepipe.schemas import UsageEvent;"
+        "import logging, os, signal, time; from usagepipe.producer import UsageRecorder;"
+        "from usagepipe.schemas import UsageEvent; logging.basicConfig();"
         f"r = UsageRecorder(kafka='{NOWHERE}', close_seconds=0.3);"
         "r.record(UsageEvent.new(user_id='u')); os.kill(os.getpid(), signal.SIGTERM);"
         "time.sleep(30); print('not reached')"
@@ -307,15 +307,15 @@ def test_sigterm_ends_a_process_that_has_no_handler() -> None:
 
     assert -signal.SIGTERM == process.returncode
     assert "not reached" not in process.stdout
-    assert "usage_events_given_up" in process.stdout
+    assert "usage_events_given_up" in process.stderr
 
 
 def test_sigterm_ends_process_1_of_a_container() -> None:
     """There the default action of a signal does nothing: the recorder's process ends all the same,
     with the status that a shell would give it."""
     script = (
-        "import os, subprocess, time; from usagepipe.producer import UsageRecorder;"
-        "from usagepipe.schemas import UsageEvent;"
+        "import logging, os, subprocess, time; from usagepipe.producer import UsageRecorder;"
+        "from usagepipe.schemas import UsageEvent; logging.basicConfig();"
         f"r = UsageRecorder(kafka='{NOWHERE}', close_seconds=0.3);"
         "print('process', os.getpid(), flush=True); r.record(UsageEvent.new(user_id='u'));"
         "subprocess.run(['kill', '1']); time.sleep(30); print('not reached')"
@@ -329,7 +329,7 @@ def test_sigterm_ends_process_1_of_a_container() -> None:
         pytest.skip(f"no process 1 can be had here: {process.stderr.strip()}")
     assert 128 + signal.SIGTERM == process.returncode
     assert "not reached" not in process.stdout
-    assert "usage_events_given_up" in process.stdout
+    assert "usage_events_given_up" in process.stderr
 
 
 def test_each_process_has_its_own_producer_id() -> None:

@@ -4,8 +4,8 @@ import asyncio
 import json
 
 import pytest
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from tests.unit.producer.watched import (
     CHAT,
     STREAM,

@@ -6,8 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from usagepipe.producer.spill import Record
 from usagepipe.producer.spill import segments as module
 from usagepipe.producer.spill.segments import ASIDE, HEADER, Segments

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
 
+from tests.support.logs import capture_logs
 from usagepipe.producer.spill import Record, Spill
 from usagepipe.producer.spill import spill as module
 from usagepipe.producer.spill.spill import spill_root
