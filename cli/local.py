@@ -62,8 +62,14 @@ def _announce(addresses: Addresses, data: Path) -> None:
         )
     click.echo(
         f"ClickHouse at {addresses.clickhouse} is its embedded engine (chDB); its data is in "
-        f"{data.absolute()}.\nCtrl-C stops both.",
+        f"{data.absolute()}.{_about_default(addresses)}\nCtrl-C stops both.",
         err=True,
     )
     line = json.dumps({"kafka": addresses.kafka, "clickhouse": addresses.clickhouse})
     click.echo(line)
+
+
+def _about_default(addresses: Addresses) -> str:
+    if not addresses.clickhouse.endswith("/default"):
+        return ""
+    return " It keeps using the database `default`: an earlier version stored the events there."

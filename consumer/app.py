@@ -36,7 +36,6 @@ from usagepipe.consumer.threads import Threads
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.writer import Writer
-from usagepipe.schemas.errors import CheckFailedError
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()
@@ -254,9 +253,9 @@ def _end_for_sure(seconds: float, status: int) -> None:
 
 
 def _end_refused(app: WorkerApp, reason: str) -> None:
-    """Stop as on SIGTERM, but say why, and tell a supervisor that it was no ordinary end."""
+    """Stop as on SIGTERM, but log the reason and end with a status of its own."""
     log.critical("worker_refused", reason=reason)
-    app.exit_status = CheckFailedError.exit_status
+    app.exit_status = app.health.exit_status
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from usagepipe.consumer.refusals import classify
+from usagepipe.schemas.errors import CheckFailedError
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Health:
     stopping: bool = False
     last_stored_at: float | None = None
     refusal: str | None = None  # why the worker ends by itself
+    exit_status: int = CheckFailedError.exit_status  # of a worker that ends so
 
     def failed(self, server: str, error: Exception, where: str = "") -> None:
         """Note that an attempt at `server` failed; `where` names what is tried again."""
@@ -56,9 +58,10 @@ class Health:
             if not trouble.places:
                 del self.troubles[server]
 
-    def refuse(self, reason: str) -> None:
-        """Note that the worker must not go on: it ends, and says `reason`."""
-        self.refusal = self.refusal or reason
+    def refuse(self, reason: str, exit_status: int = CheckFailedError.exit_status) -> None:
+        """Note that the worker must not go on: it ends and logs `reason`. The first one counts."""
+        if self.refusal is None:
+            self.refusal, self.exit_status = reason, exit_status
 
     def stored(self) -> None:
         """Note that a batch was stored."""

@@ -1,11 +1,13 @@
 """The proof at a worker's start: that its servers keep what "exactly once in effect" rests on.
 
 It is made when the servers first answer, before anything is announced or inserted; a server that is
-away is waited for. What it finds is final: a worker that may lose or double events is worse than
-none.
+away is waited for. A worker that may lose or double events is worse than none, so a refusal ends
+it. A restart, a cut connection or a `usagepipe migrate` under way can look like a reason to refuse,
+so the proof is repeated first: only a reason that stays is final.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -19,15 +21,24 @@ from usagepipe.consumer.proof_semantics import prove_clickhouse
 from usagepipe.consumer.proof_tables import check_tables
 from usagepipe.consumer.proof_topic import check_topic
 from usagepipe.consumer.raw_retention import live_retention_days
+from usagepipe.consumer.refusals import LOCKED_OUT
 from usagepipe.consumer.writer import INSERT_SETTINGS
-from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect, error_code
 from usagepipe.schemas.clickhouse.migrations import Target
-from usagepipe.schemas.errors import MigrationError, StartRefusedError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.errors import (
+    MigrationError,
+    SettingsError,
+    StartRefusedError,
+    UsagePipeError,
+)
+from usagepipe.schemas.settings import ClickHouseAddress, Settings
 
 log = structlog.get_logger()
 
 TRIES_PER_LINE = 10  # of the log, while a server is away
+# A refusal is final when so many attempts in a row, over so long, have ended in one.
+REFUSED_TRIES = 3
+REFUSED_SECONDS = 6.0  # a migration under way, or a server that starts, is done by then
 
 
 class Proof:
@@ -37,10 +48,10 @@ class Proof:
         self._settings = settings
         self._health = health
         self._proving: asyncio.Task[None] | None = None
-        self._raw_days = settings.raw_retention_days  # until the table has told its own
+        self._raw_days = settings.raw_retention_days  # until the table's own is read
 
     async def at_start(self) -> None:
-        """`once`, for a worker that has nothing to store yet: a refusal is the health's to tell."""
+        """`once`, for a worker that has nothing to store yet; the health reports a refusal."""
         with suppress(StartRefusedError):
             await self.once()
 
@@ -48,16 +59,16 @@ class Proof:
         """`prove`, made by the first caller; the others wait for it, and get the same answer."""
         if self._proving is None:
             self._proving = asyncio.create_task(self.prove(), name="proof")
-        await asyncio.shield(self._proving)  # a rebalance that cancels one caller ends it not
+        await asyncio.shield(self._proving)  # a cancelled caller must not cancel the shared proof
 
     async def prove(self) -> None:
-        """Return when the worker may begin. Waits for servers that are away, for ever.
+        """Return when the worker may begin. Waits without limit for servers that are away.
 
-        With `USAGEPIPE_PROOF=off` nothing is made on ClickHouse, and what would be refused is
-        told as a warning.
+        With `USAGEPIPE_PROOF=off` nothing is made on ClickHouse, and a refusal is only logged as a
+        warning, except that of a server that does not let the worker in.
 
         Raises:
-            StartRefusedError: it must not begin; the health knows it as well.
+            StartRefusedError: it must not begin. The health reports the reason.
         """
         if not self._settings.proof:
             log.warning("proof_skipped", cure="unset USAGEPIPE_PROOF")
@@ -68,17 +79,13 @@ class Proof:
         """Prove the tables and what the server does with a repeated insert. Blocks, about 1 s.
 
         Raises:
-            StartRefusedError: the worker must not begin.
-            Exception: the server is away, or in trouble: try again.
+            Exception: `_reason` tells a refusal from a server that is away or in trouble.
         """
+        target = Target(
+            self._settings.clickhouse_address.database, self._settings.clickhouse_cluster
+        )
         address = self._settings.clickhouse_address
-        target = Target(address.database, self._settings.clickhouse_cluster)
-        seconds = self._settings.insert_seconds
-        try:
-            client = connect(address, send_receive_timeout=seconds)
-        except MigrationError as error:  # there is no such database
-            raise StartRefusedError(str(error)) from error
-        with client:
+        with connect(address, send_receive_timeout=self._settings.insert_seconds) as client:
             engine = check_tables(client, target)
             self._raw_days = live_retention_days(client)
             if self._settings.proof:
@@ -94,22 +101,58 @@ class Proof:
         await check_topic(settings.kafka, settings.topic, retention, self._raw_days)
 
     async def _when_answered(self, server: str, prove: Callable[[], Awaitable[None]]) -> None:
+        evidence = _Evidence()
         for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
             try:
                 await prove()
-            except StartRefusedError as error:
-                if self._settings.proof:
-                    self._health.refuse(str(error))
-                    raise
-                log.warning("proof_failed", reason=str(error))
-                return
-            except UnknownTopicOrPartitionError:  # told where the worker waits for it
-                await asyncio.sleep(delay)
-            except Exception as error:  # away, or in trouble: nothing has begun yet
+            except UnknownTopicOrPartitionError:  # logged where the worker waits for it
+                pass
+            except Exception as error:
+                reason = _reason(error, self._settings.clickhouse_address)
+                if evidence.add(reason) and reason is not None:
+                    return self._refuse(reason, error)
                 self._health.failed(server, error)
-                if tries % TRIES_PER_LINE == 1:
+                if reason is None and tries % TRIES_PER_LINE == 1:
                     log.warning("proof_delayed", server=server, tries=tries, error=brief(error))
-                await asyncio.sleep(delay)
             else:
                 self._health.succeeded(server)
                 return
+            await asyncio.sleep(delay)
+
+    def _refuse(self, reason: UsagePipeError, error: Exception) -> None:
+        doubts = isinstance(reason, StartRefusedError | MigrationError)
+        if doubts and not self._settings.proof:
+            log.warning("proof_failed", reason=str(reason))
+            return
+        self._health.refuse(str(reason), reason.exit_status)
+        if isinstance(reason, StartRefusedError):
+            raise reason
+        raise StartRefusedError(str(reason)) from error
+
+
+class _Evidence:
+    """Counts refusals in a row: one alone may be the trace of a restart."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._since = 0.0
+
+    def add(self, reason: UsagePipeError | None) -> bool:
+        """Add the result of an attempt, None for no refusal. Whether the refusal is final now."""
+        if reason is None:
+            self._count = 0
+            return False
+        if self._count == 0:
+            self._since = time.monotonic()
+        self._count += 1
+        lasted = time.monotonic() - self._since
+        return self._count >= REFUSED_TRIES and lasted >= REFUSED_SECONDS
+
+
+def _reason(error: Exception, address: ClickHouseAddress) -> UsagePipeError | None:
+    """Why the server does not take this worker; None where it is away or in trouble itself."""
+    if isinstance(error, StartRefusedError | MigrationError | SettingsError):
+        return error
+    if error_code(error) in LOCKED_OUT:
+        return error if isinstance(error, UsagePipeError) else as_usagepipe_error(error, address)
+    return None

@@ -1,4 +1,8 @@
-"""Tells apart a ClickHouse that will never take the worker's inserts from one to try again."""
+"""Why ClickHouse may never take the worker's inserts: the reasons that the proof reports.
+
+A reason is evidence and not yet a verdict: a restart or a cut connection can cause each of them,
+so `proof` repeats the proof before the worker ends.
+"""
 
 import re
 from typing import TYPE_CHECKING, Final
@@ -18,13 +22,13 @@ _FOR_GOOD: Final = {
     115: "does not know a setting of the worker's inserts: it is older than 25.8",
     164: "lets its user only read",
     452: "forbids its user to change a setting of the worker's inserts",
-    UNKNOWN_TABLE: "does not have the table that was made just now: several servers answer at its "
-    "address, and a repeated insert may meet another one. Name one server",
+    UNKNOWN_TABLE: "lost a table that this worker had just made, in every attempt: several servers "
+    "answer at its address, and a repeated insert may reach another one. Name one server",
 }
 
 
 def refusal(error: Exception, client: "Client") -> StartRefusedError | None:
-    """Why the worker may not start, if `error` of the proof tells so; None: try again later."""
+    """Why the worker may not start, if `error` of the proof is a reason; None: try again later."""
     code = error_code(error)
     if code == _ACCESS_DENIED:
         return _lacking_rights(error, client)

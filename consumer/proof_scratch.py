@@ -1,11 +1,13 @@
 """The scratch tables of the start-up proof: made, filled, counted and dropped.
 
-Their names are random, so workers that start at once do not meet. A worker that is killed leaves
-its own behind, and the next proof drops them once they are older than any proof can be.
+Their names hold the time of their creation and are random, so workers that start together do not
+meet. A killed worker leaves its tables, and a later proof drops them when they are old. The name
+decides their age: some databases report every table as changed in 1970.
 """
 
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 ROWS: Final = 10
-LEFTOVER_MINUTES: Final = 10
+LEFTOVER_MINUTES: Final = 60  # far longer than a proof, and than clocks differ
 
 # The tables. A bare one has no deduplication window.
 BARE_RAW: Final = "bare_raw"
@@ -51,10 +53,17 @@ AS SELECT proof, item, {requests} AS requests
 FROM {source} AS source
 WHERE throwIf(getSetting('log_comment') = '{target}' AND item < 255) = 0
 GROUP BY proof, item"""
+# Older versions wrote no time into the name; their tables have only what the database reports.
 _LEFTOVERS: Final = """
+WITH if(
+    match(name, '^usagepipe_proof_[0-9]{10}_'),
+    toUInt32OrZero(substring(name, 17, 10)),
+    toUnixTimestamp(metadata_modification_time)
+) AS made
 SELECT name FROM system.tables
-WHERE database = currentDatabase() AND match(name, '^usagepipe_proof_[0-9a-f]{16}_')
-    AND metadata_modification_time < now() - toIntervalMinute({minutes:UInt32})"""
+WHERE database = currentDatabase()
+    AND match(name, '^usagepipe_proof_([0-9]{10}_)?[0-9a-f]{16}_')
+    AND made > 0 AND made < toUnixTimestamp(now() - toIntervalMinute({minutes:UInt32}))"""
 
 
 class Scratch:
@@ -66,7 +75,7 @@ class Scratch:
         self._client = client
         self._settings = settings_of_insert
         self._engine = "Replicated" if replicated else ""
-        self._run = secrets.token_hex(8)
+        self._run = f"{int(time.time()):010}_{secrets.token_hex(8)}"
         self._made: list[str] = []
 
     def make(self) -> None:
@@ -135,7 +144,7 @@ class Scratch:
         self._made.clear()
 
     def drop_leftovers(self) -> None:
-        """Drop what killed workers left behind."""
+        """Drop the old tables of workers that were killed."""
         found = self._client.query(_LEFTOVERS, parameters={"minutes": LEFTOVER_MINUTES})
         self._drop([name for (name,) in found.result_rows])
 

@@ -23,7 +23,6 @@ from typing import Any, Final, TypeVar, cast
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
-    KafkaConnectionError,
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -66,7 +65,7 @@ async def when_answered(
     for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
         try:
             await start()
-        except KafkaConnectionError as error:
+        except KafkaError as error:  # also one that a broker only has while it starts
             if tries % TRIES_PER_LINE == 1:
                 log.warning("kafka_away", tries=tries, error=str(error))
             await discard()

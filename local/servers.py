@@ -48,7 +48,7 @@ class LocalServers:
 
     @property
     def clickhouse(self) -> str:
-        """`http://host:port` of ClickHouse; also while it is down."""
+        """`http://host:port/database` of ClickHouse, as announced; also while it is down."""
         return self._clickhouse
 
     @property
@@ -168,5 +168,5 @@ class LocalClickHouse(LocalServers):
 
     @property
     def url(self) -> str:
-        """`http://host:port`; also while it is down."""
-        return self.clickhouse
+        """`http://host:port`, without a database; also while it is down."""
+        return self.clickhouse.rpartition("/")[0]

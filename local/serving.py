@@ -37,7 +37,7 @@ class Addresses:
     """Where the servers answer."""
 
     kafka: str | None
-    clickhouse: str
+    clickhouse: str  # with the database that holds the tables, or will
 
 
 def serve(
@@ -66,7 +66,7 @@ def serve(
         stack.callback(engine.close)
         addresses = Addresses(
             kafka=broker.address if broker else None,
-            clickhouse=f"http://{HOST}:{listener.getsockname()[1]}",
+            clickhouse=f"http://{HOST}:{listener.getsockname()[1]}/{engine.database}",
         )
         folder.tell(kafka=addresses.kafka, clickhouse=addresses.clickhouse)
         server = _Server(ClickHouseFront(engine), broker, lambda: ready(addresses))

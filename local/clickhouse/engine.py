@@ -25,6 +25,11 @@ _STREAMED: Final = frozenset(
 )
 # These too, but for the row of totals or extremes that may stand apart at the end.
 _STREAMED_PLAIN: Final = frozenset({"TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV"})
+OWN_DATABASE: Final = "usagepipe"
+# What was stored before the server had a database of its own lies in `default`, and stays in use.
+_IN_USE: Final = f"""
+SELECT if(has(found, 'default') AND NOT has(found, '{OWN_DATABASE}'), 'default', '{OWN_DATABASE}')
+FROM (SELECT groupArray(database) AS found FROM system.tables WHERE name = 'usage_events')"""
 # chDB's own defaults are those of a command line tool.
 _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_functions": "0"}
 
@@ -65,6 +70,8 @@ class Engine:
             self.version = self._text("SELECT version()")
             self.timezone = self._text("SELECT timezone()")
             self._errors = Errors(connect(self._path))
+            self._first.query(f"CREATE DATABASE IF NOT EXISTS {OWN_DATABASE}", "Null")
+            self.database = self._text(_IN_USE)
         except RuntimeError as error:
             raise WrongUseError(f"ClickHouse's engine cannot open {path}: {error}") from error
 

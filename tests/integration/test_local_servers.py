@@ -20,8 +20,9 @@ from tests.support.ports import is_answered
 from tests.support.waiting import eventually
 from usagepipe.local import LocalClickHouse, LocalServers
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.migrate import migrate
 from usagepipe.schemas.errors import WrongUseError
-from usagepipe.schemas.settings import ClickHouseAddress
+from usagepipe.schemas.settings import ClickHouseAddress, Settings
 
 COMMAND = [str(Path(sys.executable).parent / "usagepipe"), "local"]
 
@@ -31,7 +32,7 @@ def client_of(url: str) -> Client:
 
 
 def port_of(address: str) -> int:
-    return int(address.rpartition(":")[2])
+    return int(address.rpartition(":")[2].partition("/")[0])
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def test_one_line_of_json_says_where_both_answer(tmp_path: Path) -> None:
         process.terminate()
         stdout, stderr = process.communicate(timeout=15)
 
-    assert clickhouse == f"http://127.0.0.1:{port_of(clickhouse)}"
+    assert clickhouse == f"http://127.0.0.1:{port_of(clickhouse)}/usagepipe"
     assert (0, "") == (process.returncode, stdout)
     assert "memory" in stderr
     assert str(tmp_path / "data") in stderr
@@ -130,6 +131,29 @@ def test_data_are_found_again(tmp_path: Path) -> None:
         client.insert("t", [[1], [2]])
     with clickhouse:
         assert client_of(clickhouse.url).command("SELECT sum(i) FROM t") == 3
+
+
+def test_tables_of_an_older_version_stay_in_use(tmp_path: Path) -> None:
+    """A folder whose events lie in `default` is announced with `default` again, and says so."""
+    with LocalClickHouse(tmp_path / "data") as clickhouse:
+        migrate(Settings.load(clickhouse=f"{clickhouse.url}/default"))
+
+    with running("--data", tmp_path / "data", "--no-kafka") as (process, addresses):
+        announced = str(addresses["clickhouse"])
+        process.terminate()
+        _, stderr = process.communicate(timeout=15)
+
+    assert announced.endswith("/default")
+    assert "keeps using the database `default`" in stderr
+
+
+def test_tables_in_both_databases_leave_it_with_its_own(tmp_path: Path) -> None:
+    """`default` counts only while `usagepipe` has no tables."""
+    with LocalClickHouse(tmp_path / "data") as clickhouse:
+        migrate(Settings.load(clickhouse=f"{clickhouse.url}/default"))
+        migrate(Settings.load(clickhouse=f"{clickhouse.url}/usagepipe"))
+    with LocalClickHouse(tmp_path / "data") as clickhouse:
+        assert f"{clickhouse.url}/usagepipe" == clickhouse.clickhouse
 
 
 def test_what_was_answered_survives_a_crash(tmp_path: Path) -> None:
