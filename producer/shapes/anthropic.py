@@ -7,6 +7,7 @@ names and means that they are inside, so the `type` decides, not the names.
 from typing import Any, Final
 
 from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.shapes.iterations import settled_by_iterations, settles
 from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, items_of
 from usagepipe.producer.usage import Usage
 
@@ -19,27 +20,24 @@ class Anthropic(Shape):
     """A stream is a `message_start`, then `message_delta` events that overlay it."""
 
     def usage(self, answer: Fields) -> Fields | None:
-        kind = answer.get("type")
-        if kind == "message_start":
-            return fields_at(answer, "message", "usage")
-        usage = fields_at(answer, "usage")
-        if usage is None or kind in ("message", "message_delta"):
-            return usage
-        # Gateways that forget the type. LiteLLM has the names too, beside OpenAI's own.
-        theirs = CACHE_NAMES & usage.keys() and not OTHERS_NAMES & usage.keys()
-        return usage if theirs else None
+        usage = _usage_of(answer)
+        return settled_by_iterations(usage) if usage and usage.get("iterations") else usage
 
     def merged(self, seen: Fields, later: Fields) -> Fields:
-        """Field by field, as the official clients do, where the later one is not null.
+        """Counts are cumulative: the later one replaces the earlier one, unless it is null.
 
-        Of the input the larger count is kept: it grows when a server tool runs, and some gateways
-        send 0 in the delta.
+        The input counts of one event belong together: other servers put the whole prompt into
+        the start's `input_tokens` and split it in the delta. Only a zero is doubtful, since some
+        gateways send zeros that mean nothing. It counts where `iterations` say so, or where the
+        prompt stays the same: then the tokens have moved to another class.
         """
-        merged = dict(seen)
-        for name, value in later.items():
-            if value is not None:
-                merged[name] = _larger(seen.get(name), value) if name in INPUT_NAMES else value
-        return merged
+        merged = seen | {name: value for name, value in later.items() if value not in (None, [])}
+        zeroed = {
+            name: seen[name]
+            for name in INPUT_NAMES
+            if _count(seen, name) and not _count(merged, name) and not settles(later, name)
+        }
+        return merged | zeroed if zeroed and _prompt(merged) != _prompt(seen) else merged
 
     def ends(self, answer: Fields) -> bool:
         """The last event is `message_stop`."""
@@ -51,9 +49,8 @@ class Anthropic(Shape):
         return delta is not None and delta.get("stop_reason") is not None
 
     def normal(self, counts: Counts) -> Usage:
-        # A compaction is a run of the same model of which the totals know nothing. An advisor's
-        # run is left out: it is another model's, at another price, and an event has one model.
-        runs = [counts.usage, *_compactions(counts.usage)]
+        # Only compactions are left of the iterations here: the totals do not include them.
+        runs = [counts.usage, *items_of(counts.usage, "iterations")]
         cached = _sum(counts, runs, "cache_read_input_tokens")
         written = _sum(counts, runs, "cache_creation_input_tokens")
         prompt = _sum(counts, runs, "input_tokens") + cached + written
@@ -71,13 +68,26 @@ class Anthropic(Shape):
         )
 
 
-def _compactions(usage: Fields) -> list[Fields]:
-    return [run for run in items_of(usage, "iterations") if run.get("type") == "compaction"]
+def _usage_of(answer: Fields) -> Fields | None:
+    kind = answer.get("type")
+    if kind == "message_start":
+        return fields_at(answer, "message", "usage")
+    usage = fields_at(answer, "usage")
+    if usage is None or kind in ("message", "message_delta"):
+        return usage
+    # Gateways that forget the type. LiteLLM has the names too, beside OpenAI's own.
+    theirs = CACHE_NAMES & usage.keys() and not OTHERS_NAMES & usage.keys()
+    return usage if theirs else None
 
 
 def _sum(counts: Counts, runs: list[Fields], name: str) -> int:
     return sum(counts.count(run[name]) for run in runs if run.get(name) is not None)
 
 
-def _larger(seen: Any, later: Any) -> Any:
-    return max(seen, later) if type(seen) is int and type(later) is int else later
+def _count(usage: Fields, name: str) -> int:
+    value: Any = usage.get(name)
+    return value if type(value) is int else Counts(usage).first(name)
+
+
+def _prompt(usage: Fields) -> int:
+    return sum(_count(usage, name) for name in INPUT_NAMES)

@@ -1,0 +1,282 @@
+"""Usage of one Claude answer that is told in several events, or by several runs of the model."""
+
+import json
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from usagepipe.producer.answers import AnswerReader
+from usagepipe.producer.extraction import Tally, Usage, usage_of
+
+Counts = dict[str, Any]
+
+
+def start(model: str = "claude-a", **usage: Any) -> dict[str, Any]:
+    return {"type": "message_start", "message": {"id": "msg_1", "model": model, "usage": usage}}
+
+
+def delta(**usage: Any) -> dict[str, Any]:
+    return {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
+
+
+STOP = {"type": "message_stop"}
+TEXT = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "a"}}
+
+
+def read(*events: dict[str, Any], pieces: int = 1, limit: int = 256 * 1024) -> Usage | str:
+    body = b"".join(b"data: %s\n\n" % json.dumps(event).encode() for event in events)
+    reader = AnswerReader("text/event-stream", "", limit)
+    cuts = [len(body) * part // pieces for part in range(pieces + 1)]
+    for begin, end in pairwise(cuts):
+        reader.feed(body[begin:end])
+    return reader.read()
+
+
+def classes(usage: Usage | str | None) -> tuple[int, int, int, int] | None:
+    """Prompt, cache read, cache written, output; the quality has to be good."""
+    if not isinstance(usage, Usage) or usage.usage_quality != "complete":
+        return None
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    tokens = usage.prompt_tokens, usage.cached_tokens, usage.cache_write_tokens
+    return *tokens, usage.completion_tokens
+
+
+def tokens(
+    fresh: Any = None, read: Any = None, written: Any = None, out: Any = None, **more: Any
+) -> Counts:
+    """A usage object with only the counts that are given; ... stands for null."""
+    counts = {
+        "input_tokens": fresh,
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "output_tokens": out,
+    }
+    given = {name: count for name, count in counts.items() if count is not None}
+    return {name: None if count is ... else count for name, count in given.items()} | more
+
+
+DELTAS = {
+    "start whole, delta split": (tokens(6_040, out=1), tokens(40, 6_000, out=75), (6_040, 6_000)),
+    "start whole with zeros, delta split": (
+        tokens(6_040, 0, 0, 1),
+        tokens(40, 6_000, 0, 75),
+        (6_040, 6_000),
+    ),
+    "delta split into all three": (
+        tokens(6_040, 0, 0, 1),
+        tokens(40, 2_000, 4_000, 75),
+        (6_040, 2_000, 4_000),
+    ),
+    "all of it read from the cache": (tokens(6_040, 0), tokens(0, 6_040, out=75), (6_040, 6_040)),
+    "start split, delta whole": (
+        tokens(40, 6_000, out=1),
+        tokens(6_040, 0, out=75),
+        (6_040, 0),
+    ),
+    "a write that became a read": (
+        tokens(40, 0, 6_000),
+        tokens(40, 6_000, 0, 75),
+        (6_040, 6_000, 0),
+    ),
+    "an estimate that was too high": (tokens(7_000), tokens(40, 6_000, out=75), (6_040, 6_000)),
+    "an estimate that was too low": (tokens(9), tokens(40, 6_000, out=75), (6_040, 6_000)),
+    "delta of output only": (tokens(40, 6_000, 20, 1), tokens(out=75), (6_060, 6_000, 20)),
+    "delta of nulls": (
+        tokens(40, 6_000, 20, 1),
+        tokens(..., ..., ..., 75),
+        (6_060, 6_000, 20),
+    ),
+    "delta of zeros": (tokens(40, 6_000, 20, 1), tokens(0, 0, 0, 75), (6_060, 6_000, 20)),
+    "delta with zeros for the cache": (
+        tokens(40, 6_000, 20, 1),
+        tokens(40, 0, 0, 75),
+        (6_060, 6_000, 20),
+    ),
+    "delta with zero for the input": (
+        tokens(40, 0, 0, 1),
+        tokens(0, 6_000, 0, 75),
+        (6_040, 6_000),
+    ),
+    "start of zeros": (tokens(0, 0, 0, 0), tokens(40, 6_000, 20, 75), (6_060, 6_000, 20)),
+    "start without input": (tokens(out=1), tokens(40, 6_000, 20, 75), (6_060, 6_000, 20)),
+    "input that a server tool grew": (tokens(2_293), tokens(4_714, out=75), (4_714, 0)),
+    "grown input, cache as before": (
+        tokens(40, 6_000, 0),
+        tokens(900, 6_000, 0, 75),
+        (6_900, 6_000),
+    ),
+    "grown input and cache": (tokens(40, 6_000), tokens(90, 12_500, out=75), (12_590, 12_500)),
+    "grown input, cache left out": (tokens(40, 6_000), tokens(900, out=75), (6_900, 6_000)),
+    "fractions of gateways": (
+        tokens(6_040.0, 0.0),
+        tokens(40.0, 6_000.0, out=75.0),
+        (6_040, 6_000),
+    ),
+}
+
+
+@pytest.mark.parametrize(("first", "last", "expected"), DELTAS.values(), ids=DELTAS)
+def test_delta_is_a_later_snapshot(first: Counts, last: Counts, expected: tuple[int, ...]) -> None:
+    """The counts of a delta belong together: what moved to another class is counted once."""
+    prompt, cached, written = (*expected, 0)[:3]
+    stream = [start(**first), TEXT, delta(**last), STOP]
+
+    assert (prompt, cached, written, 75) == classes(read(*stream))
+    assert read(*stream) == read(*stream, pieces=10_000)
+    assert read(*stream) == read(*stream, limit=16)
+
+
+def test_each_of_several_deltas_is_a_snapshot() -> None:
+    """Some servers send a delta with each step. A last one of zeros changes nothing."""
+    deltas = [delta(**tokens(40, 6_000, out=75)), delta(**tokens(90, 6_000, out=80))]
+
+    usage = read(start(**tokens(6_040, 0, 0, 1)), *deltas, delta(**tokens(0, 0, 0, 0)), STOP)
+
+    assert (6_090, 6_000, 0, 80) == classes(usage)
+
+
+def run(
+    kind: str | None,
+    fresh: Any = None,
+    read: Any = None,
+    written: Any = None,
+    out: Any = None,
+    **more: Any,
+) -> Counts:
+    return tokens(fresh, read, written, out, **({} if kind is None else {"type": kind}), **more)
+
+
+SUMMARY = run("compaction", 120, 48_000, out=77)
+RUNS = {
+    "a compaction": ([SUMMARY, run("message", 210, out=9)], (48_330, 48_000, 0, 86)),
+    "zeros in the runs": (
+        [run("compaction", 120, 48_000, 0, 77), run("message", 210, 0, 0, 9)],
+        (48_330, 48_000, 0, 86),
+    ),
+    "nulls in the runs": ([SUMMARY, run("message", 210, ..., ..., 9)], (48_330, 48_000, 0, 86)),
+    "several of each": (
+        [SUMMARY, run("message", 100, out=4), SUMMARY, run("message", 110, 5, 6, 5)],
+        (96_461, 96_005, 6, 163),
+    ),
+    "a run without a type": ([SUMMARY, run(None, 210, out=9)], (48_330, 48_000, 0, 86)),
+    "an advisor": (
+        [
+            run("message", 110, out=4),
+            run("advisor_message", 9_000, 9, 9, 9, model="claude-b"),
+            run("message", 100, out=5),
+        ],
+        (210, 0, 0, 9),
+    ),
+    "compaction alone": ([SUMMARY], (48_330, 48_000, 0, 86)),
+    "runs of zeros": ([SUMMARY, run("message", 0, 0, 0, 0)], (48_330, 48_000, 0, 86)),
+    "runs without output": (
+        [run("compaction", 120, 48_000), run("message", 210)],
+        (48_330, 48_000, 0, 9),
+    ),
+}
+
+
+@pytest.mark.parametrize(("runs", "expected"), RUNS.values(), ids=RUNS)
+def test_iterations_are_believed_before_totals(runs: list[Counts], expected: Any) -> None:
+    """For each class that they contain: in a delta, with or without totals for it, and in JSON."""
+    total = tokens(210, 0, 0, 9)
+    first = start(**tokens(120, 48_000, 0, 1)) if SUMMARY in runs else start(**tokens(210, out=1))
+
+    for usage in (total, tokens(210, 0, out=9), tokens(210, out=9)):
+        assert expected == classes(read(first, TEXT, delta(**usage, iterations=runs), STOP))
+        body = {"type": "message", "model": "claude-a", "usage": usage | {"iterations": runs}}
+        assert expected == classes(usage_of(body))
+
+
+def test_compaction_in_a_stream_is_counted_once() -> None:
+    """The start's usage is the compaction's: the delta's zero for the cache is what is left."""
+    runs = [SUMMARY, run("message", 210, out=9)]
+    stream = [
+        start(**tokens(120, 48_000, out=1)),
+        TEXT,
+        delta(**tokens(210, 0, out=9), iterations=runs),
+        STOP,
+    ]
+
+    expected = Usage("claude-a", 48_330, 86, 48_416, cached_tokens=48_000)
+    assert expected == read(*stream)
+    assert expected == read(*stream, pieces=10_000)
+    assert expected == read(*stream, limit=16)
+
+
+def test_iterations_without_a_class_leave_it_to_the_totals() -> None:
+    """What no run contains is what the start and the delta say."""
+    runs = [run("message", 210, out=9)]
+    first = start(**tokens(40, 6_000, 20, 1))
+
+    assert (6_230, 6_000, 20, 9) == classes(read(first, delta(**tokens(out=9), iterations=runs)))
+    zeros = delta(**tokens(0, 0, 0, 9), iterations=runs)
+    assert (6_230, 6_000, 20, 9) == classes(read(first, zeros))
+
+
+@pytest.mark.parametrize("absent", [{}, {"iterations": None}, {"iterations": []}])
+def test_iterations_of_an_earlier_event_do_not_hide_later_totals(absent: Counts) -> None:
+    """In the start they describe the start; a compaction stays counted when a delta follows."""
+    early = start(**tokens(25, out=1), iterations=[run("message", 25, out=1)])
+    assert (30, 0, 0, 15) == classes(read(early, delta(**tokens(30, out=15), **absent), STOP))
+
+    runs = [SUMMARY, run("message", 210, out=9)]
+    middle = delta(**tokens(210, 0, out=9), iterations=runs)
+    last = delta(**tokens(250, 0, out=14), **absent)
+    stream = [start(**tokens(120, 48_000, out=1)), middle, last, STOP]
+    assert (48_370, 48_000, 0, 91) == classes(read(*stream))
+
+
+def test_iterations_of_a_fallback_are_of_the_model_that_answered() -> None:
+    """A model that declined has its own price: its tokens are never summed with another's."""
+    declined = run("message", 500, 9_000, 0, 3, model="claude-a")
+    served = run("fallback_message", 9_412, 0, 31, 264, model="claude-b")
+    first = start(**tokens(500, 9_000, 0, 1))
+
+    for usage in (tokens(9_412, 0, 31, 264), tokens(out=264)):
+        last = delta(**usage, iterations=[declined, served])
+        assert (9_443, 0, 31, 264) == classes(read(first, TEXT, last, STOP))
+
+
+@pytest.mark.parametrize("bad", [-5, 1.5, "9", True])
+def test_iterations_with_a_bad_count_are_inconsistent(bad: Any) -> None:
+    """A count that cannot be one marks the usage, wherever it stands."""
+    runs = [run("message", 210, out=bad), run("compaction", 120, out=7)]
+    body = {"type": "message", "usage": tokens(210, out=9, iterations=runs)}
+
+    usage = usage_of(body)
+
+    assert usage is not None
+    assert ("inconsistent", 330) == (usage.usage_quality, usage.prompt_tokens)
+
+
+@pytest.mark.parametrize("cut", ["start", "text", "delta"])
+def test_stream_that_was_cut_is_partial(cut: str) -> None:
+    """What was seen counts; a delta that says why the message stopped was its last word."""
+    events = [start(**tokens(6_040, 0, 0, 1)), TEXT, delta(**tokens(40, 6_000, out=75))]
+    kept = events[: ["start", "text", "delta"].index(cut) + 1]
+    reader = AnswerReader("text/event-stream", "", 1024)
+    for event in kept:
+        reader.feed(b"data: %s\n\n" % json.dumps(event).encode())
+
+    usage = reader.read(complete=False)
+
+    assert isinstance(usage, Usage)
+    assert (6_040, "partial") == (usage.prompt_tokens, usage.usage_quality)
+
+
+def test_exact_fractions_are_compared_like_counts() -> None:
+    """JSON numbers with a point are read as decimals."""
+    first = {"type": "message_start", "message": {"usage": tokens(Decimal("6040.0"), Decimal(0))}}
+    last = delta(**tokens(0, Decimal("6040.0"), out=75))
+
+    assert (6_040, 6_040, 0, 75) == classes(read_objects(first, last))
+
+
+def read_objects(*events: dict[str, Any]) -> Usage | None:
+    tally = Tally()
+    for event in events:
+        tally.add(event)
+    return tally.usage()
