@@ -5,7 +5,7 @@ say of usage is put together (`extraction`), by what each provider means (`shape
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.extraction import Tally, Usage
@@ -20,21 +20,10 @@ from usagepipe.producer.framing.compression import (
 )
 from usagepipe.producer.framing.json_body import JsonBody
 from usagepipe.producer.framing.json_lines import JsonLines
-from usagepipe.producer.framing.server_sent_events import BOM, ServerSentEvents
+from usagepipe.producer.framing.kinds import BLANK, KINDS, STREAMS, AnswerKind, kind_by, label_of
+from usagepipe.producer.framing.server_sent_events import ServerSentEvents
 
-AnswerKind = Literal["json", "lines", "events", "aws", "unknown", "other"]
-
-KINDS: Final[dict[str, AnswerKind]] = {
-    "": "unknown",
-    "application/json": "json",
-    "text/json": "json",
-    "text/event-stream": "events",
-    "application/x-ndjson": "lines",
-    "application/ndjson": "lines",
-    "application/jsonl": "lines",
-    "application/x-jsonlines": "lines",
-    "application/vnd.amazon.eventstream": "aws",
-}
+__all__ = ["KINDS", "AnswerReader"]
 
 
 class Framing(Protocol):
@@ -56,18 +45,15 @@ class Framing(Protocol):
     def finish(self) -> None: ...
 
 
+# Before an answer: some servers keep a connection alive with blank lines. With more of them, the
+# label decides: it may be a bomb, whose lines have to be counted.
+MAX_BLANKS: Final = 4_096
 FRAMINGS: Final[dict[AnswerKind, Callable[[Tally, int], Framing]]] = {
     "json": JsonBody,
     "lines": JsonLines,
     "events": ServerSentEvents,
     "aws": AwsEventStream,
 }
-
-
-def kind_of(content_type: str) -> AnswerKind:
-    """What a content type says of the body: its case and parameters do not matter."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return KINDS.get(media_type) or ("json" if media_type.endswith("+json") else "other")
 
 
 class AnswerReader:
@@ -79,11 +65,10 @@ class AnswerReader:
         self._refused: UnrecordedReason | None = None
         self._framing: Framing | None = None
         self._finished = False
-        kind = kind_of(content_type)
-        if kind == "other":
+        self._head = b""  # of the body, as long as it does not tell what it is
+        self._label = label_of(content_type)
+        if self._label == "other":
             self._refused = "no_usage"
-        elif kind != "unknown":
-            self._framing = FRAMINGS[kind](self._tally, max_bytes)
         self._unpacking: Decoder | None = None
         self._most_steps = GRACE_STEPS
         if codings := codings_of(content_encoding):
@@ -94,7 +79,7 @@ class AnswerReader:
     @property
     def streaming(self) -> bool:
         """Whether the answer is a stream. Of a JSON body that is known when it has been read."""
-        return self._framing is not None and self._framing.streaming
+        return self._label in STREAMS if self._framing is None else self._framing.streaming
 
     @property
     def model(self) -> str:
@@ -132,26 +117,33 @@ class AnswerReader:
         `complete` is False for an answer that was cut: the client went away, or the application
         raised. What was seen until then counts, and is partial unless the end was among it.
         """
-        if self._framing is not None and not self._finished:
-            self._framing.finish()
+        if not self._finished:
+            if self._head:
+                self._frame(self._head, ended=True)
+            if self._framing is not None:
+                self._framing.finish()
         self._finished = True
         usage = self._tally.usage(complete and self._refused is None)
         if usage is not None:
             return usage
         if self._refused is None and self._framing is not None and self._framing.malformed:
-            return "parse_failed"
+            return "no_usage" if self._label == "text" else "parse_failed"  # text claims nothing
         return self._refused or "no_usage"
 
     def _pass_on(self, chunk: bytes) -> None:
-        if self._framing is None:
-            self._framing = self._framing_by(chunk)
         if self._framing is not None:
             self._framing.feed(chunk)
+        elif self._refused is None:
+            self._frame(self._head + chunk)
 
-    def _framing_by(self, chunk: bytes) -> Framing | None:
-        """What an answer without a type is, by its first byte that is neither blank nor a BOM."""
-        first = chunk.lstrip(BOM + b" \t\r\n")[:1]
-        if not first:
-            return None
-        kind: AnswerKind = "json" if first in b"{[" else "events"
-        return FRAMINGS[kind](self._tally, self._max_bytes)
+    def _frame(self, begun: bytes, *, ended: bool = False) -> None:
+        """Choose the framing by the body's first bytes, as soon as they tell."""
+        head = begun.lstrip(BLANK)
+        ended = ended or len(begun) - len(head) > MAX_BLANKS
+        kind = kind_by(head, self._label, ended=ended)
+        self._head = begun if kind is None else b""
+        if kind == "other":
+            self._refused = "no_usage"
+        elif kind is not None:
+            self._framing = FRAMINGS[kind](self._tally, self._max_bytes)
+            self._framing.feed(begun)

@@ -21,6 +21,14 @@ MAX_MESSAGE_BYTES: Final = 24 * 1024 * 1024  # AWS's own bound is 16 MiB of payl
 CHUNK: Final = b'"bytes"'  # InvokeModel wraps the model's own event, in base64
 
 
+def begins_message(head: bytes) -> bool:
+    """Whether bytes begin with the prelude of a message: it has a checksum of its own."""
+    if len(head) < PRELUDE.size:
+        return False
+    _, _, checksum = PRELUDE.unpack_from(head)
+    return bool(checksum == crc32(head[: PRELUDE.size - CHECKSUM.size]))
+
+
 class AwsEventStream:
     """The payload of each message is a JSON document, or has one inside (`bytes`).
 

@@ -1,0 +1,147 @@
+"""A content type is a hint: what an answer is, its first bytes tell."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.producer.test_aws_event_stream import message
+from tests.unit.producer.watched import CHAT, Bench, answering
+from usagepipe.producer.answers import AnswerReader
+from usagepipe.producer.extraction import Usage
+
+LIMIT = 4_096
+DOCUMENTS: list[dict[str, Any]] = [
+    {"model": "m", "choices": [{"delta": {"content": "Hi"}}]},
+    {"model": "m", "choices": [], "usage": {"prompt_tokens": 31, "completion_tokens": 7}},
+]
+FOUND = Usage("m", 31, 7, 38)
+LINES = [json.dumps(document).encode() for document in DOCUMENTS]
+BODIES = {
+    "events": b"".join(b"data: %b\n\n" % line for line in LINES) + b"data: [DONE]\n\n",
+    "events after a comment": b": wait\n\n" + b"".join(b"data:%b\r\n\r\n" % line for line in LINES),
+    "named events": b"".join(b"event: chunk\nid: 7\ndata: %b\n\n" % line for line in LINES),
+    "lines": b"\n".join(LINES) + b"\n",
+    "an array": b"[" + b",\r\n".join(LINES) + b"]",
+    "JSON": b"\r\n" + LINES[-1],
+    "JSON on several lines": b"\xef\xbb\xbf" + json.dumps(DOCUMENTS[-1], indent=2).encode(),
+    "AWS's stream": b"".join(message("chunk", document) for document in DOCUMENTS),
+}
+TYPES = [
+    "",
+    "application/json",
+    "application/JSON; charset=utf-8",
+    "application/problem+json",
+    "application/x-ndjson",
+    "application/vnd.amazon.eventstream",
+    "text/plain",
+    "Text/Plain;charset=UTF-8",
+    "TEXT/EVENT-STREAM",
+    "text/event-stream, application/json",
+    "application/stream",
+    "nonsense",
+]
+
+
+def read(content_type: str, body: bytes, size: int = LIMIT) -> Usage | str:
+    reader = AnswerReader(content_type, "", LIMIT)
+    for at in range(0, len(body), size):
+        reader.feed(body[at : at + size])
+    return reader.read()
+
+
+@pytest.mark.parametrize("size", [1, 7, LIMIT])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("content_type", TYPES)
+def test_usage_is_found_under_any_label(content_type: str, body: bytes, size: int) -> None:
+    """Whatever a gateway writes on an answer, what stands in it is read, however it is cut."""
+    assert FOUND == read(content_type, body, size)
+
+
+@pytest.mark.parametrize("size", [1, LIMIT])
+@pytest.mark.parametrize(
+    "content_type",
+    ["audio/mpeg", "image/png", "video/mp4", "text/html", "text/css", "application/xhtml+xml"],
+)
+def test_what_no_model_says_in_text_is_not_read(content_type: str, size: int) -> None:
+    """Sound, pictures and pages have no usage in them, whatever they begin with."""
+    assert ["no_usage"] * len(BODIES) == [
+        read(content_type, body, size) for body in BODIES.values()
+    ]
+
+
+@pytest.mark.parametrize("size", [1, LIMIT])
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "binary/octet-stream"])
+def test_of_files_only_event_streams_are_read(content_type: str, size: int) -> None:
+    """A stream may pass as octets; a file of JSON is one that somebody made before."""
+    expected = [FOUND if "events" in name or "AWS" in name else "no_usage" for name in BODIES]
+
+    assert expected == [read(content_type, body, size) for body in BODIES.values()]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        ("text/plain", b"Hello", "no_usage"),
+        ("text/plain", b"{oops", "no_usage"),
+        ("text/plain", b"\0\0\0\x10nothing of AWS", "no_usage"),
+        ("text/plain", b"", "no_usage"),
+        ("text/plain", b"dat", "no_usage"),
+        ("", b"dat", "no_usage"),
+        ("application/json", b"dat", "parse_failed"),
+        ("application/json", b"\0\0", "parse_failed"),
+        ("application/json", b"<html>", "parse_failed"),
+        ("application/vnd.amazon.eventstream", b"a stream of something else", "parse_failed"),
+        ("application/x-ndjson", b"{", "no_usage"),
+    ],
+)
+def test_body_that_is_nothing_is_what_its_label_says(
+    content_type: str, body: bytes, expected: str
+) -> None:
+    """Where the first bytes tell nothing, the label decides."""
+    assert expected == read(content_type, body)
+    assert expected == read(content_type, body, size=1)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "streaming"),
+    [
+        ("application/json", BODIES["events"], True),
+        ("text/plain", BODIES["events"], True),
+        ("application/octet-stream", BODIES["AWS's stream"], True),
+        ("text/event-stream", BODIES["JSON"], False),
+        ("text/event-stream", b"", True),
+        ("text/plain", b"Hello", False),
+    ],
+)
+def test_body_tells_whether_it_was_a_stream(
+    content_type: str, body: bytes, streaming: bool
+) -> None:
+    """A stream under another label is one; the label counts only where nothing came."""
+    bench = Bench(answering(body, headers=[("content-type", content_type)]))
+
+    bench.post(body={"model": "m"})
+
+    assert [streaming] * len(bench.recorder.events) == [e.streaming for e in bench.recorder.events]
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/html", "application/octet-stream"])
+def test_page_is_no_event_newly(content_type: str) -> None:
+    """A text that was looked into and has no usage is no answer of a model."""
+    bench = Bench(answering(b'{"page": 1}', headers=[("content-type", content_type)]))
+
+    bench.post()
+
+    assert [] == bench.recorder.events
+    assert {"no_usage": 1} == bench.unrecorded
+
+
+def test_mislabelled_stream_is_an_event_with_its_tokens() -> None:
+    """The whole way: a stream that passes as text is recorded."""
+    body = b"data: %b\n\n" % json.dumps(CHAT).encode()
+    bench = Bench(answering(body, headers=[("content-type", "text/plain; charset=utf-8")]))
+
+    bench.post()
+
+    assert (31, 7, 38) == bench.tokens
+    assert bench.event.streaming
