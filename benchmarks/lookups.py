@@ -75,8 +75,7 @@ def _ask(settings: Settings, client: "Client", rows: int) -> dict[str, float]:
         partition, first = rng.randrange(PARTITIONS), rng.randrange(end - BATCH)
         place = (TOPIC_ID, partition, first, first + BATCH - 1)
         ids = _ids(client, partition, first)
-        took["count"].append(_milliseconds(partial(stored.count, *place)))
-        took["offsets"].append(_milliseconds(partial(stored.offsets, *place)))
+        took["places"].append(_milliseconds(partial(stored.places, *place)))
         took["last_offset"].append(
             _milliseconds(partial(stored.last_offset, TOPIC_ID, partition, end))
         )

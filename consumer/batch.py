@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Self
 
+from usagepipe.consumer.leader_epochs import UNKNOWN
 from usagepipe.consumer.packs import Loose, Pack, Run, split, split_behind
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.schemas.settings import Settings
@@ -43,16 +44,29 @@ class Batch:
     packs: tuple[Pack, ...]
     count: int  # of records
     size: int  # bytes, when they are unpacked
+    epoch_before: int = UNKNOWN  # the leader epoch of the record before it
 
     @classmethod
-    def of(cls, partition: TopicPartition, first: int, last: int, packs: tuple[Pack, ...]) -> Self:
+    def of(
+        cls,
+        partition: TopicPartition,
+        first: int,
+        last: int,
+        packs: tuple[Pack, ...],
+        epoch_before: int = UNKNOWN,
+    ) -> Self:
         """The batch of all records of `packs`."""
         count, size = sum([pack.count for pack in packs]), sum([pack.size for pack in packs])
-        return cls(partition, first, last, packs, count, size)
+        return cls(partition, first, last, packs, count, size, epoch_before)
 
     def records(self) -> Iterator[Record]:
         """Its records, unpacked as they are taken: they are never all there at once."""
         return chain.from_iterable(pack.records() for pack in self.packs)
+
+    @property
+    def leader_epoch(self) -> int:
+        """Of its last record, or of a later one of the batch that it was cut from."""
+        return self.packs[-1].leader_epoch if self.packs else UNKNOWN
 
     def __str__(self) -> str:
         return f"{self.partition}@{self.first}-{self.last}"
@@ -75,21 +89,29 @@ class Batch:
         else:
             borders = [0, len(offsets) // 2, len(offsets)]
         parts: list[Batch] = []
-        first = self.first
+        first, before, epoch = self.first, self.epoch_before, self.leader_epoch
         for start, end in pairwise(borders):
             last = self.last if end == len(offsets) else offsets[end - 1]
-            parts.append(Batch.of(self.partition, first, last, (Loose.of(records[start:end]),)))
-            first = last + 1
+            packs = (Loose.of(records[start:end], epoch),)
+            parts.append(Batch.of(self.partition, first, last, packs, before))
+            first, before = last + 1, epoch
         return parts
 
 
 class Cutter:
     """Gathers runs of one partition and cuts them into batches. Holds no clock of its own."""
 
-    def __init__(self, partition: TopicPartition, position: int, policy: BatchPolicy) -> None:
+    def __init__(
+        self,
+        partition: TopicPartition,
+        position: int,
+        policy: BatchPolicy,
+        leader_epoch: int = UNKNOWN,
+    ) -> None:
         self._partition = partition
         self._policy = policy
         self._position = position  # where the next batch begins
+        self._leader_epoch = leader_epoch  # of the record before it
         self._packs: deque[tuple[Pack, float]] = deque()  # with the time each came in
         self.rows = 0
         self.size = 0  # bytes when unpacked
@@ -160,8 +182,8 @@ class Cutter:
         return head
 
     def _batch(self, packs: list[Pack], last: int) -> Batch:
-        batch = Batch.of(self._partition, self._position, last, tuple(packs))
-        self._position = batch.end
+        batch = Batch.of(self._partition, self._position, last, tuple(packs), self._leader_epoch)
+        self._position, self._leader_epoch = batch.end, batch.leader_epoch
         self.rows -= batch.count
         self.size -= batch.size
         self.weight -= sum([pack.weight for pack in packs])

@@ -14,6 +14,7 @@ from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch
 from usagepipe.consumer.left_out import LeftOut
 from usagepipe.consumer.rows import Rows
+from usagepipe.consumer.stored import Place
 from usagepipe.consumer.topic_identity import TopicIdentity
 
 FIRST_EPOCH = 0  # the plain insert; a later one writes only what is missing of its range
@@ -56,8 +57,9 @@ class Block:
     pending: Announcement
     rows: Rows
     twice: Twice
-    present: int  # rows of the range that are stored already; looked up in later epochs only
-    as_announced: bool = True  # False: the look-up made again found other duplicates
+    # Its records that are stored already, as rows of their own; looked up in later epochs only.
+    present: frozenset[Place]
+    as_announced: bool = True  # False: other duplicates were found, or other events read
 
     @cached_property
     def id_set(self) -> frozenset[str]:
@@ -67,7 +69,11 @@ class Block:
     @property
     def expected(self) -> int:
         """How many rows of the range are stored when this block is."""
-        return self.rows.count + self.present
+        return self.rows.count + len(self.present)
+
+    def landed(self, stored: Set[Place]) -> int:
+        """How many of them are among the rows `stored` of the range."""
+        return len(stored & (self.rows.places | self.present))
 
     def offset_of(self, row: int | None) -> int | None:
         """The offset of the `row`-th line, counted from 1; None for no such line."""
@@ -111,7 +117,7 @@ def make_block(
     epoch: int,
     rows: Rows,
     twice: Twice,
-    present: Set[int],
+    present: frozenset[Place],
     announced: Announcement | None,
     server: int = 0,
 ) -> Block:
@@ -120,6 +126,7 @@ def make_block(
     `server` is when ClickHouse was started, as far as it is known.
     """
     left_out = twice.offsets
+    kept = rows.without(left_out | {place.offset for place in present})
     pending = announced or Announcement(
         topic.topic_id,
         batch.first,
@@ -129,6 +136,8 @@ def make_block(
         # In a later epoch it is looked up again: what is stored by then is left out as well.
         LeftOut.of(left_out, batch.first) if epoch == FIRST_EPOCH else LeftOut(),
         server,
+        kept.digest,
+        batch.epoch_before,
     )
-    same = epoch > FIRST_EPOCH or pending.left_out.is_same(left_out)
-    return Block(batch, topic, pending, rows.without(left_out | present), twice, len(present), same)
+    same = epoch > FIRST_EPOCH or pending.is_of(left_out, kept.digest)
+    return Block(batch, topic, pending, kept, twice, present, same)

@@ -48,14 +48,16 @@ class Committer:
         self.committed: dict[TopicPartition, Position] = {}
         self.fenced = False
 
-    def acknowledge(self, partition: TopicPartition, end: int, topic_id: str) -> None:
+    def acknowledge(
+        self, partition: TopicPartition, end: int, topic_id: str, leader_epoch: int
+    ) -> None:
         """Commit `end` soon: everything before it in `partition` is stored for good.
 
         Nothing while an announcement of the partition waits: that acknowledges what is before it.
         """
         if partition in self._announced:
             return
-        self._put(partition, Position(end, acknowledgement(topic_id)))
+        self._put(partition, Position(end, acknowledgement(topic_id, leader_epoch)))
 
     async def announce(self, partition: TopicPartition, pending: Announcement) -> None:
         """Commit that `pending` is about to be inserted, and that all before it is stored.

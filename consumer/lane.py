@@ -20,6 +20,7 @@ from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
 from usagepipe.consumer.block import FIRST_EPOCH, Block, Landing, Outcome
 from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.leader_epochs import UNKNOWN
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -48,7 +49,9 @@ class Offsets(Protocol):
     """Where a lane announces and acknowledges: the tenure's committer."""
 
     async def announce(self, partition: TopicPartition, pending: Announcement) -> None: ...
-    def acknowledge(self, partition: TopicPartition, end: int, topic_id: str) -> None: ...
+    def acknowledge(
+        self, partition: TopicPartition, end: int, topic_id: str, leader_epoch: int
+    ) -> None: ...
 
 
 class Store(Protocol):
@@ -75,6 +78,7 @@ class Start:
     offset: int
     topic: TopicIdentity
     pending: Announcement | None = None
+    leader_epoch: int = UNKNOWN  # of the record before the offset
 
 
 class _Part(NamedTuple):
@@ -107,7 +111,7 @@ class Lane:
     ) -> None:
         self._partition = partition
         self._start = start
-        self._cutter = Cutter(partition, start.offset, policy)
+        self._cutter = Cutter(partition, start.offset, policy, start.leader_epoch)
         self._policy = policy
         self._buffer = buffer
         self._waiting_bytes = 0  # of records in the cutter
@@ -128,6 +132,7 @@ class Lane:
         self._landed_in = 0.0  # seconds that the last insert took
         self._stored_to = -1  # the last offset that is stored though nobody announced it
         self.position = start.offset  # everything before it is stored
+        self._leader_epoch = start.leader_epoch  # of the record before it
 
     @property
     def topic(self) -> TopicIdentity:
@@ -316,7 +321,7 @@ class Lane:
         return FIRST_EPOCH + 1, batch.last > self._stored_to - MAX_BATCH_ROWS
 
     def _stored(self, batch: Batch) -> None:
-        self.position = batch.end
+        self.position, self._leader_epoch = batch.end, batch.leader_epoch
         self._stored_at = time.monotonic()
         self._press()
 
@@ -324,7 +329,7 @@ class Lane:
         if self._stored_at is not None:
             self._stored_at = None
             topic_id = self._start.topic.topic_id
-            self._offsets.acknowledge(self._partition, self.position, topic_id)
+            self._offsets.acknowledge(self._partition, self.position, topic_id, self._leader_epoch)
 
     async def _pending_batch(self, pending: Announcement) -> Batch | None:
         """The pending range as soon as a record at or behind its end was seen: all limits off."""

@@ -15,7 +15,8 @@ from typing import Final, Protocol, Self
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from usagepipe.consumer.record_batch import COUNT, HEADER_BYTES, read_records
+from usagepipe.consumer.leader_epochs import UNKNOWN
+from usagepipe.consumer.record_batch import COUNT, HEADER_BYTES, LEADER_EPOCH, read_records
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.consumer.unpacking import (
     MAX_RATIO,
@@ -49,6 +50,8 @@ class Pack(Protocol):
     def size(self) -> int: ...  # bytes when unpacked
     @property
     def weight(self) -> int: ...  # bytes as it is
+    @property
+    def leader_epoch(self) -> int: ...  # of its last record
     def records(self) -> Sequence[Record]: ...
 
 
@@ -58,13 +61,13 @@ class Loose:
 
     _records: Sequence[Record]
     size: int
+    leader_epoch: int = UNKNOWN
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Self:
+    def of(cls, records: Sequence[Record], leader_epoch: int = UNKNOWN) -> Self:
         """These records. Their size is that of their values and keys."""
-        return cls(
-            records, sum([len(each.value or b"") + len(each.key or b"") for each in records])
-        )
+        size = sum([len(each.value or b"") + len(each.key or b"") for each in records])
+        return cls(records, size, leader_epoch)
 
     @property
     def first(self) -> int:
@@ -101,6 +104,10 @@ class Packed:
         # The answer it came in stays until all its packs are gone: one fetch for each lane.
         return len(self._data)
 
+    @property
+    def leader_epoch(self) -> int:
+        return _leader_epoch(self._data)
+
     def records(self) -> Sequence[Record]:
         """Its records, unpacked anew each time."""
         return read_records(self._data, self.size)
@@ -132,19 +139,19 @@ class Run:
 
 def split(pack: Pack, count: int) -> tuple[Loose, Loose]:
     """The first `count` records, and the others."""
-    return _halves(pack.size, pack.records(), count)
+    return _halves(pack, pack.records(), count)
 
 
 def split_behind(pack: Pack, offset: int) -> tuple[Loose, Loose]:
     """The records up to `offset`, and the others."""
     records = pack.records()
     count = bisect_right(records, offset, key=lambda record: record.offset)
-    return _halves(pack.size, records, count)
+    return _halves(pack, records, count)
 
 
-def _halves(size: int, records: Sequence[Record], count: int) -> tuple[Loose, Loose]:
-    head = size * count // len(records)
-    return Loose(records[:count], head), Loose(records[count:], size - head)
+def _halves(pack: Pack, records: Sequence[Record], count: int) -> tuple[Loose, Loose]:
+    head, epoch = pack.size * count // len(records), pack.leader_epoch
+    return Loose(records[:count], head, epoch), Loose(records[count:], pack.size - head, epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,21 +199,28 @@ def _pack(batch: DefaultRecordBatch, raw: memoryview, offset: int) -> Pack | Non
     try:
         size = measure(batch.compression_type, raw[HEADER_BYTES:])
     except TooLargeError:
-        return _unread(batch, offset, BATCH_TOO_LARGE, _TOO_LARGE)
+        return _unread(batch, raw, offset, BATCH_TOO_LARGE, _TOO_LARGE)
     except UndecodableError as error:
-        return _unread(batch, offset, BATCH_UNDECODABLE, f"its record batch: {error}")
+        return _unread(batch, raw, offset, BATCH_UNDECODABLE, f"its record batch: {error}")
     # Many small records are as large, once they are objects.
     if size + count * _OBJECT_BYTES > MAX_UNPACKED_BYTES:
-        return _unread(batch, offset, BATCH_TOO_LARGE, _TOO_LARGE)
+        return _unread(batch, raw, offset, BATCH_TOO_LARGE, _TOO_LARGE)
     if batch.base_offset >= offset and count == batch.last_offset_delta + 1:
         return Packed(raw, batch.base_offset, batch.next_offset - 1, count, size)
     # A seek into the middle of it, or a batch that compaction or a log cleaner has been in.
     records = [record for record in read_records(raw, size) if record.offset >= offset]
-    return Loose.of(records) if records else None
+    return Loose.of(records, _leader_epoch(raw)) if records else None
 
 
-def _unread(batch: DefaultRecordBatch, offset: int, reason: str, detail: str) -> Pack | None:
+def _leader_epoch(raw: memoryview) -> int:
+    (epoch,) = LEADER_EPOCH.unpack_from(raw)
+    return int(epoch)
+
+
+def _unread(
+    batch: DefaultRecordBatch, raw: memoryview, offset: int, reason: str, detail: str
+) -> Pack | None:
     """A letter's worth for each offset that the header claims: nothing else is known."""
     offsets = range(max(batch.base_offset, offset), batch.next_offset)
     records = UnreadRecords(offsets, batch.max_timestamp, reason, detail)
-    return Loose(records, 0) if records else None
+    return Loose(records, 0, _leader_epoch(raw)) if records else None

@@ -108,10 +108,11 @@ class Reconciler:
         if not records:
             return Findings(partition, 0, (), (), (), frozenset())
         first, last = records[0].offset, records[-1].offset
-        stored = set(self._stored.offsets(self.topic_id, partition, first, last))
+        rows = encode_rows(records, TopicPartition(self.topic, partition), self.topic_id, EPOCH)
+        found = self._stored.places(self.topic_id, partition, first, last)
+        stored = {place.offset for place in rows.places & found}
         absent = [record for record in records if record.offset not in stored]
-        rows = encode_rows(absent, TopicPartition(self.topic, partition), self.topic_id, EPOCH)
-        events = _lacking(rows)
+        events = _lacking(rows.without(stored))
         copies = {copy.event_id for copy in self._copies([each.event_id for each in events])}
         nowhere = [each for each in events if each.event_id not in copies]
         old = self._older_than_raw(absent) if nowhere else frozenset()
@@ -151,7 +152,8 @@ class Reconciler:
             body = b"\n".join(each.row for each in left)
             self._insert(body, self._token(found.partition, left, attempt))
             first, last = left[0].offset, left[-1].offset
-            offsets -= set(self._stored.offsets(self.topic_id, found.partition, first, last))
+            there = self._stored.places(self.topic_id, found.partition, first, last)
+            offsets -= {each.offset for each in left if (each.offset, each.event_id) in there}
             if not offsets:
                 # 3. The rollups may have held these events all along: the days are to be healed.
                 return found.doubtful | {each.day for each in found.lacking}

@@ -27,6 +27,7 @@ from usagepipe.schemas.topics import MAX_RECORD_BYTES
 # https://kafka.apache.org/documentation/#recordbatch
 HEADER_BYTES: Final = 61
 COUNT: Final = struct.Struct(">57xi")
+LEADER_EPOCH: Final = struct.Struct(">12xi")
 _CODEC_AT: Final = 22  # the lower byte of the attributes
 # Of headers alone, these would be some 40 MiB of objects. librdkafka's batches are under 1 MB.
 _MOST_BYTES: Final = 1 << 20

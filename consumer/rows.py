@@ -3,6 +3,7 @@
 A row is the event and its place in the log.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ import msgspec
 
 from usagepipe.consumer.event_reader import CHUNK, read_events
 from usagepipe.consumer.records import Record, TopicPartition
+from usagepipe.consumer.stored import Place
 from usagepipe.consumer.unread import UnreadRecord
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import EARLIEST, LATEST, UsageEvent
@@ -67,6 +69,16 @@ class Rows:
     @property
     def count(self) -> int:
         return len(self.offsets)
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """Where each event stands."""
+        return frozenset(map(Place, self.offsets, self.ids))
+
+    @property
+    def digest(self) -> str:
+        """The same for the same events in the same order, and for no others."""
+        return hashlib.blake2b("".join(self.ids).encode(), digest_size=8).hexdigest()
 
     def without(self, left_out: Set[int]) -> "Rows":
         """The same without the rows of these offsets."""

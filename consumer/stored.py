@@ -49,6 +49,14 @@ NO_EPOCH: Final = 2**32  # beyond the column: every row has another
 _MAX_OFFSET: Final = 2**63 - 1  # Kafka's offsets are signed
 
 
+class Place(NamedTuple):
+    """A stored row of one partition. The offset alone does not say of which event it is: a log
+    that lost its end gives the same offsets to other events."""
+
+    offset: int
+    event_id: str  # canonical lower-case text
+
+
 class Copy(NamedTuple):
     """A stored row of an event: its id in canonical lower-case text, and its place in the log."""
 
@@ -108,24 +116,21 @@ class StoredRows:
         sought = {copy.event_id for copy in found}.intersection(ids)
         return (copy for copy in found if copy.event_id in sought)
 
-    def offsets(
+    def places(
         self, topic_id: str, partition: int, first: int, last: int, without_epoch: int = NO_EPOCH
-    ) -> list[int]:
-        """The offsets `first` … `last` that are stored, sorted; one that is stored twice, twice.
+    ) -> frozenset[Place]:
+        """The rows at the offsets `first` … `last`.
 
         Rows that were written under the epoch `without_epoch` are left out.
         """
         query = (
-            f"SELECT kafka_offset FROM {TABLE} WHERE {_RANGE}"
-            f" AND batch_epoch != {int(without_epoch)} ORDER BY kafka_offset"
+            f"SELECT kafka_offset, toString(event_id) FROM {TABLE} WHERE {_RANGE}"
+            f" AND batch_epoch != {int(without_epoch)}"
         )
-        return [offset for (offset,) in self._range(query, topic_id, partition, first, last)]
-
-    def count(self, topic_id: str, partition: int, first: int, last: int) -> int:
-        """How many of the offsets `first` … `last` are stored; one that is there twice is one."""
-        query = f"SELECT uniqExact(kafka_offset) FROM {TABLE} WHERE {_RANGE}"
-        ((count,),) = self._range(query, topic_id, partition, first, last)
-        return int(count)
+        return frozenset(
+            Place(offset, event_id)
+            for offset, event_id in self._range(query, topic_id, partition, first, last)
+        )
 
     def last_offset(self, topic_id: str, partition: int, at_least: int) -> int | None:
         """The greatest stored offset that is `at_least` or more; None when there is none."""

@@ -37,7 +37,7 @@ from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.refusals import Refusal
 from usagepipe.consumer.rollups import Rollups
 from usagepipe.consumer.rows import Rejected, Rows, encode_rows
-from usagepipe.consumer.stored import NO_EPOCH, Copy, StoredRows
+from usagepipe.consumer.stored import NO_EPOCH, Copy, Place, StoredRows
 from usagepipe.consumer.threads import Threads, in_thread
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.writer import Writer
@@ -147,11 +147,11 @@ class Storing:
             epoch,
         )
         self._check_limits(batch, rows)
-        present: set[int] = set()
+        present: frozenset[Place] = frozenset()
         if epoch > FIRST_EPOCH:
             found, _ = await self._ask(
                 str(batch),
-                self._servers.stored.offsets,
+                self._servers.stored.places,
                 topic.topic_id,
                 batch.partition.partition,
                 batch.first,
@@ -160,7 +160,8 @@ class Storing:
                 # token reaches the views, which it may not have reached before.
                 NO_EPOCH if announced is None else epoch,
             )
-            present.update(found)
+            # A row of another event at the same offset is of a log that lost its end since.
+            present = rows.places & found
         known = announced.left_out.offsets if announced and epoch == FIRST_EPOCH else None
         twice = Twice(known) if known is not None else Twice()
         if known is None and self._dedup_days:
@@ -229,12 +230,14 @@ class Storing:
         batch: Batch,
         topic: TopicIdentity,
         rows: Rows,
-        present: Set[int],
+        present: Set[Place],
         ahead: Block | None,
     ) -> Twice:
         copies = await self._lookups.copies(rows.ids)
-        own = partial(_is_within, batch=batch, topic_id=topic.topic_id)
-        return await in_thread(self._threads.prepare, _twice, rows, copies, own, present, ahead)
+        partition = (topic.topic_id, batch.partition.partition)
+        return await in_thread(
+            self._threads.prepare, _twice, rows, copies, partition, present, ahead
+        )
 
     async def _refused(self, block: Block, refusal: Refusal) -> Landing:
         self._metrics.refused_batches.inc()
@@ -248,7 +251,7 @@ class Storing:
             rows=block.rows.count,
             landed=landed,
         )
-        if landed != block.present:
+        if landed != len(block.present):
             return Landing(Outcome.INCOMPLETE)  # it was taken before: never cut it as if not
         if block.batch.count > 1:  # a copy that was left out may be a good one
             return Landing(Outcome.REFUSED, block.offset_of(refusal.row))
@@ -297,13 +300,13 @@ class Storing:
         batch = block.batch
         found, _ = await self._ask(
             str(batch),
-            self._servers.stored.count,
+            self._servers.stored.places,
             block.topic.topic_id,
             batch.partition.partition,
             batch.first,
             batch.last,
         )
-        return found
+        return block.landed(found)
 
     async def _send_letters(self, block: Block, letters: tuple[Rejected, ...]) -> None:
         if not letters:
@@ -354,18 +357,18 @@ class Storing:
 def _twice(
     rows: Rows,
     copies: Sequence[Copy],
-    own: Callable[[Copy], bool],
-    present: Set[int],
+    partition: tuple[str, int],
+    present: Set[Place],
     ahead: Block | None,
 ) -> Twice:
-    # The range's own rows are no duplicates: they are what it may have stored before.
-    stored = {copy.event_id for copy in copies if not own(copy)}
+    # The batch's own rows are no duplicates: they are what it may have stored before.
+    own = rows.places if copies else frozenset()
+    stored = {
+        copy.event_id
+        for copy in copies
+        if (copy.topic_id, copy.partition) != partition
+        or Place(copy.offset, copy.event_id) not in own
+    }
     if ahead is not None:
         stored.update(ahead.id_set.intersection(rows.ids))
-    return find_twice(rows, stored, present)
-
-
-def _is_within(copy: Copy, batch: Batch, topic_id: str) -> bool:
-    return (copy.topic_id, copy.partition) == (topic_id, batch.partition.partition) and (
-        batch.first <= copy.offset <= batch.last
-    )
+    return find_twice(rows, stored, {place.offset for place in present})

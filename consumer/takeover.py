@@ -11,6 +11,7 @@ import structlog
 from usagepipe.consumer.announcement import Announcement, Kept
 from usagepipe.consumer.committer import Position
 from usagepipe.consumer.lane import Start
+from usagepipe.consumer.leader_epochs import UNKNOWN, EpochEnd, Lineage
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
 
@@ -19,11 +20,15 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the group and the log say of a partition: the log holds `start` … `end` - 1."""
+    """What the group and the log say of a partition: the log holds `start` … `end` - 1.
+
+    `epoch_end` is where the log ends the leader epoch that was committed, if it was asked.
+    """
 
     committed: Position | None
     start: int
     end: int
+    epoch_end: EpochEnd | None = None
 
 
 class AnotherTopicError(Exception):
@@ -54,6 +59,14 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
         # Not ours, or the log has lost its end: such a range could never be read whole.
         log.error("pending_range_unsound", partition=str(partition), offset=offset)
         pending = None
+    leader_epoch = kept.leader_epoch if kept is not None else UNKNOWN
+    cut = Lineage(offset, leader_epoch).end_in(found.epoch_end)
+    if cut is not None and offset >= found.start:
+        # What follows may have the offsets of what was stored. Its events are stored all the same:
+        # the lane looks up every event from here to the last stored offset (`Lane._doubt`).
+        again_from = max(cut, found.start)
+        log.error("log_cut", partition=str(partition), committed=offset, read_from=again_from)
+        return Start(again_from, topic)
     if offset > found.end:
         log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
         return Start(found.start, topic)
@@ -61,7 +74,7 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
         _tell_expired(partition, offset, found.start - 1, pending)
         if pending is None or pending.last < found.start:
             return Start(found.start, topic)
-    return Start(offset, topic, pending)
+    return Start(offset, topic, pending, leader_epoch)
 
 
 def _tell_expired(

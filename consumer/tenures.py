@@ -18,6 +18,7 @@ from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import Committer, Position
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.lane import Flow, Lane
+from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.persistence import brief
@@ -42,7 +43,7 @@ class Log(Protocol):
         self, partitions: Set[TopicPartition]
     ) -> Mapping[TopicPartition, Found]: ...
     async def topic_identity(self, topic: str) -> TopicIdentity: ...
-    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None: ...
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None: ...
     async def commit_as(
         self, membership: Membership, positions: Mapping[TopicPartition, Position]
     ) -> None: ...
@@ -166,7 +167,10 @@ class Tenures:
         # Never below the log's start: aiokafka would reset such a position as it likes.
         await log_.seek_as(
             self._number,
-            {tp: max(start.offset, found[tp].start) for tp, start in starts.items()},
+            {
+                tp: Lineage(max(start.offset, found[tp].start), start.leader_epoch)
+                for tp, start in starts.items()
+            },
         )
         self._metrics.tenures.inc()
         self._metrics.partitions.set(len(partitions))

@@ -33,6 +33,7 @@ from aiokafka.structs import TopicPartition as AIOTopicPartition
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as stock
 
+from usagepipe.consumer.announcement import Kept
 from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.committed import committed_positions
 from usagepipe.consumer.committer import FencedError, Position
@@ -43,6 +44,7 @@ from usagepipe.consumer.fetching import (
     wait_for_more,
 )
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.leader_epochs import UNKNOWN, Lineage, epoch_ends
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.takeover import Found
@@ -89,6 +91,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         super().__post_init__()
         self._stamp = 0
         self._indexes: dict[TopicPartition, int] = {}
+        self._read: dict[TopicPartition, Lineage] = {}
         self._seeking: Future[None] | None = None
 
     async def on_start(self) -> None:
@@ -150,7 +153,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                     await asyncio.sleep(FETCH_WAIT_MS / 1000)
             # No await between the fetcher's answer and the stamp: a seek cannot come in between.
             if runs := {tp: [self._run(consumer, tp, found)] for tp, found in fetched.items()}:
-                return runs
+                return await self._of_the_same_log(runs)
             if not self.consumer.flow_active or consumer._fetcher._closed:
                 return {}
             if not await wait_for_more(consumer._fetcher, deadline):
@@ -172,14 +175,54 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                     self._ensure_consumer().seek(AIOTopicPartition(*partition), starts[partition])
                     lost = {"first": offset, "last": starts[partition] - 1}
                     log.error("records_expired_unread", partition=str(partition), **lost)
-                elif self._seeking is None or self._seeking.done():
-                    # Another log, or one that has lost its end (and may have a new one by now):
-                    # the takeover decides, and tells.
-                    log.error("log_cut", partition=str(partition), offset=offset)
-                    seeking = self.consumer.perform_seek()
-                    self._seeking = asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
+                else:
+                    self._seek_anew(partition, offset)
         except KafkaError as trouble:
             log.debug("log_not_found", error=repr(trouble))
+
+    def _seek_anew(self, partition: TopicPartition, offset: int) -> None:
+        """Have another log, or one that lost its end, taken over: the takeover decides, and tells.
+
+        It may have a new end by now.
+        """
+        if self._seeking is None or self._seeking.done():
+            log.error("log_changed", partition=str(partition), offset=offset)
+            seeking = self.consumer.perform_seek()
+            self._seeking = asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
+
+    async def _of_the_same_log(self, runs: dict[Any, list[Run]]) -> dict[Any, list[Run]]:
+        """`runs` without those of a log that is not the one that was read before.
+
+        A log can lose its end and grow beyond our position while its broker does not answer us:
+        no fetch fails then, and only the leader epoch tells. It changes with each election, so
+        the leader is asked then. Runs that are left out are read again by the takeover.
+        """
+        return {tp: [run] for tp, (run,) in runs.items() if await self._continues(run)}
+
+    async def _continues(self, run: Run) -> bool:
+        known = self._read.get(run.partition)
+        epoch, last = run.packs[0].leader_epoch, run.packs[-1]
+        if (
+            known is not None
+            and known.leader_epoch != epoch
+            and UNKNOWN not in (known.leader_epoch, epoch)
+            and not await self._still_has(run.partition, known)
+        ):
+            self._seek_anew(run.partition, known.offset)
+            return False
+        if run.stamp == self._stamp:  # no seek came in between
+            self._read[run.partition] = Lineage(last.last + 1, last.leader_epoch)
+        return True
+
+    async def _still_has(self, partition: TopicPartition, read: Lineage) -> bool:
+        """Whether the log still has what was read of it. False, too, where nobody answers."""
+        client = self._ensure_consumer()._client
+        try:
+            ends = await epoch_ends(client, {partition: read.leader_epoch})
+        except KafkaError as error:
+            log.warning("leader_epoch_unknown", partition=str(partition), error=repr(error))
+            return False
+        return read.end_in(ends.get(partition)) is None
 
     def _position(self, partition: TopicPartition) -> int | None:
         """The offset that is fetched next; None where the partition is not ours, or not sought."""
@@ -216,7 +259,17 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         committed = await committed_positions(consumer._coordinator, partitions)
         starts = await self._starts(partitions)
         ends = _by_partition(await consumer.end_offsets(_places(partitions)))
-        return {tp: Found(committed.get(tp), starts[tp], ends[tp]) for tp in partitions}
+        kept = {tp: Kept.decode(position.metadata) for tp, position in committed.items()}
+        epochs = {
+            tp: each.leader_epoch
+            for tp, each in kept.items()
+            if each is not None and each.leader_epoch != UNKNOWN
+        }
+        epochs_end = await epoch_ends(consumer._client, epochs)
+        return {
+            tp: Found(committed.get(tp), starts[tp], ends[tp], epochs_end.get(tp))
+            for tp in partitions
+        }
 
     async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the log of each of `partitions` begins."""
@@ -233,12 +286,13 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         # An announcement is a commit.
         return {partition: position.offset for partition, position in committed.items()}
 
-    async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
+    async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
         consumer = self._ensure_consumer()
         self._stamp = stamp
         self._indexes.clear()
-        for partition, offset in positions.items():
-            consumer.seek(AIOTopicPartition(*partition), offset)
+        self._read = dict(positions)
+        for partition, read in positions.items():
+            consumer.seek(AIOTopicPartition(*partition), read.offset)
 
     async def _commit_as(
         self, membership: Membership, positions: Mapping[TopicPartition, Position]
@@ -317,8 +371,8 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         """The ids of the topic and its cluster."""
         return await self._call(topic_identity(self._ensure_consumer()._client, topic))
 
-    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
-        """Seek, and stamp what is fetched from now on. One step for the fetching loop."""
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
+        """Seek behind what was read, and stamp what is fetched from now on: one step."""
         await self._call(self._seek_as(stamp, positions))
 
     async def commit_as(

@@ -18,7 +18,7 @@ def leave_out() -> None:
     """Take the three away from this process."""
 
     async def announce(self: Committer, partition: Any, pending: Announcement) -> None:
-        self.acknowledge(partition, pending.first, pending.topic_id)
+        self.acknowledge(partition, pending.first, pending.topic_id, pending.leader_epoch)
 
     async def commit_as(self: Any, membership: Any, positions: Any) -> None:
         await original(self, self._current_membership(), positions)

@@ -45,7 +45,7 @@ class FakeStore:
         self.prepared.append((batch.first, batch.last, ahead.batch.first if ahead else None))
         offsets = [record.offset for record in batch.records()]
         rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
-        return make_block(batch, topic, epoch, rows, Twice(), set(), announced)
+        return make_block(batch, topic, epoch, rows, Twice(), frozenset(), announced)
 
     async def insert(self, block: Block, *, again: bool) -> Landing:
         self.begun.set()

@@ -1,6 +1,7 @@
 """What a batch leaves out is what is stored elsewhere, or stood before in the same batch."""
 
 import json
+from collections.abc import Set
 
 from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer.announcement import Announcement
@@ -9,6 +10,7 @@ from usagepipe.consumer.block import Block, Twice, find_twice, make_block
 from usagepipe.consumer.left_out import LeftOut
 from usagepipe.consumer.packs import Loose
 from usagepipe.consumer.rows import Rows
+from usagepipe.consumer.stored import Place
 from usagepipe.consumer.topic_identity import TopicIdentity
 
 TOPIC = TopicIdentity("cluster", "topic-id")
@@ -22,12 +24,12 @@ def rows(**ids: str) -> Rows:
 
 
 def block(
-    epoch: int, twice: Twice, present: set[int], announced: Announcement | None = None
+    epoch: int, twice: Twice, present: Set[Place], announced: Announcement | None = None
 ) -> Block:
     records = [FakeRecord(offset) for offset in (5, 6, 7, 8)]
     batch = Batch.of(PARTITION, 5, 8, (Loose.of(records),))
     found = rows(_5="a", _6="b", _7="c", _8="d")
-    return make_block(batch, TOPIC, epoch, found, twice, present, announced)
+    return make_block(batch, TOPIC, epoch, found, twice, frozenset(present), announced)
 
 
 def test_nothing_is_left_out_of_events_that_are_new() -> None:
@@ -68,12 +70,12 @@ def test_a_block_is_without_its_duplicates() -> None:
 
 def test_a_later_epoch_writes_what_is_missing() -> None:
     """What is stored counts for the whole, and is looked up again by whoever takes over."""
-    made = block(1, Twice(stored=frozenset({6})), {5, 7})
+    made = block(1, Twice(stored=frozenset({6})), {Place(5, "a"), Place(7, "c")})
 
     assert [8] == list(made.rows.offsets)
     assert 3 == made.expected
     assert LeftOut() == made.pending.left_out
-    assert made.token.endswith(":5-8:1")
+    assert made.token.endswith(f":5-8:1:{rows(_8='d').digest}")
 
 
 def test_a_look_up_that_finds_others_than_announced_is_told() -> None:
@@ -85,3 +87,25 @@ def test_a_look_up_that_finds_others_than_announced_is_told() -> None:
 
     assert same.as_announced
     assert not other.as_announced
+
+
+def test_other_events_in_an_announced_range_are_told() -> None:
+    """A log that lost its end gives the range to them: their token is another, and so is theirs
+    who announced it."""
+    announced = block(0, Twice(), set()).pending
+    batch = Batch.of(PARTITION, 5, 8, (Loose.of([FakeRecord(n) for n in (5, 6, 7, 8)]),))
+    others = rows(_5="e", _6="f", _7="g", _8="h")
+
+    found = make_block(batch, TOPIC, 0, others, Twice(), frozenset(), announced)
+    own = make_block(batch, TOPIC, 0, others, Twice(), frozenset(), None)
+
+    assert not found.as_announced
+    assert own.token != found.token
+
+
+def test_rows_of_other_events_do_not_make_a_range_whole() -> None:
+    """They have its offsets, and were stored before the log lost its end."""
+    made = block(0, Twice(), set())
+
+    assert 0 == made.landed({Place(n, "old") for n in (5, 6, 7, 8)})
+    assert made.expected == made.landed({*made.rows.places, Place(5, "old")})

@@ -8,6 +8,7 @@ import pytest
 from usagepipe.consumer.announcement import Announcement, acknowledgement
 from usagepipe.consumer.committer import Committer, FencedError, Position
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.leader_epochs import UNKNOWN
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
 
@@ -43,11 +44,11 @@ async def test_positions_that_wait_go_out_together() -> None:
     coordinator.gate.clear()
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
-    committer.acknowledge(ONE, 5, "topic-id")
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     for partition, end in ((ONE, 6), (TWO, 9), (ONE, 7)):
-        committer.acknowledge(partition, end, "topic-id")
+        committer.acknowledge(partition, end, "topic-id", UNKNOWN)
 
     coordinator.gate.set()
     async with asyncio.timeout(5):
@@ -64,7 +65,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
 
-    committer.acknowledge(ONE, 5, "topic-id")
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
     async with asyncio.timeout(5):
         await committer.idle()
     task.cancel()
@@ -77,7 +78,7 @@ async def test_a_fenced_committer_never_commits_again() -> None:
     coordinator = Coordinator(FencedError("moved on"))
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
 
-    committer.acknowledge(ONE, 5, "topic-id")
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
     async with asyncio.timeout(5):
         await committer.run()
         await committer.idle()
@@ -120,7 +121,7 @@ async def test_an_acknowledgement_in_flight_is_no_announcement() -> None:
     coordinator.gate.clear()
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
-    committer.acknowledge(ONE, 5, "topic-id")
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
     await asyncio.sleep(0.01)
 
     announcing = asyncio.create_task(committer.announce(ONE, PENDING))

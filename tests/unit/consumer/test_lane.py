@@ -46,7 +46,7 @@ class World(FakeStore):
             self.events.append(("stored again" if again else "stored", block.batch.end))
         return landing
 
-    def acknowledge(self, partition: Any, end: int, topic_id: str) -> None:
+    def acknowledge(self, partition: Any, end: int, topic_id: str, leader_epoch: int) -> None:
         assert topic_id == TOPIC.topic_id
         self.events.append(("acknowledged", end))
 

@@ -11,6 +11,7 @@ from tests.unit.consumer.stores import FakeStore
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.storing import Storing
@@ -44,8 +45,8 @@ class FakeLog:
     async def topic_identity(self, topic: str) -> TopicIdentity:
         return TopicIdentity("cluster", "topic-id")
 
-    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, int]) -> None:
-        self.sought.append((stamp, positions[PARTITION]))
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
+        self.sought.append((stamp, positions[PARTITION].offset))
 
     async def commit_as(
         self, membership: Membership, positions: Mapping[TopicPartition, Position]

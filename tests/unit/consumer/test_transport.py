@@ -103,7 +103,7 @@ def thread_with(fetcher: Fetcher) -> ChunkThread:
     thread = ChunkThread.__new__(ChunkThread)
     thread.consumer = cast(Any, SimpleNamespace(flow_active=True))
     thread._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
-    thread._stamp, thread._indexes = 1, {}
+    thread._stamp, thread._indexes, thread._read = 1, {}, {}
     return thread
 
 

@@ -1,0 +1,119 @@
+"""A log that loses its end: its offsets are given to other events (unclean election, crash)."""
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import topics
+from tests.support.apache_kafka import ApacheKafka
+from tests.support.cut_log import cut_log
+from tests.support.programs import Programs
+from tests.support.running_worker import (
+    SECONDS,
+    MakeSettings,
+    event,
+    start_worker,
+    wait_until_committed,
+    wait_until_running,
+)
+from tests.support.waiting import eventually
+from tests.support.worker import raw_counts, rollup_sums
+from usagepipe.schemas import encode
+from usagepipe.schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+KEPT, LOST = 90, 70  # of the first events, what the log keeps and what it loses
+FIRST = [encode(event(number)) for number in range(KEPT + LOST)]
+PARTITION = 1
+
+pytestmark = pytest.mark.usefixtures("migrated")
+
+
+@pytest.fixture
+def cut_settings(settings: MakeSettings, crashable_kafka: ApacheKafka, topic_name: str) -> Settings:
+    """Of a broker that can be killed, with a topic on it."""
+    topics.make_topics(crashable_kafka.bootstrap, topic_name, 2)
+    return settings(kafka=crashable_kafka.bootstrap, topic=topic_name)
+
+
+def fill(made: Settings) -> None:
+    """The first events, in two sendings: the log can be cut between them."""
+    topics.send(made.kafka, made.topic, FIRST[:KEPT], partition=PARTITION)
+    topics.send(made.kafka, made.topic, FIRST[KEPT:], partition=PARTITION)
+
+
+def lose_end(made: Settings, kafka: ApacheKafka, tmp_path: Path) -> None:
+    """The broker crashes, and comes back without the last events."""
+    kafka.kill()
+    cut_log(tmp_path / "kafka", made.topic, PARTITION, KEPT)
+    kafka.start()
+
+
+def others(count: int) -> list[bytes]:
+    """Events that are sent after the loss."""
+    return [encode(event(1_000 + number)) for number in range(count)]
+
+
+def assert_all_stored(client: "Client", count: int) -> None:
+    """Each event once, in raw and in every rollup."""
+    assert (count, count) == raw_counts(client)
+    assert {count} == {requests for requests, _ in rollup_sums(client).values()}
+
+
+@pytest.mark.parametrize("count", [40, 150], ids=["shorter", "longer"])
+def test_other_events_at_old_offsets_are_stored_by_a_worker_that_runs_throughout(
+    cut_settings: Settings,
+    crashable_kafka: ApacheKafka,
+    run_program: Programs,
+    clickhouse_client: "Client",
+    tmp_path: Path,
+    count: int,
+) -> None:
+    """The rows of the lost events do not stand for those that have their offsets now."""
+    made = cut_settings
+    worker = start_worker(run_program, made, session_seconds=60)  # it stays a member
+    wait_until_running(worker)
+    fill(made)
+    wait_until_committed(made, worker)
+
+    worker.send_signal(signal.SIGSTOP)  # so that it meets the log when it has grown again
+    lose_end(made, crashable_kafka, tmp_path)
+    topics.send(made.kafka, made.topic, others(count), partition=PARTITION)
+    worker.send_signal(signal.SIGCONT)
+    total = KEPT + LOST + count
+    eventually(lambda: raw_counts(clickhouse_client)[0] == total, SECONDS, worker.tail)
+    wait_until_committed(made, worker)
+
+    assert_all_stored(clickhouse_client, total)
+    assert "log_cut" in worker.stderr
+
+
+@pytest.mark.parametrize("count", [40, 150], ids=["shorter", "longer"])
+def test_a_committed_offset_that_is_valid_again_is_not_trusted(
+    cut_settings: Settings,
+    crashable_kafka: ApacheKafka,
+    run_program: Programs,
+    clickhouse_client: "Client",
+    tmp_path: Path,
+    count: int,
+) -> None:
+    """The log was cut and grew again while no worker ran: the offset points among other events."""
+    made = cut_settings
+    worker = start_worker(run_program, made)
+    fill(made)
+    wait_until_committed(made, worker)
+    worker.stop()
+
+    lose_end(made, crashable_kafka, tmp_path)
+    topics.send(made.kafka, made.topic, others(count), partition=PARTITION)
+    worker = start_worker(run_program, made)
+    total = KEPT + LOST + count
+    eventually(lambda: raw_counts(clickhouse_client)[0] == total, SECONDS, worker.tail)
+    wait_until_committed(made, worker)
+
+    assert_all_stored(clickhouse_client, total)
+    assert "log_cut" in worker.stderr
