@@ -30,21 +30,28 @@ SUMS: Final = (
     "cache_write_tokens",
     "reasoning_tokens",
     "unpriced_requests",
+    "missing_requests",
+    "partial_requests",
+    "inconsistent_requests",
+    "failures_without_usage",
 )
-# From raw rows a few columns are no plain sum. `events.` keeps an alias from being meant.
+# What one raw row adds to the columns that are no plain sum of a raw column. `events.` keeps an
+# alias from being meant.
+_ROW_OF_EVENTS: Final = {
+    "requests": "toUInt64(1)",
+    "failures": "toUInt64(events.failed)",
+    "unpriced_requests": "toUInt64(events.cost IS NULL)",
+    "missing_requests": "toUInt64(events.usage_quality = 'missing')",
+    "partial_requests": "toUInt64(events.usage_quality = 'partial')",
+    "inconsistent_requests": "toUInt64(events.usage_quality = 'inconsistent')",
+    "failures_without_usage": "toUInt64(events.failed AND events.cost IS NULL"
+    " AND events.prompt_tokens = 0 AND events.completion_tokens = 0 AND events.total_tokens = 0)",
+}
 _OF_EVENTS: Final = {
-    "requests": "count()",
-    "failures": "countIf(events.failed)",
-    "unpriced_requests": "countIf(events.cost IS NULL)",
+    **{column: f"sum({added})" for column, added in _ROW_OF_EVENTS.items()},
     "first_occurred_at": "min(events.occurred_at)",
     "last_occurred_at": "max(events.occurred_at)",
     "last_stored_at": "max(events.stored_at)",
-}
-# The same of a single row.
-_ROW_OF_EVENTS: Final = {
-    "requests": "1",
-    "failures": "toUInt64(events.failed)",
-    "unpriced_requests": "toUInt64(events.cost IS NULL)",
 }
 _SPANS: Final = {"first_occurred_at": "min", "last_occurred_at": "max", "last_stored_at": "max"}
 

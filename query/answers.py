@@ -1,7 +1,8 @@
 """What the queries answer: frozen models, times in UTC, costs exact.
 
-A cost is the sum of what is known; `unpriced_requests` beside it tells how many requests it says
-nothing about. Serialized, a cost is text, because a JSON number would be read as a float.
+A cost is the sum of what is known, and null where no request's cost is known. `unpriced_requests`
+counts the requests that are missing in it. Serialized, a cost is text, because a JSON number would
+be read as a float.
 """
 
 from datetime import datetime
@@ -26,12 +27,25 @@ class Usage(BaseModel):
     cached_tokens: int = Field(description="Input read from a cache: part of prompt.")
     cache_write_tokens: int = Field(description="Input written to a cache: part of prompt.")
     reasoning_tokens: int = Field(description="Output not shown: part of completion.")
-    cost: Decimal = Field(description="US dollars, exact: the sum of the costs that are known.")
-    unpriced_requests: int = Field(description="Requests whose cost is not known.")
+    cost: Decimal | None = Field(
+        description="US dollars, exact: the sum of the costs that are known; null: none is known."
+    )
+    unpriced_requests: int = Field(
+        description="Requests whose cost is not known. A failed one without tokens is none: "
+        "there is nothing to price."
+    )
+    missing_requests: int = Field(description="Requests whose answer reported no usage.")
+    partial_requests: int = Field(description="Requests whose answer was cut off: the least used.")
+    inconsistent_requests: int = Field(description="Requests whose reported numbers disagree.")
 
     @field_serializer("cost")
-    def _plain(self, cost: Decimal) -> str:
-        return format(cost, "f")  # str() may say 1E-9
+    def _plain(self, cost: Decimal | None) -> str | None:
+        return None if cost is None else format(cost, "f")  # str() may say 1E-9
+
+    @property
+    def incomplete_requests(self) -> int:
+        """Requests whose tokens are not known for certain."""
+        return self.missing_requests + self.partial_requests + self.inconsistent_requests
 
 
 class Ranged(BaseModel):

@@ -124,9 +124,9 @@ def series_table(series: Series[Point]) -> UsageTable:
 
 
 def cost_text(usage: Usage) -> str:
-    """The known cost, and how many requests it says nothing about."""
-    if usage.unpriced_requests == usage.requests:
-        return UNKNOWN
+    """The known cost, and how many requests are missing in it."""
+    if usage.cost is None:
+        return UNKNOWN if usage.unpriced_requests else "-"
     least = 0 < usage.cost < LEAST_COST_SHOWN
     known = f"<{LEAST_COST_SHOWN}" if least else f"{usage.cost:,.4f}"
     return f"{known} + {usage.unpriced_requests:,} unpriced" if usage.unpriced_requests else known

@@ -7,5 +7,8 @@ sum(usage.total_tokens) AS total_tokens,
 sum(usage.cached_tokens) AS cached_tokens,
 sum(usage.cache_write_tokens) AS cache_write_tokens,
 sum(usage.reasoning_tokens) AS reasoning_tokens,
-ifNull(sum(usage.cost), 0) AS cost,
-sum(usage.unpriced_requests) AS unpriced_requests
+if(requests = 0, 0, sum(usage.cost)) AS cost,
+sum(usage.unpriced_requests) AS unpriced_requests,
+sum(usage.missing_requests) AS missing_requests,
+sum(usage.partial_requests) AS partial_requests,
+sum(usage.inconsistent_requests) AS inconsistent_requests

@@ -16,7 +16,7 @@ from usagepipe.schemas.errors import MigrationError
 
 _FILE_NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)(?P<cluster>\.cluster)?\.sql")
 _OBJECT = re.compile(
-    r"(?:CREATE (?:TABLE|MATERIALIZED VIEW) IF NOT EXISTS|ALTER TABLE) (?P<object>\w+)"
+    r"(?:CREATE (?:TABLE|MATERIALIZED VIEW) IF NOT EXISTS|ALTER TABLE|INSERT INTO) (?P<object>\w+)"
 )
 
 

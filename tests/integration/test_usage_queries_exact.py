@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -54,6 +54,13 @@ FILTERS = st.sampled_from(
 )
 
 
+def tokens(chance: random.Random) -> dict[str, int]:
+    """Of a third of the requests none."""
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    used = chance.random() < 0.7
+    return {name: chance.randrange(1, 10**6) if used else 0 for name in names}
+
+
 def some_events() -> list[UsageEvent]:
     """Events at and around the borders of buckets, and anywhere; the same in each run."""
     chance = random.Random(7)
@@ -67,9 +74,8 @@ def some_events() -> list[UsageEvent]:
             source=chance.choice(["web", "apikey"]),
             model=f"m-{chance.randrange(2)}",
             failed=chance.random() < 0.1,
-            prompt_tokens=chance.randrange(10**6),
-            completion_tokens=chance.randrange(10**6),
-            total_tokens=chance.randrange(10**6),
+            usage_quality=chance.choice(["complete", "missing", "partial", "inconsistent"]),
+            **tokens(chance),
             cost=chance.choice([None, Decimal(chance.randrange(10**15)).scaleb(-12)]),
         )
         for moment in at_borders + anywhere
@@ -103,16 +109,26 @@ def expected(events: list[UsageEvent], span: TimeRange, filters: Filters) -> dic
         "failures": sum(event.failed for event in chosen),
         **{name: sum(getattr(event, name) for event in chosen) for name in tokens},
         "cost": sum((event.cost or Decimal(0) for event in chosen), Decimal(0)),
-        "unpriced_requests": sum(event.cost is None for event in chosen),
+        "unpriced_requests": sum(
+            event.cost is None and not (event.failed and not event.total_tokens) for event in chosen
+        ),
+        **{
+            f"{quality}_requests": sum(event.usage_quality == quality for event in chosen)
+            for quality in ("missing", "partial", "inconsistent")
+        },
     }
 
 
+def number(usage: Usage, name: str) -> Any:
+    return getattr(usage, name) or 0  # a cost that is not known
+
+
 def found(usage: Usage, like: dict[str, object]) -> dict[str, object]:
-    return {name: getattr(usage, name) for name in like}
+    return {name: number(usage, name) for name in like}
 
 
 def added(rows: tuple[Usage, ...], like: dict[str, object]) -> dict[str, object]:
-    return {name: sum((getattr(row, name) for row in rows), type(like[name])()) for name in like}  # type: ignore[call-overload]
+    return {name: sum((number(row, name) for row in rows), type(like[name])()) for name in like}  # type: ignore[call-overload]
 
 
 def each_example(test: Callable[..., None]) -> Callable[..., None]:

@@ -34,6 +34,9 @@ def shown(width: int) -> str:
         reasoning_tokens=0,
         cost=Decimal("1234.5678"),
         unpriced_requests=12,
+        missing_requests=0,
+        partial_requests=0,
+        inconsistent_requests=0,
     )
     answer = RollUp[KeyUsage](start=NOW, end=NOW, rows=(row,), truncated=True)
     text = StringIO()

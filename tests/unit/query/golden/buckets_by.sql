@@ -12,11 +12,15 @@ SELECT
     sum(usage.cached_tokens) AS cached_tokens,
     sum(usage.cache_write_tokens) AS cache_write_tokens,
     sum(usage.reasoning_tokens) AS reasoning_tokens,
-    ifNull(sum(usage.cost), 0) AS cost,
-    sum(usage.unpriced_requests) AS unpriced_requests
+    if(requests = 0, 0, sum(usage.cost)) AS cost,
+    sum(usage.unpriced_requests) AS unpriced_requests,
+    sum(usage.missing_requests) AS missing_requests,
+    sum(usage.partial_requests) AS partial_requests,
+    sum(usage.inconsistent_requests) AS inconsistent_requests
 FROM
 (
     -- Every instant of the range is in exactly one of the three parts, so sums over them are exact.
+    -- A failed request without tokens and cost has nothing to price: it is not unpriced.
     SELECT
         days.bucket AS bucket,
         days.customer_id AS customer_id,
@@ -35,7 +39,10 @@ FROM
         days.cache_write_tokens AS cache_write_tokens,
         days.reasoning_tokens AS reasoning_tokens,
         days.cost AS cost,
-        days.unpriced_requests AS unpriced_requests,
+        days.unpriced_requests - days.failures_without_usage AS unpriced_requests,
+        days.missing_requests AS missing_requests,
+        days.partial_requests AS partial_requests,
+        days.inconsistent_requests AS inconsistent_requests,
         days.last_occurred_at AS last_occurred_at
     FROM rollup_usage_1d AS days
     WHERE days.bucket >= toDateTime({days_from:UInt32}, 'UTC')
@@ -69,7 +76,10 @@ FROM
         quarters.cache_write_tokens AS cache_write_tokens,
         quarters.reasoning_tokens AS reasoning_tokens,
         quarters.cost AS cost,
-        quarters.unpriced_requests AS unpriced_requests,
+        quarters.unpriced_requests - quarters.failures_without_usage AS unpriced_requests,
+        quarters.missing_requests AS missing_requests,
+        quarters.partial_requests AS partial_requests,
+        quarters.inconsistent_requests AS inconsistent_requests,
         quarters.last_occurred_at AS last_occurred_at
     FROM rollup_usage_15m AS quarters
     WHERE quarters.bucket >= toDateTime({quarters_from:UInt32}, 'UTC')
@@ -107,7 +117,18 @@ FROM
         events.cache_write_tokens AS cache_write_tokens,
         events.reasoning_tokens AS reasoning_tokens,
         events.cost AS cost,
-        toUInt64(events.cost IS NULL) AS unpriced_requests,
+        toInt64(
+            events.cost IS NULL
+            AND NOT (
+                events.failed
+                AND events.prompt_tokens = 0
+                AND events.completion_tokens = 0
+                AND events.total_tokens = 0
+            )
+        ) AS unpriced_requests,
+        toUInt64(events.usage_quality = 'missing') AS missing_requests,
+        toUInt64(events.usage_quality = 'partial') AS partial_requests,
+        toUInt64(events.usage_quality = 'inconsistent') AS inconsistent_requests,
         events.occurred_at AS last_occurred_at
     FROM usage_events AS events
     WHERE events.occurred_at >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')

@@ -1,7 +1,8 @@
--- The latest names of some users or keys.
+-- The newest names of some users or keys.
+-- Where all events had left raw before `newest` was kept, the latest by the events' own time.
 SELECT
     id,
-    max(latest).2 AS name
+    if(max(newest).name != '', max(newest).name, max(latest).name) AS name
 FROM usage_names
 WHERE kind = {kind:String}
     AND id IN {ids:Array(String)}

@@ -1,0 +1,6 @@
+-- Lets a cluster read the new columns of the quarters.
+ALTER TABLE rollup_usage_15m ${on_cluster}
+    ADD COLUMN IF NOT EXISTS missing_requests SimpleAggregateFunction(sum, UInt64),
+    ADD COLUMN IF NOT EXISTS partial_requests SimpleAggregateFunction(sum, UInt64),
+    ADD COLUMN IF NOT EXISTS inconsistent_requests SimpleAggregateFunction(sum, UInt64),
+    ADD COLUMN IF NOT EXISTS failures_without_usage SimpleAggregateFunction(sum, UInt64)
