@@ -34,9 +34,13 @@ class Usage(BaseModel):
         description="Requests whose cost is not known. A failed one without tokens is none: "
         "there is nothing to price."
     )
-    missing_requests: int = Field(description="Requests whose answer reported no usage.")
-    partial_requests: int = Field(description="Requests whose answer was cut off: the least used.")
-    inconsistent_requests: int = Field(description="Requests whose reported numbers disagree.")
+    missing_requests: int = Field(default=0, description="Requests whose answer reported no usage.")
+    partial_requests: int = Field(
+        default=0, description="Requests whose answer was cut off: the least used."
+    )
+    inconsistent_requests: int = Field(
+        default=0, description="Requests whose reported numbers disagree."
+    )
 
     @field_serializer("cost")
     def _plain(self, cost: Decimal | None) -> str | None:
