@@ -78,8 +78,8 @@ def _flatten(metadata: Iterable[Any]) -> Iterable[Any]:
         yield from rule.metadata if isinstance(rule, FieldInfo) else (rule,)
 
 
-def _row_type() -> type[msgspec.Struct]:
-    """A struct with the event's fields and its place in the log."""
+def _row_type(*, strict: bool = False) -> type[msgspec.Struct]:
+    """A struct with the event's fields and its place in the log; `strict` takes no other fields."""
     fields: list[Any] = []
     for name, info in UsageEvent.model_fields.items():
         twin = _fast_type(info.annotation, info.metadata)
@@ -87,11 +87,18 @@ def _row_type() -> type[msgspec.Struct]:
     # A record that names its place itself changes nothing: it is overwritten.
     fields += [(name, kind, kind()) for name, kind in PLACE]
     fields.sort(key=len)  # fields without a default first
-    return msgspec.defstruct("Row", fields, omit_defaults=True, gc=False)
+    return msgspec.defstruct(
+        "Row", fields, omit_defaults=True, gc=False, forbid_unknown_fields=strict
+    )
 
 
 Row: Final[Any] = _row_type()
 _decode_row = msgspec.json.Decoder(Row).decode
+_decode_known = msgspec.json.Decoder(_row_type(strict=True)).decode
+# msgspec passes over a field that it does not know without reading all of it. It then misses
+# invalid UTF-8 in names, and what exceeds the model's parser: 4,300 digits, 200 levels.
+_MOST_BYTES: Final = 4_000
+_MOST_LEVELS: Final = 100
 
 # Texts of one form are compared as one: joined, and with 0 for each of their digits.
 _ID: Final = b"00000000-0000-0000-0000-000000000000\n"
@@ -126,10 +133,37 @@ def read_events(values: Sequence[bytes | None]) -> list[Any]:
 def _read_certain(values: Sequence[bytes | None]) -> list[Any] | None:
     """The rows of `values`; None unless all of them are certain."""
     try:
-        rows = [_decode_row(value) for value in values]  # type: ignore[arg-type]
+        rows = _decode(values)
         return rows if _are_certain(rows) else None
     except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):  # a tombstone: TypeError
         return None
+
+
+def _decode(values: Sequence[bytes | None]) -> list[Any]:
+    """The rows of `values`, whose form is checked and whose content is not.
+
+    Raises:
+        Exception: one of those that `_read_certain` catches.
+    """
+    try:
+        return [_decode_known(value) for value in values]  # type: ignore[arg-type]
+    except msgspec.ValidationError:  # most likely a newer producer's field
+        return [_decode_row(_checked(value)) for value in values]
+
+
+def _checked(value: bytes | None) -> bytes:
+    """`value`, if msgspec can pass over a part of it.
+
+    Raises:
+        ValueError: it might miss something there.
+    """
+    if value is None or len(value) > _MOST_BYTES:
+        raise ValueError
+    if value.count(b"[") + value.count(b"{") > _MOST_LEVELS:
+        raise ValueError
+    if not value.isascii():
+        value.decode()
+    return value
 
 
 def _read(value: bytes | None) -> Any:
