@@ -113,6 +113,12 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
     name = f"Partition {each.partition}"
     if each.problem:
         yield f"{name}: {each.problem}."
+    if each.parked:
+        yield f"{name} is parked at offsets {each.parked.range}: {each.parked.why}"
+        yield (
+            f"  {each.backlog + size(each.pending):,} offsets wait. See usagepipe dlq parked; let "
+            f"it go on with usagepipe dlq release {each.partition} --letters or --retry."
+        )
     if each.missing:
         yield f"{name}: missing offsets {_ranges(each.missing)}."
         for offset, event_id in list(each.missing_ids.items())[:MAX_TOLD]:
@@ -249,6 +255,7 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "beyond": each.beyond,
         "holes": each.holes,
         "problem": each.problem,
+        "parked": each.parked and each.parked.fields(),
         "hours": [
             {"hour": hour.hour.isoformat()} | {name: getattr(hour, name) for name in _COUNTS}
             for hour in each.hours

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from usagepipe.cli import dlq_output
+from usagepipe.cli import dlq_output, dlq_parked
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
 from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
 from usagepipe.consumer.letter_replay import Originals, Replay, replayable, why_missing
@@ -76,11 +76,17 @@ def _filter_options(function: Function) -> Function:
 
 @click.group("dlq")
 def command() -> None:
-    """List, show and replay dead letters.
+    """List, show and replay dead letters; show and release parked partitions.
 
     A dead letter is a record of the topic of events that could not be stored: its untouched bytes,
     with the reason. A letter that was written twice, as a crash may cause, counts as one.
+
+    Where too many records are refused, their partition is parked before they become letters.
     """
+
+
+command.add_command(dlq_parked.parked)
+command.add_command(dlq_parked.release)
 
 
 @command.command("list")
@@ -188,7 +194,8 @@ def replay(
 
     Valid events are stored once, however often they are put back. What is still refused comes back
     as a new letter with new coordinates: choose by --reason, and a second time by --from, or it is
-    put back twice. Try a few first (--limit): workers stop where too many in a row are refused.
+    put back twice. Try a few first (--limit): where too many in a row are refused, their partition
+    is parked (usagepipe dlq parked).
 
     Exit status 1: some could not be put back, or you declined.
     """

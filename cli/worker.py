@@ -32,7 +32,7 @@ def command(
     """Write events from Kafka to ClickHouse until stopped.
 
     Run several: the group shares the partitions. SIGTERM or Ctrl-C stores and commits what was
-    fetched, then ends. /health and /metrics answer on the web port.
+    fetched, then ends. /health, /live and /metrics answer on the web port.
     """
     settings = load_settings(
         kafka=kafka, clickhouse=clickhouse, topic=topic, group=group, web_port=web_port

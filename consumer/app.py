@@ -24,8 +24,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.limits import LetterLimits
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.packs import Run
+from usagepipe.consumer.parking import Parking
+from usagepipe.consumer.parking_table import ParkingTable
+from usagepipe.consumer.persistence import Persistence
 from usagepipe.consumer.proof import Proof
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rollups import Rollups
@@ -79,17 +83,32 @@ class WorkerApp(faust.App):
         self.letters = DeadLetters(settings.kafka, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
         self.rollups = Rollups(settings.clickhouse_address, settings.insert_seconds)
+        self.parked = ParkingTable(
+            settings.clickhouse_address, settings.group, settings.insert_seconds
+        )
+        persist = Persistence(self.metrics, self.health)
+        parking = Parking(
+            self.parked,
+            LetterLimits.of(settings),
+            self.threads,
+            persist,
+            self.metrics,
+            self.health,
+        )
         storing = Storing(
             Servers(self.writer, self.stored, self.rollups, self.letters),
             self.threads,
             settings,
+            parking,
             self._acknowledged,
             self.proof.once,
+            persist,
             self.metrics,
             self.health,
         )
         self.tenures = Tenures(
             storing,
+            parking,
             BatchPolicy.of(settings),
             settings.buffer_megabytes << 20,
             settings.drain_seconds,
@@ -121,6 +140,7 @@ class WorkerApp(faust.App):
         self.writer.close()
         self.stored.close()
         self.rollups.close()
+        self.parked.close()
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:
@@ -270,6 +290,13 @@ def _add_pages(app: WorkerApp) -> None:
     async def health(web: Any, request: Any) -> Any:
         report = app.health.report()
         return web.json(report, status=200 if report["state"] == "running" else 503)
+
+    @app.page("/live")
+    async def live(web: Any, request: Any) -> Any:
+        """Stays 200 in every trouble that a restart does not end."""
+        alive = app.health.refusal is None and not _stuck(app)
+        report = {"alive": alive, "state": app.health.state}
+        return web.json(report, status=200 if alive else 503)
 
     @app.page("/metrics")
     async def metrics(web: Any, request: Any) -> Any:

@@ -1,7 +1,7 @@
 """What an audit found, as values: per partition, per hour, and of all rows.
 
 Whether it balances is decided here. What may still be on its way (a backlog, an announced range)
-is no loss.
+is no loss; what waits in a parked partition does not balance, since it waits for an operator.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from datetime import datetime
 
 from usagepipe.consumer.audit_rows import Double
 from usagepipe.consumer.offset_ranges import OffsetRange, size
+from usagepipe.consumer.parked import Parked
 from usagepipe.consumer.rollups import Difference
 from usagepipe.consumer.sequence_audit import SequenceGap
 
@@ -56,6 +57,7 @@ class PartitionAudit:
     beyond: int = 0  # stored, and no longer in the log
     # Among those `beyond`, offsets without a row or a letter: copies, marks, or rows that got lost.
     holes: tuple[OffsetRange, ...] = ()
+    parked: Parked | None = None  # its range, and all after it, waits for an operator
     problem: str = ""
     hours: tuple[HourAudit, ...] = ()
 
@@ -74,7 +76,7 @@ class PartitionAudit:
 
     @property
     def balances(self) -> bool:
-        return not (self.missing or self.doubled or self.expired or self.problem)
+        return not (self.missing or self.doubled or self.expired or self.problem or self.parked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from usagepipe.consumer.parked import Parked
+from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.refusals import classify
 from usagepipe.schemas.errors import CheckFailedError
 
@@ -29,6 +31,7 @@ class Health:
 
     started_at: float = field(default_factory=time.monotonic)
     troubles: dict[str, Trouble] = field(default_factory=dict)
+    parked: dict[TopicPartition, Parked] = field(default_factory=dict)
     partitions: int = 0
     assigned: bool = False
     stopping: bool = False
@@ -63,18 +66,29 @@ class Health:
         if self.refusal is None:
             self.refusal, self.exit_status = reason, exit_status
 
+    def park(self, parked: Parked) -> None:
+        """Note that a partition is parked: it waits for an operator, and the others go on."""
+        self.parked[parked.partition] = parked
+
+    def unpark(self, partition: TopicPartition) -> None:
+        """Note that a partition is not parked, or is not this worker's any more."""
+        self.parked.pop(partition, None)
+
     def stored(self) -> None:
         """Note that a batch was stored."""
         self.last_stored_at = time.monotonic()
 
     @property
     def state(self) -> str:
-        """`starting`, `running`, `degraded` (a server fails), `refused` or `stopping`."""
+        """`starting`, `running`, `degraded`, `refused` or `stopping`.
+
+        Degraded: a server fails, or a partition is parked.
+        """
         if self.refusal is not None:
             return "refused"
         if self.stopping:
             return "stopping"
-        if self.troubles:
+        if self.troubles or self.parked:
             return "degraded"
         return "running" if self.assigned else "starting"
 
@@ -98,4 +112,5 @@ class Health:
                 }
                 for server, trouble in self.troubles.items()
             },
+            "parked": [self.parked[partition].fields() for partition in sorted(self.parked)],
         }

@@ -22,6 +22,7 @@ from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.leader_epochs import UNKNOWN
 from usagepipe.consumer.packs import Run
+from usagepipe.consumer.parked import ParkedError
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.schemas.settings import MAX_BATCH_ROWS
@@ -73,12 +74,16 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a lane begins: the committed offset, and the range that was pending there."""
+    """Where a lane begins: the committed offset, and the range that was pending there.
+
+    Runs of a smaller `index` were fetched before the log was sought there.
+    """
 
     offset: int
     topic: TopicIdentity
     pending: Announcement | None = None
     leader_epoch: int = UNKNOWN  # of the record before the offset
+    index: int = 0
 
 
 class _Part(NamedTuple):
@@ -120,11 +125,12 @@ class Lane:
         self._offsets = offsets
         self._flow = flow
         self._arrived = asyncio.Event()
-        self._next_index = 0
+        self._next_index = start.index
         self._paused = False
         self._draining = False
         self._keeping = False
         self._log_goes_on = False  # behind what was taken
+        self._pending = start.pending  # until it is stored, or announced in parts
         self._recovering = start.pending is not None  # until the pending range is read whole
         self._in_hand: Block | None = None  # announced, and being inserted
         self._landing: asyncio.Task[bool] | None = None
@@ -142,10 +148,17 @@ class Lane:
     def buffered_rows(self) -> int:
         return self._cutter.rows
 
+    @property
+    def rest(self) -> Start:
+        """Where another lane of the partition goes on after this one has ended."""
+        return Start(self.position, self.topic, self._pending, self._leader_epoch)
+
     def take(self, run: Run) -> bool:
         """Take the next run. False: one before it got lost, so the partition must be read again."""
         if self._draining and not self._keeping:
             return True  # the next owner's
+        if run.index < self._start.index:
+            return True
         if run.index != self._next_index:
             return False
         self._next_index += 1
@@ -165,18 +178,26 @@ class Lane:
         self._arrived.set()
 
     async def run(self) -> None:
-        """Recover, then announce, store and acknowledge; for ever, until drained or fenced."""
+        """Recover, then announce, store and acknowledge; for ever, until drained or fenced.
+
+        Raises:
+            ParkedError: the partition must be parked. All before `position` is stored.
+        """
         with suppress(FencedError):  # told by the committer; what was announced is the next owner's
             try:
                 if self._start.pending is not None and not await self._recover(self._start.pending):
                     return  # never cut what lies inside a range that may have landed
                 await self._look_for_stored()
                 await self._store_all()
+            except ParkedError:
+                await self._settle()  # the batch before may have to be parked itself
+                self._acknowledge()
+                raise
             finally:
                 try:
                     await self._abandon()
                 finally:
-                    self._give_back()
+                    self.give_back()
 
     async def _store_all(self) -> None:
         """Store batch after batch. While one is inserted, the next is prepared."""
@@ -248,6 +269,7 @@ class Lane:
             )
         block = await self._store.prepare(batch, self._start.topic, pending.epoch, pending)
         await self._land(block, True)
+        self._pending = None
         log.info("range_recovered", partition=str(self._partition), rows=batch.count)
         return True
 
@@ -264,6 +286,7 @@ class Lane:
             part = todo.popleft()
             block = await self._store.prepare(part.batch, self._start.topic, part.epoch)
             await self._offsets.announce(self._partition, block.pending)
+            self._pending = None
             self._stored_at = None
             todo.extendleft(reversed((await self._try(block, part.again)).parts))
         self._end_work(size)
@@ -389,7 +412,7 @@ class Lane:
         self._press()  # the next one may be fetched while this one is stored
         return batch
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
         """Leave the buffer to the lanes that go on."""
         self._buffer.give_up(self._arrived)
         self._end_work(self._bytes_in_work)

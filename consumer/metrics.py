@@ -60,6 +60,11 @@ class WorkerMetrics:
         self.partitions = Gauge(
             "usagepipe_partitions", "Partitions this worker holds.", registry=registry
         )
+        self.parked_partitions = Gauge(
+            "usagepipe_parked_partitions",
+            "Partitions of this worker that wait for an operator: too many records are refused.",
+            registry=registry,
+        )
         self.buffered_rows = Gauge(
             "usagepipe_buffered_rows", "Records fetched and not yet stored.", registry=registry
         )

@@ -28,9 +28,9 @@ from usagepipe.consumer.block import (
 from usagepipe.consumer.correction import Acknowledged, Corrections
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
-from usagepipe.consumer.limits import LetterCount, LetterLimits, TooManyDeadLettersError
 from usagepipe.consumer.lookups import Lookups
 from usagepipe.consumer.metrics import WorkerMetrics
+from usagepipe.consumer.parking import Parking
 from usagepipe.consumer.persistence import ContentRefusedError, Persistence
 from usagepipe.consumer.quiet import Quiet
 from usagepipe.consumer.records import TopicPartition
@@ -42,7 +42,6 @@ from usagepipe.consumer.threads import Threads, in_thread
 from usagepipe.consumer.topic_identity import TopicIdentity
 from usagepipe.consumer.writer import Writer
 from usagepipe.schemas.errors import StartRefusedError
-from usagepipe.schemas.gap import GAP
 from usagepipe.schemas.settings import Settings
 
 Arguments = ParamSpec("Arguments")
@@ -76,21 +75,22 @@ class Storing:
         servers: Servers,
         threads: Threads,
         settings: Settings,
+        parking: Parking,
         acknowledged: Acknowledged,
         ready: Ready,
+        persist: Persistence,
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
         self._servers = servers
         self._threads = threads
-        self._limits = LetterLimits.of(settings)
-        self._counts: dict[TopicPartition, LetterCount] = {}
+        self._parking = parking
         self._dedup_days = settings.dedup_days
         self._slots = settings.inserts
         self._ready = ready
         self._metrics = metrics
         self._health = health
-        self._persist = Persistence(metrics, health)
+        self._persist = persist
         self._quiet = Quiet()
         self._corrections = Corrections(
             servers.rollups, threads, self._persist, self._quiet, acknowledged, metrics
@@ -105,11 +105,7 @@ class Storing:
         return self._quiet.running >= self._slots
 
     async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
-        """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none.
-
-        A lane asks before its first batch, so the count of its dead letters begins here.
-        """
-        self._counts.pop(partition, None)
+        """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none."""
         found, _ = await self._ask(
             str(partition),
             self._servers.stored.last_offset,
@@ -133,7 +129,7 @@ class Storing:
         before it, which is being inserted and cannot be looked up yet.
 
         Raises:
-            TooManyDeadLettersError: more records are refused than the limits allow.
+            ParkedError: more records are refused than the limits allow.
             StartRefusedError: the servers do not keep what is promised.
         """
         with self._ending():
@@ -146,7 +142,7 @@ class Storing:
             topic.topic_id,
             epoch,
         )
-        self._check_limits(batch, rows)
+        self._parking.check(batch, topic.topic_id, rows)
         present: frozenset[Place] = frozenset()
         if epoch > FIRST_EPOCH:
             found, _ = await self._ask(
@@ -255,29 +251,22 @@ class Storing:
             return Landing(Outcome.INCOMPLETE)  # it was taken before: never cut it as if not
         if block.batch.count > 1:  # a copy that was left out may be a good one
             return Landing(Outcome.REFUSED, block.offset_of(refusal.row))
-        with self._ending():
-            self._count(block.batch.partition).refuse()
         (offset,) = block.rows.offsets
         (record,) = (record for record in block.batch.records() if record.offset == offset)
         detail = f"ClickHouse refuses the row: {refusal.name}"
         letter = Rejected(record, REFUSED, detail, refusal.code, refusal.column)
+        self._parking.refuse(block.batch, block.topic.topic_id, letter)
         await self._send_letters(block, (*block.rows.rejected, letter))
         if block.pending.epoch > FIRST_EPOCH:
             await self._corrections.correct(block)
         return Landing(Outcome.LETTER)
-
-    def _check_limits(self, batch: Batch, rows: Rows) -> None:
-        # A producer that tells of its losses is no producer of bad records.
-        refused = frozenset(each.record.offset for each in rows.rejected if each.reason != GAP)
-        with self._ending():
-            self._count(batch.partition).add(sorted([*rows.offsets, *refused]), refused)
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
         """What is raised in here ends the worker."""
         try:
             yield
-        except (TooManyDeadLettersError, StartRefusedError) as error:
+        except StartRefusedError as error:
             self._health.refuse(str(error))
             raise
 
@@ -329,16 +318,13 @@ class Storing:
 
     def _count_stored(self, block: Block) -> None:
         if block.rows.count:
-            self._count(block.batch.partition).store()
+            self._parking.store(block.batch.partition)
         self._metrics.rows.inc(block.rows.count)
         self._metrics.bytes.inc(len(block.rows.body))
         self._metrics.batches.inc()
         self._metrics.duplicates.labels("stored").inc(len(block.twice.stored))
         self._metrics.duplicates.labels("batch").inc(len(block.twice.batch))
         self._health.stored()
-
-    def _count(self, partition: TopicPartition) -> LetterCount:
-        return self._counts.setdefault(partition, LetterCount(partition, self._limits))
 
     async def _ask(
         self,

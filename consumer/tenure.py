@@ -12,8 +12,8 @@ from typing import NamedTuple
 import structlog
 
 from usagepipe.consumer.committer import Committer
-from usagepipe.consumer.lane import Lane
 from usagepipe.consumer.packs import Run
+from usagepipe.consumer.partition_worker import PartitionWorker
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.schemas.errors import UsagePipeError
 
@@ -31,7 +31,7 @@ class Tenure:
     """Lanes and committer of one assignment. `number` is the stamp of its runs."""
 
     def __init__(
-        self, number: int, lanes: Mapping[TopicPartition, Lane], committer: Committer
+        self, number: int, lanes: Mapping[TopicPartition, PartitionWorker], committer: Committer
     ) -> None:
         self.number = number
         self.lanes = lanes

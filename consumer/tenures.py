@@ -17,10 +17,11 @@ from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import Committer, Position
 from usagepipe.consumer.health import Health
-from usagepipe.consumer.lane import Flow, Lane
+from usagepipe.consumer.lane import Lane, Start
 from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.packs import Run
+from usagepipe.consumer.partition_worker import ParkingPlace, PartitionWorker, Reading
 from usagepipe.consumer.persistence import brief
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.storing import Storing
@@ -55,6 +56,7 @@ class Tenures:
     def __init__(
         self,
         storing: Storing,
+        parking: ParkingPlace,
         policy: BatchPolicy,
         buffer_bytes: int,
         drain_seconds: float,
@@ -62,6 +64,7 @@ class Tenures:
         health: Health,
     ) -> None:
         self._storing = storing
+        self._parking = parking
         self._policy = policy
         self._buffer_bytes = buffer_bytes
         self._drain_seconds = drain_seconds
@@ -79,7 +82,7 @@ class Tenures:
         self._assigned = frozenset(partitions)
         self._health.assigned = True  # with no partition too: a stand-by is a healthy worker
 
-    async def take_over(self, log_: Log, flow: Flow) -> None:
+    async def take_over(self, log_: Log, flow: Reading) -> None:
         """Begin a tenure of what is assigned. Returns when it has begun, or may not begin."""
         if self._closed or self._assigned is None:
             return
@@ -125,7 +128,7 @@ class Tenures:
         lanes = self._tenure.lanes.values() if self._tenure else ()
         return sum(lane.buffered_rows for lane in lanes)
 
-    async def _take_over(self, log_: Log, flow: Flow, partitions: Set[TopicPartition]) -> None:
+    async def _take_over(self, log_: Log, flow: Reading, partitions: Set[TopicPartition]) -> None:
         for delay in SERVER_AWAY.delays():
             try:
                 await self._try_to_take_over(log_, flow, partitions)
@@ -138,7 +141,7 @@ class Tenures:
                 return
 
     async def _try_to_take_over(
-        self, log_: Log, flow: Flow, partitions: Set[TopicPartition]
+        self, log_: Log, flow: Reading, partitions: Set[TopicPartition]
     ) -> None:
         # 1. End the old tenure, if a rebalance did not: two must never store the same partition.
         await self._end_tenure(RELEASE_SECONDS, keep=False)
@@ -158,8 +161,12 @@ class Tenures:
         self._number += 1
         buffer = Buffer(self._buffer_bytes, len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
+
+        def make_lane(partition: TopicPartition, start: Start) -> Lane:
+            return Lane(partition, start, self._policy, buffer, self._storing, committer, flow)
+
         lanes = {
-            tp: Lane(tp, start, self._policy, buffer, self._storing, committer, flow)
+            tp: PartitionWorker(tp, start, partial(make_lane, tp), self._parking, flow)
             for tp, start in starts.items()
         }
         self._tenure = Tenure(self._number, lanes, committer)

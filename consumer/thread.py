@@ -294,6 +294,12 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         for partition, read in positions.items():
             consumer.seek(AIOTopicPartition(*partition), read.offset)
 
+    async def _seek_one(self, partition: TopicPartition, read: Lineage) -> int:
+        # Without an await: no run of an older fetch gets a later index.
+        self._read[partition] = read
+        self._ensure_consumer().seek(AIOTopicPartition(*partition), read.offset)
+        return self._indexes.get(partition, 0)
+
     async def _commit_as(
         self, membership: Membership, positions: Mapping[TopicPartition, Position]
     ) -> None:
@@ -374,6 +380,10 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
         """Seek behind what was read, and stamp what is fetched from now on: one step."""
         await self._call(self._seek_as(stamp, positions))
+
+    async def seek_one(self, partition: TopicPartition, read: Lineage) -> int:
+        """Seek one partition behind what was read; the index of the first run from there."""
+        return await self._call(self._seek_one(partition, read))
 
     async def commit_as(
         self, membership: Membership, positions: Mapping[TopicPartition, Position]

@@ -12,6 +12,7 @@ from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
+from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.tenures import Tenures
@@ -139,6 +140,10 @@ class ChunkConsumer(stock.Consumer):
     def on_buffer_drop(self, tp: tuple[str, int]) -> None:
         super().on_buffer_drop(TP(*tp))
         self._thread.look_again()
+
+    async def read_from(self, tp: TopicPartition, read: Lineage) -> int:
+        """Fetch `tp` again behind what was read; the index of the first run from there."""
+        return await self._thread.seek_one(tp, read)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: stock would acknowledge the records inside a run. Loss."""

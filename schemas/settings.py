@@ -260,11 +260,11 @@ class Settings(BaseSettings):
     )
     dead_letter_run: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=1_000,
-        description="A worker stops when more records of a partition in a row are refused.",
+        description="A partition is parked when more of its records in a row are refused.",
     )
     dead_letter_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.2,
-        description="A worker stops when a larger share of a partition's last 10,000 records is "
+        description="A partition is parked when a larger share of its last 10,000 records is "
         "refused; 1 is never.",
     )
     web_host: Annotated[str, Field(min_length=1)] = Field(

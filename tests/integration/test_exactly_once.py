@@ -22,7 +22,7 @@ from tests.support.running_worker import (
     wait_until_committed,
 )
 from tests.support.waiting import eventually
-from tests.support.worker import committed, raw_counts, rollup_sums
+from tests.support.worker import raw_counts, rollup_sums
 from usagepipe.consumer.storing import CLOCK_SECONDS
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import Settings, UsageEvent, encode
@@ -264,22 +264,6 @@ def test_a_topic_made_anew_is_read_from_its_start(
 
     assert (100, 100) == raw_counts(clickhouse_client)
     assert sums_of(events) == rollup_sums(clickhouse_client)
-
-
-def test_a_worker_that_refuses_nearly_everything_stops_and_sends_no_letter(
-    settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
-) -> None:
-    """A topic of something else must not be emptied into the dead letters."""
-    made = settings()
-    topics.send(made.kafka, made.topic, [b"something else"] * 500, partition=2)
-
-    worker = start_worker(run_program, made, dead_letter_run=100, batch_rows=1_000)
-    status = worker.wait(SECONDS)
-
-    assert 1 == status
-    assert "USAGEPIPE_DEAD_LETTER_RUN is 100" in worker.stderr
-    assert [] == letters(made)
-    assert committed(made).get(2, -1) <= 0
 
 
 def _commit(settings: Settings, offset: int) -> None:

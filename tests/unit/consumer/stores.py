@@ -5,6 +5,7 @@ import asyncio
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch
 from usagepipe.consumer.block import Block, Landing, Outcome, Twice, make_block
+from usagepipe.consumer.parked import Parked
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import Rows
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -63,3 +64,25 @@ class FakeStore:
             self.lossy -= 1
             return Landing(Outcome.INCOMPLETE)
         return Landing(Outcome.LETTER if bad else Outcome.STORED)
+
+
+class FakeParking:
+    """Notes of parked partitions in memory; a partition goes on when `released` is set."""
+
+    def __init__(self) -> None:
+        self.standing: Parked | None = None
+        self.parked: list[Parked] = []
+        self.left = 0
+        self.released = asyncio.Event()
+
+    async def begin(self, partition: TopicPartition, topic_id: str, position: int) -> Parked | None:
+        return self.standing
+
+    async def park(self, parked: Parked) -> None:
+        self.parked.append(parked)
+
+    async def is_released(self, parked: Parked) -> bool:
+        return self.released.is_set()
+
+    def leave(self, partition: TopicPartition) -> None:
+        self.left += 1

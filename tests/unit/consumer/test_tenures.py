@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from tests.unit.consumer.records import PARTITION, run_of
-from tests.unit.consumer.stores import FakeStore
+from tests.unit.consumer.stores import FakeParking, FakeStore
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.health import Health
@@ -61,6 +61,8 @@ class Flow:
 
     def on_buffer_full(self, tp: Any, /) -> None: ...
     def on_buffer_drop(self, tp: Any, /) -> None: ...
+    async def read_from(self, tp: TopicPartition, read: Lineage, /) -> int:
+        return 0
 
 
 class World:
@@ -70,7 +72,13 @@ class World:
         self.health = Health()
         policy = BatchPolicy(rows=10, size=1_000, seconds=60)
         self.tenures = Tenures(
-            cast(Storing, self.storing), policy, 1 << 20, 5.0, WorkerMetrics(), self.health
+            cast(Storing, self.storing),
+            FakeParking(),
+            policy,
+            1 << 20,
+            5.0,
+            WorkerMetrics(),
+            self.health,
         )
 
     async def take_over(self) -> None:

@@ -1,0 +1,131 @@
+"""`usagepipe dlq parked` and `dlq release`: partitions that wait for an operator."""
+
+import getpass
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import click
+from clickhouse_connect.driver.exceptions import Error
+
+from usagepipe.cli import dlq_output
+from usagepipe.cli.options import (
+    clickhouse_option,
+    group_option,
+    kafka_option,
+    load_settings,
+    topic_option,
+)
+from usagepipe.consumer.parked_partitions import ParkedPartitions, Waiting
+from usagepipe.consumer.parking_table import Mode
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.errors import UsagePipeError, WrongUseError
+from usagepipe.schemas.settings import Settings
+
+
+@click.command("parked")
+@kafka_option
+@clickhouse_option
+@topic_option
+@group_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def parked(as_json: bool, **options: Any) -> None:
+    """Show parked partitions: what waits there, since when and why.
+
+    A worker parks a partition when more of its records are refused than the limits on dead letters
+    allow. Nothing of the shown range is acknowledged, and none of it is a dead letter yet. The
+    other partitions go on.
+    """
+    settings = load_settings(**options)
+    found = _read(settings)
+    dlq_output.print_parked(found, settings, as_json=as_json)
+
+
+@click.command("release")
+@click.argument("partitions", metavar="PARTITION...", type=click.IntRange(min=0), nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every partition that is parked.")
+@click.option(
+    "--letters", "mode", flag_value=Mode.LETTERS, help="Make dead letters of what is refused."
+)
+@click.option("--retry", "mode", flag_value=Mode.RETRY, help="Read and judge the range again.")
+@click.option(
+    "--to-offset",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="With --letters: the last offset. [default: the last one on the topic now]",
+)
+@kafka_option
+@clickhouse_option
+@topic_option
+@group_option
+def release(
+    partitions: tuple[int, ...],
+    every: bool,
+    mode: str | None,
+    to_offset: int | None,
+    **options: Any,
+) -> None:
+    """Let the worker of a parked PARTITION go on.
+
+    --retry: the worker reads the range again, for causes that are gone: the worker or a table was
+    fixed. If it still passes a limit, it is parked again.
+
+    --letters: of the range, and of what is on the topic after it by now, each record that is
+    refused becomes a dead letter, and each event is stored. Records that come later count against
+    the limits from zero.
+
+    The decision is kept in ClickHouse for exactly this range of this topic: it reaches whichever
+    worker has the partition, also after a restart. To repeat it does no harm.
+    """
+    if mode is None:
+        raise WrongUseError("Say how: --letters or --retry.")
+    if bool(partitions) == every:
+        raise WrongUseError("Name the partitions, or say --all.")
+    if to_offset is not None and mode != Mode.LETTERS:
+        raise WrongUseError("--to-offset goes with --letters.")
+    settings = load_settings(**options)
+    chosen = _chosen(_read(settings), partitions)
+    with closing(ParkedPartitions(settings)) as parked_partitions:
+        for each in chosen:
+            last = _last(each, Mode(mode), to_offset)
+            try:
+                parked_partitions.release(each, Mode(mode), last, _author())
+            except Error as error:
+                raise as_usagepipe_error(error, settings.clickhouse_address) from None
+            dlq_output.print_release(each, Mode(mode), last)
+
+
+def _read(settings: Settings) -> list[Waiting]:
+    try:
+        with closing(ParkedPartitions(settings)) as parked_partitions:
+            return parked_partitions.read()
+    except Error as error:
+        raise as_usagepipe_error(error, settings.clickhouse_address) from None
+
+
+def _chosen(found: Sequence[Waiting], partitions: Sequence[int]) -> list[Waiting]:
+    by_number = {each.parked.partition.partition: each for each in found}
+    if missing := [number for number in partitions if number not in by_number]:
+        numbers = ", ".join(map(str, missing))
+        there = ", ".join(map(str, by_number)) or "none"
+        raise UsagePipeError(f"Not parked: partition {numbers}. Parked partitions: {there}.")
+    if not found:
+        raise UsagePipeError("No partition is parked.")
+    return [by_number[number] for number in partitions] or list(found)
+
+
+def _last(waiting: Waiting, mode: Mode, to_offset: int | None) -> int:
+    parked = waiting.parked
+    if mode is Mode.RETRY:
+        return parked.last
+    if to_offset is not None and to_offset < parked.first:
+        raise WrongUseError(f"--to-offset {to_offset} is before the range {parked.range}.")
+    return waiting.end - 1 if to_offset is None else to_offset
+
+
+def _author() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a user without a name, as in many containers
+        return socket.gethostname()
