@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from usagepipe.consumer.letters import Coordinates, Envelope, Letter
+from usagepipe.consumer.limits import Counted, Excess, LetterLimits
 from usagepipe.consumer.packs import Loose, Run, packs_of
+from usagepipe.consumer.parked import Parked, Reason, Report, Sample
 from usagepipe.consumer.records import TopicPartition
 
 PARTITION = TopicPartition("usage.events.v1", 3)
@@ -77,3 +79,12 @@ def letters(values: Iterable[bytes | None]) -> list[Letter]:
         )
         for offset, value in enumerate(values)
     ]
+
+
+def parked_at(first: int, last: int) -> Parked:
+    """A parking of these offsets, each of which is refused."""
+    count = last - first + 1
+    reasons = {"not_json": Reason(count, [Sample(first, "no JSON")])}
+    excess = Excess(count, count, count, Counted())
+    report = Report(count, reasons, excess, LetterLimits(10, 0.2), "0.0.0")
+    return Parked(PARTITION, "topic-id", first, last, report)

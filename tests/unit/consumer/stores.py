@@ -2,10 +2,11 @@
 
 import asyncio
 
+from tests.unit.consumer.records import parked_at
 from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import Batch
 from usagepipe.consumer.block import Block, Landing, Outcome, Twice, make_block
-from usagepipe.consumer.parked import Parked
+from usagepipe.consumer.parked import Parked, ParkedError
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import Rows
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -24,6 +25,7 @@ class FakeStore:
         self.stored_to = -1
         self.busy = False
         self.defect: Exception | None = None
+        self.excess: set[int] = set()  # a batch with such an offset passes a limit
         self.begun = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
@@ -45,6 +47,8 @@ class FakeStore:
     ) -> Block:
         self.prepared.append((batch.first, batch.last, ahead.batch.first if ahead else None))
         offsets = [record.offset for record in batch.records()]
+        if self.excess.intersection(offsets):
+            raise ParkedError(parked_at(batch.first, batch.last))
         rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
         return make_block(batch, topic, epoch, rows, Twice(), frozenset(), announced)
 

@@ -1,7 +1,8 @@
-"""What `/health` says while a server fails."""
+"""What `/health` says while a server fails, and of parked partitions."""
 
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from tests.unit.consumer.records import PARTITION, parked_at
 from usagepipe.consumer.health import Health
 
 SECRET = "what a user wrote"
@@ -53,3 +54,23 @@ def test_trouble_is_over_when_it_is_over_everywhere() -> None:
     health.succeeded("clickhouse", "t[1]@0-9")
 
     assert ("degraded", "running") == (between, health.state)
+
+
+def test_a_parked_partition_degrades_the_worker_until_it_goes_on() -> None:
+    """The report names the range, the reasons with samples, and both limits."""
+    health = Health(assigned=True)
+    health.park(parked_at(7, 20))
+
+    (parked,) = health.report()["parked"]
+    while_parked = health.state
+    health.unpark(PARTITION)
+
+    assert ("degraded", "running", []) == (while_parked, health.state, health.report()["parked"])
+    assert (3, 7, 20) == (parked["partition"], parked["first_offset"], parked["last_offset"])
+    samples = [{"offset": 7, "detail": "no JSON"}]
+    assert {"not_json": {"count": 14, "samples": samples}} == parked["reasons"]
+    limits = parked["limits"]
+    assert (10, 14) == tuple(limits["USAGEPIPE_DEAD_LETTER_RUN"].values())
+    assert 0.2 == limits["USAGEPIPE_DEAD_LETTER_RATIO"]["limit"]
+    assert "14 in a row, and USAGEPIPE_DEAD_LETTER_RUN is 10" in parked["why"]
+    assert "usagepipe dlq release 3 --letters" in parked["what_to_do"]
