@@ -14,6 +14,7 @@ from usagepipe.consumer.announcement import Announcement
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.lane import Lane, Start
+from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.partition_worker import PartitionWorker
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
@@ -49,7 +50,7 @@ class World(FakeStore):
     async def announce(self, partition: Any, pending: Announcement) -> None:
         self.announced.append((pending.first, pending.last))
 
-    def acknowledge(self, partition: Any, end: int, topic_id: str) -> None:
+    def acknowledge(self, partition: Any, end: int, topic_id: str, leader_epoch: int) -> None:
         self.acknowledged = end
 
     def on_buffer_full(self, tp: Any, /) -> None:
@@ -58,8 +59,8 @@ class World(FakeStore):
     def on_buffer_drop(self, tp: Any, /) -> None:
         self.held = False
 
-    async def read_from(self, tp: TopicPartition, offset: int, /) -> int:
-        self.sought.append(offset)
+    async def read_from(self, tp: TopicPartition, read: Lineage, /) -> int:
+        self.sought.append(read.offset)
         return 10
 
     @asynccontextmanager
