@@ -28,6 +28,7 @@ class LazyGroup(click.Group):
         "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
         "migrate": ("consumer", "Make or update the tables and topics."),
         "replay": ("consumer", "Store what the tables lack of a part of the log."),
+        "status": ("consumer", "Show whether anything consumes, and what waits."),
         "usage": ("query", "Print usage by source, key, user, model."),
         "worker": ("consumer", "Write events from Kafka to ClickHouse until stopped."),
     }

@@ -1,4 +1,4 @@
-"""Reads and commits a group's offsets from outside of it, for commands.
+"""Reads a group's members, and reads and commits its offsets, from outside of it, for commands.
 
 A group that has members refuses a commit from outside; so each program commits in a group of its
 own. Reading is always allowed. It is aiokafka that reads: confluent-kafka takes what was committed
@@ -6,11 +6,22 @@ beside an offset for a text that ends with a NUL, and reads on into foreign memo
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import (
+    CoordinatorLoadInProgressError,
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Place
 
@@ -18,8 +29,16 @@ from usagepipe.consumer.log_reader import REQUEST_SECONDS, translated
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
 
+Result = TypeVar("Result")
+
 _TRIES: Final = 5
 _PAUSE_SECONDS: Final = 0.5  # a coordinator that has just moved reads its log first
+
+_NO_COORDINATOR: Final = (
+    CoordinatorLoadInProgressError,
+    GroupCoordinatorNotAvailableError,
+    NotCoordinatorForGroupError,
+)
 
 
 class GroupOffset(NamedTuple):
@@ -27,6 +46,18 @@ class GroupOffset(NamedTuple):
 
     offset: int
     metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process in the group, and the partitions of one topic that it consumes.
+
+    `partitions` is None where the broker does not say what the member consumes.
+    """
+
+    client_id: str
+    host: str
+    partitions: tuple[int, ...] | None
 
 
 class GroupOffsets:
@@ -54,23 +85,13 @@ class GroupOffsets:
             ServerUnavailableError: no broker answered.
             UsagePipeError: the group's coordinator did not tell of every partition.
         """
-        try:
-            return self._runner.run(self._read(topic, partitions))
-        except (KafkaConnectionError, KafkaTimeoutError, TimeoutError) as error:
-            raise ServerUnavailableError("Kafka", self._kafka, str(error)) from error
-        except KafkaError as error:
-            raise UsagePipeError(f"Kafka at {self._kafka} refused: {error}") from error
+        return self._run(lambda: self._read(topic, partitions))
 
     async def _read(self, topic: str, partitions: Sequence[int]) -> dict[int, GroupOffset]:
-        if self._reader is None:
-            reader = AIOKafkaAdminClient(
-                bootstrap_servers=self._kafka, request_timeout_ms=int(REQUEST_SECONDS * 1000)
-            )
-            await reader.start()
-            self._reader = reader
+        reader = await self._connected()
         asked = [TopicPartition(topic, partition) for partition in partitions]
         for _ in range(_TRIES):
-            found = await self._reader.list_consumer_group_offsets(self._group, partitions=asked)
+            found = await reader.list_consumer_group_offsets(self._group, partitions=asked)
             # An error of the whole group is an empty answer: it must not be taken for no commits.
             if all(place in found for place in asked):
                 break
@@ -82,6 +103,40 @@ class GroupOffsets:
             for place, (offset, metadata) in found.items()
             if offset >= 0
         }
+
+    def members(self, topic: str) -> tuple[str, tuple[Member, ...]]:
+        """The group's state, as Kafka names it in lower case, and its members.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+            UsagePipeError: the broker refuses to describe the group.
+        """
+        return self._run(lambda: self._members(topic))
+
+    async def _members(self, topic: str) -> tuple[str, tuple[Member, ...]]:
+        reader = await self._connected()
+        (answer,) = await reader.describe_consumer_groups([self._group])
+        ((code, _, state, _, _, members),) = answer.groups
+        if code:
+            raise for_code(code)(f"describing the group {self._group}")
+        return state.lower(), tuple(_member(each, topic) for each in members)
+
+    async def _connected(self) -> Any:
+        if self._reader is None:
+            reader = AIOKafkaAdminClient(
+                bootstrap_servers=self._kafka, request_timeout_ms=int(REQUEST_SECONDS * 1000)
+            )
+            await reader.start()
+            self._reader = reader
+        return self._reader
+
+    def _run(self, ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        try:
+            return self._runner.run(_patiently(ask))
+        except (KafkaConnectionError, KafkaTimeoutError, TimeoutError) as error:
+            raise ServerUnavailableError("Kafka", self._kafka, str(error)) from error
+        except KafkaError as error:
+            raise UsagePipeError(f"Kafka at {self._kafka} refused: {error}") from error
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
         """Commit and wait until it is kept.
@@ -104,3 +159,21 @@ class GroupOffsets:
             (kept,) = self._writer.commit(offsets=[place], asynchronous=False)
             if kept.error:
                 raise KafkaException(kept.error)
+
+
+def _member(described: tuple[str, str, str, bytes, bytes], topic: str) -> Member:
+    member_id, client_id, host, _, assigned = described
+    partitions = None
+    if assigned:
+        places = ConsumerProtocolMemberAssignment.decode(assigned).assignment
+        partitions = tuple(sorted(n for name, numbers in places if name == topic for n in numbers))
+    return Member(client_id or member_id, host.lstrip("/"), partitions)
+
+
+async def _patiently(ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Ask again while the group has no coordinator, as on a broker that has just started."""
+    for _ in range(_TRIES - 1):
+        with suppress(*_NO_COORDINATOR):
+            return await ask()
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return await ask()

@@ -6,7 +6,7 @@ topic's id, once ended its process after a broker was killed.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final, Self
@@ -124,6 +124,40 @@ class LogReader:
         with translated(self._kafka):
             (found,) = self._consumer.offsets_for_times([asked], REQUEST_SECONDS)
         return None if found.offset == OFFSET_END else found.offset
+
+    def first_times(self, positions: Mapping[int, int]) -> dict[int, int]:
+        """Timestamps, in milliseconds, of the first record at or after each position.
+
+        A partition that has no such record has no entry.
+
+        Partitions are read side by side, so many of them take no longer than one.
+
+        Raises:
+            UsagePipeError: the broker refuses to be read.
+        """
+        places = [TopicPartition(self._topic, *place) for place in positions.items()]
+        self._consumer.assign(places)
+        found: dict[int, int] = {}
+        open_ = set(positions)
+        deadline = time.monotonic() + REQUEST_SECONDS
+        try:
+            while open_ and time.monotonic() < deadline:
+                message = self._consumer.poll(POLL_SECONDS)
+                number = None if message is None else message.partition()
+                if message is None or number not in open_:
+                    continue
+                error = message.error()
+                if error is None:
+                    found[number] = message.timestamp()[1]
+                elif error.code() in _AWAY:
+                    continue  # the client connects again by itself
+                elif error.code() != KafkaError._PARTITION_EOF:
+                    raise kafka_error(self._kafka, error)
+                open_.discard(number)
+                self._consumer.pause([TopicPartition(self._topic, number)])
+            return found
+        finally:
+            self._consumer.unassign()
 
     def topic_id(self) -> str:
         """The topic's id, as workers write it: 32 hexadecimal digits."""

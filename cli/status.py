@@ -1,0 +1,46 @@
+"""`usagepipe status`: does anything consume the topic, and how far has it come?"""
+
+import click
+
+from usagepipe.cli import status_output
+from usagepipe.cli.options import (
+    clickhouse_option,
+    group_option,
+    kafka_option,
+    load_settings,
+    topic_option,
+)
+from usagepipe.consumer.status import read_status
+from usagepipe.schemas.errors import ServerUnavailableError
+from usagepipe.schemas.logs import configure_logs
+
+NOT_CONSUMED = 1
+
+
+@click.command("status")
+@kafka_option
+@clickhouse_option
+@topic_option
+@group_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    kafka: str | None,
+    clickhouse: str | None,
+    topic: str | None,
+    group: str | None,
+    as_json: bool,
+) -> int:
+    """Show the workers of --group, what waits for them, and how fresh the tables are.
+
+    Exit status 1: records wait that nobody consumes. 3: a server does not answer; what the other
+    one knows is printed all the same.
+    """
+    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    configure_logs("warning")
+    found = read_status(settings)
+    status_output.print_status(found, as_json=as_json)
+    for problem in found.problems:
+        click.echo(f"Error: {problem}", err=True)
+    if found.problems:
+        return ServerUnavailableError.exit_status
+    return NOT_CONSUMED if found.unconsumed else 0

@@ -1,0 +1,138 @@
+"""How a status is printed: sentences and a table, or one JSON object."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from usagepipe.consumer.group_offsets import Member
+from usagepipe.consumer.offset_ranges import ranges_of
+from usagepipe.consumer.status import PartitionStatus, Status
+from usagepipe.query.tables import visible
+
+PIPE_COLUMNS: Final = 10_000  # where nothing gives a width: a row is a line
+NONE: Final = "-"
+
+
+def print_status(found: Status, *, as_json: bool) -> None:
+    """The whole status. Client ids come from other programs: a terminal never obeys them."""
+    if as_json:
+        click.echo(json.dumps(_fields(found)))
+        return
+    for sentence in _sentences(found):
+        click.echo(visible(sentence))
+    table = Table()
+    for heading in ("partition", "waiting", "oldest waits", "newest stored", "consumer"):
+        table.add_column(heading, justify="left" if heading == "consumer" else "right")
+    for each in found.partitions:
+        table.add_row(*(Text(visible(cell)) for cell in _cells(each, found)))
+    told = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if told else PIPE_COLUMNS, highlight=False).print(table)
+    for sentence in _faults(found):
+        click.echo(visible(sentence))
+
+
+def _sentences(found: Status) -> Iterator[str]:
+    count = len(found.members)
+    members = f"{count} member{'' if count == 1 else 's'}" if count else "no members"
+    yield f"Group {found.group} on {found.topic}: {found.state}, {members}."
+    for each in found.members:
+        at = f" at {each.host}" if each.host else ""
+        yield f"  {each.client_id}{at}: {_partitions(each.partitions)}"
+    since = [each.waiting_since for each in found.partitions if each.waiting_since]
+    oldest = f"; the oldest arrived {_ago(found, min(since))}" if since else ""
+    yield f"{found.waiting:,} records wait to be stored{oldest}."
+    if found.newest_stored_at:
+        yield f"The newest stored event arrived {_ago(found, found.newest_stored_at)}."
+    elif not found.problems:
+        yield "No event of this topic is stored."
+    letters = ", ".join(f"{count:,} {reason}" for reason, count in found.dead_letters.items())
+    yield f"Dead letters of the last hour: {letters or 'none'}."
+
+
+def _faults(found: Status) -> Iterator[str]:
+    if found.unconsumed:
+        numbers = [each.partition for each in found.unconsumed]
+        yield (
+            f"Nobody consumes {_partitions(numbers)}, where records wait: start usagepipe worker,"
+            f" or check the group's name ({found.group})."
+        )
+
+
+def _cells(each: PartitionStatus, found: Status) -> tuple[str, ...]:
+    return (
+        str(each.partition),
+        f"{each.waiting:,}",
+        _ago(found, each.waiting_since).removesuffix(" ago"),
+        _ago(found, each.newest_stored_at),
+        each.member or NONE,
+    )
+
+
+def _partitions(numbers: Iterable[int] | None) -> str:
+    if numbers is None:
+        return "the broker does not name its partitions"
+    ranges: Sequence[object] = ranges_of(sorted(numbers))
+    return f"partitions {', '.join(map(str, ranges))}" if ranges else "no partitions"
+
+
+def _ago(found: Status, moment: datetime | None) -> str:
+    """An age in the largest unit that leaves a number of two digits, as `3.2 s ago`."""
+    seconds = found.age(moment)
+    if seconds is None:
+        return NONE
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.1f} s ago"
+
+
+def _fields(found: Status) -> dict[str, Any]:
+    return {
+        "at": _iso(found.at),
+        "topic": found.topic,
+        "group": found.group,
+        "state": found.state,
+        "consumed": not found.unconsumed,
+        "waiting": found.waiting,
+        "members": [_member_fields(each) for each in found.members],
+        "partitions": [_partition_fields(each, found) for each in found.partitions],
+        "newest_stored": _iso(found.newest_stored_at),
+        "newest_stored_age_seconds": found.age(found.newest_stored_at),
+        "dead_letters_last_hour": dict(found.dead_letters),
+        "problems": [str(each) for each in found.problems],
+    }
+
+
+def _member_fields(member: Member) -> dict[str, Any]:
+    return {
+        "client_id": member.client_id,
+        "host": member.host,
+        "partitions": None if member.partitions is None else list(member.partitions),
+    }
+
+
+def _partition_fields(each: PartitionStatus, found: Status) -> dict[str, Any]:
+    return {
+        "partition": each.partition,
+        "committed": each.committed,
+        "end": each.end,
+        "lag": each.waiting,
+        "lag_seconds": found.age(each.waiting_since) if each.waiting else 0.0,
+        "newest_stored": _iso(each.newest_stored_at),
+        "newest_stored_age_seconds": found.age(each.newest_stored_at),
+        "member": each.member,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
