@@ -111,7 +111,7 @@ def list_letters(
     """
     selection = _selection(**filters)
     settings = load_settings(kafka=kafka, topic=topic)
-    with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
+    with LetterTopic(settings, settings.dead_letter_topic) as letters:
         listing = Listing.of(letters.letters(selection), 0 if summary else limit)
         _warn_of_others(letters)
     if summary:
@@ -157,7 +157,7 @@ def show(
     letter, copies = _only_letter(settings, selection)
     value = letter.value
     if letter.envelope.value_omitted:
-        with Originals(settings.kafka) as originals:
+        with Originals(settings) as originals:
             value = (originals.record_of(letter.envelope) or (None, None))[1]
     if not raw:
         dlq_output.print_letter(letter, value, copies, max_bytes)
@@ -201,7 +201,7 @@ def replay(
     """
     selection = replayable(_selection(**filters))
     settings = load_settings(kafka=kafka, topic=topic)
-    with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
+    with LetterTopic(settings, settings.dead_letter_topic) as letters:
         if dry_run or not yes:
             counts = Counter(each.envelope.reason for each in letters.distinct(selection, limit))
             dlq_output.print_plan(counts, settings.topic)
@@ -227,7 +227,7 @@ def _replay(
     settings: Settings, letters: LetterTopic, selection: Selection, limit: int | None
 ) -> int:
     with (
-        Replay(settings.kafka, settings.topic, _tell_skipped) as replay,
+        Replay(settings, settings.topic, _tell_skipped) as replay,
         interrupt_noted() as interrupted,
     ):
         try:
@@ -258,7 +258,7 @@ def _only_letter(settings: Settings, selection: Selection) -> tuple[Letter, int]
     """The one selected letter, and how many times it was written."""
     found: dict[str, Letter] = {}
     copies = 0
-    with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
+    with LetterTopic(settings, settings.dead_letter_topic) as letters:
         for letter in letters.letters(selection):
             found.setdefault(letter.envelope.coordinates.topic_id, letter)
             copies += 1

@@ -24,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.kafka_credentials import faust_credentials
 from usagepipe.consumer.limits import LetterLimits
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.packs import Run
@@ -80,7 +81,7 @@ class WorkerApp(faust.App):
         )
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
         self.proof = Proof(settings, self.health)
-        self.letters = DeadLetters(settings.kafka, settings.dead_letter_topic)
+        self.letters = DeadLetters(settings, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
         self.rollups = Rollups(settings.clickhouse_address, settings.insert_seconds)
         self.parked = ParkingTable(
@@ -147,6 +148,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     servers = settings.kafka.split(",")
     return {
         "broker": [f"{SCHEME}://{server.strip()}" for server in servers],
+        "broker_credentials": faust_credentials(settings),
         "broker_session_timeout": settings.session_seconds,
         "broker_heartbeat_interval": min(3.0, settings.session_seconds / 3),
         "broker_request_timeout": max(90.0, settings.session_seconds),

@@ -63,9 +63,9 @@ class Auditor:
         """
         self._settings = settings
         self._wait_seconds = wait_seconds
-        self._log = LogReader(settings.kafka, settings.topic)
+        self._log = LogReader(settings, settings.topic)
         self._topic_id = self._log.topic_id()
-        self._group = GroupOffsets(settings.kafka, settings.group)
+        self._group = GroupOffsets(settings, settings.group)
         self._rows = AuditRows(settings.clickhouse_address, self._topic_id, STATEMENT_SECONDS)
         self._reconciler = Reconciler(
             settings.clickhouse_address,
@@ -217,9 +217,7 @@ class Auditor:
     def _dead_letters(self) -> LetterFacts:
         if self._letters is None:
             settings = self._settings
-            self._letters = LetterFacts.read(
-                settings.kafka, settings.dead_letter_topic, self._topic_id
-            )
+            self._letters = LetterFacts.read(settings, settings.dead_letter_topic, self._topic_id)
         return self._letters
 
     def _sequence_gaps(self, compared_from: datetime | None) -> tuple[SequenceGap, ...]:

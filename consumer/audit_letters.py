@@ -9,6 +9,7 @@ from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Letter, Selection
 from usagepipe.schemas.errors import MissingTopicError
 from usagepipe.schemas.gap import UsageGap, decode_gap
+from usagepipe.schemas.kafka_settings import KafkaSettings
 
 
 class LetterFacts:
@@ -28,7 +29,7 @@ class LetterFacts:
                 self._gaps.setdefault(gap.producer_id, {})[value] = gap
 
     @classmethod
-    def read(cls, kafka: str, topic: str, topic_id: str) -> Self:
+    def read(cls, kafka: KafkaSettings, topic: str, topic_id: str) -> Self:
         """Of all letters about records of the topic with that id. Blocks.
 
         Raises:

@@ -12,10 +12,12 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
+from usagepipe.consumer.kafka_credentials import aiokafka_options
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.rows import Rejected
 from usagepipe.consumer.topic_identity import topic_identity
 from usagepipe.consumer.unread import UnreadRecord
+from usagepipe.schemas.kafka_settings import KafkaSettings
 
 log = structlog.get_logger()
 
@@ -27,7 +29,7 @@ NO_CLIENT_LIMIT = 1 << 30
 class DeadLetters:
     """Producer of the dead-letter topic. Connects at the first letter: most workers send none."""
 
-    def __init__(self, kafka: str, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self._kafka = kafka
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
@@ -74,7 +76,7 @@ class DeadLetters:
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._kafka,
+                    **aiokafka_options(self._kafka),
                     # Not idempotent: a letter that came twice is told by its coordinates, while
                     # aiokafka's idempotent producer is dead for good after one refused batch.
                     acks="all",

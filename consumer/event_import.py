@@ -53,7 +53,7 @@ class EventImport:
         self._keep_numbers = keep_numbers
         self._stored = StoredRows(self._address, STATEMENT_SECONDS)
         self._client: Client | None = None
-        self._log = LogWriter(settings.kafka, settings.topic)
+        self._log = LogWriter(settings, settings.topic)
 
     def __enter__(self) -> Self:
         return self

@@ -25,9 +25,12 @@ from aiokafka.errors import (
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Place
 
+from usagepipe.consumer.kafka_credentials import aiokafka_options
 from usagepipe.consumer.log_reader import REQUEST_SECONDS, translated
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.kafka_clients import librdkafka_config
+from usagepipe.schemas.kafka_settings import KafkaSettings
 
 Result = TypeVar("Result")
 
@@ -63,7 +66,7 @@ class Member:
 class GroupOffsets:
     """The offsets of one group. Use it in one thread, without a running event loop; close it."""
 
-    def __init__(self, kafka: str, group: str) -> None:
+    def __init__(self, kafka: KafkaSettings, group: str) -> None:
         """Connects at the first call."""
         self._kafka = kafka
         self._group = group
@@ -124,7 +127,7 @@ class GroupOffsets:
     async def _connected(self) -> Any:
         if self._reader is None:
             reader = AIOKafkaAdminClient(
-                bootstrap_servers=self._kafka, request_timeout_ms=int(REQUEST_SECONDS * 1000)
+                **aiokafka_options(self._kafka), request_timeout_ms=int(REQUEST_SECONDS * 1000)
             )
             await reader.start()
             self._reader = reader
@@ -134,9 +137,9 @@ class GroupOffsets:
         try:
             return self._runner.run(_patiently(ask))
         except (KafkaConnectionError, KafkaTimeoutError, TimeoutError) as error:
-            raise ServerUnavailableError("Kafka", self._kafka, str(error)) from error
+            raise ServerUnavailableError("Kafka", self._kafka.kafka, str(error)) from error
         except KafkaError as error:
-            raise UsagePipeError(f"Kafka at {self._kafka} refused: {error}") from error
+            raise UsagePipeError(f"Kafka at {self._kafka.kafka} refused: {error}") from error
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
         """Commit and wait until it is kept.
@@ -147,8 +150,8 @@ class GroupOffsets:
         """
         if self._writer is None:
             self._writer = Consumer(
-                {
-                    "bootstrap.servers": self._kafka,
+                librdkafka_config(self._kafka)
+                | {
                     "group.id": self._group,  # named, never joined
                     "enable.auto.commit": False,
                     "log_level": 0,  # a failure is told once, as the command's error

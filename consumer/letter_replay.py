@@ -23,6 +23,7 @@ from usagepipe.consumer.log_writer import LogWriter
 from usagepipe.consumer.unread import UNREADABLE
 from usagepipe.schemas.errors import MissingTopicError
 from usagepipe.schemas.gap import GAP
+from usagepipe.schemas.kafka_settings import KafkaSettings
 
 _GONE: Final = "the letter has no value, and the record is no longer kept."
 _UNREAD: Final = "the letter has no value, and the record's batch cannot be unpacked."
@@ -44,7 +45,7 @@ class Replay:
     them came later.
     """
 
-    def __init__(self, kafka: str, topic: str, on_skip: Skipped) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str, on_skip: Skipped) -> None:
         """Blocks.
 
         Raises:
@@ -114,7 +115,7 @@ def why_missing(envelope: Envelope) -> str:
 class Originals:
     """Reads records at their own coordinates, in whatever topic they stood."""
 
-    def __init__(self, kafka: str) -> None:
+    def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._readers: dict[str, LogReader] = {}
 

@@ -10,12 +10,13 @@ from typing import Final, Self
 
 from usagepipe.consumer.letters import Letter, Seen, Selection, read_letter
 from usagepipe.consumer.log_reader import LogReader
+from usagepipe.schemas.kafka_settings import KafkaSettings
 
 
 class LetterTopic:
     """The letters that stood in the topic when this was opened. May be read more than once."""
 
-    def __init__(self, kafka: str, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         """Blocks. `topic` is the one of dead letters.
 
         Raises:

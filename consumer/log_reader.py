@@ -23,6 +23,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.kafka_clients import librdkafka_config
+from usagepipe.schemas.kafka_settings import KafkaSettings
 
 REACH_SECONDS: Final = 5.0  # librdkafka goes on connecting until then, whatever comes back
 REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election
@@ -42,7 +44,7 @@ _AWAY: Final = {
 class LogReader:
     """Reads one topic of a Kafka. Use it in one thread and close it."""
 
-    def __init__(self, kafka: str, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         """Blocks until a broker has answered.
 
         Raises:
@@ -52,8 +54,8 @@ class LogReader:
         self._kafka = kafka
         self._topic = topic
         self._consumer = Consumer(
-            {
-                "bootstrap.servers": kafka,
+            librdkafka_config(kafka)
+            | {
                 "group.id": "usagepipe-reads",  # the client wants one; it is never joined
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -87,7 +89,7 @@ class LogReader:
             # All topics: some clients and brokers make a topic that is asked for by its name.
             found = self._consumer.list_topics(timeout=REACH_SECONDS).topics.get(self._topic)
         if found is None:
-            raise MissingTopicError(self._topic, self._kafka)
+            raise MissingTopicError(self._topic, self._kafka.kafka)
         return tuple(sorted(found.partitions))
 
     def span(self, partition: int) -> tuple[int, int]:
@@ -161,7 +163,7 @@ class LogReader:
 
     def topic_id(self) -> str:
         """The topic's id, as workers write it: 32 hexadecimal digits."""
-        admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0})
+        admin = AdminClient(librdkafka_config(self._kafka) | {"log_level": 0})
         asked = admin.describe_topics(
             TopicCollection([self._topic]), request_timeout=REQUEST_SECONDS
         )
@@ -220,14 +222,14 @@ class LogReader:
                 raise kafka_error(self._kafka, error)
         raise ServerUnavailableError(
             "Kafka",
-            self._kafka,
+            self._kafka.kafka,
             f"nothing came of {self._topic}, partition {partition}, offset {position}"
             f" within {STALL_SECONDS:g} s.",
         )
 
 
 @contextmanager
-def translated(kafka: str) -> Iterator[None]:
+def translated(kafka: KafkaSettings) -> Iterator[None]:
     """Turn the client's exceptions into ours."""
     try:
         yield
@@ -235,8 +237,8 @@ def translated(kafka: str) -> Iterator[None]:
         raise kafka_error(kafka, error.args[0]) from error
 
 
-def kafka_error(kafka: str, error: KafkaError) -> UsagePipeError:
+def kafka_error(kafka: KafkaSettings, error: KafkaError) -> UsagePipeError:
     """A server that is away, or one that refused."""
     if error.code() in _AWAY:
-        return ServerUnavailableError("Kafka", kafka, error.str())
-    return UsagePipeError(f"Kafka at {kafka} refused: {error.str()} ({error.name()}).")
+        return ServerUnavailableError("Kafka", kafka.kafka, error.str())
+    return UsagePipeError(f"Kafka at {kafka.kafka} refused: {error.str()} ({error.name()}).")

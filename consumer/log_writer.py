@@ -11,6 +11,8 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from usagepipe.consumer.log_reader import LogReader, kafka_error
+from usagepipe.schemas.kafka_clients import librdkafka_config
+from usagepipe.schemas.kafka_settings import KafkaSettings
 
 # How long Kafka may be away: the client tries again until then.
 DELIVERY_SECONDS: Final = 30.0
@@ -31,7 +33,7 @@ Settled = Callable[[str | None, Message | None], None]
 class LogWriter:
     """Writes to one topic. Use it in one thread; what is under way when it is dropped is lost."""
 
-    def __init__(self, kafka: str, topic: str) -> None:
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         """Blocks.
 
         Raises:
@@ -109,10 +111,10 @@ class LogWriter:
             raise kafka_error(self._kafka, self._failure)
 
 
-def _producer(kafka: str) -> Producer:
+def _producer(kafka: KafkaSettings) -> Producer:
     return Producer(
-        {
-            "bootstrap.servers": kafka,
+        librdkafka_config(kafka)
+        | {
             "client.id": "usagepipe",
             # Retries make neither gaps nor doubles.
             "enable.idempotence": True,

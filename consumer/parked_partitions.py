@@ -54,8 +54,8 @@ class ParkedPartitions:
         """
         self._topic = settings.topic
         with ExitStack() as stack:
-            self._log = stack.enter_context(LogReader(settings.kafka, settings.topic))
-            self._group = stack.enter_context(closing(GroupOffsets(settings.kafka, settings.group)))
+            self._log = stack.enter_context(LogReader(settings, settings.topic))
+            self._group = stack.enter_context(closing(GroupOffsets(settings, settings.group)))
             self._table = ParkingTable(
                 settings.clickhouse_address, settings.group, STATEMENT_SECONDS
             )

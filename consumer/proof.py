@@ -98,7 +98,7 @@ class Proof:
     async def _prove_topic(self) -> None:
         settings = self._settings
         retention = settings.topic_retention
-        await check_topic(settings.kafka, settings.topic, retention, self._raw_days)
+        await check_topic(settings, settings.topic, retention, self._raw_days)
 
     async def _when_answered(self, server: str, prove: Callable[[], Awaitable[None]]) -> None:
         evidence = _Evidence()

@@ -24,7 +24,9 @@ from aiokafka.errors import (
     for_code,
 )
 
+from usagepipe.consumer.kafka_credentials import aiokafka_options
 from usagepipe.schemas.errors import StartRefusedError
+from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.topics import ARRIVAL
 
 log = structlog.get_logger()
@@ -43,7 +45,9 @@ _DAY: Final = timedelta(days=1)
 _DAY_MS: Final = 86_400_000
 
 
-async def check_topic(bootstrap: str, topic: str, retention: timedelta, raw_days: int) -> None:
+async def check_topic(
+    kafka: KafkaSettings, topic: str, retention: timedelta, raw_days: int
+) -> None:
     """Return if `topic` only deletes, and when it should (or if the broker cannot tell).
 
     Not before `retention`, and before the raw rows leave, which stay `raw_days`; 0 is for ever.
@@ -53,7 +57,7 @@ async def check_topic(bootstrap: str, topic: str, retention: timedelta, raw_days
         aiokafka.errors.KafkaError: the broker is away, or there is no such topic.
     """
     for _ in range(_TRIES):
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        admin = AIOKafkaAdminClient(**aiokafka_options(kafka))
         try:
             await admin.start()
             config = await _config(admin, topic)

@@ -112,14 +112,14 @@ class Replayer:
                 f"{progress_group} is the workers' group: a replay keeps its progress in another."
             )
         self._topic = settings.topic
-        self._kafka = settings.kafka
+        self._settings = settings
         self._letter_topic = settings.dead_letter_topic
         self._letters: LetterFacts | None = None
         self._wait_seconds = wait_seconds
-        self._log = LogReader(settings.kafka, settings.topic)
+        self._log = LogReader(settings, settings.topic)
         self._topic_id = self._log.topic_id()
-        self._workers = GroupOffsets(settings.kafka, settings.group)
-        self._progress = GroupOffsets(settings.kafka, progress_group)
+        self._workers = GroupOffsets(settings, settings.group)
+        self._progress = GroupOffsets(settings, progress_group)
         self._reconciler = Reconciler(
             settings.clickhouse_address,
             settings.topic,
@@ -204,7 +204,7 @@ class Replayer:
         if not found.lacking:
             return found
         if self._letters is None:
-            self._letters = LetterFacts.read(self._kafka, self._letter_topic, self._topic_id)
+            self._letters = LetterFacts.read(self._settings, self._letter_topic, self._topic_id)
         refused = set(self._letters.offsets(found.partition))
         left = tuple(each for each in found.lacking if each.offset not in refused)
         lettered = len(found.lacking) - len(left)

@@ -99,9 +99,9 @@ def read_status(settings: Settings) -> Status:
         MissingTopicError: the topic does not exist.
         ServerUnavailableError: Kafka does not answer.
     """
-    with closing(LogReader(settings.kafka, settings.topic)) as log:
+    with closing(LogReader(settings, settings.topic)) as log:
         topic_id = log.topic_id()
-        with closing(GroupOffsets(settings.kafka, settings.group)) as group:
+        with closing(GroupOffsets(settings, settings.group)) as group:
             state, members = group.members(settings.topic)
             committed = group.read(settings.topic, log.partitions)
         spans = {number: log.span(number) for number in log.partitions}
@@ -161,7 +161,7 @@ def _newest(
 def _recent_letters(settings: Settings, topic_id: str) -> dict[str, int]:
     selection = Selection(topic_id=topic_id, start=datetime.now(UTC) - RECENT)
     try:
-        with LetterTopic(settings.kafka, settings.dead_letter_topic) as letters:
+        with LetterTopic(settings, settings.dead_letter_topic) as letters:
             listing = Listing.of(letters.letters(selection), 0)
     except MissingTopicError:
         return {}

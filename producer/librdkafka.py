@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from usagepipe.producer.faults import log
+from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topics import MAX_RECORD_BYTES
 
@@ -24,14 +25,13 @@ OF_THE_RECORD = (
     KafkaError.INVALID_RECORD,
 )
 
-ConfigValue = str | int | float | bool
+
 Report = dict[str, Any]  # librdkafka's statistics, which come each REPORT_MILLISECONDS
 
 
-def producer_config(settings: Settings) -> dict[str, ConfigValue]:
+def producer_config(settings: Settings) -> dict[str, Any]:
     """librdkafka's properties for the events' producer."""
-    return {
-        "bootstrap.servers": settings.kafka,
+    return librdkafka_config(settings) | {
         "client.id": "usagepipe",
         # Retries make neither gaps nor doubles nor another order within a partition.
         "enable.idempotence": True,

@@ -57,6 +57,12 @@ class ServerUnavailableError(UsagePipeError):
         super().__init__(f"{server} at {address} cannot be reached: {reason}")
 
 
+class AccessError(UsagePipeError):
+    """A server does not let this process in, or not do what it has to. The text names the cure."""
+
+    exit_status = 3
+
+
 class MissingTopicError(UsagePipeError):
     """A topic that is to be read or written does not exist on the Kafka at `address`."""
 

@@ -7,35 +7,40 @@ records stay must fit together, which only matters to those who store: they ask 
 
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import SettingsConfigDict
 
+from usagepipe.schemas.clickhouse_settings import (
+    IDENTIFIER,
+    ClickHouseAddress,
+    ClickHouseSettings,
+    clickhouse_problems,
+)
 from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.kafka_problems import kafka_problems
+from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.secret_files import revealed
 from usagepipe.schemas.topics import EVENTS_TOPIC, dead_letter_topic
 
+__all__ = ["PREFIX", "ClickHouseAddress", "Settings", "plain"]
+
 PREFIX = "USAGEPIPE_"
-_HOST = re.compile(r"[^\s/@]+")  # a name or an address, and no URL
+# Each can also come from a file, named by USAGEPIPE_<FIELD>_FILE.
+SECRETS = {
+    *("kafka_tls_key_password", "kafka_sasl_password", "kafka_oauth_client_secret"),
+    *("clickhouse", "clickhouse_tls_key_password"),
+}
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _MAX_TOPIC_CHARS = 200  # Kafka's limit is 249; the DLQ adds to it
 MAX_BATCH_ROWS = 1_000_000
 RECORD_KINDS = ("failed", "cancelled", "missing")
 AUTO = "auto"
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-
-def _check_bootstrap(value: str) -> str:
-    for server in value.split(","):
-        host, colon, port = server.strip().rpartition(":")
-        if not (colon and _HOST.fullmatch(host) and port.isdigit() and 0 < int(port) < 65536):
-            raise ValueError(f"is {value!r}: write host:port, several with commas between them")
-    return value
 
 
 def _check_topic(value: str) -> str:
@@ -48,13 +53,8 @@ def _check_topic(value: str) -> str:
     return value
 
 
-def _check_clickhouse(value: SecretStr) -> SecretStr:
-    ClickHouseAddress.parse(value.get_secret_value())
-    return value
-
-
 def _check_identifier(value: str) -> str:
-    if value and not _IDENTIFIER.fullmatch(value):
+    if value and not IDENTIFIER.fullmatch(value):
         raise ValueError(f"is {value!r}: letters, digits and _ only, no digit in front")
     return value
 
@@ -74,68 +74,12 @@ def kinds_in(value: str) -> tuple[str, ...]:
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 
 
-@dataclass(frozen=True, slots=True)
-class ClickHouseAddress:
-    """Where a ClickHouse server answers over HTTP. `str()` of it never shows the password."""
-
-    host: str
-    port: int
-    user: str
-    password: str
-    database: str
-    secure: bool
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """The parts of `http://user:password@host:8123/database`.
-
-        Raises:
-            ValueError: the URL is no such address; its text never shows the URL (a password).
-        """
-        form = "write http://user:password@host:8123/database"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:  # its text may quote a part of the password
-            raise ValueError(f"is no URL (a password's / @ : are %2F %40 %3A): {form}") from None
-        if parts.scheme not in {"http", "https"}:
-            raise ValueError(f"has another scheme than http or https: {form}")
-        if not parts.hostname:
-            raise ValueError(f"has no host: {form}")
-        database = unquote(parts.path.strip("/")) or "default"
-        if not _IDENTIFIER.fullmatch(database):
-            raise ValueError(f"names a database that is not of letters, digits and _: {form}")
-        secure = parts.scheme == "https"
-        return cls(
-            host=parts.hostname,
-            port=port or (8443 if secure else 8123),
-            user=unquote(parts.username or "default"),
-            password=unquote(parts.password or ""),
-            database=database,
-            secure=secure,
-        )
-
-    def __str__(self) -> str:
-        scheme = "https" if self.secure else "http"
-        return f"{scheme}://{self.host}:{self.port}/{self.database}"
-
-    def __repr__(self) -> str:
-        return f"ClickHouseAddress({self})"
-
-
-class Settings(BaseSettings):
+class Settings(ClickHouseSettings, KafkaSettings):
     """All settings of usagepipe. Frozen: a process reads them once."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     # Servers and names that other programs rely on (DESIGN: names are fixed).
-    kafka: Annotated[str, AfterValidator(_check_bootstrap)] = Field(
-        default="127.0.0.1:9092", description="Kafka's bootstrap servers: host:port[,host:port…]."
-    )
-    clickhouse: Annotated[SecretStr, AfterValidator(_check_clickhouse)] = Field(
-        default=SecretStr("http://default:@127.0.0.1:8123/default"),
-        description="ClickHouse over HTTP: http://user:password@host:8123/database.",
-    )
     topic: Annotated[str, AfterValidator(_check_topic)] = Field(
         default=EVENTS_TOPIC, description="Topic of the usage events."
     )
@@ -287,12 +231,20 @@ class Settings(BaseSettings):
             SettingsError: with one sentence for every wrong field.
         """
         given = {name: value for name, value in options.items() if value is not None}
+        for name in _outdone_files(given):
+            given.setdefault(name, "")
+        problems: list[str] = []
         try:
-            return cls(**given)  # type: ignore[arg-type]  # checked by the model itself
+            settings = cls(**given)  # type: ignore[arg-type]  # checked by the model itself
         except ValidationError as error:
-            problems = error.errors(include_url=False, include_context=False, include_input=False)
-            sentences = (_sentence(str(p["loc"][0]), p["type"], p["msg"]) for p in problems)
-            raise SettingsError(tuple(sentences)) from None  # its text quotes secrets
+            wrong = error.errors(include_url=False, include_context=False, include_input=False)
+            problems += (_sentence(str(p["loc"][0]), p["type"], p["msg"]) for p in wrong)
+            settings = cls(**_with_defaults(given, {str(p["loc"][0]) for p in wrong}))
+        problems += kafka_problems(settings)
+        problems += clickhouse_problems(settings)
+        if problems:
+            raise SettingsError(tuple(problems)) from None  # the model's text quotes secrets
+        return settings
 
     def check_retention(self) -> None:
         """Return if raw rows stay long enough to tell what is stored, and rollups as long as they.
@@ -305,10 +257,6 @@ class Settings(BaseSettings):
         """
         if problems := tuple(_unfit_retention(self)):
             raise SettingsError(problems)
-
-    @property
-    def clickhouse_address(self) -> ClickHouseAddress:
-        return ClickHouseAddress.parse(self.clickhouse.get_secret_value())
 
     @property
     def recorded_kinds(self) -> frozenset[str]:
@@ -329,6 +277,26 @@ class Settings(BaseSettings):
     @property
     def topic_retention(self) -> timedelta:
         return timedelta(days=self.topic_retention_days)
+
+
+def plain(server: type[KafkaSettings] | type[ClickHouseSettings]) -> dict[str, object]:
+    """Options for a server without TLS and login, whatever the environment says of another."""
+    return {name: field.get_default() for name, field in server.model_fields.items()}
+
+
+def _outdone_files(given: Mapping[str, object]) -> Iterator[str]:
+    """Options win over the environment, so over these files that it names for the same secrets."""
+    yield from (f"{name}_file" for name in SECRETS & given.keys())
+    with suppress(ValueError):  # no address: it is reported as such
+        if ClickHouseAddress.parse(revealed(given.get("clickhouse", ""))).password:
+            yield "clickhouse_password_file"
+
+
+def _with_defaults(given: dict[str, object], wrong: set[str]) -> dict[str, Any]:
+    """`given` with the defaults of `wrong` fields: what is right of them is checked on."""
+    fields = Settings.model_fields
+    right = {name: value for name, value in given.items() if name not in wrong}
+    return right | {name: fields[name].get_default() for name in wrong if name in fields}
 
 
 def _unfit_retention(settings: Settings) -> Iterator[str]:

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.logger import HarmlessLogger
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topics import TopicSpec, topic_specs
@@ -79,7 +80,7 @@ def ensure_topics(settings: Settings, *, wait_seconds: float = 0) -> tuple[Ensur
         ServerUnavailableError: no broker answered.
         UsagePipeError: a broker refused, for instance the number of replicas.
     """
-    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    admin = AdminClient(librdkafka_config(settings) | {"log_level": 0})
     try:
         # The first request is what waits: librdkafka goes on connecting until its time is up.
         standing = admin.list_topics(timeout=max(wait_seconds, LEAST_WAIT_SECONDS)).topics

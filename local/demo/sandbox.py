@@ -21,8 +21,12 @@ from usagepipe.local.ports import HOST, free_port
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrate import migrate
+from usagepipe.schemas.clickhouse_settings import ClickHouseSettings
 from usagepipe.schemas.errors import ServerUnavailableError
-from usagepipe.schemas.settings import PREFIX, ClickHouseAddress
+from usagepipe.schemas.kafka_clients import librdkafka_config
+from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.secret_files import revealed
+from usagepipe.schemas.settings import PREFIX, ClickHouseAddress, plain
 from usagepipe.schemas.topic_admin import ensure_topics
 
 log = structlog.get_logger()
@@ -57,22 +61,28 @@ class Sandbox:
             SettingsError: an address, or another setting of the environment, is wrong.
         """
         run = f"{now:%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
-        given = Settings.load(kafka=kafka, clickhouse=clickhouse)
+        own: dict[str, object] = {}
+        if local_kafka:
+            own |= plain(KafkaSettings)
+        if local_clickhouse:
+            own |= plain(ClickHouseSettings)
+        own |= {"kafka": kafka, "clickhouse": SecretStr(clickhouse)}
+        given = Settings.load(**own)
         address = given.clickhouse_address
         preferred: dict[str, object] = {"log_level": "warning"}
         if local_kafka:
             preferred["session_seconds"] = LOCAL_SESSION_SECONDS
         if local_clickhouse:
             preferred["batch_seconds"] = LOCAL_BATCH_SECONDS
+        own["clickhouse"] = SecretStr(_url(address, f"usagepipe_demo_{run}"))
         settings = Settings.load(
-            kafka=kafka,
-            clickhouse=SecretStr(_url(address, f"usagepipe_demo_{run}")),
             topic=f"usage.events.demo_{run}.v1",
             group=f"usagepipe_demo_{run}",
             enabled=True,
             spill_dir="",  # nothing of a run is left behind
             web_host=HOST,
             web_port=free_port(),  # Faust takes no 0
+            **own,
             **{n: v for n, v in preferred.items() if n not in given.model_fields_set},
         )
         return cls(settings)
@@ -86,7 +96,7 @@ class Sandbox:
         """The environment of a process that works in this sandbox. It holds the password."""
         fields = {name: getattr(self.settings, name) for name in self.settings.model_fields_set}
         return _without_settings(os.environ) | {
-            PREFIX + name.upper(): _text(value) for name, value in fields.items()
+            PREFIX + name.upper(): revealed(value) for name, value in fields.items()
         }
 
     def make(self, cleanup: ExitStack, *, drop: bool, delete: bool) -> None:
@@ -131,7 +141,7 @@ class Sandbox:
         from confluent_kafka import KafkaException
         from confluent_kafka.admin import AdminClient
 
-        admin = AdminClient({"bootstrap.servers": self.settings.kafka, "log_level": 0})
+        admin = AdminClient(librdkafka_config(self.settings) | {"log_level": 0})
         topics = [self.settings.topic, self.settings.dead_letter_topic]
         for future in admin.delete_topics(topics, operation_timeout=REMOVE_SECONDS).values():
             future.result(REMOVE_SECONDS)
@@ -150,7 +160,3 @@ def _url(address: ClickHouseAddress, database: str) -> str:
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` without settings in any spelling: pydantic reads `usagepipe_kafka` as well."""
     return {n: v for n, v in environment.items() if not n.upper().startswith(PREFIX)}
-
-
-def _text(value: object) -> str:
-    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

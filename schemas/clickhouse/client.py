@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.schemas.clickhouse.contact import CONNECT_SECONDS, VARIABLE, await_answer
+from usagepipe.schemas.clickhouse.tls import tls_options
 from usagepipe.schemas.errors import (
     MigrationError,
     MissingExtraError,
@@ -73,6 +74,7 @@ def connect(
         "connect_timeout": CONNECT_SECONDS,
         "tz_mode": "aware",  # else times are read as naive ones
     }
+    options |= tls_options(address)
     await_answer(address, wait_seconds)
     try:
         return clickhouse_connect.get_client(**(options | client_options))

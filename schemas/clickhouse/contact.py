@@ -54,7 +54,7 @@ def _ask(address: ClickHouseAddress) -> None:
     try:
         connection.sock.settimeout(ANSWER_SECONDS)
         if address.secure:
-            connection.sock = _any_certificate().wrap_socket(
+            connection.sock = _any_certificate(address).wrap_socket(
                 connection.sock, server_hostname=address.host
             )
         connection.request("GET", "/ping")
@@ -80,9 +80,9 @@ def _meaning(error: Exception, address: ClickHouseAddress) -> UsagePipeError:
     return _unavailable(address, reason)
 
 
-def _any_certificate() -> ssl.SSLContext:
+def _any_certificate(address: ClickHouseAddress) -> ssl.SSLContext:
     """Nothing secret is sent in this first contact: the driver checks the certificate after it."""
-    context = ssl.create_default_context()
+    context = address.tls.context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

@@ -307,7 +307,7 @@ def test_offsets_of_another_topic_of_the_name_are_a_problem(world: Settings) -> 
     from usagepipe.consumer.group_offsets import GroupOffsets
 
     send(world.kafka, world.topic, values(), partition=0)
-    group = GroupOffsets(world.kafka, world.group)
+    group = GroupOffsets(world, world.group)
     group.commit(world.topic, 0, 5, '{"usagepipe": 1, "topic_id": "another"}')
     group.close()
 

@@ -7,6 +7,7 @@ from tests.support import topics
 from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.rows import Rejected
+from usagepipe.schemas import Settings
 from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES, dead_letter_topic
 
 SECONDS = 60
@@ -16,7 +17,7 @@ def letters_of(kafka: str, topic: str, *records: FakeRecord) -> list[topics.Reco
     """What stands on the topic of dead letters after `records` were sent there, in one go."""
 
     async def send() -> None:
-        letters = DeadLetters(kafka, dead_letter_topic(topic))
+        letters = DeadLetters(Settings.load(kafka=kafka), dead_letter_topic(topic))
         rejected = [Rejected(record, "not_json", "no JSON") for record in records]
         try:
             async with asyncio.timeout(SECONDS):

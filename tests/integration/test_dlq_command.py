@@ -23,6 +23,7 @@ from tests.support.waiting import eventually
 from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
 from usagepipe.consumer.group_offsets import GroupOffsets
+from usagepipe.schemas import Settings
 from usagepipe.schemas.topics import dead_letter_topic
 
 Output = pytest.CaptureFixture[str]
@@ -198,7 +199,7 @@ def all_of(kafka: str, topic: str) -> dict[str, Any]:
         name: topics.read(kafka, name) for name in (topic, dead_letter_topic(topic))
     }
     for group in ("usagepipe", "usagepipe-reads"):
-        offsets = GroupOffsets(kafka, group)
+        offsets = GroupOffsets(Settings.load(kafka=kafka), group)
         for name in (topic, dead_letter_topic(topic)):
             found[f"{group} on {name}"] = offsets.read(name, range(4))
         offsets.close()

@@ -194,7 +194,7 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
     kafka = crashable_kafka.bootstrap
     topics.make_topics(kafka, topic_name, 1)
     write_letters(kafka, topic_name, *(FakeRecord(n) for n in range(4)))
-    with LetterTopic(kafka, dead_letter_topic(topic_name)) as letter_topic:
+    with LetterTopic(Settings.load(kafka=kafka), dead_letter_topic(topic_name)) as letter_topic:
         letters = list(letter_topic.distinct(Selection()))
 
     def kill_after_one() -> Iterator[Letter]:
@@ -202,7 +202,7 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
         crashable_kafka.kill()
         yield from letters[1:]
 
-    with Replay(kafka, topic_name, on_skip=lambda *_: None) as replay:
+    with Replay(Settings.load(kafka=kafka), topic_name, on_skip=lambda *_: None) as replay:
         with pytest.raises(ServerUnavailableError):
             replay.run(kill_after_one(), stopped=lambda: False)
 

@@ -16,6 +16,7 @@ from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
 from usagepipe.consumer.proof_topic import check_topic, judge_topic
 from usagepipe.local.broker import EmbeddedBroker
+from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import StartRefusedError
 
 WEEK = timedelta(days=7)
@@ -42,7 +43,7 @@ def _stands(kafka: str, topic: str) -> bool:
 
 
 def check(kafka: str, topic: str, raw_days: int = 0) -> None:
-    asyncio.run(check_topic(kafka, topic, WEEK, raw_days))
+    asyncio.run(check_topic(Settings.load(kafka=kafka), topic, WEEK, raw_days))
 
 
 def test_a_topic_of_migrate_is_fine(kafka: str, topic: str) -> None:

@@ -82,7 +82,7 @@ def send(settings: Settings, values: Sequence[bytes], moment: datetime) -> None:
 
 
 def records(settings: Settings) -> list[LogRecord]:
-    with LogReader(settings.kafka, settings.topic) as log:
+    with LogReader(settings, settings.topic) as log:
         return [LogRecord.of(message) for message in log.read(0, *log.span(0))]
 
 
@@ -90,7 +90,7 @@ def store_at(
     client: "Client", settings: Settings, offsets: Sequence[int], moment: datetime
 ) -> None:
     """Store the records of partition 0 as a worker did at `moment`: one block."""
-    with LogReader(settings.kafka, settings.topic) as log:
+    with LogReader(settings, settings.topic) as log:
         topic_id = log.topic_id()
     chosen = [record for record in records(settings) if record.offset in offsets]
     rows = encode_rows(chosen, TopicPartition(settings.topic, 0), topic_id, 0)

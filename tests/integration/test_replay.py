@@ -155,7 +155,7 @@ def test_what_the_workers_have_not_committed_is_theirs(
     commit_log(world, short_by=3)
     told = replay(world)
 
-    behind = GroupOffsets(world.kafka, world.group)
+    behind = GroupOffsets(world, world.group)
     committed = behind.read(world.topic, range(4))
     behind.close()
     assert sum(each.offset for each in committed.values()) == state(clickhouse_client)[0][0]
@@ -167,7 +167,7 @@ def test_a_record_that_has_a_dead_letter_is_left(
 ) -> None:
     """What ClickHouse refused once would be refused again, and its whole batch with it."""
     commit_log(world)
-    with LogReader(world.kafka, world.topic) as log:
+    with LogReader(world, world.topic) as log:
         topic_id = log.topic_id()
         partition = next(number for number in log.partitions if log.span(number)[1])
     write_letter(world, topic_id, partition, 0)

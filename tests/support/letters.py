@@ -16,6 +16,7 @@ from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.consumer.rows import Rejected
+from usagepipe.schemas import Settings
 from usagepipe.schemas.topics import dead_letter_topic
 
 SECONDS = 60
@@ -36,7 +37,7 @@ def write_letters(
     identity = topic_id or topic_id_of(kafka, topic)
 
     async def send() -> None:
-        letters = DeadLetters(kafka, letter_topic)
+        letters = DeadLetters(Settings.load(kafka=kafka), letter_topic)
         rejected = [Rejected(record, reason, "told in full") for record in records]
         try:
             async with asyncio.timeout(SECONDS):
@@ -54,7 +55,7 @@ def await_topics(kafka: str, topic: str) -> None:
 
 
 def topic_id_of(kafka: str, topic: str) -> str:
-    with LogReader(kafka, topic) as reader:
+    with LogReader(Settings.load(kafka=kafka), topic) as reader:
         return reader.topic_id()
 
 

@@ -1,0 +1,172 @@
+"""Access tokens for OAUTHBEARER, from an OIDC provider by client credentials (RFC 6749, 4.4).
+
+One provider for both clients of Kafka. A token is used until most of its life is over, and is
+fetched in the thread that asks, which is never one that serves a request. While the provider
+fails, it is asked again after a growing pause.
+"""
+
+import base64
+import json
+import random
+import re
+import ssl
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from functools import lru_cache
+from http.client import HTTPException, HTTPMessage
+from threading import Lock
+from typing import IO, Any, Final
+from urllib.parse import quote, urlencode
+
+from usagepipe.schemas.errors import AccessError
+from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.secret_files import tls_context
+
+REQUEST_SECONDS: Final = 5.0
+DEFAULT_LIFE_SECONDS: Final = 300.0  # where the provider does not say (`expires_in`)
+USED_SHARE: Final = 0.8  # of a token's life; librdkafka renews at the same moment
+FIRST_PAUSE_SECONDS: Final = 0.5
+MOST_PAUSE_SECONDS: Final = 5.0
+MAX_ANSWER_BYTES: Final = 1 << 20
+_CODE = re.compile(r"[a-z_]{1,40}")  # of RFC 6749, 5.2: nothing else of an answer is quoted
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """An access token. `expires_at` is in seconds since 1970."""
+
+    value: str
+    expires_at: float
+    renew_at: float  # monotonic seconds
+
+
+class OauthTokens:
+    """The tokens of one client. For any thread."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._lock = Lock()
+        self._token: Token | None = None
+        self._failure: AccessError | None = None
+        self._failed_at = 0.0
+        self._pause = 0.0
+
+    def token(self) -> Token:
+        """A token with life left. May block for `REQUEST_SECONDS`.
+
+        Raises:
+            AccessError: the provider gives none; without anything secret.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if self._token is not None and now < self._token.renew_at:
+                return self._token
+            if self._failure is not None and now < self._failed_at + self._pause:
+                raise self._failure
+            try:
+                self._token = _fetch(self._kafka)
+            except AccessError as error:
+                self._note_failure(error)
+                raise
+            self._failure, self._pause = None, 0.0
+            return self._token
+
+    def _note_failure(self, error: AccessError) -> None:
+        self._failure, self._failed_at = error, time.monotonic()
+        most = min(MOST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, self._pause * 2))
+        self._pause = most * random.uniform(0.5, 1.0)  # many processes must not ask in step
+
+
+@lru_cache(maxsize=8)
+def oauth_tokens(kafka: KafkaSettings) -> OauthTokens:
+    """The tokens of these settings: one for all clients of a process."""
+    return OauthTokens(kafka)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the client secret to another place."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> None:
+        return None
+
+
+def _fetch(kafka: KafkaSettings) -> Token:
+    asked_at = time.monotonic()
+    try:
+        context = tls_context(kafka.kafka_oauth_ca, "", "", "", verify=True)
+        opener = urllib.request.build_opener(
+            _NoRedirect, urllib.request.HTTPSHandler(context=context)
+        )
+        with opener.open(_request(kafka), timeout=REQUEST_SECONDS) as answer:
+            fields = json.loads(answer.read(MAX_ANSWER_BYTES))
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _failure(kafka, _refusal(error)) from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise _failure(kafka, _reason(error)) from None
+    value = fields.get("access_token") if isinstance(fields, dict) else None
+    if not isinstance(value, str) or not value:
+        raise _failure(kafka, "its answer has no access_token")
+    life = fields.get("expires_in")
+    try:
+        seconds = float(life) if life is not None else DEFAULT_LIFE_SECONDS
+    except (TypeError, ValueError):
+        seconds = DEFAULT_LIFE_SECONDS
+    return Token(value, time.time() + seconds, asked_at + seconds * USED_SHARE)
+
+
+def _request(kafka: KafkaSettings) -> urllib.request.Request:
+    form = {"grant_type": "client_credentials"}
+    if kafka.kafka_oauth_scope:
+        form["scope"] = kafka.kafka_oauth_scope
+    # Both parts are encoded as in a form first (RFC 6749, 2.3.1).
+    user, password = (
+        quote(part, safe="") for part in (kafka.kafka_oauth_client_id, kafka.kafka_client_secret)
+    )
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode()
+    headers = {"Authorization": f"Basic {basic}", "Accept": "application/json"}
+    return urllib.request.Request(
+        kafka.kafka_oauth_token_url, urlencode(form).encode(), headers, method="POST"
+    )
+
+
+def _failure(kafka: KafkaSettings, reason: str) -> AccessError:
+    return AccessError(
+        f"The token endpoint of USAGEPIPE_KAFKA_OAUTH_TOKEN_URL gives no token: {reason}"
+    )
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    try:
+        fields: Any = json.loads(error.read(MAX_ANSWER_BYTES))
+        code = fields["error"]
+    except (OSError, HTTPException, ValueError, TypeError, KeyError):
+        code = None
+    named = f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
+    cure = (
+        ". Check USAGEPIPE_KAFKA_OAUTH_CLIENT_ID, _CLIENT_SECRET and _SCOPE"
+        if error.code in (400, 401, 403)
+        else ""
+    )
+    return f"it answers HTTP {error.code}{named}{cure}"
+
+
+def _reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {cause.verify_message}"
+    if isinstance(cause, TimeoutError):
+        return f"no answer within {REQUEST_SECONDS:g} s"
+    if isinstance(cause, OSError):
+        return cause.strerror or type(cause).__name__
+    return "its answer is no JSON" if isinstance(cause, ValueError) else type(cause).__name__
