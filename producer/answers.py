@@ -20,6 +20,7 @@ from usagepipe.producer.framing.compression import (
 )
 from usagepipe.producer.framing.json_body import JsonBody
 from usagepipe.producer.framing.json_lines import JsonLines
+from usagepipe.producer.framing.json_or_events import JsonOrEvents
 from usagepipe.producer.framing.kinds import BLANK, KINDS, STREAMS, AnswerKind, kind_by, label_of
 from usagepipe.producer.framing.server_sent_events import ServerSentEvents
 
@@ -52,6 +53,7 @@ FRAMINGS: Final[dict[AnswerKind, Callable[[Tally, int], Framing]]] = {
     "json": JsonBody,
     "lines": JsonLines,
     "events": ServerSentEvents,
+    "json or events": JsonOrEvents,
     "aws": AwsEventStream,
 }
 
@@ -85,6 +87,11 @@ class AnswerReader:
     def model(self) -> str:
         """The model that the answer has named until now, or ""."""
         return self._tally.model
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer has said until now that it failed."""
+        return self._tally.failed
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; they are looked at and let go, or held within the bound."""

@@ -136,8 +136,10 @@ class Exchange:
 
     @property
     def failed(self) -> bool:
-        """A status of 400 or more, or no proper end for another reason than the client."""
-        return self.status >= 400 or (self._raised and not self.cancelled)
+        """A status of 400 or more, an error in the answer, or no proper end for another reason
+        than the client."""
+        told = self._reader is not None and self._reader.failed
+        return told or self.status >= 400 or (self._raised and not self.cancelled)
 
     @property
     def status(self) -> int:

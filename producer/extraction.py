@@ -9,6 +9,7 @@ from typing import Final
 
 from usagepipe.producer.shapes import SHAPES
 from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.shapes.failures import says_it_failed
 from usagepipe.producer.shapes.shape import Fields
 from usagepipe.producer.usage import COUNTS, Usage
 from usagepipe.schemas.event import MAX_TOKENS
@@ -46,6 +47,8 @@ class Tally:
         self._cost: Decimal | None = None  # that was told with `_seen` or before
         self._ended = False
         self._closed = False
+        self._broken = False  # by an error, with no usage after it
+        self.failed = False  # the answer says so itself, whatever its status was
         self._model = ""
         self._part: str | None = None  # the answer that `_seen` is of
         self._parts: dict[str, None] = {}  # that one and those before it, the oldest first
@@ -55,8 +58,11 @@ class Tally:
         """Take the next object. Anything else that JSON can be has no usage."""
         if not isinstance(answer, dict):
             return
+        if says_it_failed(answer):
+            self.fail()
         rank, usage = self._usage_in(answer)
         if usage is not None and rank <= self._rank and self._is_news(SHAPES[rank].part(answer)):
+            self._broken = False
             self._take(rank, usage)
             if "cost" in usage:
                 self._cost = Counts(usage).cost() or self._cost
@@ -73,8 +79,13 @@ class Tally:
         return self._model
 
     def end(self) -> None:
-        """The end has passed, by a mark that is no JSON object."""
-        self._ended = True
+        """The end has passed, by a mark that is no JSON object. After an error it is the end of
+        the stream, not of what the model wrote."""
+        self._ended = self._ended or not self._broken
+
+    def fail(self) -> None:
+        """An error has passed: what was told before it counts."""
+        self.failed = self._broken = True
 
     def usage(self, complete: bool = True) -> Usage | None:
         """The usage of all that was added, None when nothing had any.

@@ -112,7 +112,10 @@ class UsageEvent(BaseModel):
     requested_model: Id = Field(
         default="", description="The model that was asked for, such as auto."
     )
-    model: Id = Field(default="", description="The model that answered.")
+    model: Id = Field(
+        default="",
+        description="The model that answered; where none is known, the one that was asked for.",
+    )
     endpoint: Name = Field(default="", description="The path of the request, without its query.")
 
     prompt_tokens: Tokens = Field(default=0, description="Every input token, cache included.")
@@ -157,9 +160,15 @@ class UsageEvent(BaseModel):
     def new(cls, **fields: object) -> "UsageEvent":
         """An event of this moment: mints `event_id` and `occurred_at` unless they are given.
 
+        Where no model is known to have answered, the requested one stands for it: usage by model
+        is grouped by this field, and so a failed request counts for the model that was asked.
+
         Raises:
             pydantic.ValidationError: a field breaks its rule; the message names each.
         """
         fields.setdefault("event_id", uuid7())
         fields.setdefault("occurred_at", datetime.now(UTC))
-        return cls.model_validate(fields)
+        event = cls.model_validate(fields)
+        if event.model or not event.requested_model:
+            return event
+        return event.model_copy(update={"model": event.requested_model})

@@ -4,6 +4,7 @@ A message is: its length, the length of its headers and a checksum of these two 
 headers, the payload, a checksum of all (4 bytes). Numbers are big-endian, checksums CRC-32.
 """
 
+import re
 import struct
 from base64 import b64decode
 from binascii import crc32
@@ -18,6 +19,8 @@ from usagepipe.producer.framing.glance import may_matter
 PRELUDE: Final = struct.Struct(">III")
 CHECKSUM: Final = struct.Struct(">I")
 MAX_MESSAGE_BYTES: Final = 24 * 1024 * 1024  # AWS's own bound is 16 MiB of payload
+# Header, type (7: text), length and value: how a message says that it is no event of the model.
+FAILURE: Final = re.compile(rb":message-type\x07\0(?:\x09exception|\x05error)")
 CHUNK: Final = b'"bytes"'  # InvokeModel wraps the model's own event, in base64
 
 
@@ -32,13 +35,15 @@ def begins_message(head: bytes) -> bool:
 class AwsEventStream:
     """The payload of each message is a JSON document, or has one inside (`bytes`).
 
-    The headers tell the kind of event, but so does the payload, so they are passed over. A
-    message over `max_bytes` is passed over too: Converse's usage comes in one of a few hundred.
+    The headers tell the kind of event, but so does the payload, so they are passed over, unless
+    they tell of a failure. A message over `max_bytes` is passed over too: Converse's usage comes
+    in one of a few hundred.
     """
 
     streaming = True
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._tally = tally
         self._documents = Documents(tally, max_bytes)
         self._max_bytes = max_bytes
         self._held = bytearray()
@@ -83,6 +88,8 @@ class AwsEventStream:
         end = len(message) - CHECKSUM.size
         if CHECKSUM.unpack_from(message, end)[0] != crc32(message[:end]):
             return  # damaged on its way; the next one may be sound
+        if FAILURE.search(message, PRELUDE.size, payload_at):
+            self._tally.fail()
         payload = message[payload_at:end]
         if CHUNK in payload:
             self._read_chunk(payload)

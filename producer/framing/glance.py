@@ -1,4 +1,4 @@
-"""A look at the bytes that tells which JSON cannot hold usage, so that it is never parsed.
+"""A look at the bytes that tells which JSON cannot matter, so that it is never parsed.
 
 It only ever rules out: what it lets through is parsed and read by structure. Nine of ten events
 of a stream are ruled out, at a tenth of what parsing them costs.
@@ -10,20 +10,22 @@ from typing import Final
 # A usage that is null is written with every chunk by OpenAI. No open-ended run of letters: on a
 # text that says "usageusage…" it would take quadratic time.
 USAGE: Final = re.compile(rb'usage(?:Metadata)?"(?!\s*:\s*null)')
+# Ollama and Llama on Bedrock; Titan and Bedrock's metrics.
+COUNT: Final = re.compile(rb"_count|okenCount")
 # JSON may spell any letter of a name as \u0075. Nobody does, and it would be no reason to miss it.
 SPELLED_OUT: Final = re.compile(rb"\\u00[4-7]")
 
 
 def may_matter(text: bytes | bytearray) -> bool:
-    """Whether whole JSON documents, in whatever frame, may hold usage or end a stream."""
+    """Whether whole JSON documents, in whatever frame, may hold usage, end a stream or fail it."""
     # A pattern that begins with plain text is found as fast as that text.
     return (
         USAGE.search(text) is not None
-        or b"_count" in text  # Ollama, Llama on Bedrock
-        or b"okenCount" in text  # Titan, Bedrock's metrics
+        or (b"ount" in text and COUNT.search(text) is not None)
         or b"billed_units" in text  # Cohere, version 1
         or b"message_stop" in text
         or b"response.created" in text  # of a realtime session: one more to come
         or b"[DONE]" in text
+        or b"error" in text  # or the name of an event
         or SPELLED_OUT.search(text) is not None
     )

@@ -9,9 +9,9 @@ from typing import Final, Literal
 
 from usagepipe.producer.framing.aws_event_stream import PRELUDE, begins_message
 
-AnswerKind = Literal["json", "lines", "events", "aws"]
+AnswerKind = Literal["json", "lines", "events", "json or events", "aws"]
 # `unknown`: there is no label. `text`: it says nothing. `octets`: a file, or a binary stream.
-Label = AnswerKind | Literal["unknown", "text", "octets", "other"]
+Label = Literal["json", "lines", "events", "aws", "unknown", "text", "octets", "other"]
 
 KINDS: Final[dict[str, Label]] = {
     "": "unknown",
@@ -50,11 +50,7 @@ def kind_by(
     Twelve bytes are always enough.
     """
     if head.startswith((b"{", b"[")) and label != "octets":
-        if label != "lines" or head.startswith(b"["):
-            return "json"
-        if len(head) == 1 and not ended:
-            return None
-        return "json" if OBJECT_OF_LINES.match(head) else "lines"
+        return _kind_of_json(head, label, ended)
     if head.startswith(FIELDS):
         return "events"
     if not ended and (_may_be_field(head) or _may_be_message(head)):
@@ -64,8 +60,18 @@ def kind_by(
     return _as_labelled(label)
 
 
+def _kind_of_json(head: bytes, label: Label, ended: bool) -> AnswerKind | None:
+    if label == "events":
+        return "json or events"
+    if label != "lines" or head.startswith(b"["):
+        return "json"
+    if len(head) == 1 and not ended:
+        return None
+    return "json" if OBJECT_OF_LINES.match(head) else "lines"
+
+
 def _may_be_field(head: bytes) -> bool:
-    return any(field.startswith(head) for field in FIELDS)  # no byte may become anything
+    return any(field.startswith(head) for field in FIELDS)
 
 
 def _may_be_message(head: bytes) -> bool:

@@ -30,10 +30,11 @@ WANTED: Final[Wanted] = _USUAL | {
     "message": _USUAL,
     "session": {"model": True},
     "metadata": {"usage": True, "total_usage": True},
-    "interaction": _USUAL | {"agent": True},
+    "interaction": _USUAL | {"agent": True, "status": True, "error": True},
     "meta": _USUAL,
+    **dict.fromkeys(("error", "status"), True),
     "response": _USUAL
-    | {"id": True, "meta": _USUAL}
+    | {"id": True, "meta": _USUAL, "status": True, "error": True}
     | {"candidates": {"finishReason": True}, "promptFeedback": True},
     "delta": {"usage": True, "stop_reason": True},
     "x_groq": {"usage": True},

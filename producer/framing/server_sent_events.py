@@ -9,20 +9,26 @@ from usagepipe.producer.framing.documents import Documents
 
 BOM: Final = b"\xef\xbb\xbf"
 DATA: Final = b"data: "
-HEAD_BYTES: Final = len(BOM + DATA)  # so much of a line tells what its field is
+FAILURE: Final = b"event: error"
+HEAD_BYTES: Final = len(BOM + FAILURE)  # so much of a line tells what its field is
 ENDS_OF_EVENT: Final = (b"\n\n", b"\r\n\r\n")
 
 
 class ServerSentEvents:
-    """The data of each event is a JSON document. Other fields and comments are passed over."""
+    """The data of each event is a JSON document. Of other fields, only the name of an error is
+    looked at: its data may be anything."""
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._tally = tally
         self._documents = Documents(tally, max_bytes)
         self._at_start = True
         self._between_events = False
         self._head: bytes | None = b""  # of a line whose field is not known yet
         self._is_data = False  # of the line, once its field is known
         self._has_data = False  # of the event
+        self._is_error = False
+        self._has_lines = False
+        self.has_events = False  # one has data, or has ended: a body of JSON looks like neither
         self._after_cr = False  # a line feed that comes next belongs to it
         self.steps = 0
 
@@ -53,7 +59,8 @@ class ServerSentEvents:
         for line in lines:
             text = line.rstrip(b"\r\n")
             self._read(text, ends=len(text) < len(line))
-        self._between_events = self._head == b"" and not self._has_data
+        begun = self._has_data or self._is_error
+        self._between_events = self._head == b"" and not begun
 
     def finish(self) -> None:
         """The stream has ended: so has its last line, and its last event."""
@@ -78,16 +85,25 @@ class ServerSentEvents:
         if self._at_start:
             text = text.removeprefix(BOM)
             self._at_start = False
-        if not text:
+        if text:
+            self._has_lines = True
+        else:
+            self.has_events |= self._has_lines
             self._end_event()
         name, _, value = text.partition(b":")
         self._is_data = name == b"data"
+        if name == b"event":
+            self._is_error = value.strip() == b"error"
         if self._is_data and self._has_data:
             self._documents.feed(b"\n")
         self._has_data = self._has_data or self._is_data
+        self.has_events |= self._is_data
         return value.removeprefix(b" ")
 
     def _end_event(self) -> None:
         if self._has_data:
             self._has_data = False
+            if self._is_error:
+                self._tally.fail()
             self._documents.close()
+        self._is_error = False

@@ -4,7 +4,6 @@ What tools put into the prompt is counted beside the input, and thoughts beside 
 in Gemini's own API under other names. A background interaction has no usage until it is done.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 from usagepipe.producer.shapes.counts import Counts
@@ -21,7 +20,10 @@ class Interactions(Shape):
     """An interaction, or an event of its stream: `step.stop` has the usage until then."""
 
     def usage(self, answer: Fields) -> Fields | None:
-        return next((found for found in _places(answer) if NAMES & found.keys()), None)
+        usage = _counted(fields_at(answer, "usage"))
+        if usage is not None or "event_type" not in answer:
+            return usage
+        return _counted(fields_at(answer, "interaction", "usage")) or _in_metadata(answer)
 
     def ends(self, answer: Fields) -> bool:
         return answer.get("event_type") in LAST_EVENTS
@@ -39,13 +41,11 @@ class Interactions(Shape):
         )
 
 
-def _places(answer: Fields) -> Iterator[Fields]:
-    """Where usage may stand: any event may have it in its metadata too."""
-    for found in (
-        fields_at(answer, "interaction", "usage"),
-        fields_at(answer, "usage"),
-        fields_at(answer, "metadata", "total_usage"),
-        fields_at(answer, "metadata", "usage"),
-    ):
-        if found is not None:
-            yield found
+def _counted(usage: Fields | None) -> Fields | None:
+    return None if usage is None or NAMES.isdisjoint(usage) else usage
+
+
+def _in_metadata(event: Fields) -> Fields | None:
+    """Any event may have the usage until then there, by its name of today or the older one."""
+    total = _counted(fields_at(event, "metadata", "total_usage"))
+    return total or _counted(fields_at(event, "metadata", "usage"))

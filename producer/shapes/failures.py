@@ -1,0 +1,45 @@
+"""Whether an answer says that it failed, though its status was 200: a stream has sent that before.
+
+The same for all providers: their words differ little, and gateways mix them.
+"""
+
+from typing import Final
+
+from usagepipe.producer.shapes.shape import Fields, fields_at, items_of
+
+KIND_NAMES: Final = ("type", "event_type", "object")
+# An event, or an answer, of these kinds. One that is incomplete or was cancelled has not failed,
+# nor has one of whose tools some call failed (`response.mcp_call.failed`).
+FAILED_KINDS: Final = frozenset(
+    {"error", "response.failed", "response.error", "conversation.response.error"}
+)
+WITH_STATUS: Final = ("response", "interaction")
+
+
+def says_it_failed(answer: Fields) -> bool:
+    """Whether an answer, or an event of a stream, tells of the failure of the whole."""
+    if answer.get("error") and _has_error(answer):
+        return True
+    for name in KIND_NAMES:
+        if name in answer and _is_of_failed_kind(answer[name]):
+            return True
+    if "choices" in answer:
+        return any(choice.get("finish_reason") == "error" for choice in items_of(answer, "choices"))
+    if answer.get("status") == "failed" and answer.get("object") in WITH_STATUS:
+        return True
+    return any(name in answer and _inner_failed(answer, name) for name in WITH_STATUS)
+
+
+def _has_error(answer: Fields) -> bool:
+    """An error is an object or a text; answers that went well may have null or nothing in it."""
+    error = answer.get("error")
+    return bool(error) and isinstance(error, (dict, str))
+
+
+def _is_of_failed_kind(kind: object) -> bool:
+    return isinstance(kind, str) and kind in FAILED_KINDS
+
+
+def _inner_failed(answer: Fields, name: str) -> bool:
+    inner = fields_at(answer, name)
+    return inner is not None and (inner.get("status") == "failed" or _has_error(inner))
