@@ -1,28 +1,40 @@
 """From the JSON of an answer to one usage in the normal form: of a single answer, or of a stream.
 
-What a provider writes is in `shapes`. Here is what holds for all of them: which usage of several
-counts, and how far the numbers can be trusted.
+What a provider writes is in `shapes`, and what one completion's events say together in
+`completion`. Here is what holds for a whole answer: which completions it has, which model
+answered, and how far the numbers can be trusted.
 """
 
-from decimal import Decimal
 from typing import Final
 
+from usagepipe.producer.completion import Completion, has_tokens
 from usagepipe.producer.shapes import SHAPES
+from usagepipe.producer.shapes.bedrock import METRICS
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.shapes.failures import says_it_failed
-from usagepipe.producer.shapes.shape import Fields
+from usagepipe.producer.shapes.models import model_named, model_taking_over
+from usagepipe.producer.shapes.shape import Fields, Shape
 from usagepipe.producer.usage import COUNTS, Usage
 from usagepipe.schemas.event import MAX_TOKENS
 
 __all__ = ["Tally", "Usage", "usage_of"]
 
-MODEL_NAMES = ("model", "modelVersion", "agent")  # an interaction is with a model or an agent
-# The answer itself, else the object in it.
-PLACES_OF_MODEL = (None, "response", "message", "session", "interaction")
-
-# Of a stream with several answers: a repetition comes soon after what it repeats, so it is enough
-# to know the last ones again, and their ids are a stranger's text to hold.
+# Of a stream with several completions: a repetition comes soon after what it repeats, so it is
+# enough to know the last ones again, and their ids are a stranger's text to hold.
 MAX_PARTS: Final = 1_000
+
+# Some servers give each chunk an id of its own: then ids do not tell completions apart. The id may
+# change once, for some gateways begin with a chunk of theirs.
+MAX_SHIFTS: Final = 2
+
+# Where usage may stand beside a `usage`: such an answer is read by all shapes.
+PLACES: Final = frozenset(
+    (
+        *("usageMetadata", "x_groq", "meta", "message", "response", "prompt_eval_count"),
+        *("prompt_token_count", "inputTextTokenCount"),
+    )
+)
+PLACES_OF_ID: Final = frozenset(("choices", "message", "response", "responseId"))
 
 
 def usage_of(answer: object) -> Usage | None:
@@ -36,23 +48,21 @@ def usage_of(answer: object) -> Usage | None:
 class Tally:
     """What the JSON objects of one answer say together. A plain answer is a stream of one.
 
-    The last usage wins, for all providers' are cumulative, but zeros never replace what is known:
-    some streams begin or end with a placeholder. Only where a stream has several answers, each
-    with its id (see `Shape.part`), are theirs added up, each once.
+    A stream may have several completions: the responses of a realtime session, or those of a
+    gateway that runs tools itself. They are told apart by their ids (see `Shape.part`) and add
+    up, each once. The model is the one that answered last.
     """
 
     def __init__(self) -> None:
-        self._rank = len(SHAPES)
-        self._seen: Fields | None = None
-        self._cost: Decimal | None = None  # that was told with `_seen` or before
+        self._completion = Completion()
+        self._before: Usage | None = None  # of the completions before it
+        self._part: str | None = None  # the id of this completion
+        self._past: dict[str, None] = {}  # the ids of those before it, the oldest first
+        self._shifts = 0  # how often the id changed within a completion
         self._ended = False
-        self._closed = False
         self._broken = False  # by an error, with no usage after it
         self.failed = False  # the answer says so itself, whatever its status was
         self._model = ""
-        self._part: str | None = None  # the answer that `_seen` is of
-        self._parts: dict[str, None] = {}  # that one and those before it, the oldest first
-        self._before: Usage | None = None  # of those before it
 
     def add(self, answer: object) -> None:
         """Take the next object. Anything else that JSON can be has no usage."""
@@ -60,22 +70,25 @@ class Tally:
             return
         if says_it_failed(answer):
             self.fail()
-        rank, usage = self._usage_in(answer)
-        if usage is not None and rank <= self._rank and self._is_news(SHAPES[rank].part(answer)):
-            self._broken = False
-            self._take(rank, usage)
-            if "cost" in usage:
-                self._cost = Counts(usage).cost() or self._cost
-            self._closed = SHAPES[self._rank].closes(answer)
-        if self._seen is not None:
-            shape = SHAPES[self._rank]
-            self._ended = shape.ends(answer) or (self._ended and not shape.begins(answer))
-        if not self._model:
-            self._model = _model_of(answer)
+        news = False
+        found = self._usages_in(answer)
+        for rank, usage in found:
+            if self._is_news(SHAPES[rank], usage, answer):
+                self._completion.add(rank, usage, answer)
+                news = True
+                self._broken = False
+        if not found and not PLACES_OF_ID.isdisjoint(answer):
+            self._note_id(answer)
+        best = self._completion.rank
+        if best < len(SHAPES):
+            self._ended = SHAPES[best].ends(answer) or (
+                self._ended and not SHAPES[best].begins(answer)
+            )
+        self._note_model(answer, news=news)
 
     @property
     def model(self) -> str:
-        """The model that was named, usage or not."""
+        """The model that answered, as far as it has been named: with usage or without."""
         return self._model
 
     def end(self) -> None:
@@ -93,87 +106,93 @@ class Tally:
         It is partial unless the end was seen, or the usage was final and the stream was not cut
         (`complete`): what should have followed can only have been the mark of the end.
         """
-        told = self._told()
-        if told is None:
+        usage = self._sum()
+        if usage is None:
             return None
-        ended = self._ended or (complete and self._closed)
-        return _judged(told._replace(model=self._model), cut=not ended)
+        ended = self._ended or (complete and self._completion.closed)
+        return _judged(usage._replace(model=self._model), cut=not ended)
 
-    def _told(self) -> Usage | None:
-        """All that was told until now: it is complete, or inconsistent."""
-        if self._seen is None:
-            return None
-        counts = Counts(self._seen)
-        usage = SHAPES[self._rank].normal(counts)
-        cost = counts.cost()
-        cost = self._cost if cost is None else cost
-        if not counts.found and not cost:
-            return self._before
-        sound = counts.sound and _adds_up(usage)
-        usage = usage._replace(cost=cost, usage_quality="complete" if sound else "inconsistent")
-        return usage if self._before is None else self._before.plus(usage)
+    def _sum(self) -> Usage | None:
+        latest = self._completion.usage()
+        if latest is None or self._before is None:
+            return latest or self._before
+        return self._before.plus(latest)
 
-    def _is_news(self, part: str | None) -> bool:
-        """Whether usage of `part` counts: it goes on with what was told last, or begins the next.
-        If not, it repeats what has been added up already."""
-        if part is None or part == self._part:
-            return True
-        if part in self._parts:
-            return False
-        if self._part is not None:
-            self._before, self._seen, self._cost = self._told(), None, None
-        self._part = part
-        self._parts[part] = None
-        if len(self._parts) > MAX_PARTS:
-            del self._parts[next(iter(self._parts))]
-        return True
-
-    def _usage_in(self, answer: Fields) -> tuple[int, Fields | None]:
-        """The usage of the best shape that fits, after the one that this stream already has."""
-        if self._seen is not None:
-            usage = SHAPES[self._rank].usage(answer)
+    def _usages_in(self, answer: Fields) -> list[tuple[int, Fields]]:
+        """The usage by the shape that this completion already has, else by the best that fits;
+        by each that fits where the answer has several."""
+        several = METRICS in answer or ("usage" in answer and not PLACES.isdisjoint(answer))
+        known = self._completion.rank
+        if not several and known < len(SHAPES):
+            usage = SHAPES[known].usage(answer)
             if usage is not None:
-                return self._rank, usage
+                return [(known, usage)]
+        found: list[tuple[int, Fields]] = []
         for rank, shape in enumerate(SHAPES):
             usage = shape.usage(answer)
             if usage is not None:
-                return rank, usage
-        return self._rank, None
+                found.append((rank, usage))
+                if not several:
+                    break
+        return found
 
-    def _take(self, rank: int, usage: Fields) -> None:
-        if self._seen is None or rank < self._rank:
-            merged = usage
-        else:
-            merged = SHAPES[rank].merged(self._seen, usage)
-        seen = self._seen
-        if seen is None or _has_tokens(rank, usage) or not _has_tokens(self._rank, seen):
-            if rank < self._rank:  # a better shape tells of the whole stream
-                self._before = None
-            self._seen, self._rank = merged, rank
+    def _is_news(self, shape: Shape, usage: Fields, answer: Fields) -> bool:
+        """Whether usage counts: it goes on with this completion, or begins the next. If not, it
+        repeats what has been added up already."""
+        part = shape.part(answer)
+        if part is None or (part and part == self._part):
+            return True
+        begins = shape.begins(answer)
+        if not begins and part == self._part:
+            return True
+        if part and part in self._past:
+            return False
+        if not begins and not has_tokens(shape, usage):  # a placeholder: nothing begins with it
+            return True
+        if self._is_next(shape, usage, begins=begins):
+            self._turn()
+        self._part = part
+        return True
 
+    def _turn(self) -> None:
+        """The completion is over, another one begins."""
+        self._before, self._completion, self._ended = self._sum(), Completion(), False
+        if self._part:
+            self._past[self._part] = None
+        if len(self._past) > MAX_PARTS:
+            del self._past[next(iter(self._past))]
 
-def _has_tokens(rank: int, usage: Fields) -> bool:
-    normal = SHAPES[rank].normal(Counts(usage))
-    return max(normal.prompt_tokens, normal.completion_tokens, normal.total_tokens) > 0
+    def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:
+        """Whether usage under another id is of another completion."""
+        earlier = self._completion.usage()
+        known = begins or (self._part is not None and self._shifts < MAX_SHIFTS)
+        if known and earlier is not None:
+            ended = self._ended or self._completion.closed
+            if shape.is_next(earlier, shape.normal(Counts(usage)), ended):
+                return True
+        self._shifts += self._part is not None and not begins
+        return False
 
+    def _note_id(self, answer: Fields) -> None:
+        """See from an event without usage how ids are given, or that a completion begins."""
+        for shape in SHAPES:
+            part = shape.part(answer)
+            if part is None:
+                continue
+            if shape.begins(answer):
+                self._is_news(shape, {}, answer)
+            elif self._completion.rank == len(SHAPES):
+                self._shifts += self._part not in (None, part)
+                self._part = part
+            return
 
-def _model_of(answer: Fields) -> str:
-    for place in PLACES_OF_MODEL:
-        fields = answer if place is None else answer.get(place)
-        if isinstance(fields, dict):
-            for name in MODEL_NAMES:
-                model = fields.get(name)
-                if isinstance(model, str) and model:
-                    return model
-    return ""
-
-
-def _adds_up(usage: Usage) -> bool:
-    return (
-        usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
-        and usage.reasoning_tokens <= usage.completion_tokens
-        and usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
-    )
+    def _note_model(self, answer: Fields, *, news: bool) -> None:
+        """A model that takes over is the one that answers; else the one named beside the usage,
+        else the first that is named."""
+        model = model_taking_over(answer)
+        if not model and (not self._model or (news and answer.get("model") != self._model)):
+            model = model_named(answer)
+        self._model = model or self._model
 
 
 def _judged(usage: Usage, *, cut: bool) -> Usage:

@@ -9,23 +9,24 @@ from typing import Final
 
 # A usage that is null is written with every chunk by OpenAI. No open-ended run of letters: on a
 # text that says "usageusage…" it would take quadratic time.
-USAGE: Final = re.compile(rb'usage(?:Metadata)?"(?!\s*:\s*null)')
+find_usage: Final = re.compile(rb'usage(?:Metadata)?"(?!\s*:\s*null)').search
 # Ollama and Llama on Bedrock; Titan and Bedrock's metrics.
-COUNT: Final = re.compile(rb"_count|okenCount")
+find_count: Final = re.compile(rb"_count|okenCount").search
 # JSON may spell any letter of a name as \u0075. Nobody does, and it would be no reason to miss it.
-SPELLED_OUT: Final = re.compile(rb"\\u00[4-7]")
+find_spelled_out: Final = re.compile(rb"\\u00[4-7]").search
 
 
 def may_matter(text: bytes | bytearray) -> bool:
     """Whether whole JSON documents, in whatever frame, may hold usage, end a stream or fail it."""
     # A pattern that begins with plain text is found as fast as that text.
     return (
-        USAGE.search(text) is not None
-        or (b"ount" in text and COUNT.search(text) is not None)
+        find_usage(text) is not None
+        or (b"ount" in text and find_count(text) is not None)
         or b"billed_units" in text  # Cohere, version 1
-        or b"message_stop" in text
+        or b"message_st" in text  # message_start, message_stop
+        or b'"fallback"' in text  # the block in which another Claude takes over
         or b"response.created" in text  # of a realtime session: one more to come
         or b"[DONE]" in text
         or b"error" in text  # or the name of an event
-        or SPELLED_OUT.search(text) is not None
+        or find_spelled_out(text) is not None
     )

@@ -24,17 +24,17 @@ WANTED: Final[Wanted] = _USUAL | {
     **dict.fromkeys(("prompt_eval_count", "eval_count"), True),
     **dict.fromkeys(("prompt_token_count", "generation_token_count"), True),
     **dict.fromkeys(("inputTextTokenCount", "totalOutputTextTokenCount"), True),
-    "amazon-bedrock-invocationMetrics": True,
-    "agent": True,
+    **dict.fromkeys(("amazon-bedrock-invocationMetrics", "agent", "responseId"), True),
     "results": {"tokenCount": True},
-    "message": _USUAL,
+    "message": _USUAL | {"id": True},
+    "content_block": {"type": True, "to": {"model": True}},
     "session": {"model": True},
     "metadata": {"usage": True, "total_usage": True},
     "interaction": _USUAL | {"agent": True, "status": True, "error": True},
     "meta": _USUAL,
     **dict.fromkeys(("error", "status"), True),
     "response": _USUAL
-    | {"id": True, "meta": _USUAL, "status": True, "error": True}
+    | {"id": True, "responseId": True, "meta": _USUAL, "status": True, "error": True}
     | {"candidates": {"finishReason": True}, "promptFeedback": True},
     "delta": {"usage": True, "stop_reason": True},
     "x_groq": {"usage": True},

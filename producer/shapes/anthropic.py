@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.shapes.iterations import settled_by_iterations, settles
-from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, items_of
+from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, id_at, items_of
 from usagepipe.producer.usage import Usage
 
 CACHE_NAMES: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
@@ -38,6 +38,19 @@ class Anthropic(Shape):
             if _count(seen, name) and not _count(merged, name) and not settles(later, name)
         }
         return merged | zeroed if zeroed and _prompt(merged) != _prompt(seen) else merged
+
+    def part(self, answer: Fields) -> str | None:
+        """Only the start of a message has its id."""
+        if not self.begins(answer):
+            return None
+        return id_at(fields_at(answer, "message") or {}, "id") or ""
+
+    def begins(self, answer: Fields) -> bool:
+        return answer.get("type") == "message_start"
+
+    def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
+        """A start before the end of another message replaces it: gateways begin with their own."""
+        return ended
 
     def ends(self, answer: Fields) -> bool:
         """The last event is `message_stop`."""

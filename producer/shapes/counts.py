@@ -15,21 +15,22 @@ class Counts:
         self.sound = True
 
     def first(self, *names: str) -> int:
-        """The count under the first of `names` that is there; 0 if none is or it is no count."""
+        """The first count of `names` that is not 0: some servers fill in one of two names only."""
         for name in names:
             value = self.usage.get(name)
-            if value is not None:
-                return self.count(value)
+            if value is not None and (count := self.count(value)):
+                return count
         return 0
 
     def detail(self, parents: tuple[str, ...], *names: str) -> int:
-        """The first count of `names` inside the first of `parents` that is an object having one."""
+        """The first count of `names` that is not 0, inside the first of `parents` that has one."""
         for parent in parents:
             details = self.usage.get(parent)
             if isinstance(details, dict):
                 for name in names:
-                    if details.get(name) is not None:
-                        return self.count(details[name])
+                    value = details.get(name)
+                    if value is not None and (count := self.count(value)):
+                        return count
         return 0
 
     def count(self, value: object) -> int:

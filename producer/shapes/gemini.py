@@ -5,7 +5,7 @@ counted beside the prompt and is input.
 """
 
 from usagepipe.producer.shapes.counts import Counts
-from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, items_of
+from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, id_at, items_of
 from usagepipe.producer.usage import Usage
 
 
@@ -16,6 +16,9 @@ class Gemini(Shape):
         usage = fields_at(answer, "usageMetadata")
         # Code Assist wraps each answer.
         return fields_at(answer, "response", "usageMetadata") if usage is None else usage
+
+    def part(self, answer: Fields) -> str | None:
+        return id_at(fields_at(answer, "response") or answer, "responseId")
 
     def ends(self, answer: Fields) -> bool:
         """A candidate with a `finishReason`, or a prompt that was blocked."""

@@ -4,12 +4,12 @@ Chat, completions, embeddings, images, audio, the Responses and Realtime events;
 DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, xAI and many more.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from usagepipe.producer.shapes.counts import Counts
-from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, items_of
+from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, id_at, items_of
 from usagepipe.producer.usage import Usage
-from usagepipe.schemas.event import MAX_ID_CHARS
 
 PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 OUTPUT_DETAILS: Final = (
@@ -17,11 +17,17 @@ OUTPUT_DETAILS: Final = (
     "output_tokens_details",
     "output_token_details",
 )
-DONE: Final = "response.done"  # the Realtime API's word for all ends of a response
-# Of a response by its events.
+NAMES: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+)
+# Of a response. The Realtime API says `done` of all ends.
 LAST_EVENTS: Final = frozenset(
-    f"response.{word}" for word in ("completed", "incomplete", "failed", "cancelled")
-) | {DONE}
+    f"response.{word}" for word in ("completed", "incomplete", "failed", "cancelled", "done")
+)
 
 
 class Responses(Shape):
@@ -34,12 +40,15 @@ class Responses(Shape):
         return None
 
     def part(self, answer: Fields) -> str | None:
-        """A realtime session has many responses, each with its own usage. Those that do not tell
-        their id cannot be told apart and are one."""
-        if answer.get("type") != DONE:
+        """A realtime session has many responses, a gateway's stream may have several. Those that
+        have no id cannot be told apart and are one."""
+        if not self.ends(answer):
             return None
-        response_id = answer["response"].get("id")  # asked of an answer with usage there
-        return response_id[:MAX_ID_CHARS] if isinstance(response_id, str) else ""
+        return id_at(fields_at(answer, "response") or {}, "id") or ""
+
+    def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
+        """Each response has one last event, so another id is another response."""
+        return True
 
     def begins(self, answer: Fields) -> bool:
         return answer.get("type") == "response.created"
@@ -61,14 +70,15 @@ class OpenAI(Shape):
 
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usage")
-        if usage is None:
-            usage = fields_at(answer, "x_groq", "usage")
-        if usage is None:
-            of_choices = (fields_at(choice, "usage") for choice in items_of(answer, "choices"))
-            usage = next((found for found in of_choices if found), None)
+        if usage is None or not any(map(usage.get, NAMES)):
+            usage = next((found for found in _elsewhere(answer) if found), usage)
         if usage is not None and answer.get("object") == "list":
             return _embedded(usage)
         return usage
+
+    def part(self, answer: Fields) -> str | None:
+        """Each chunk of a chat has the chat's id."""
+        return id_at(answer, "id") if "choices" in answer else None
 
     def ends(self, answer: Fields) -> bool:
         """Media come in typed events: `image_generation.completed`, `speech.audio.done`."""
@@ -85,6 +95,12 @@ class OpenAI(Shape):
 
     def normal(self, counts: Counts) -> Usage:
         return subset(counts)
+
+
+def _elsewhere(answer: Fields) -> Iterator[Fields | None]:
+    yield fields_at(answer, "x_groq", "usage")
+    for choice in items_of(answer, "choices"):
+        yield fields_at(choice, "usage")
 
 
 def _embedded(usage: Fields) -> Fields:

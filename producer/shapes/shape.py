@@ -5,6 +5,7 @@ from typing import Any
 
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.usage import Usage
+from usagepipe.schemas.event import MAX_ID_CHARS
 
 Fields = dict[str, Any]  # a JSON object: its values are whatever a stranger wrote
 
@@ -25,13 +26,26 @@ class Shape(ABC):
         return later
 
     def part(self, answer: Fields) -> str | None:
-        """Which of several answers in one stream this usage is of: theirs add up, within one they
-        are cumulative. None: the stream is one answer."""
+        """The id of the completion that this event is of, "" where it has none: usages of several
+        add up, within one they are cumulative. None: of the one that is under way."""
         return None
 
     def begins(self, answer: Fields) -> bool:
-        """Whether this event begins another answer of the stream: it has not ended after all."""
+        """Whether this event begins a completion: the stream has not ended after all."""
         return False
+
+    def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
+        """Whether `later`, under another id, is of another completion than `earlier`.
+
+        Some servers give each chunk an id of its own. Within one completion the prompt stays the
+        same and the output does not shrink.
+        """
+        if ended or not (earlier.prompt_tokens and later.prompt_tokens):
+            return ended
+        return (
+            later.prompt_tokens != earlier.prompt_tokens
+            or later.completion_tokens < earlier.completion_tokens
+        )
 
     def ends(self, answer: Fields) -> bool:
         """Whether this event is the last word of a stream: nothing of its usage can follow."""
@@ -54,3 +68,9 @@ def items_of(answer: Fields, name: str) -> list[Fields]:
     """The objects in the list called `name`."""
     items = answer.get(name)
     return [i for i in items if isinstance(i, dict)] if isinstance(items, list) else []
+
+
+def id_at(answer: Fields, name: str) -> str | None:
+    """The id called `name`, within an event's bounds; None where there is none."""
+    found = answer.get(name)
+    return found[:MAX_ID_CHARS] if isinstance(found, str) and found else None

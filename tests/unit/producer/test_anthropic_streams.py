@@ -1,4 +1,4 @@
-"""Usage of one Claude answer that is told in several events, or by several runs of the model."""
+"""Usage of one Claude answer in several events, or by several runs of the model."""
 
 import json
 from decimal import Decimal

@@ -334,7 +334,7 @@ def test_session_that_is_cut_in_a_later_response_is_partial() -> None:
 
 
 def test_events_of_one_response_are_not_added_up() -> None:
-    """Of the Responses API the last event has the usage of all, whatever was told before it."""
+    """Of one response the last event has the usage of all; another response is added to it."""
     one = [
         done("r1", tokens) | {"type": f"response.{word}"}
         for word, tokens in (("in_progress", 3), ("completed", 5))
@@ -342,7 +342,7 @@ def test_events_of_one_response_are_not_added_up() -> None:
     other = done("r2", 7) | {"type": "response.completed"}
 
     assert Usage("", 10, 1, 11, cached_tokens=5) == tally_of(*one)
-    assert Usage("", 14, 1, 15, cached_tokens=7) == tally_of(*one, other)
+    assert Usage("", 24, 2, 26, cached_tokens=12) == tally_of(*one, other)
     assert Usage("", 10, 1, 11, cached_tokens=5) == tally_of(*one, done("r1", 5))
 
 

@@ -1,0 +1,112 @@
+"""What the events of one completion say of its usage, put together.
+
+Mostly one shape fits them all. Where several do (a model's own events, and Bedrock's metrics),
+each is read by itself, and what the best one leaves open the others fill in.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from usagepipe.producer.shapes import SHAPES, Shape
+from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.shapes.shape import Fields
+from usagepipe.producer.usage import Usage
+
+
+class Completion:
+    """One completion. The last usage wins, for all providers' are cumulative; but zeros never
+    replace what is known: some streams begin or end with a placeholder."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Fields] = {}  # by the rank of the shape that read it
+        self._cost: Decimal | None = None
+        self.rank = len(SHAPES)  # of the best shape that fits so far
+        self.closed = False  # the usage is final, though a mark of the end may still follow
+
+    def add(self, rank: int, usage: Fields, answer: Fields) -> None:
+        """Take the usage that the shape of this rank has read in an event."""
+        shape, seen = SHAPES[rank], self._seen.get(rank)
+        if seen is None:
+            self._seen[rank] = usage
+            self.rank = min(self.rank, rank)
+        elif has_tokens(shape, usage) or not has_tokens(shape, seen):
+            self._seen[rank] = shape.merged(seen, usage)
+        if "cost" in usage:
+            self._cost = Counts(usage).cost() or self._cost
+        if rank == self.rank:
+            self.closed = shape.closes(answer)
+
+    def usage(self) -> Usage | None:
+        """What the events have reported until now: complete or inconsistent. None: nothing."""
+        readings = [_read(SHAPES[rank], self._seen[rank]) for rank in sorted(self._seen)]
+        found = [reading for reading in readings if reading is not None]
+        if not found:
+            return Usage("", 0, 0, 0, cost=self._cost) if self._cost else None
+        best = found[0]
+        for other in found[1:]:
+            best = _filled(best, other, final=self.closed)
+        sound = best.sound and _adds_up(best.usage)
+        cost = self._cost if best.usage.cost is None else best.usage.cost
+        return best.usage._replace(cost=cost, usage_quality="complete" if sound else "inconsistent")
+
+
+def has_tokens(shape: Shape, usage: Fields) -> bool:
+    normal = shape.normal(Counts(usage))
+    return max(normal.prompt_tokens, normal.completion_tokens, normal.total_tokens) > 0
+
+
+class _Reading(NamedTuple):
+    usage: Usage
+    sound: bool  # all counts are some
+
+
+def _read(shape: Shape, seen: Fields) -> _Reading | None:
+    """None: the usage object has no counts."""
+    counts = Counts(seen)
+    usage = shape.normal(counts)._replace(cost=counts.cost())
+    return _Reading(usage, counts.sound) if counts.found else None
+
+
+def _filled(best: _Reading, other: _Reading, *, final: bool) -> _Reading:
+    """`best` with the input or the output, each as a whole, that `other` knows better."""
+    ours, theirs = best.usage, other.usage
+    filled = ours
+    if _fuller(_input(ours), _input(theirs)):
+        filled = filled._replace(
+            prompt_tokens=theirs.prompt_tokens,
+            cached_tokens=theirs.cached_tokens,
+            cache_write_tokens=theirs.cache_write_tokens,
+        )
+    larger = not final and theirs.completion_tokens > ours.completion_tokens
+    if larger or _fuller(_output(ours), _output(theirs)):
+        filled = filled._replace(
+            completion_tokens=theirs.completion_tokens, reasoning_tokens=theirs.reasoning_tokens
+        )
+    if filled is ours:
+        return best
+    total = filled.prompt_tokens + filled.completion_tokens
+    return _Reading(filled._replace(total_tokens=total), best.sound and other.sound)
+
+
+def _input(usage: Usage) -> tuple[int, int]:
+    return usage.prompt_tokens, usage.cached_tokens + usage.cache_write_tokens
+
+
+def _output(usage: Usage) -> tuple[int, int]:
+    return usage.completion_tokens, usage.reasoning_tokens
+
+
+def _fuller(ours: tuple[int, int], theirs: tuple[int, int]) -> bool:
+    """Whether theirs has tokens where ours has none, or splits no fewer where ours does not."""
+    (count, detail), (other_count, other_detail) = ours, theirs
+    return other_count > 0 and (
+        count == 0 or (detail == 0 and other_detail > 0 and other_count >= count)
+    )
+
+
+def _adds_up(usage: Usage) -> bool:
+    return (
+        usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
+        and usage.reasoning_tokens <= usage.completion_tokens
+        and usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    )
