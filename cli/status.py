@@ -32,8 +32,8 @@ def command(
 ) -> int:
     """Show the workers of --group, what waits for them, and how fresh the tables are.
 
-    Exit status 1: records wait that nobody consumes. 3: a server does not answer; what the other
-    one knows is printed all the same.
+    Exit status 1: records wait that nobody consumes, or a partition is parked. 3: a server does
+    not answer; what the other one knows is printed all the same.
     """
     settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
     configure_logs("warning")
@@ -43,4 +43,4 @@ def command(
         click.echo(f"Error: {problem}", err=True)
     if found.problems:
         return ServerUnavailableError.exit_status
-    return NOT_CONSUMED if found.unconsumed else 0
+    return NOT_CONSUMED if found.unconsumed or found.parked else 0

@@ -65,6 +65,10 @@ def _faults(found: Status) -> Iterator[str]:
             f" or check the group's name ({found.group})."
         )
 
+    for each in found.parked:
+        number = each.partition.partition
+        yield f"Partition {number} is parked at offsets {each.range}: {each.why} {each.cure}"
+
 
 def _cells(each: PartitionStatus, found: Status) -> tuple[str, ...]:
     return (
@@ -106,6 +110,7 @@ def _fields(found: Status) -> dict[str, Any]:
         "partitions": [_partition_fields(each, found) for each in found.partitions],
         "newest_stored": _iso(found.newest_stored_at),
         "newest_stored_age_seconds": found.age(found.newest_stored_at),
+        "parked": [each.fields() for each in found.parked],
         "dead_letters_last_hour": dict(found.dead_letters),
         "problems": [str(each) for each in found.problems],
     }

@@ -25,6 +25,7 @@ from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.kafka_credentials import faust_credentials
+from usagepipe.consumer.lag import Lag
 from usagepipe.consumer.limits import LetterLimits
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.packs import Run
@@ -73,6 +74,7 @@ class WorkerApp(faust.App):
         self.settings = settings
         self.exit_status = 0
         self.metrics = WorkerMetrics()
+        self.lag = Lag(self.metrics)
         self.health = Health()
         self.threads = Threads(
             ThreadPoolExecutor(2, thread_name_prefix="prepare"),
@@ -203,7 +205,7 @@ async def _watch(app: WorkerApp) -> None:
         if app.health.refusal is not None:
             _end_refused(app, app.health.refusal)
             return
-        await asyncio.gather(_look_at_kafka(app), _look_at_clickhouse(app))
+        await asyncio.gather(_look_at_kafka(app), _look_at_clickhouse(app), _look_at_lag(app))
         app.metrics.healthy.set(app.health.state == "running")
         if app.health.assigned:
             waiting_since = clock()
@@ -220,6 +222,17 @@ async def _watch(app: WorkerApp) -> None:
         elif clock() - stuck_since > STUCK_SECONDS:
             log.critical("worker_stuck", seconds=STUCK_SECONDS)
             os._exit(STUCK_STATUS)
+
+
+async def _look_at_lag(app: WorkerApp) -> None:
+    """Ask Kafka for the ends of the logs. If it does not answer, the last lag stays."""
+    progress = app.tenures.progress()
+    with suppress(Exception):  # _look_at_kafka notes what is wrong
+        ends = {}
+        if progress:
+            asking = cast(ChunkConsumer, app.consumer).log_of_kafka.ends(progress)
+            ends = await asyncio.wait_for(asking, LOOK_SECONDS)
+        app.lag.update(progress, ends)
 
 
 async def _look_at_kafka(app: WorkerApp) -> None:
@@ -302,6 +315,7 @@ def _add_pages(app: WorkerApp) -> None:
 
     @app.page("/metrics")
     async def metrics(web: Any, request: Any) -> Any:
+        app.lag.age()
         text = generate_latest(app.metrics.registry).decode()
         return web.text(text, content_type=CONTENT_TYPE_LATEST.split(";")[0])
 

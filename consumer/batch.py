@@ -137,6 +137,11 @@ class Cutter:
         arrived = self._packs[0][1]
         return max(0.0, arrived + max(self._policy.seconds, linger) - now)
 
+    @property
+    def oldest(self) -> int | None:
+        """When the first record that waits here arrived in the log, in milliseconds."""
+        return self._packs[0][0].times.first if self._packs else None
+
     def has_seen(self, offset: int) -> bool:
         """Whether a record at or behind `offset` is here: the log up to it was read whole."""
         return bool(self._packs) and self._packs[-1][0].last >= offset

@@ -20,6 +20,7 @@ from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
 from usagepipe.consumer.block import FIRST_EPOCH, Block, Landing, Outcome
 from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import FencedError
+from usagepipe.consumer.lag import Progress
 from usagepipe.consumer.leader_epochs import UNKNOWN
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.parked import ParkedError
@@ -139,6 +140,14 @@ class Lane:
         self._stored_to = -1  # the last offset that is stored though nobody announced it
         self.position = start.offset  # everything before it is stored
         self._leader_epoch = start.leader_epoch  # of the record before it
+        self._begun: deque[tuple[int, int]] = deque()  # ends and first times of unstored batches
+        self._newest: int | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come, for metrics."""
+        oldest = self._begun[0][1] if self._begun else self._cutter.oldest
+        return Progress(self.position, oldest, self._newest)
 
     @property
     def topic(self) -> TopicIdentity:
@@ -345,6 +354,10 @@ class Lane:
 
     def _stored(self, batch: Batch) -> None:
         self.position, self._leader_epoch = batch.end, batch.leader_epoch
+        while self._begun and self._begun[0][0] <= batch.end:
+            self._begun.popleft()
+        if batch.packs:
+            self._newest = batch.packs[-1].times.last
         self._stored_at = time.monotonic()
         self._press()
 
@@ -406,6 +419,8 @@ class Lane:
         return min(policy.size, cutter.size * min(cutter.rows, policy.rows) // max(1, cutter.rows))
 
     def _begin(self, batch: Batch) -> Batch:
+        if batch.packs:
+            self._begun.append((batch.end, batch.packs[0].times.first))
         self._bytes_in_work += batch.size
         self._buffer.begin(batch.size)
         self._count_waiting()

@@ -68,6 +68,24 @@ class WorkerMetrics:
         self.buffered_rows = Gauge(
             "usagepipe_buffered_rows", "Records fetched and not yet stored.", registry=registry
         )
+        self.lag_events = Gauge(
+            "usagepipe_lag_events",
+            "Offsets of a partition that are not stored yet; 0 where no record waits.",
+            ["partition"],
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "usagepipe_lag_seconds",
+            "Age of the oldest record of a partition that is not stored yet.",
+            ["partition"],
+            registry=registry,
+        )
+        self.newest_stored_age = Gauge(
+            "usagepipe_newest_stored_age_seconds",
+            "Age of the newest event of a partition that this worker has stored.",
+            ["partition"],
+            registry=registry,
+        )
         self.healthy = Gauge(
             "usagepipe_healthy", "1 while the worker can store, else 0.", registry=registry
         )

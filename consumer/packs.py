@@ -16,7 +16,14 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from usagepipe.consumer.leader_epochs import UNKNOWN
-from usagepipe.consumer.record_batch import COUNT, HEADER_BYTES, LEADER_EPOCH, read_records
+from usagepipe.consumer.record_batch import (
+    COUNT,
+    HEADER_BYTES,
+    LEADER_EPOCH,
+    Times,
+    read_records,
+    times_of,
+)
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.consumer.unpacking import (
     MAX_RATIO,
@@ -52,6 +59,8 @@ class Pack(Protocol):
     def weight(self) -> int: ...  # bytes as it is
     @property
     def leader_epoch(self) -> int: ...  # of its last record
+    @property
+    def times(self) -> Times: ...
     def records(self) -> Sequence[Record]: ...
 
 
@@ -76,6 +85,10 @@ class Loose:
     @property
     def last(self) -> int:
         return self._records[-1].offset
+
+    @property
+    def times(self) -> Times:
+        return Times(self._records[0].timestamp, self._records[-1].timestamp)
 
     @property
     def weight(self) -> int:
@@ -107,6 +120,10 @@ class Packed:
     @property
     def leader_epoch(self) -> int:
         return _leader_epoch(self._data)
+
+    @property
+    def times(self) -> Times:
+        return times_of(self._data)
 
     def records(self) -> Sequence[Record]:
         """Its records, unpacked anew each time."""

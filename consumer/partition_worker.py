@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol
 
+from usagepipe.consumer.lag import Progress
 from usagepipe.consumer.lane import Flow, Lane, Start
 from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.packs import Run
@@ -50,6 +51,7 @@ class PartitionWorker:
         self._parking = parking
         self._flow = flow
         self._lane: Lane | None = make_lane(start)  # None while parked: it holds no memory then
+        self._progress = Progress(start.offset)
         self._draining = asyncio.Event()
 
     @property
@@ -60,6 +62,11 @@ class PartitionWorker:
     def position(self) -> int:
         """Everything before it is stored."""
         return self._lane.position if self._lane is not None else self._start.offset
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come; while it is parked, what is still known of it."""
+        return self._lane.progress if self._lane is not None else self._progress
 
     @property
     def buffered_rows(self) -> int:
@@ -112,6 +119,7 @@ class PartitionWorker:
         assert self._lane is not None
         self._flow.on_buffer_full(self._partition)  # fetch no more of it
         self._start = self._lane.rest
+        self._progress = self._lane.progress
         self._lane.give_back()
         self._lane = None
 

@@ -28,6 +28,8 @@ from usagepipe.schemas.topics import MAX_RECORD_BYTES
 HEADER_BYTES: Final = 61
 COUNT: Final = struct.Struct(">57xi")
 LEADER_EPOCH: Final = struct.Struct(">12xi")
+_TIMES: Final = struct.Struct(">21xh4xqq")  # attributes, timestamps of the first and latest record
+_LOG_APPEND_TIME_BIT: Final = 8
 _CODEC_AT: Final = 22  # the lower byte of the attributes
 # Of headers alone, these would be some 40 MiB of objects. librdkafka's batches are under 1 MB.
 _MOST_BYTES: Final = 1 << 20
@@ -37,6 +39,19 @@ _LOG_APPEND_TIME: Final = 1  # `timestamp_type`
 _headers: Final = attrgetter("headers")
 # What comes of records that are none; brokers check little of what is inside of a batch.
 UNSOUND: Final = (CorruptRecordException, IndexError, OverflowError, ValueError, struct.error)
+
+
+class Times(NamedTuple):
+    """When the first and the latest record of a batch arrived, in milliseconds."""
+
+    first: int
+    last: int
+
+
+def times_of(raw: memoryview) -> Times:
+    """Read from the header. Where the broker sets the time, all records arrived at once."""
+    attributes, first, last = _TIMES.unpack_from(raw)
+    return Times(last if attributes & _LOG_APPEND_TIME_BIT else first, last)
 
 
 class PlainRecord(NamedTuple):

@@ -16,6 +16,9 @@ from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets, Member
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Listing, Selection, moment
 from usagepipe.consumer.log_reader import LogReader
+from usagepipe.consumer.parked import Parked
+from usagepipe.consumer.parked_partitions import STATEMENT_SECONDS
+from usagepipe.consumer.parking_table import ParkingTable, parked_now
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
 from usagepipe.schemas.errors import MissingTopicError, UsagePipeError
 from usagepipe.schemas.settings import Settings
@@ -58,6 +61,7 @@ class Status:
     state: str  # of the group, as Kafka names it
     members: tuple[Member, ...]
     partitions: tuple[PartitionStatus, ...]
+    parked: tuple[Parked, ...]
     dead_letters: Mapping[str, int]  # of the last hour, by reason
     problems: tuple[UsagePipeError, ...]  # servers that did not answer
 
@@ -109,7 +113,8 @@ def read_status(settings: Settings) -> Status:
             number: _position(committed.get(number), low) for number, (low, _) in spans.items()
         }
         first = log.first_times(positions)
-    newest, problems = _newest(settings, topic_id, log.partitions)
+    offsets = {number: each.offset for number, each in committed.items()}
+    newest, parked, problems = _in_clickhouse(settings, topic_id, log.partitions, offsets)
     owners = {number: member for member in members for number in member.partitions or ()}
     partitions = tuple(
         PartitionStatus(
@@ -130,6 +135,7 @@ def read_status(settings: Settings) -> Status:
         state,
         members,
         partitions,
+        parked,
         _recent_letters(settings, topic_id),
         problems,
     )
@@ -140,22 +146,28 @@ def _position(committed: GroupOffset | None, low: int) -> int:
     return max(committed.offset, low) if committed else low
 
 
-def _newest(
-    settings: Settings, topic_id: str, partitions: Sequence[int]
-) -> tuple[dict[int, datetime], tuple[UsagePipeError, ...]]:
-    """When the newest stored event of each partition arrived, or why ClickHouse gave no answer."""
-    found: dict[int, datetime] = {}
+def _in_clickhouse(
+    settings: Settings, topic_id: str, partitions: Sequence[int], committed: Mapping[int, int]
+) -> tuple[dict[int, datetime], tuple[Parked, ...], tuple[UsagePipeError, ...]]:
+    """Arrival of each partition's newest stored event, and parked ones; or why there is no answer.
+
+    What was read before an error is kept: a user may see one table and not the other.
+    """
+    newest: dict[int, datetime] = {}
+    table = ParkingTable(settings.clickhouse_address, settings.group, STATEMENT_SECONDS)
     try:
         with connect(settings.clickhouse_address) as client:
             for number in partitions:
                 asked = {"topic_id": topic_id, "partition": number}
                 for (arrived,) in client.query(_NEWEST, parameters=asked).result_rows:
-                    found[number] = arrived
+                    newest[number] = arrived
+        with closing(table):
+            parked = parked_now(table.read_all(topic_id), committed)
     except UsagePipeError as error:
-        return {}, (error,)
+        return newest, (), (error,)
     except Error as error:
-        return {}, (as_usagepipe_error(error, settings.clickhouse_address),)
-    return found, ()
+        return newest, (), (as_usagepipe_error(error, settings.clickhouse_address),)
+    return newest, tuple(parked.values()), ()
 
 
 def _recent_letters(settings: Settings, topic_id: str) -> dict[str, int]:

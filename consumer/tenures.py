@@ -17,6 +17,7 @@ from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.buffer import Buffer
 from usagepipe.consumer.committer import Committer, Position
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.lag import Progress
 from usagepipe.consumer.lane import Lane, Start
 from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.metrics import WorkerMetrics
@@ -123,6 +124,11 @@ class Tenures:
             partition.topic == topic and lane.topic != identity
             for partition, lane in self._tenure.lanes.items()
         )
+
+    def progress(self) -> dict[TopicPartition, Progress]:
+        """How far each partition has come that is held."""
+        lanes = self._tenure.lanes if self._tenure else {}
+        return {partition: lane.progress for partition, lane in lanes.items()}
 
     def buffered_rows(self) -> int:
         lanes = self._tenure.lanes.values() if self._tenure else ()

@@ -44,6 +44,7 @@ from usagepipe.consumer.fetching import (
     wait_for_more,
 )
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.lag import LogEnd
 from usagepipe.consumer.leader_epochs import UNKNOWN, Lineage, epoch_ends
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.records import TopicPartition
@@ -276,6 +277,11 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         return _by_partition(await consumer.beginning_offsets(_places(partitions)))
 
+    async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogEnd]:
+        consumer = self._ensure_consumer()
+        ends = _by_partition(await consumer.end_offsets(_places(partitions)))
+        return {tp: LogEnd(end, self._position(tp)) for tp, end in ends.items()}
+
     async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
         consumer = self._ensure_consumer()
         numbers = consumer.partitions_for_topic(topic)
@@ -372,6 +378,10 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         Without those that have none: nothing was ever announced there, so nothing inserted.
         """
         return await self._call(self._acknowledged(topic))
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogEnd]:
+        """Where the log of each partition ends, and how far it was fetched."""
+        return await self._call(self._ends(partitions))
 
     async def topic_identity(self, topic: str) -> TopicIdentity:
         """The ids of the topic and its cluster."""

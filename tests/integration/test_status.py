@@ -11,7 +11,13 @@ from confluent_kafka import Producer
 from tests.support.letters import await_topics, write_letters
 from tests.support.ports import lasting_port
 from tests.support.programs import Programs
-from tests.support.running_worker import event, start_worker, wait_until_committed
+from tests.support.running_worker import (
+    event,
+    health,
+    metric,
+    start_worker,
+    wait_until_committed,
+)
 from tests.support.topics import send
 from tests.support.waiting import eventually
 from tests.unit.consumer.records import FakeRecord
@@ -137,3 +143,23 @@ def test_kafka_is_shown_while_clickhouse_is_away(world: Settings) -> None:
 
     assert (3, EVENTS) == (code, found["waiting"])
     assert "cannot be reached" in found["problems"][0]
+
+
+def test_a_parked_partition_is_status_1_and_shows_in_the_workers_lag(
+    world: Settings, run_program: Programs
+) -> None:
+    """A member holds the partition, yet its records wait for an operator."""
+    send(world.kafka, world.topic, [b"no event"] * 60, partition=2)
+    send(world.kafka, world.topic, [encode(event(1))], partition=0)
+    worker = start_worker(run_program, world, dead_letter_run=50)
+    eventually(lambda: health(worker).get("parked"), 60, worker.tail)
+    eventually(lambda: metric(worker, 'usagepipe_lag_events{partition="2"}') == 60, 30, worker.tail)
+
+    code, found = status(world)
+
+    assert (1, 60) == (code, found["waiting"])
+    assert [2] == [each["partition"] for each in found["parked"]]
+    assert 0.0 == metric(worker, 'usagepipe_lag_events{partition="0"}')
+    assert 0.0 == metric(worker, 'usagepipe_lag_seconds{partition="0"}')
+    assert 0.0 < (metric(worker, 'usagepipe_lag_seconds{partition="2"}') or 0.0) < 600
+    assert 0.0 < (metric(worker, 'usagepipe_newest_stored_age_seconds{partition="0"}') or 0.0) < 600
