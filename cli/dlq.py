@@ -274,7 +274,7 @@ def _only_letter(settings: Settings, selection: Selection) -> tuple[Letter, int]
 
 def _tell_skipped(envelope: Envelope, why: str) -> None:
     _, partition, offset = envelope.coordinates
-    click.echo(f"Not put back: partition {partition} offset {offset}: {why}", err=True)
+    click.echo(f"Not put back: partition {partition} offset {offset}: {visible(why)}", err=True)
 
 
 def _warn_of_others(letters: LetterTopic) -> None:

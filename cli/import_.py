@@ -17,6 +17,7 @@ from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.export_file import ExportReader
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.visible import visible
 
 NOT_ALL = 1
 
@@ -107,7 +108,8 @@ def _tell(events: EventImport) -> None:
         )
     if events.refused:
         click.echo(
-            f"{events.refused:,} could not be added; the last one: {events.refusal}", err=True
+            f"{events.refused:,} could not be added; the last one: {visible(events.refusal)}",
+            err=True,
         )
     if events.unconfirmed:
         click.echo(

@@ -14,6 +14,7 @@ from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 from usagepipe.schemas.topic_admin import EnsuredTopic, ensure_topics, wanted_topics
 from usagepipe.schemas.topics import TopicSpec
+from usagepipe.schemas.visible import LINES, visible
 
 NOT_AS_WANTED = 1
 
@@ -65,7 +66,9 @@ def _print_tables(migrated: Migrated, dry_run: bool) -> None:
     if not migrated.steps:
         click.echo("Tables are up to date.")
     for drift in migrated.drifts:
-        click.echo(f"{drift.object} was altered by hand:\n{drift.difference}", err=True)
+        click.echo(
+            visible(f"{drift.object} was altered by hand:\n{drift.difference}", LINES), err=True
+        )
 
 
 def _make_topics(settings: Settings, dry_run: bool, wait: float) -> tuple[EnsuredTopic, ...]:

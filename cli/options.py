@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -18,9 +18,12 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class Moment(click.ParamType):
-    """A date or a time in ISO 8601; without a time zone it is UTC."""
+    """A date or a time in ISO 8601; one without a time zone gets `zone`, if that is given."""
 
     name = "time"
+
+    def __init__(self, zone: tzinfo | None = UTC) -> None:
+        self._zone = zone
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -29,7 +32,7 @@ class Moment(click.ParamType):
             moment = datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is no time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
 
 
 class Number(click.FloatRange):

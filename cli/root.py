@@ -11,6 +11,7 @@ import click
 from usagepipe.cli.interrupts import INTERRUPTED, raise_on_interrupt
 from usagepipe.cli.streams import OutputError, give_up_output
 from usagepipe.schemas.errors import MissingExtraError, UsagePipeError
+from usagepipe.schemas.visible import LINES, visible
 
 
 class LazyGroup(click.Group):
@@ -98,10 +99,10 @@ def run(arguments: list[str]) -> int:
     except OutputError as error:
         give_up_output()
         if not error.quiet:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {visible(error, LINES)}", err=True)
         return error.status
     except UsagePipeError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {visible(error, LINES)}", err=True)
         return error.exit_status
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

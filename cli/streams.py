@@ -52,10 +52,15 @@ def guard_streams() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Descriptor(_STDOUT, "w", closefd=False)),
         encoding=before.encoding if before else "utf-8",
-        errors=before.errors if before else "replace",
+        errors=_lenient(before.errors) if before else "replace",
         line_buffering=bool(before and before.line_buffering),
         write_through=bool(before and getattr(before, "write_through", False)),
     )
+
+
+def _lenient(errors: str | None) -> str:
+    """How text is written that the encoding cannot hold: never half of a report and a traceback."""
+    return "backslashreplace" if errors in (None, "strict", "surrogateescape") else errors
 
 
 def _open_closed_ones() -> None:

@@ -1,18 +1,16 @@
 """`usagepipe usage`: what was used, as tables or as JSON."""
 
-import json
-import os
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import click
-from rich.console import Console
 
 from usagepipe.cli.options import Moment, clickhouse_option, load_settings
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.query.answers import Series, Totals
+from usagepipe.query.cards import json_text, terminal
 from usagepipe.query.filters import Filters
 from usagepipe.query.periods import (
     EVER,
@@ -21,15 +19,15 @@ from usagepipe.query.periods import (
     PeriodName,
     Width,
     default_width,
+    zone_of,
 )
+from usagepipe.query.statements import SORTS, Sort
 from usagepipe.query.tables import NONE, roll_up_table, series_table, totals_table, visible
-from usagepipe.query.usage_queries import Period
+from usagepipe.query.usage_queries import GROUPS, TIME, Group, Period
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 
-PIPE_COLUMNS = 10_000  # where nothing tells a width: a row is a line, however long its ids
-ROLL_UPS = ("source", "key", "user", "user_source", "model", "provider", "team", "customer")
-OVER_TIME = "time"
+TWO_TABLES: tuple[Group, ...] = ("source", "key")  # what is shown unless something is asked for
 FILTERS = {
     "user": "user_id",
     "source": "source",
@@ -39,6 +37,7 @@ FILTERS = {
     "team": "team_id",
     "customer": "customer_id",
 }
+SECONDS = "%Y-%m-%d %H:%M:%S"
 NO_ROWS = {"user_source": " without an API key", "key": " with an API key"}
 Command = Callable[..., None]
 
@@ -54,65 +53,136 @@ def _filter_options(command: Command) -> Command:
 @click.command("usage")
 @clickhouse_option
 @click.option("--period", type=click.Choice(PERIOD_NAMES), help="Up to now.  [default: month]")
-@click.option("--from", "start", type=Moment(), help="First moment, as 2026-01-31T14:30 (UTC).")
-@click.option("--to", "end", type=Moment(), help="First moment after the range.")
+@click.option("--from", "start", type=Moment(None), help="First moment, as 2026-01-31T14:30.")
+@click.option("--to", "end", type=Moment(None), help="First moment after the range.")
 @click.option(
     "--by",
-    type=click.Choice([*ROLL_UPS, OVER_TIME]),
+    type=click.Choice(list(GROUPS)),
     multiple=True,
-    default=("source", "key"),
-    show_default=True,
-    help="What to group by; may be given several times.",
+    help="What to group by; given several times, one table is grouped by all of them."
+    "  [default: a table by source and one by key]",
 )
 @_filter_options
+@click.option(
+    "--sort", type=click.Choice(SORTS), help="Order of the rows.  [default: tokens; time for time]"
+)
 @click.option("--width", type=click.Choice(WIDTHS), help="Of the buckets of --by time.")
-@click.option("--time-zone", metavar="NAME", help="Of the buckets' borders.  [default: UTC]")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=200, show_default=True)
+@click.option(
+    "--time-zone",
+    metavar="NAME",
+    help="Of --from, --to and the buckets' borders.  [default: UTC]",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    show_default=True,
+    help="Rows of a table, the first ones in the order of --sort.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     clickhouse: str | None,
     period: PeriodName | None,
     start: datetime | None,
     end: datetime | None,
-    by: tuple[str, ...],
+    by: tuple[Group, ...],
+    sort: Sort | None,
     width: Width | None,
     time_zone: str | None,
     limit: int,
     as_json: bool,
     **filters: str | None,
 ) -> None:
-    """Print usage by source, key, user, model.
+    """Print usage by source, key, user, model, and over time.
 
     An option that names an empty text, such as --key "", asks for requests that have none.
     --by key leaves out requests without an API key; --by user_source has only those.
+
+    A cost is the sum of the known ones. Requests whose cost is not known count as unpriced, except
+    failed ones without tokens. Usage is incomplete where an answer reported none (missing), was cut
+    off (partial), or reported numbers that disagree (inconsistent).
     """
-    if OVER_TIME not in by and (width or time_zone):
-        option = "--width" if width else "--time-zone"
-        raise WrongUseError(f"{option} is about --by time, which is not asked for.")
+    by = tuple(dict.fromkeys(by))
+    _check(by, sort, width, time_zone, start, end)
     settings = load_settings(clickhouse=clickhouse)
     configure_logs(settings.log_level)
     quiet_driver()
-    asked = _period(period, start, end)
+    zone = time_zone or "UTC"
+    asked = _period(period, _in_zone(start, zone), _in_zone(end, zone))
     narrowed = cast(Filters, filters)
     with UsageQueries.connect(settings) as usage:
         totals = usage.totals(asked, **narrowed)
         span = TimeRange(totals.start, totals.end)  # one range for all, not one "now" each
-        answers: dict[str, Any] = {}
-        for word in by:
-            if word == OVER_TIME:
-                answers[word] = usage.buckets(
-                    span,
-                    width=width or default_width(asked),
-                    time_zone=time_zone or "UTC",
-                    limit=limit,
-                    **narrowed,
-                )
-            else:
-                answers[word] = getattr(usage, f"by_{word}")(span, limit=limit, **narrowed)
+        question = _Question(
+            usage, span, width or default_width(asked), zone, sort, limit, narrowed
+        )
+        tables = [by] if by else [(word,) for word in TWO_TABLES]
+        answers = {"_".join(words): question.table(words) for words in tables}
     if as_json:
         _print_json(totals, answers)
     else:
-        _print_tables(totals, answers, narrowed)
+        _print_tables(totals, answers, narrowed, zone)
+
+
+def _check(
+    by: tuple[Group, ...],
+    sort: Sort | None,
+    width: Width | None,
+    time_zone: str | None,
+    start: datetime | None,
+    end: datetime | None,
+) -> None:
+    """Refuse what would have no effect."""
+    if TIME not in by and width:
+        raise WrongUseError("--width is about --by time, which is not asked for.")
+    if TIME not in by and time_zone and not (start or end):
+        raise WrongUseError("--time-zone is about --by time, --from and --to: none is given.")
+    if TIME not in by and sort == "time":
+        raise WrongUseError("--sort time is about --by time, which is not asked for.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What all tables of a report have in common."""
+
+    usage: UsageQueries
+    span: TimeRange
+    width: Width
+    time_zone: str
+    sort: Sort | None
+    limit: int
+    filters: Filters
+
+    def table(self, by: tuple[Group, ...]) -> Any:
+        """The answer that the table by these words shows."""
+        if by == (TIME,) and self.sort in (None, "time"):
+            return self.usage.buckets(
+                self.span,
+                width=self.width,
+                time_zone=self.time_zone,
+                limit=self.limit,
+                **self.filters,
+            )
+        if len(by) == 1 and by != (TIME,):
+            ask = getattr(self.usage, f"by_{by[0]}")
+            sort = self.sort or "tokens"
+            return ask(self.span, limit=self.limit, sort=sort, **self.filters)
+        return self.usage.grouped(
+            by,
+            self.span,
+            width=self.width,
+            time_zone=self.time_zone,
+            limit=self.limit,
+            sort=self.sort,
+            **self.filters,
+        )
+
+
+def _in_zone(moment: datetime | None, time_zone: str) -> datetime | None:
+    """A moment that was given without a time zone, as one of `time_zone`."""
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=zone_of(time_zone))
 
 
 def _period(period: PeriodName | None, start: datetime | None, end: datetime | None) -> Period:
@@ -127,17 +197,18 @@ def _print_json(totals: Totals, answers: dict[str, Any]) -> None:
     document = {"totals": totals.model_dump(mode="json")}
     for word, answer in answers.items():
         document[f"by_{word}"] = answer.model_dump(mode="json")
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    click.echo(json_text(document, indent=2))
 
 
-def _print_tables(totals: Totals, answers: dict[str, Any], filters: Filters) -> None:
-    span = _of_whom(filters) + _span_text(totals)
+def _print_tables(
+    totals: Totals, answers: dict[str, Any], filters: Filters, time_zone: str
+) -> None:
+    span = _of_whom(filters) + _span_text(totals, time_zone)
     if totals.requests == 0:
         click.echo(f"No usage {span}.")
         return
-    told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(width=None if told else PIPE_COLUMNS)
-    console.print(f"Usage {span}\n", highlight=False, markup=False)
+    console = terminal()
+    console.print(f"Usage {span}\n", markup=False)
     console.print(totals_table(totals))
     for word, answer in answers.items():
         if isinstance(answer, Series):
@@ -146,11 +217,11 @@ def _print_tables(totals: Totals, answers: dict[str, Any], filters: Filters) -> 
             console.print(roll_up_table(_title(word), answer))
         else:
             why = NO_ROWS.get(word, "")
-            console.print(f"{_title(word)}: no usage{why}.", markup=False, highlight=False)
+            console.print(f"{_title(word)}: no usage{why}.", markup=False)
 
 
-def _title(word: str) -> str:
-    return f"By {word.replace('_', ' and ')}"
+def _title(words: str) -> str:
+    return f"By {words.replace('_', ' and ')}"
 
 
 def _of_whom(filters: Filters) -> str:
@@ -163,7 +234,9 @@ def _of_whom(filters: Filters) -> str:
     return f"of {', '.join(given)} " if given else ""
 
 
-def _span_text(totals: Totals) -> str:
+def _span_text(totals: Totals, time_zone: str) -> str:
     if (totals.start, totals.end) == (EVER.start, EVER.end):
         return "of all time"
-    return f"from {totals.start:%Y-%m-%d %H:%M:%S} to {totals.end:%Y-%m-%d %H:%M:%S} UTC"
+    zone = zone_of(time_zone)
+    start, end = (f"{each.astimezone(zone):{SECONDS}}" for each in (totals.start, totals.end))
+    return f"from {start} to {end} {time_zone}"

@@ -9,7 +9,15 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_serializer,
+)
 
 from usagepipe.query.periods import Width
 
@@ -122,15 +130,46 @@ class UserSourceUsage(Used):
     source: str
 
 
+class GroupUsage(Used):
+    """The usage of one combination of what was grouped by. A field that was not grouped by is
+    None, and absent when it is serialized."""
+
+    start: datetime | None = Field(default=None, description="Start of the bucket of time.")
+    source: str | None = None
+    user_id: str | None = None
+    user_name: str | None = None
+    api_key_id: str | None = None
+    api_key_name: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    team_id: str | None = None
+    customer_id: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _grouped(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        fields: dict[str, object] = handler(self)
+        own = GroupUsage.__annotations__
+        return {
+            name: value for name, value in fields.items() if not (value is None and name in own)
+        }
+
+
 Row = TypeVar("Row", bound=Used)
 Point = TypeVar("Point", bound=Bucket)
 
 
 class RollUp(Ranged, Generic[Row]):
-    """Rows, the most tokens first. `truncated`: there are more rows than the limit let through."""
+    """Rows in the order that was asked for. `truncated`: the limit left out further rows."""
 
     rows: tuple[SerializeAsAny[Row], ...]
     truncated: bool
+
+
+class Grouping(RollUp[GroupUsage]):
+    """Rows by several dimensions. `width` and `time_zone` are those of the buckets of time."""
+
+    width: Width | None
+    time_zone: str
 
 
 class Series(Ranged, Generic[Point]):

@@ -7,6 +7,8 @@ from typing import Any, Generic
 
 from usagepipe.query.answers import (
     CustomerUsage,
+    Grouping,
+    GroupUsage,
     KeyUsage,
     ModelUsage,
     Point,
@@ -24,7 +26,7 @@ from usagepipe.query.answers import (
 from usagepipe.query.filters import Filters, filter_parameters
 from usagepipe.query.periods import TimeRange, Width, zone_of
 from usagepipe.query.slices import slice_range
-from usagepipe.query.statements import Dimension, statement
+from usagepipe.query.statements import Dimension, Sort, grouped_statement, statement
 from usagepipe.query.store import Store
 from usagepipe.schemas.errors import WrongUseError
 
@@ -56,9 +58,14 @@ def ask_totals(store: Store, span: TimeRange, filters: Filters) -> Totals:
 
 
 def ask_roll_up(
-    store: Store, question: RollUpQuestion[Row], span: TimeRange, limit: int, filters: Filters
+    store: Store,
+    question: RollUpQuestion[Row],
+    span: TimeRange,
+    limit: int,
+    sort: Sort,
+    filters: Filters,
 ) -> RollUp[Row]:
-    sql = statement(question.sql, dimension=question.dimension)
+    sql = statement(question.sql, dimension=question.dimension, order=sort)
     rows = store.rows(sql, _bound(span, filters) | {"limit": _one_more(limit)})
     truncated = len(rows) > limit
     rows = rows[:limit]
@@ -71,6 +78,52 @@ def ask_roll_up(
         rows=tuple(question.row(**row) for row in rows),
         truncated=truncated,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupQuestion:
+    """Usage by several dimensions, and over time if there is a width."""
+
+    dimensions: tuple[Dimension, ...]
+    width: Width | None
+    time_zone: str
+    sort: Sort
+    without_key: bool = False  # only requests that came without one
+
+    @property
+    def sql(self) -> str:
+        return grouped_statement(
+            self.dimensions, self.width, self.sort, without_key=self.without_key
+        )
+
+
+def ask_grouping(
+    store: Store, question: GroupQuestion, span: TimeRange, limit: int, filters: Filters
+) -> Grouping:
+    zone = zone_of(question.time_zone)
+    words = {"time_zone": question.time_zone, "limit": _one_more(limit)}
+    fits_days = question.width is None or _fits_days(question.width, question.time_zone)
+    rows = store.rows(question.sql, _bound(span, filters, fits_days) | words)
+    truncated = len(rows) > limit
+    rows = rows[:limit]
+    _add_names(store, GroupUsage, rows)
+    for row in rows:
+        if "start" in row:
+            row["start"] = datetime.fromtimestamp(row["start"], zone)
+        row["last_used"] = datetime.fromtimestamp(row["last_used"] / 1000, UTC)
+    return Grouping(
+        start=span.start,
+        end=span.end,
+        width=question.width,
+        time_zone=question.time_zone,
+        rows=tuple(GroupUsage(**row) for row in rows),
+        truncated=truncated,
+    )
+
+
+def _fits_days(width: Width, time_zone: str) -> bool:
+    """Whether the day rollup has rows fine enough for these buckets."""
+    return width in ("day", "month") and time_zone == "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +140,14 @@ class SeriesQuestion(Generic[Point]):
         name = "buckets" if self.dimension is None else "buckets_by"
         return statement(name, width=self.width, dimension=self.dimension)
 
-    @property
-    def fits_days(self) -> bool:
-        """The day rollup has rows fine enough for it."""
-        return self.width in ("day", "month") and self.time_zone == "UTC"
-
 
 def ask_series(
     store: Store, question: SeriesQuestion[Point], span: TimeRange, limit: int, filters: Filters
 ) -> Series[Point]:
     zone = zone_of(question.time_zone)
     words = {"time_zone": question.time_zone, "limit": _one_more(limit)}
-    rows = store.rows(question.sql, _bound(span, filters, question.fits_days) | words)
+    fits_days = _fits_days(question.width, question.time_zone)
+    rows = store.rows(question.sql, _bound(span, filters, fits_days) | words)
     for row in rows:
         row["start"] = datetime.fromtimestamp(row["start"], zone)
     return Series(
@@ -127,7 +176,7 @@ def _add_names(store: Store, model: type[Used], rows: Sequence[dict[str, Any]]) 
         ("user", "user_id", "user_name"),
         ("api_key", "api_key_id", "api_key_name"),
     ):
-        if name in model.model_fields:
+        if name in model.model_fields and all(field in row for row in rows):
             names = store.names(kind, (row[field] for row in rows))
             for row in rows:
                 row[name] = names.get(row[field], "")

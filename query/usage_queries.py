@@ -3,16 +3,17 @@
 Errors of the store are raised: an answer of zeros means that nothing was used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Final, Literal, Self, Unpack
 
 from usagepipe.query import questions
 from usagepipe.query.answers import (
     Bucket,
     BucketOf,
     CustomerUsage,
+    Grouping,
     KeyUsage,
     ModelUsage,
     ProviderUsage,
@@ -27,8 +28,8 @@ from usagepipe.query.answers import (
 )
 from usagepipe.query.filters import Filters
 from usagepipe.query.periods import PeriodName, TimeRange, Width, default_width, range_of
-from usagepipe.query.questions import RollUpQuestion, SeriesQuestion
-from usagepipe.query.statements import Dimension
+from usagepipe.query.questions import GroupQuestion, RollUpQuestion, SeriesQuestion
+from usagepipe.query.statements import Dimension, Sort
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.settings import Settings
@@ -40,6 +41,21 @@ DEFAULT_ROWS = 200
 DEFAULT_BUCKETS = 10_000
 
 Period = PeriodName | TimeRange
+Group = Literal[
+    "source", "key", "user", "user_source", "model", "provider", "team", "customer", "time"
+]
+TIME: Final = "time"
+GROUPS: Final[Mapping[Group, tuple[Dimension, ...]]] = {
+    "source": ("source",),
+    "key": ("api_key_id",),
+    "user": ("user_id",),
+    "user_source": ("user_id", "source"),
+    "model": ("model",),
+    "provider": ("provider",),
+    "team": ("team_id",),
+    "customer": ("customer_id",),
+    TIME: (),
+}
 
 
 def _utc_now() -> datetime:
@@ -50,8 +66,8 @@ class UsageQueries:
     """Questions about usage. Each method blocks; several threads may ask at once.
 
     `period` is "day", "week", "month" or "all", trailing from now, or a `TimeRange`; every answer
-    tells the range it is about. The other keywords narrow the question (see `Filters`). Each method
-    raises:
+    has the range it is about. `limit` applies after `sort`: the rows that are left are the first
+    ones in that order. The other keywords narrow the question (see `Filters`). Each method raises:
 
         WrongUseError: the period, a filter or another argument is none that there is.
         ServerUnavailableError: ClickHouse does not answer.
@@ -124,57 +140,130 @@ class UsageQueries:
         return questions.ask_series(self._store, question, span, limit, filters)
 
     def by_source(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[SourceUsage]:
         """Usage by the way callers came in."""
-        return self._roll_up(questions.BY_SOURCE, period, limit, filters)
+        return self._roll_up(questions.BY_SOURCE, period, limit, sort, filters)
 
     def by_key(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[KeyUsage]:
         """Usage by API key, with the latest names. Requests without a key are left out."""
-        return self._roll_up(questions.BY_KEY, period, limit, filters)
+        return self._roll_up(questions.BY_KEY, period, limit, sort, filters)
 
     def by_user(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[UserUsage]:
         """Usage by user, with the latest names."""
-        return self._roll_up(questions.BY_USER, period, limit, filters)
+        return self._roll_up(questions.BY_USER, period, limit, sort, filters)
 
     def by_user_source(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[UserSourceUsage]:
         """Usage without an API key by user and source: what `by_key` leaves out."""
-        return self._roll_up(questions.BY_USER_SOURCE, period, limit, filters)
+        return self._roll_up(questions.BY_USER_SOURCE, period, limit, sort, filters)
 
     def by_model(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[ModelUsage]:
         """Usage by the model that answered."""
-        return self._roll_up(questions.BY_MODEL, period, limit, filters)
+        return self._roll_up(questions.BY_MODEL, period, limit, sort, filters)
 
     def by_provider(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[ProviderUsage]:
         """Usage by who served the model."""
-        return self._roll_up(questions.BY_PROVIDER, period, limit, filters)
+        return self._roll_up(questions.BY_PROVIDER, period, limit, sort, filters)
 
     def by_team(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[TeamUsage]:
         """Usage by the team that it counts for."""
-        return self._roll_up(questions.BY_TEAM, period, limit, filters)
+        return self._roll_up(questions.BY_TEAM, period, limit, sort, filters)
 
     def by_customer(
-        self, period: Period = "month", *, limit: int = DEFAULT_ROWS, **filters: Unpack[Filters]
+        self,
+        period: Period = "month",
+        *,
+        limit: int = DEFAULT_ROWS,
+        sort: Sort = "tokens",
+        **filters: Unpack[Filters],
     ) -> RollUp[CustomerUsage]:
         """Usage by the customer that it counts for."""
-        return self._roll_up(questions.BY_CUSTOMER, period, limit, filters)
+        return self._roll_up(questions.BY_CUSTOMER, period, limit, sort, filters)
+
+    def grouped(
+        self,
+        by: Sequence[Group],
+        period: Period = "month",
+        *,
+        width: Width | None = None,
+        time_zone: str = "UTC",
+        limit: int = DEFAULT_ROWS,
+        sort: Sort | None = None,
+        **filters: Unpack[Filters],
+    ) -> Grouping:
+        """Usage by several dimensions at once; with "time" among them, over time.
+
+        The order is by time where there is time, else by tokens, unless `sort` is given.
+        """
+        over_time = TIME in by
+        dimensions = dict.fromkeys(name for word in by for name in GROUPS[word])
+        question = GroupQuestion(
+            tuple(dimensions),
+            (width or default_width(period)) if over_time else None,
+            time_zone,
+            sort or ("time" if over_time else "tokens"),
+            without_key="user_source" in by,
+        )
+        return questions.ask_grouping(self._store, question, self._span(period), limit, filters)
 
     def _roll_up(
-        self, question: RollUpQuestion[Row], period: Period, limit: int, filters: Filters
+        self,
+        question: RollUpQuestion[Row],
+        period: Period,
+        limit: int,
+        sort: Sort,
+        filters: Filters,
     ) -> RollUp[Row]:
-        return questions.ask_roll_up(self._store, question, self._span(period), limit, filters)
+        return questions.ask_roll_up(
+            self._store, question, self._span(period), limit, sort, filters
+        )
 
     def _span(self, period: Period) -> TimeRange:
         return range_of(period, self._clock())

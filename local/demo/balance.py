@@ -5,6 +5,7 @@ The places: the gateway's recorder, the raw events, each rollup, and the answers
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal
 
 from usagepipe.local.demo.check import Count, Difference, Sums, find_differences
 from usagepipe.local.demo.gateway import GatewayCounters
@@ -84,4 +85,5 @@ def _details(place: str, parts: Mapping[str, Sums]) -> list[Count]:
 
 
 def _sums(row: Usage) -> Sums:
-    return Sums(**{field.name: getattr(row, field.name) for field in fields(Sums)})
+    sums = {field.name: getattr(row, field.name) for field in fields(Sums)}
+    return Sums(**sums | {"cost": row.cost or Decimal(0)})  # null: no cost is known

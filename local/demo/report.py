@@ -15,6 +15,7 @@ from usagepipe.local.demo.balance import Balance
 from usagepipe.local.demo.check import Number
 from usagepipe.local.demo.run import Result
 from usagepipe.query.answers import Usage
+from usagepipe.schemas.visible import visible
 
 TOP_KEYS = 10
 MAX_DIFFERENCES = 20  # a lost batch differs in every key: the first ones tell it
@@ -44,7 +45,9 @@ def print_report(console: Console, result: Result) -> None:
 def _usage_table(title: str, first: str, rows: Iterable[tuple[str, Usage]]) -> Table:
     table = _table(title, first, list(_USAGE))
     for name, row in rows:
-        table.add_row(Text(name), *(_shown(getattr(row, field)) for field in _USAGE.values()))
+        table.add_row(
+            Text(visible(name)), *(_shown(getattr(row, field)) for field in _USAGE.values())
+        )
     return table
 
 
@@ -77,7 +80,7 @@ def _cells(numbers: dict[str, Number]) -> list[str]:
 
 def _verdict(balance: Balance) -> Text:
     if balance.differences:
-        shown = [str(difference) for difference in balance.differences[:MAX_DIFFERENCES]]
+        shown = [visible(difference) for difference in balance.differences[:MAX_DIFFERENCES]]
         more = len(balance.differences) - len(shown)
         more_lines = [f"… and {more} more differences"] if more else []
         return Text("\n".join(["Not balanced:", *shown, *more_lines]), style="red")

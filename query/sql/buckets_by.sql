@@ -1,8 +1,6 @@
 -- Usage over time by one dimension: a row for each bucket and value, in the order of both.
 SELECT
-    toUnixTimestamp(
-        toDateTime(${start_of}(usage.bucket, {time_zone:String}), {time_zone:String})
-    ) AS start,
+    ${start},
     usage.${dimension} AS value,
     ${measures}
 FROM

@@ -1,4 +1,4 @@
--- Usage by one dimension, the most tokens first.
+-- Usage by one dimension.
 SELECT
     usage.${dimension} AS ${dimension},
     ${measures},
@@ -9,7 +9,5 @@ FROM
 ) AS usage
 GROUP BY ${dimension}
 ORDER BY
-    total_tokens DESC,
-    requests DESC,
-    ${dimension}
+    ${order}
 LIMIT {limit:UInt32}

@@ -1,4 +1,4 @@
--- Usage by API key, the most tokens first; requests without a key are no part of it.
+-- Usage by API key; requests without a key are no part of it.
 -- A key is one row even when several users share it; it shows the one who used it last.
 SELECT
     usage.api_key_id AS api_key_id,
@@ -13,7 +13,5 @@ FROM
 WHERE usage.api_key_id != ''
 GROUP BY api_key_id
 ORDER BY
-    total_tokens DESC,
-    requests DESC,
-    api_key_id
+    ${order}
 LIMIT {limit:UInt32}

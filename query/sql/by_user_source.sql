@@ -1,4 +1,4 @@
--- Usage without an API key by user and source, the most tokens first: what by_key leaves out.
+-- Usage without an API key by user and source: what by_key leaves out.
 SELECT
     usage.user_id AS user_id,
     usage.source AS source,
@@ -13,8 +13,5 @@ GROUP BY
     user_id,
     source
 ORDER BY
-    total_tokens DESC,
-    requests DESC,
-    user_id,
-    source
+    ${order}
 LIMIT {limit:UInt32}

@@ -126,7 +126,9 @@ def test_a_roll_up_without_rows_says_so(url: str, capsys: Output) -> None:
     ("arguments", "said"),
     [
         (["--width", "hour"], "--width is about --by time, which is not asked for."),
-        (["--by", "key", "--time-zone", "UTC"], "--time-zone is about --by time"),
+        (["--by", "key", "--time-zone", "UTC"], "--time-zone is about --by time, --from"),
+        (["--by", "key", "--sort", "time"], "--sort time is about --by time"),
+        (["--from", "2026-01-01", "--time-zone", "Mars"], "no time zone 'Mars'"),
         (["--period", "decade"], "'decade' is not one of"),
         (["--from", "yesterday"], "'yesterday' is no time"),
         (["--from", "2026-01-02", "--to", "2026-01-01"], "the end must lie after the start"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from usagepipe.query.statements import DIMENSIONS, statement
+from usagepipe.query.statements import DIMENSIONS, SORTS, grouped_statement, statement
 from usagepipe.schemas.errors import WrongUseError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -13,9 +13,9 @@ CASES: dict[str, dict[str, str]] = {
     "totals": {},
     "buckets": {"width": "day"},
     "buckets_by": {"width": "hour", "dimension": "model"},
-    "by_dimension": {"dimension": "source"},
-    "by_key": {},
-    "by_user_source": {},
+    "by_dimension": {"dimension": "source", "order": "tokens"},
+    "by_key": {"order": "cost"},
+    "by_user_source": {"order": "requests"},
     "names": {},
     "export_hours": {},
     "export_events": {},
@@ -33,9 +33,30 @@ def test_the_sql_is_the_golden_one(name: str) -> None:
     assert golden.read_text() == sql
 
 
+def test_the_grouped_sql_is_the_golden_one() -> None:
+    """By several dimensions and over time, in one statement."""
+    golden = GOLDEN / "grouped.sql"
+    sql = grouped_statement(("api_key_id", "model"), "day", "time", without_key=False) + "\n"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        golden.write_text(sql)
+
+    assert golden.read_text() == sql
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_every_order_is_certain(sort: str) -> None:
+    """What a row is about stands last, so that equal measures always come in one order."""
+    sql = grouped_statement(("api_key_id", "model"), "day", sort, without_key=False)
+
+    order = sql.partition("ORDER BY\n")[2].partition("\nLIMIT")[0].split(",\n")
+    names = [line.strip() for line in order]
+    assert {"start", "api_key_id", "model"} <= set(names)
+    assert len(names) == len(set(names))
+
+
 def test_every_query_has_a_golden_file() -> None:
     """No query is sent that nobody looked at."""
-    assert set(CASES) == {path.stem for path in GOLDEN.glob("*.sql")}
+    assert {*CASES, "grouped"} == {path.stem for path in GOLDEN.glob("*.sql")}
 
 
 @pytest.mark.parametrize("dimension", DIMENSIONS)

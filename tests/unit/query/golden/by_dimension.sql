@@ -1,4 +1,4 @@
--- Usage by one dimension, the most tokens first.
+-- Usage by one dimension.
 SELECT
     usage.source AS source,
     sum(usage.requests) AS requests,

@@ -1,4 +1,4 @@
--- Usage without an API key by user and source, the most tokens first: what by_key leaves out.
+-- Usage without an API key by user and source: what by_key leaves out.
 SELECT
     usage.user_id AS user_id,
     usage.source AS source,
@@ -152,8 +152,8 @@ GROUP BY
     user_id,
     source
 ORDER BY
-    total_tokens DESC,
     requests DESC,
+    total_tokens DESC,
     user_id,
     source
 LIMIT {limit:UInt32}
