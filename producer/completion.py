@@ -7,7 +7,7 @@ each is read by itself, and what the best one leaves open the others fill in.
 from decimal import Decimal
 from typing import NamedTuple
 
-from usagepipe.producer.shapes import SHAPES, Shape
+from usagepipe.producer.shapes import SHAPES, Shape, costs
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.shapes.shape import Fields
 from usagepipe.producer.usage import Usage
@@ -31,8 +31,8 @@ class Completion:
             self.rank = min(self.rank, rank)
         elif has_tokens(shape, usage) or not has_tokens(shape, seen):
             self._seen[rank] = shape.merged(seen, usage)
-        if "cost" in usage:
-            self._cost = Counts(usage).cost() or self._cost
+        if not costs.NAMES.isdisjoint(usage):
+            self._cost = costs.cost_in(usage) or self._cost
         if rank == self.rank:
             self.closed = shape.closes(answer)
 
@@ -45,7 +45,7 @@ class Completion:
         best = found[0]
         for other in found[1:]:
             best = _filled(best, other, final=self.closed)
-        sound = best.sound and _adds_up(best.usage)
+        sound = best.sound and best.usage.adds_up
         cost = self._cost if best.usage.cost is None else best.usage.cost
         return best.usage._replace(cost=cost, usage_quality="complete" if sound else "inconsistent")
 
@@ -63,7 +63,7 @@ class _Reading(NamedTuple):
 def _read(shape: Shape, seen: Fields) -> _Reading | None:
     """None: the usage object has no counts."""
     counts = Counts(seen)
-    usage = shape.normal(counts)._replace(cost=counts.cost())
+    usage = shape.normal(counts)._replace(cost=costs.cost_in(seen))
     return _Reading(usage, counts.sound) if counts.found else None
 
 
@@ -101,12 +101,4 @@ def _fuller(ours: tuple[int, int], theirs: tuple[int, int]) -> bool:
     (count, detail), (other_count, other_detail) = ours, theirs
     return other_count > 0 and (
         count == 0 or (detail == 0 and other_detail > 0 and other_count >= count)
-    )
-
-
-def _adds_up(usage: Usage) -> bool:
-    return (
-        usage.cached_tokens + usage.cache_write_tokens <= usage.prompt_tokens
-        and usage.reasoning_tokens <= usage.completion_tokens
-        and usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     )

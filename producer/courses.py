@@ -1,9 +1,14 @@
 """How a request went, put together from the notes of its exchange and the headers around it."""
 
-from usagepipe.producer.events import Course
+from decimal import Decimal, InvalidOperation
+
+from usagepipe.producer.events import Course, clip
 from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.trace_context import TRACEPARENT, trace_of
+from usagepipe.schemas.event import MAX_ID_CHARS
 
+COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, in US dollars
+VERSION_HEADER = "x-litellm-version"  # its price list comes with it
 IDEMPOTENCY_HEADER = "idempotency-key"  # a client repeats it with each try of a request
 MAX_ATTEMPT = 65_535
 _MAX_DIGITS = 5
@@ -25,7 +30,23 @@ def course_of(exchange: Exchange, correlation_header: str, attempt_header: str) 
         duration_ms=exchange.duration_ms,
         ttft_ms=exchange.ttft_ms,
         trace=trace_of(exchange.request_header(TRACEPARENT)),
+        cost=_cost(exchange),
+        price_version=clip(f"litellm-{exchange.answer_header(VERSION_HEADER)}", MAX_ID_CHARS),
     )
+
+
+def _cost(exchange: Exchange) -> Decimal | None:
+    """The cost in the answer's header. It is sent before a stream is counted, and with a failure:
+    then 0 is no known cost."""
+    text = exchange.answer_header(COST_HEADER)
+    if not text:
+        return None
+    try:
+        cost = Decimal(text)
+    except InvalidOperation:
+        return None
+    doubtful = exchange.failed or exchange.streaming
+    return None if doubtful and not cost else cost
 
 
 def _request_id(exchange: Exchange, correlation_header: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from usagepipe.producer.callers import Caller
-from usagepipe.producer.extraction import Usage
+from usagepipe.producer.usage import COUNTS, Usage
 from usagepipe.schemas.event import (
     COST_DECIMALS,
     MAX_COST,
@@ -53,6 +53,8 @@ class Course(NamedTuple):
     duration_ms: int
     ttft_ms: int | None
     trace: Mapping[str, str]  # see `trace_of`
+    cost: Decimal | None = None  # that a gateway told in a header
+    price_version: str = ""  # of that cost
 
 
 def event_of(
@@ -66,8 +68,7 @@ def event_of(
     """
     fields = _fields_of_course(course) | _fields_of_caller(caller) | {"provider": provider}
     fields["model"] = course.served_model if usage is None else usage.model
-    if usage is not None:
-        fields["cost"] = reported_cost(usage.cost)
+    fields |= _cost(course, usage)
     fields |= _tokens(course, stamp, usage)
     fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
     for name in ("model", "requested_model"):
@@ -138,6 +139,15 @@ def _fields_of_caller(caller: Caller) -> dict[str, Any]:
     }
 
 
+def _cost(course: Course, usage: Usage | None) -> dict[str, Any]:
+    """What the answer's body reports, else what its header does, to the contract's decimals."""
+    cost = None if usage is None else reported_cost(usage.cost)
+    if cost is not None:
+        return {"cost": cost}
+    cost = reported_cost(course.cost)
+    return {} if cost is None else {"cost": cost, "price_version": course.price_version}
+
+
 def _tokens(course: Course, stamp: Mapping[str, Any], usage: Usage | None) -> dict[str, Any]:
     """The tokens from one place, never mixed of two, and how far they can be trusted."""
     if has_tokens(stamp):
@@ -147,6 +157,8 @@ def _tokens(course: Course, stamp: Mapping[str, Any], usage: Usage | None) -> di
         tokens |= {name: stamp[name] for name in TOKEN_FIELDS if name in stamp}
         if "total_tokens" not in stamp:
             tokens["total_tokens"] = tokens["prompt_tokens"] + tokens["completion_tokens"]
+        if not Usage("", *(tokens[name] for name in COUNTS)).adds_up:
+            tokens["usage_quality"] = "inconsistent"
         return tokens
     if usage is None:
         return {"usage_quality": "missing"}

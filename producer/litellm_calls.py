@@ -9,11 +9,14 @@ https://docs.litellm.ai/docs/proxy/logging_spec
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from usagepipe.producer.callers import Caller
 from usagepipe.producer.events import clip, reported_cost, with_trace
+from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.shapes.openai import subset
 from usagepipe.producer.trace_context import TRACEPARENT, trace_of
+from usagepipe.producer.usage import COUNTS, Usage
 from usagepipe.schemas.event import (
     MAX_ID_CHARS,
     MAX_NAME_CHARS,
@@ -24,6 +27,7 @@ from usagepipe.schemas.event import (
 SUCCESS: Final = 200
 FAILURE: Final = 500  # where LiteLLM tells no status
 CLIENT_GONE: Final = 499
+TOTALS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
 Payload = Mapping[str, Any]
 
@@ -45,16 +49,15 @@ def fields_of(
     knows it.
     """
     metadata = _mapping(payload, "metadata")
-    usage = _mapping(metadata, "usage_object")
     status = _status(payload)
-    tokens, sound = _tokens(payload, usage)
+    usage, sound = _tokens(payload)
     cost = _cost(payload, status)
     started, ended = _moment(payload, "startTime"), _moment(payload, "endTime")
     streaming = payload.get("stream") is True
     first = _moment(payload, "completionStartTime") if streaming else None
     return {
         **_who(metadata, caller),
-        **tokens,
+        **{name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS},
         "occurred_at": datetime.fromtimestamp(started or 0, UTC),
         "request_id": _id(payload.get("litellm_call_id") or payload.get("id")),
         "provider": _id(payload.get("custom_llm_provider")),
@@ -68,7 +71,7 @@ def fields_of(
         "streaming": streaming,
         "duration_ms": _milliseconds(started, ended),
         "ttft_ms": None if first is None else _milliseconds(started, first),
-        "usage_quality": _quality(tokens["total_tokens"], status, sound),
+        "usage_quality": _quality(usage.total_tokens, status, sound),
         "cost": cost,
         "price_version": "" if cost is None else f"litellm-{version}",
         "tags": with_trace(_tags(payload), trace_of(traceparent)),
@@ -99,26 +102,13 @@ def _who(metadata: Payload, caller: Caller | None) -> dict[str, str]:
     }
 
 
-def _tokens(payload: Payload, usage: Payload) -> tuple[dict[str, int], bool]:
-    """The counts, and whether all of them are counts."""
-    prompt_details = _mapping(usage, "prompt_tokens_details")
-    completion_details = _mapping(usage, "completion_tokens_details")
-    found = {
-        "prompt_tokens": payload.get("prompt_tokens"),
-        "completion_tokens": payload.get("completion_tokens"),
-        "total_tokens": payload.get("total_tokens"),
-        "cached_tokens": prompt_details.get("cached_tokens")
-        or usage.get("cache_read_input_tokens"),
-        "cache_write_tokens": usage.get("cache_creation_input_tokens")
-        or prompt_details.get("cache_creation_tokens"),
-        "reasoning_tokens": completion_details.get("reasoning_tokens"),
-    }
-    sound = all(value is None or _is_count(value) for value in found.values())
-    return {name: value if _is_count(value) else 0 for name, value in found.items()}, sound
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= MAX_TOKENS
+def _tokens(payload: Payload) -> tuple[Usage, bool]:
+    """The counts, and whether they can be right. The details are in the provider's usage object,
+    which LiteLLM has brought to OpenAI's form."""
+    details = _mapping(_mapping(payload, "metadata"), "usage_object")
+    counts = Counts({**details, **{name: payload.get(name) for name in TOTALS}})
+    usage = subset(counts)
+    return usage, counts.sound and usage.adds_up
 
 
 def _quality(total: int, status: int, sound: bool) -> UsageQuality:

@@ -28,6 +28,15 @@ class Usage(NamedTuple):
     usage_quality: UsageQuality = "complete"
     cost: Decimal | None = None  # US dollars as the provider reports them; None: it does not
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the counts do not contradict each other: no part is more than its whole."""
+        return (
+            self.cached_tokens + self.cache_write_tokens <= self.prompt_tokens
+            and self.reasoning_tokens <= self.completion_tokens
+            and self.total_tokens == self.prompt_tokens + self.completion_tokens
+        )
+
     def plus(self, other: "Usage") -> "Usage":
         """Both together, of one model. A cost that is unknown of one is unknown of the sum."""
         unsound = "inconsistent" in (self.usage_quality, other.usage_quality)

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from usagepipe.schemas.event import MAX_COST, MAX_TOKENS
+from usagepipe.schemas.event import MAX_TOKENS
 
 
 class Counts:
@@ -43,15 +43,3 @@ class Counts:
             return int(value)
         self.sound = False
         return 0
-
-    def cost(self) -> Decimal | None:
-        """The cost in US dollars that the provider reports: OpenRouter's and LiteLLM's `cost`,
-        or the total of an object of that name (Perplexity). Exact: never made from a float.
-        """
-        cost = self.usage.get("cost")
-        if isinstance(cost, dict):
-            cost = cost.get("total_cost")
-        if type(cost) is int:
-            cost = Decimal(cost)
-        known = isinstance(cost, Decimal) and cost.is_finite() and 0 <= cost < MAX_COST
-        return cost if known else None

@@ -115,11 +115,16 @@ def subset(counts: Counts) -> Usage:
     prompt = counts.first("prompt_tokens", "input_tokens")
     completion = counts.first("completion_tokens", "output_tokens")
     given_total = counts.first("total_tokens")
-    reasoning = counts.detail(OUTPUT_DETAILS, "reasoning_tokens")
+    beside = counts.first("reasoning_tokens")
+    reasoning = counts.detail(OUTPUT_DETAILS, "reasoning_tokens") or beside
     # xAI counts reasoning outside of the output, in the total only. That has to fit exactly: any
     # other total is a contradiction, and stays one.
     if reasoning and given_total == prompt + completion + reasoning:
         completion += reasoning
+    elif beside > completion and given_total in (0, prompt + completion):
+        # More than the output has: Perplexity's research counts and charges it apart.
+        completion += beside
+        given_total = prompt + completion
     # Mistral counts what its connectors (web search, …) put into the prompt beside the prompt.
     connectors = counts.first("connector_tokens")
     if connectors and given_total == prompt + completion + connectors:

@@ -91,6 +91,8 @@ def _openai(usage: dict[str, Any]) -> Numbers:
         read.get("cached_tokens") or usage.get("cached_tokens") or usage.get("num_cached_tokens")
     )
     cost = usage.get("cost")
+    if usage.get("is_byok"):  # beside what the provider charged to the customer's own key
+        cost = Decimal(usage["cost"]) + Decimal(usage["cost_details"]["upstream_inference_cost"])
     return (
         prompt,
         output,
