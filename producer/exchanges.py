@@ -12,7 +12,7 @@ from usagepipe.producer.answers import AnswerReader
 from usagepipe.producer.counters import UnrecordedReason
 from usagepipe.producer.extraction import Usage
 from usagepipe.producer.faults import describe
-from usagepipe.producer.openings import Asked, Opening, model_in_path
+from usagepipe.producer.openings import Asked, Opening, asks_no_model, model_in_path
 from usagepipe.producer.stamps import Stamp
 
 SERVER_ERROR = 500  # what a server answers for an application that raises or never answers
@@ -120,6 +120,8 @@ class Exchange:
         """The usage that the answer's body tells, or why it tells none. Asked once, at the end."""
         if self.fault:
             return "record_failed"
+        if asks_no_model(self.endpoint):
+            return "no_usage"
         try:
             reader = self._reader_of_answer()
             return "no_usage" if reader is None else reader.read(complete=self.complete)

@@ -21,6 +21,7 @@ from usagepipe.producer.callers import Caller
 from usagepipe.producer.events import wrong_fields
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.litellm_calls import fields_of, traceparent_of
+from usagepipe.producer.openings import asks_no_model
 from usagepipe.producer.recorder import Recorder, UsageRecorder
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
@@ -92,6 +93,9 @@ class UsageLogger(CustomLogger):
     def _record(self, payload: Mapping[str, Any], traceparent: str) -> None:
         recorder = self._recorder = self._recorder or UsageRecorder()
         fields = fields_of(payload, version("litellm"), self._caller, traceparent)
+        if asks_no_model(fields["endpoint"]):
+            recorder.counters.leave_out(fields["endpoint"], "no_usage")
+            return
         if not fields["user_id"]:
             recorder.counters.leave_out(fields["endpoint"], "no_user")
             return

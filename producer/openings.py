@@ -15,6 +15,13 @@ OPENING_BYTES = 64 * 1024  # kept for as long as the request lives, so a thousan
 # Gemini's …/models/NAME:generateContent, Bedrock's /model/NAME/converse, Azure's /deployments/NAME/
 _MODEL_IN_PATH = re.compile(r"/(?:models/([^/]+):\w+$|model/([^/]+)/|deployments/([^/]+)/)")
 
+# Endpoints that count or split tokens, by the last word of their path: OpenAI's, Anthropic's,
+# Gemini's and Vertex', Bedrock's, Cohere's, xAI's, vLLM's, llama.cpp's, Kimi's, Z.ai's, LiteLLM's.
+_COUNTING = {"input_tokens", "count_tokens", "count-tokens", "counttokens", "computetokens"}
+_COUNTING |= {"tokenize", "detokenize", "tokenize-text", "chat_tokenize", "tokenizer"}
+_COUNTING |= {"estimate-token-count", "token_counter"}
+_NO_MODEL = frozenset(_COUNTING | {"cachedcontents"})  # Gemini's caches are made, not asked
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -56,3 +63,9 @@ def model_in_path(path: str) -> str:
     """The model that a provider's URL names, or ""."""
     match = _MODEL_IN_PATH.search(path)
     return unquote(next(filter(None, match.groups()))) if match else ""
+
+
+def asks_no_model(path: str) -> bool:
+    """Whether a provider's URL only counts tokens or keeps a cache: no model answers there."""
+    last = path.rstrip("/").rpartition("/")[2].lower()
+    return not _NO_MODEL.isdisjoint(last.split(":"))  # …/models/NAME:countTokens

@@ -10,6 +10,7 @@ from posixpath import normpath
 
 from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.faults import describe, log
+from usagepipe.producer.openings import asks_no_model
 
 # Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
 Paths = Iterable[str] | Callable[[str, str], bool]
@@ -49,11 +50,12 @@ class Selection:
     def keeps(self, exchange: Exchange) -> bool:
         """Whether a request without tokens is an event: its kind is wanted, and it looks like
         one to a model. That is a POST which named a model, failed, or was answered as models
-        answer; or any request with a stamp."""
+        answer, but not where tokens are only counted; or any request with a stamp."""
         if kind_of(exchange) not in self._kinds:
             return False
         return bool(exchange.stamp) or (
             exchange.method == "POST"
+            and not asks_no_model(exchange.endpoint)
             and bool(
                 exchange.failed
                 or exchange.cancelled

@@ -19,13 +19,18 @@ MAX_ITEMS: Final = 64  # of one list; choices and candidates are few
 Wanted = Mapping[str, Any]
 _WHOLE: Final = ("usage", "usageMetadata", "model", "modelVersion", "tokens", "billed_units")
 _USUAL: Final[dict[str, Any]] = dict.fromkeys(_WHOLE, True)
+_SCORES: Final[dict[str, Any]] = dict.fromkeys(("relevance_score", "score", "logit"), True)
 WANTED: Final[Wanted] = _USUAL | {
     **dict.fromkeys(("type", "object", "event_type", "done"), True),
     **dict.fromkeys(("prompt_eval_count", "eval_count"), True),
     **dict.fromkeys(("prompt_token_count", "generation_token_count"), True),
     **dict.fromkeys(("inputTextTokenCount", "totalOutputTextTokenCount"), True),
     **dict.fromkeys(("amazon-bedrock-invocationMetrics", "agent", "responseId"), True),
-    "results": {"tokenCount": True},
+    "name": True,
+    "results": {"tokenCount": True} | _SCORES,
+    **dict.fromkeys(("data", "rankings"), _SCORES),
+    "embeddings": {},  # that they are there
+    "embedding": {},
     "message": _USUAL | {"id": True},
     "content_block": {"type": True, "to": {"model": True}},
     "session": {"model": True},

@@ -21,7 +21,7 @@ class Cohere(Shape):
             found = fields_at(answer, "response", "meta")
         if found is None:
             return None
-        told = fields_at(found, "tokens") or fields_at(found, "billed_units")
+        told = _counted(fields_at(found, "tokens")) or fields_at(found, "billed_units")
         return None if told is None else {**told, "cached_tokens": found.get("cached_tokens")}
 
     def ends(self, answer: Fields) -> bool:
@@ -31,6 +31,8 @@ class Cohere(Shape):
     def normal(self, counts: Counts) -> Usage:
         prompt = counts.first("input_tokens") + counts.first("image_tokens")
         completion = counts.first("output_tokens")
+        if not (prompt or completion):  # LiteLLM's ranks: nothing is output, so a total is input
+            prompt = counts.first("total_tokens")
         return Usage(
             model="",
             prompt_tokens=prompt,
@@ -38,3 +40,7 @@ class Cohere(Shape):
             total_tokens=prompt + completion,
             cached_tokens=counts.first("cached_tokens"),
         )
+
+
+def _counted(tokens: Fields | None) -> Fields | None:
+    return tokens if tokens and any(count is not None for count in tokens.values()) else None

@@ -14,6 +14,8 @@ class Gemini(Shape):
 
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usageMetadata")
+        if usage is not None and _is_cache(answer):
+            return None
         # Code Assist wraps each answer.
         return fields_at(answer, "response", "usageMetadata") if usage is None else usage
 
@@ -45,3 +47,9 @@ class Gemini(Shape):
             cached_tokens=counts.first("cachedContentTokenCount"),
             reasoning_tokens=thoughts,
         )
+
+
+def _is_cache(answer: Fields) -> bool:
+    """A cache's description tells its size, each time that it is asked for. Nothing was used."""
+    name = answer.get("name")
+    return isinstance(name, str) and "cachedContents/" in name

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from usagepipe.producer.shapes.counts import Counts
+from usagepipe.producer.shapes.input_only import is_total_alone, outputs_nothing
 from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, id_at, items_of
 from usagepipe.producer.usage import Usage
 
@@ -72,8 +73,8 @@ class OpenAI(Shape):
         usage = fields_at(answer, "usage")
         if usage is None or not any(map(usage.get, NAMES)):
             usage = next((found for found in _elsewhere(answer) if found), usage)
-        if usage is not None and answer.get("object") == "list":
-            return _embedded(usage)
+        if usage is not None and is_total_alone(usage) and outputs_nothing(answer):
+            return {**usage, "prompt_tokens": usage["total_tokens"]}
         return usage
 
     def part(self, answer: Fields) -> str | None:
@@ -101,13 +102,6 @@ def _elsewhere(answer: Fields) -> Iterator[Fields | None]:
     yield fields_at(answer, "x_groq", "usage")
     for choice in items_of(answer, "choices"):
         yield fields_at(choice, "usage")
-
-
-def _embedded(usage: Fields) -> Fields:
-    """The usage of a list (of embeddings or ranks): a total alone is all input (Voyage)."""
-    if usage.keys() & {"prompt_tokens", "input_tokens"} or "total_tokens" not in usage:
-        return usage
-    return {**usage, "prompt_tokens": usage["total_tokens"]}
 
 
 def subset(counts: Counts) -> Usage:
