@@ -8,15 +8,16 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import faust
 import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
+from faust.app.base import BootStrategy
 from faust.serializers.schemas import Schema
 from faust.types import Message
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -24,6 +25,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
+from usagepipe.consumer.kafka_contact import contact
 from usagepipe.consumer.kafka_credentials import faust_credentials
 from usagepipe.consumer.lag import Lag
 from usagepipe.consumer.limits import LetterLimits
@@ -67,8 +69,16 @@ class RunSchema(Schema[Any, Any]):
         return as_it_is
 
 
+class WithoutProducer(BootStrategy):
+    """The worker uses no producer of Faust: its start would wait for Kafka before the web page."""
+
+    enable_kafka_producer = False
+
+
 class WorkerApp(faust.App):
     """A Faust app with the parts of the worker. It keeps no tables, so it makes no folders."""
+
+    BootStrategy = WithoutProducer
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -239,7 +249,7 @@ async def _look_at_kafka(app: WorkerApp) -> None:
     """An idle worker notices only by looking that its broker is gone."""
     consumer = cast(ChunkConsumer, app.consumer)
     looking = consumer.log_of_kafka.topic_identity(app.settings.topic)
-    await _look(app, "kafka_unreachable", _find_topic(app, looking))
+    await _look(app, "kafka_unreachable", _find_topic(app, looking), partial(contact, app.settings))
 
 
 async def _find_topic(app: WorkerApp, looking: Awaitable[TopicIdentity]) -> None:
@@ -264,9 +274,20 @@ async def _look_at_clickhouse(app: WorkerApp) -> None:
     await _look(app, "clickhouse_unreachable", loop.run_in_executor(None, app.writer.ping))
 
 
-async def _look(app: WorkerApp, trouble: str, looking: Awaitable[Any]) -> None:
+async def _look(
+    app: WorkerApp,
+    trouble: str,
+    looking: Awaitable[Any],
+    explain: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Note in the health whether `looking` succeeds. `explain` may raise a more exact error."""
     try:
-        await asyncio.wait_for(looking, LOOK_SECONDS)
+        try:
+            await asyncio.wait_for(looking, LOOK_SECONDS)
+        except Exception:
+            if explain is not None:
+                await asyncio.wait_for(explain(), LOOK_SECONDS)
+            raise
     except Exception as error:
         app.health.failed(trouble, error)
     else:

@@ -1,15 +1,16 @@
 """Whether the worker does its work: what `/health` says, and what the watchdog acts on.
 
-An error is told by its class, or by ClickHouse's code and what that means: its text quotes rows.
+An error is reported by its class, or by ClickHouse's code, and by its cause (`causes`): its text
+quotes rows.
 """
 
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from usagepipe.consumer.causes import cause_of
 from usagepipe.consumer.parked import Parked
 from usagepipe.consumer.records import TopicPartition
-from usagepipe.consumer.refusals import classify
 from usagepipe.schemas.errors import CheckFailedError
 
 
@@ -42,11 +43,9 @@ class Health:
     def failed(self, server: str, error: Exception, where: str = "") -> None:
         """Note that an attempt at `server` failed; `where` names what is tried again."""
         trouble = self.troubles.setdefault(server, Trouble(time.monotonic(), 0, "", "", ""))
-        refusal = classify(error)
         trouble.tries += 1
-        trouble.kind = refusal.kind
-        trouble.error = refusal.told or type(error).__name__
-        trouble.why = refusal.why
+        cause = cause_of(error)
+        trouble.kind, trouble.error, trouble.why = cause.kind, cause.error, cause.why
         trouble.places.add(where)
 
     def succeeded(self, server: str, where: str = "") -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import structlog
 
 from usagepipe.consumer.backoff import SERVER_AWAY
+from usagepipe.consumer.causes import cause_of
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.refusals import Kind, Refusal, classify
@@ -56,14 +57,20 @@ class Persistence:
         raise AssertionError("delays never end")
 
     def _failed(self, server: str, where: str, tries: int, error: Exception) -> None:
-        refusal = classify(error) if server == "clickhouse" else None
-        kind = refusal.kind if refusal else Kind.SERVER
+        cause = cause_of(error)
+        kind = cause.kind
         self._metrics.store_failures.labels(server, kind).inc()
-        if refusal is not None and refusal.kind is Kind.CONTENT:
-            raise ContentRefusedError(refusal) from None  # its text quotes rows
+        if server == "clickhouse" and kind is Kind.CONTENT:
+            raise ContentRefusedError(classify(error)) from None  # its text quotes rows
         self._health.failed(server, error, where)
         log.warning(
-            "store_failed", server=server, kind=kind, batch=where, tries=tries, error=brief(error)
+            "store_failed",
+            server=server,
+            kind=kind,
+            batch=where,
+            tries=tries,
+            error=brief(error),
+            why=cause.why,
         )
 
 

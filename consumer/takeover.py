@@ -14,6 +14,7 @@ from usagepipe.consumer.lane import Start
 from usagepipe.consumer.leader_epochs import UNKNOWN, EpochEnd, Lineage
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.topic_identity import TopicIdentity
+from usagepipe.schemas.errors import UsagePipeError
 
 log = structlog.get_logger()
 
@@ -31,7 +32,7 @@ class Found:
     epoch_end: EpochEnd | None = None
 
 
-class AnotherTopicError(Exception):
+class AnotherTopicError(UsagePipeError):
     """The group's offsets are of a topic that was deleted and made anew under its name."""
 
 

@@ -16,7 +16,7 @@ from usagepipe.consumer.leader_epochs import Lineage
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.tenures import Tenures
-from usagepipe.consumer.thread import ChunkThread, when_answered
+from usagepipe.consumer.thread import ChunkThread
 
 SCHEME: Final = "usagepipe"
 
@@ -46,7 +46,7 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
         "on_thread_stop",
         "subscribe",
     ),
-    "faust.transport.drivers.aiokafka.Producer": ("on_start", "_new_producer"),
+    "faust.app.base.BootStrategy": ("enable_kafka_producer", "kafka_producer"),
     "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
     "aiokafka.consumer.fetcher.Fetcher": (
         "_closed",
@@ -171,23 +171,10 @@ class ChunkConsumer(stock.Consumer):
         await super().on_partitions_revoked(revoked)
 
 
-class WaitingProducer(stock.Producer):
-    """Faust's own producer, which the worker does not use. It too must wait for the broker."""
-
-    async def on_start(self) -> None:
-        await when_answered(super().on_start, self._discard)
-
-    async def _discard(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await producer.stop()
-
-
 class Transport(stock.Transport):
     """The driver behind the URL scheme `usagepipe://`."""
 
     Consumer = ChunkConsumer
-    Producer = WaitingProducer
 
 
 TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"

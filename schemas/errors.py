@@ -11,6 +11,7 @@ class UsagePipeError(Exception):
     """usagepipe could not do what it was asked to."""
 
     exit_status: ClassVar[int] = 1
+    code: int | None = None  # of the server's error that this one stands for
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__)

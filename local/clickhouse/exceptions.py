@@ -58,6 +58,8 @@ _CODE: Final = re.compile(r"Code: (\d+)\. DB::Exception: ")
 class ClickHouseError(UsagePipeError):
     """ClickHouse refused a statement. `code` is ClickHouse's own, `text` its whole sentence."""
 
+    code: int
+
     def __init__(self, code: int, text: str) -> None:
         self.code = code
         self.text = text

@@ -85,8 +85,15 @@ def connect(
 def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
     """What an error of the driver means to a user of usagepipe, and what to do about it.
 
-    `place` is the address to tell, as `str()` of it: never with a password.
+    `place` is the address to name, as `str()` of it: never with a password. The result keeps the
+    server's code.
     """
+    meaning = _meaning(error, place)
+    meaning.code = error_code(error)
+    return meaning
+
+
+def _meaning(error: Exception, place: object) -> UsagePipeError:
     code = error_code(error)
     reason = str(error)[:MAX_REASON_CHARS]
     if code is None and (found := _HTTP_STATUS.search(reason)) and int(found[1]) in NOT_CLICKHOUSE:
