@@ -155,8 +155,9 @@ def _parked_lines(waiting: Waiting, settings: Settings) -> Iterator[tuple[str, s
     yield "offsets", f"{parked.range}; {waiting.after:,} more wait after them"
     yield "why", parked.why
     for name, reason in report.reasons.items():
-        for sample in reason.samples:
-            yield "sample", f"offset {sample.offset}: {name}: {sample.detail}"
+        for detail in dict.fromkeys(sample.detail for sample in reason.samples):
+            offsets = [str(each.offset) for each in reason.samples if each.detail == detail]
+            yield "sample", f"{name} at offset {', '.join(offsets)}: {detail}"
     yield "limits", (f"{RUN_VARIABLE}={report.limits.run}, {RATIO_VARIABLE}={report.limits.ratio}")
     yield "worker", f"{parked.worker}, group {settings.group}"
     if waiting.release is None:

@@ -86,7 +86,7 @@ class Auditor:
         committed = self._committed()
         parked = self._parked(committed)
         partitions = tuple(
-            replace(self._partition(number, committed.get(number)), parked=parked.get(number))
+            self._partition(number, committed.get(number), parked.get(number))
             for number in self._log.partitions
         )
         if hours:
@@ -147,9 +147,14 @@ class Auditor:
             for number, committed in self._committed().items()
         ]
 
-    def _partition(self, number: int, committed: GroupOffset | None) -> PartitionAudit:
+    def _partition(
+        self, number: int, committed: GroupOffset | None, parked: Parked | None
+    ) -> PartitionAudit:
         low, high = self._log.span(number)
-        found = PartitionAudit(number, low, high, committed.offset if committed else None)
+        if parked is not None and parked.last >= high:
+            high = self._log.end_behind(number, high)
+        offset = committed.offset if committed else None
+        found = PartitionAudit(number, low, high, offset, parked=parked)
         if committed is None:
             return found
         kept = Kept.decode(committed.metadata)

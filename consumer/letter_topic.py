@@ -27,7 +27,7 @@ class LetterTopic:
         self.others = 0  # records that are no letter, met in the last reading
         self._reader = LogReader(kafka, topic)
         try:
-            self._spans = {number: self._reader.span(number) for number in self._reader.partitions}
+            self._spans = {number: self._span(number) for number in self._reader.partitions}
         except BaseException:
             self.close()
             raise
@@ -40,6 +40,11 @@ class LetterTopic:
 
     def close(self) -> None:
         self._reader.close()
+
+    def _span(self, partition: int) -> tuple[int, int]:
+        """The first offset, and the end behind the last record, whatever the broker says of it."""
+        first, end = self._reader.span(partition)
+        return first, self._reader.end_behind(partition, end) if end > first else end
 
     def letters(self, selection: Selection) -> Generator[Letter, None, None]:
         """The selected letters in their order, with every copy of each.
