@@ -120,11 +120,12 @@ class Parking:
         await self._ask(parked.partition, self._table.park, parked)
 
     async def is_released(self, parked: Parked) -> bool:
-        """Whether an operator has released it. If so, it is noted that the partition goes on."""
+        """Whether an operator has released it. If so, it is noted that the partition goes on.
+
+        Where the note is gone it goes on too: the range is judged again, and parked again.
+        """
         notes = await self._read(parked.partition, parked.topic_id)
-        if notes.parked is None:  # somebody removed the note
-            await self._ask(parked.partition, self._table.park, parked)
-        if not notes.is_released:
+        if notes.parked is not None and not notes.is_released:
             return False
         await self._resume(parked, notes.release)
         return True

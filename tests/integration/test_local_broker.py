@@ -10,7 +10,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
     NewTopic,
 )
 
+from tests.support.topics import make_topics
+from usagepipe.consumer.letter_topic import LetterTopic
+from usagepipe.consumer.letters import Selection
 from usagepipe.local.broker import EmbeddedBroker
+from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
 
 
@@ -72,3 +76,25 @@ def test_missing_broker_tells_what_to_do(tmp_path: Path, monkeypatch: pytest.Mon
 
     with pytest.raises(UsagePipeError, match="--no-kafka"):
         EmbeddedBroker().start()
+
+
+def test_letters_of_the_last_record_batch_are_found() -> None:
+    """The broker reports an end inside it."""
+    with EmbeddedBroker() as broker:
+        settings = Settings.load(kafka=broker.address)
+        make_topics(settings.kafka, settings.topic, 1)
+        producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 500})
+        for offset in range(9):
+            headers: dict[str, str | bytes | None] = {
+                "topic": "t",
+                "topic_id": "id",
+                "partition": "0",
+                "offset": str(offset),
+                "reason": "not_json",
+            }
+            producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
+        undelivered = producer.flush(30)
+        with LetterTopic(settings, settings.dead_letter_topic) as letters:
+            found = [each.envelope.coordinates.offset for each in letters.letters(Selection())]
+
+    assert (0, list(range(9))) == (undelivered, found)
