@@ -144,6 +144,11 @@ def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
             f"Partition {number}: of offsets {chosen}, what is refused becomes a dead letter and "
             "events are stored."
         )
+        if (unseen := chosen.last - parked.last) > 0:
+            text += (
+                f" {unseen:,} of them are after the parked range, and no worker has read them yet"
+                " (--to-offset ends earlier)."
+            )
     text += " Its worker goes on within seconds; usagepipe dlq parked shows whether it has."
     _print_wrapped("", text)
 
