@@ -38,16 +38,18 @@ class Completion:
 
     def usage(self) -> Usage | None:
         """What the events have reported until now: complete or inconsistent. None: nothing."""
-        readings = [_read(SHAPES[rank], self._seen[rank]) for rank in sorted(self._seen)]
+        readings = (_read(SHAPES[rank], self._seen[rank]) for rank in sorted(self._seen))
         found = [reading for reading in readings if reading is not None]
         if not found:
             return Usage("", 0, 0, 0, cost=self._cost) if self._cost else None
         best = found[0]
         for other in found[1:]:
             best = _filled(best, other, final=self.closed)
-        sound = best.sound and best.usage.adds_up
-        cost = self._cost if best.usage.cost is None else best.usage.cost
-        return best.usage._replace(cost=cost, usage_quality="complete" if sound else "inconsistent")
+        usage = best.usage
+        if usage.cost is None and self._cost is not None:
+            usage = usage._replace(cost=self._cost)
+        sound = best.sound and usage.adds_up
+        return usage if sound else usage._replace(usage_quality="inconsistent")
 
 
 def has_tokens(shape: Shape, usage: Fields) -> bool:
@@ -63,7 +65,9 @@ class _Reading(NamedTuple):
 def _read(shape: Shape, seen: Fields) -> _Reading | None:
     """None: the usage object has no counts."""
     counts = Counts(seen)
-    usage = shape.normal(counts)._replace(cost=costs.cost_in(seen))
+    usage = shape.normal(counts)
+    if not costs.NAMES.isdisjoint(seen):
+        usage = usage._replace(cost=costs.cost_in(seen))
     return _Reading(usage, counts.sound) if counts.found else None
 
 

@@ -13,6 +13,7 @@ from usagepipe.producer.shapes.bedrock import METRICS
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.shapes.failures import says_it_failed
 from usagepipe.producer.shapes.models import model_named, model_taking_over
+from usagepipe.producer.shapes.openai import OpenAI
 from usagepipe.producer.shapes.shape import Fields, Shape
 from usagepipe.producer.usage import COUNTS, Usage
 from usagepipe.schemas.event import MAX_TOKENS
@@ -30,11 +31,13 @@ MAX_SHIFTS: Final = 2
 # Where usage may stand beside a `usage`: such an answer is read by all shapes.
 PLACES: Final = frozenset(
     (
-        *("usageMetadata", "x_groq", "meta", "message", "response", "prompt_eval_count"),
-        *("prompt_token_count", "inputTextTokenCount"),
+        *("usageMetadata", "x_groq", "meta", "message", "response", METRICS),
+        *("prompt_eval_count", "prompt_token_count", "inputTextTokenCount"),
     )
 )
 PLACES_OF_ID: Final = frozenset(("choices", "message", "response", "responseId"))
+WITH_IDS: Final = tuple(shape for shape in SHAPES if type(shape).part is not Shape.part)
+CHAT: Final = next(rank for rank, shape in enumerate(SHAPES) if isinstance(shape, OpenAI))
 
 
 def usage_of(answer: object) -> Usage | None:
@@ -63,6 +66,7 @@ class Tally:
         self._broken = False  # by an error, with no usage after it
         self.failed = False  # the answer says so itself, whatever its status was
         self._model = ""
+        self.of_claude = False  # a message of Claude's has begun
 
     def add(self, answer: object) -> None:
         """Take the next object. Anything else that JSON can be has no usage."""
@@ -121,13 +125,13 @@ class Tally:
     def _usages_in(self, answer: Fields) -> list[tuple[int, Fields]]:
         """The usage by the shape that this completion already has, else by the best that fits;
         by each that fits where the answer has several."""
-        several = METRICS in answer or ("usage" in answer and not PLACES.isdisjoint(answer))
+        several = not PLACES.isdisjoint(answer) and ("usage" in answer or METRICS in answer)
         known = self._completion.rank
-        if not several and known < len(SHAPES):
-            usage = SHAPES[known].usage(answer)
-            if usage is not None:
-                return [(known, usage)]
-        found: list[tuple[int, Fields]] = []
+        if not several and known < len(SHAPES) and (found := _by(known, answer)):
+            return found
+        if not several and _is_chat(answer):
+            return _by(CHAT, answer)
+        found = []
         for rank, shape in enumerate(SHAPES):
             usage = shape.usage(answer)
             if usage is not None:
@@ -142,17 +146,25 @@ class Tally:
         part = shape.part(answer)
         if part is None or (part and part == self._part):
             return True
-        begins = shape.begins(answer)
-        if not begins and part == self._part:
-            return True
         if part and part in self._past:
             return False
-        if not begins and not has_tokens(shape, usage):  # a placeholder: nothing begins with it
-            return True
-        if self._is_next(shape, usage, begins=begins):
-            self._turn()
-        self._part = part
+        begins = shape.begins(answer)
+        if self._completion.rank == len(SHAPES):  # nothing of it has been seen yet
+            self._note_part(part, begins=begins)
+        elif begins or (part != self._part and has_tokens(shape, usage)):
+            if self._is_next(shape, usage, begins=begins):
+                self._turn()
+            self._note_part(part, begins=begins)
         return True
+
+    def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:
+        """Whether usage under another id is of another completion."""
+        if not begins and (self._part is None or self._shifts >= MAX_SHIFTS):
+            return False
+        earlier = self._completion.usage()
+        ended = self._ended or self._completion.closed
+        later = shape.normal(Counts(usage))
+        return earlier is not None and shape.is_next(earlier, later, ended)
 
     def _turn(self) -> None:
         """The completion is over, another one begins."""
@@ -161,30 +173,23 @@ class Tally:
             self._past[self._part] = None
         if len(self._past) > MAX_PARTS:
             del self._past[next(iter(self._past))]
+        self._part = None
 
-    def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:
-        """Whether usage under another id is of another completion."""
-        earlier = self._completion.usage()
-        known = begins or (self._part is not None and self._shifts < MAX_SHIFTS)
-        if known and earlier is not None:
-            ended = self._ended or self._completion.closed
-            if shape.is_next(earlier, shape.normal(Counts(usage)), ended):
-                return True
-        self._shifts += self._part is not None and not begins
-        return False
+    def _note_part(self, part: str, *, begins: bool) -> None:
+        self._shifts += not begins and self._part not in (None, part)
+        self.of_claude |= begins
+        self._part = part
 
     def _note_id(self, answer: Fields) -> None:
         """See from an event without usage how ids are given, or that a completion begins."""
-        for shape in SHAPES:
+        for shape in (SHAPES[CHAT],) if "choices" in answer else WITH_IDS:
             part = shape.part(answer)
-            if part is None:
-                continue
-            if shape.begins(answer):
-                self._is_news(shape, {}, answer)
-            elif self._completion.rank == len(SHAPES):
-                self._shifts += self._part not in (None, part)
-                self._part = part
-            return
+            if part is not None:
+                if shape.begins(answer):
+                    self._is_news(shape, {}, answer)
+                elif self._completion.rank == len(SHAPES):
+                    self._note_part(part, begins=False)
+                return
 
     def _note_model(self, answer: Fields, *, news: bool) -> None:
         """A model that takes over is the one that answers; else the one named beside the usage,
@@ -195,11 +200,24 @@ class Tally:
         self._model = model or self._model
 
 
+def _is_chat(answer: Fields) -> bool:
+    """Whether no other shape fits: the most frequent answer is read first, and read fast."""
+    if "choices" not in answer or not PLACES.isdisjoint(answer):
+        return False
+    usage = answer.get("usage")
+    return usage is None or (isinstance(usage, dict) and "prompt_tokens" in usage)
+
+
+def _by(rank: int, answer: Fields) -> list[tuple[int, Fields]]:
+    usage = SHAPES[rank].usage(answer)
+    return [] if usage is None else [(rank, usage)]
+
+
 def _judged(usage: Usage, *, cut: bool) -> Usage:
     """`usage` with the quality it deserves. Numbers that contradict each other are kept: an event
     has no class for tokens of which only the total is known, so that total stands alone. Zeros
     are kept too, for the request took place."""
-    if max(getattr(usage, name) for name in COUNTS) > MAX_TOKENS:
+    if max(usage.counts) > MAX_TOKENS:
         return _capped(usage)
     if usage.usage_quality == "inconsistent":
         return usage

@@ -37,6 +37,11 @@ class Usage(NamedTuple):
             and self.total_tokens == self.prompt_tokens + self.completion_tokens
         )
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """All of `COUNTS`."""
+        return (*self[1:4], *self[4:7])
+
     def plus(self, other: "Usage") -> "Usage":
         """Both together, of one model. A cost that is unknown of one is unknown of the sum."""
         unsound = "inconsistent" in (self.usage_quality, other.usage_quality)

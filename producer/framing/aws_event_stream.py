@@ -102,5 +102,5 @@ class AwsEventStream:
             inner = b64decode(chunk["bytes"]) if isinstance(chunk, Mapping) else b""
         except (ValueError, KeyError, TypeError, RecursionError):
             return
-        if may_matter(inner):
+        if may_matter(inner, self._tally.of_claude):
             self._documents.offer(inner)

@@ -26,7 +26,7 @@ class Documents:
 
     def can_skip(self, text: bytes | bytearray) -> bool:
         """Whether whole documents may be left out: nothing in them can matter."""
-        return self._read >= FIRST_DOCUMENTS and not may_matter(text)
+        return self._read >= FIRST_DOCUMENTS and not may_matter(text, self._tally.of_claude)
 
     def feed(self, piece: bytes) -> None:
         if self._projection is not None:

@@ -16,17 +16,23 @@ find_count: Final = re.compile(rb"_count|okenCount").search
 find_spelled_out: Final = re.compile(rb"\\u00[4-7]").search
 
 
-def may_matter(text: bytes | bytearray) -> bool:
-    """Whether whole JSON documents, in whatever frame, may hold usage, end a stream or fail it."""
+def may_matter(text: bytes | bytearray, of_claude: bool = False) -> bool:
+    """Whether whole JSON documents, in whatever frame, may hold usage, end a stream or fail it.
+
+    In a stream `of_claude`, another model may take over.
+    """
     # A pattern that begins with plain text is found as fast as that text.
     return (
         find_usage(text) is not None
         or (b"ount" in text and find_count(text) is not None)
-        or b"billed_units" in text  # Cohere, version 1
         or b"message_st" in text  # message_start, message_stop
-        or b'"fallback"' in text  # the block in which another Claude takes over
-        or b"response.created" in text  # of a realtime session: one more to come
         or b"[DONE]" in text
         or b"error" in text  # or the name of an event
         or find_spelled_out(text) is not None
+        # A fallback of Claude's; Cohere's version 1, and a realtime session with one more to come.
+        or (
+            b'"fallback"' in text
+            if of_claude
+            else b"billed_units" in text or b"response.created" in text
+        )
     )

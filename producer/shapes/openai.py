@@ -4,7 +4,6 @@ Chat, completions, embeddings, images, audio, the Responses and Realtime events;
 DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, xAI and many more.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 from usagepipe.producer.shapes.counts import Counts
@@ -72,7 +71,7 @@ class OpenAI(Shape):
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usage")
         if usage is None or not any(map(usage.get, NAMES)):
-            usage = next((found for found in _elsewhere(answer) if found), usage)
+            usage = _elsewhere(answer) or usage
         if usage is not None and is_total_alone(usage) and outputs_nothing(answer):
             return {**usage, "prompt_tokens": usage["total_tokens"]}
         return usage
@@ -98,10 +97,11 @@ class OpenAI(Shape):
         return subset(counts)
 
 
-def _elsewhere(answer: Fields) -> Iterator[Fields | None]:
-    yield fields_at(answer, "x_groq", "usage")
-    for choice in items_of(answer, "choices"):
-        yield fields_at(choice, "usage")
+def _elsewhere(answer: Fields) -> Fields | None:
+    if "x_groq" in answer and (usage := fields_at(answer, "x_groq", "usage")):
+        return usage
+    of_choices = (fields_at(choice, "usage") for choice in items_of(answer, "choices"))
+    return next((usage for usage in of_choices if usage), None)
 
 
 def subset(counts: Counts) -> Usage:
