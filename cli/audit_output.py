@@ -27,9 +27,11 @@ _COUNTS: Final = (
     "letters",
     "copies",
     "marks",
+    "aborted",
     "pending",
     "backlog",
     "missing",
+    "missing_from_log",
     "raw_expired",
 )
 
@@ -81,9 +83,11 @@ def _counts(each: PartitionAudit) -> list[str]:
         size(each.letters),
         size(each.copies),
         size(each.marks),
+        size(each.aborted),
         size(each.pending),
         each.backlog,
         size(each.missing),
+        size(each.missing_from_log),
         size(each.raw_expired),
     )
     return [f"{number:,}" for number in numbers]
@@ -123,6 +127,7 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
         yield f"{name}: missing offsets {_ranges(each.missing)}."
         for offset, event_id in list(each.missing_ids.items())[:MAX_TOLD]:
             yield f"  {offset}: {event_id}"
+    yield from _of_log(each)
     if each.raw_expired:
         yield (
             f"{name}: {size(each.raw_expired):,} offsets have no row ({_ranges(each.raw_expired)}) "
@@ -140,6 +145,24 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
             f"{name}: {size(each.holes):,} offsets between them have no row "
             f"({_ranges(each.holes)}): copies, marks of transactions, or lost; the log can no "
             "longer tell."
+        )
+
+
+def _of_log(each: PartitionAudit) -> Iterator[str]:
+    """What the log has no more, or has given to others."""
+    name = f"Partition {each.partition}"
+    if each.missing_from_log:
+        yield (
+            f"{name}: the log has lost {size(each.missing_from_log):,} records that were not "
+            f"stored, at offsets {_ranges(each.missing_from_log)}, though it has later ones: it "
+            "was compacted or damaged. Keep cleanup.policy=delete on the topic. Nothing brings "
+            "them back."
+        )
+    if each.diverged:
+        yield (
+            f"{name}: {size(each.diverged):,} offsets have rows of other events than the log has "
+            f"there ({_ranges(each.diverged)}): the log lost its end and gave the offsets again. "
+            "The rows stay: their events were once in the log."
         )
 
 
@@ -245,6 +268,9 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "letters": each.letters,
         "copies": each.copies,
         "marks": each.marks,
+        "aborted": each.aborted,
+        "missing_from_log": each.missing_from_log,
+        "diverged": each.diverged,
         "pending": each.pending,
         "backlog": each.backlog,
         "missing": each.missing,

@@ -7,10 +7,11 @@ raw table's retention may have had its row. The order of reading matters: commit
 so that a working worker is never taken for a loss.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Final
 
 from usagepipe.consumer.announcement import Kept
@@ -18,8 +19,19 @@ from usagepipe.consumer.audit_letters import LetterFacts
 from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
 from usagepipe.consumer.audit_rows import MAX_NAMED, AuditRows
 from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
+from usagepipe.consumer.log_cuts import READ_THROUGH, LogCuts
+from usagepipe.consumer.log_map import LogMap, map_log
 from usagepipe.consumer.log_reader import LogReader
-from usagepipe.consumer.offset_ranges import OffsetRange, members, near, ranges_of, within, without
+from usagepipe.consumer.offset_ranges import (
+    OffsetRange,
+    joined,
+    members,
+    near,
+    ranges_of,
+    size,
+    within,
+    without,
+)
 from usagepipe.consumer.parked import Parked
 from usagepipe.consumer.parking_table import ParkingTable, parked_now
 from usagepipe.consumer.raw_retention import kept_from
@@ -33,7 +45,6 @@ from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.settings import Settings
 
 STATEMENT_SECONDS: Final = 300.0
-READ_THROUGH: Final = 5_000  # offsets between two that are read together
 _HOUR: Final = timedelta(hours=1)
 
 
@@ -74,6 +85,7 @@ class Auditor:
             STATEMENT_SECONDS,
             self._unsettled,
         )
+        self._cuts = LogCuts(self._log, self._rows, self._reconciler)
         self._letters: LetterFacts | None = None
 
     def close(self) -> None:
@@ -150,7 +162,8 @@ class Auditor:
     def _partition(
         self, number: int, committed: GroupOffset | None, parked: Parked | None
     ) -> PartitionAudit:
-        low, high = self._log.span(number)
+        low, decided = self._log.span(number)
+        high = max(decided, self._log.ends([number])[number])
         if parked is not None and parked.last >= high:
             high = self._log.end_behind(number, high)
         offset = committed.offset if committed else None
@@ -166,17 +179,31 @@ class Auditor:
             found = replace(found, high=high)
         if committed.offset > high:
             return replace(found, problem=f"committed {committed.offset} beyond the log's end")
+        found = replace(found, read_to=self._read_to(found, decided))
         offsets = self._rows.offsets(number, low, found.settled)
+        diverged = self._cuts.find(number, low, high)
+        bare = _below(diverged.records, found.settled)
         found = replace(
             found,
-            stored=offsets.stored,
-            doubled=tuple(offsets.doubled),
+            stored=offsets.stored - size(bare),
+            diverged=diverged.rows,
+            doubled=tuple(without(offsets.doubled, _offsets(diverged.rows))),
             pending=_pending(kept, found),
             expired=self._expired(number, committed.offset, low),
             beyond=self._rows.count(number, 0, low - 1) if low else 0,
             holes=self._holes(number, low),
         )
-        return self._explained(found, offsets.missing) if offsets.missing else found
+        absent = offsets.missing
+        if bare:
+            absent = ranges_of(sorted(_offsets([*absent, *bare])))
+        return self._explained(found, absent, diverged.first_cut) if absent else found
+
+    def _read_to(self, found: PartitionAudit, decided: int) -> int:
+        """Where the backlog begins: marks and aborted records, which wait for nobody, are none."""
+        if found.settled >= decided:
+            return found.settled
+        waits = next(self._log.read(found.partition, found.settled, decided), None)
+        return found.settled if waits is not None else decided
 
     def _holes(self, number: int, low: int) -> tuple[OffsetRange, ...]:
         """Of the offsets that left the log, those between stored ones that have no row."""
@@ -193,9 +220,11 @@ class Auditor:
             return 0
         return low - committed - self._rows.count(number, committed, low - 1)
 
-    def _explained(self, found: PartitionAudit, absent: list[OffsetRange]) -> PartitionAudit:
+    def _explained(
+        self, found: PartitionAudit, absent: list[OffsetRange], first_cut: int | None
+    ) -> PartitionAudit:
         """Say of each absent offset why it is absent, or that it is missing."""
-        letters = members(absent, self._dead_letters().offsets(found.partition))
+        letters = self._letters_of(found.partition, absent, first_cut)
         absent = without(absent, letters)
         copies: list[int] = []
         raw_expired: list[int] = []
@@ -207,17 +236,53 @@ class Auditor:
                 copies += looked.copies
                 raw_expired += looked.raw_expired
                 lost |= _lost(looked)
-        marks = without(absent, [*copies, *raw_expired, *lost])
+        unread = without(absent, [*copies, *raw_expired, *lost])
+        why = self._log_map(found, unread)
+        marks = without(unread, _offsets([*why.aborted, *why.missing]))
         missing = ranges_of(sorted(lost))
         return replace(
             found,
             letters=tuple(ranges_of(letters)),
             copies=tuple(ranges_of(sorted(copies))),
             marks=tuple(marks),
+            aborted=tuple(joined(why.aborted)),
+            missing_from_log=tuple(joined(why.missing)),
             missing=tuple(missing),
             missing_ids=dict(sorted(lost.items())[:MAX_NAMED]),
             raw_expired=tuple(ranges_of(sorted(raw_expired))),
         )
+
+    def _letters_of(
+        self, partition: int, absent: list[OffsetRange], first_cut: int | None
+    ) -> list[int]:
+        """The absent offsets whose record has a letter.
+
+        Where the log may have been cut, the letter may be of a record that it lost.
+        """
+        facts = self._dead_letters()
+        found = members(absent, facts.offsets(partition))
+        doubtful = [
+            offset
+            for offset in found
+            if first_cut is not None
+            and offset >= first_cut
+            and facts.tells_value(partition, offset)
+        ]
+        sure = set(found) - set(doubtful)
+        for group in near(ranges_of(doubtful), READ_THROUGH):
+            for batch in batches(self._log, partition, _around(group)):
+                sure |= {
+                    record.offset
+                    for record in _chosen(batch, group)
+                    if facts.is_about(partition, record.offset, record.value)
+                }
+        return sorted(sure)
+
+    def _log_map(self, found: PartitionAudit, unread: list[OffsetRange]) -> LogMap:
+        if not unread:
+            return LogMap()
+        settings = self._settings
+        return map_log(settings, settings.topic, found.partition, unread)
 
     def _dead_letters(self) -> LetterFacts:
         if self._letters is None:
@@ -293,7 +358,17 @@ def _hour(found: PartitionAudit, hour: datetime, first: int, end: int, stored: i
         end - settled - pending,
         within(found.missing, first, end),
         within(found.raw_expired, first, end),
+        within(found.aborted, first, end),
+        within(found.missing_from_log, first, end),
     )
+
+
+def _offsets(ranges: Iterable[OffsetRange]) -> Iterator[int]:
+    return chain.from_iterable(range(each.first, each.last + 1) for each in ranges)
+
+
+def _below(ranges: Iterable[OffsetRange], end: int) -> list[OffsetRange]:
+    return [OffsetRange(each.first, min(each.last, end - 1)) for each in ranges if each.first < end]
 
 
 def _lost(looked: Findings) -> dict[int, str]:

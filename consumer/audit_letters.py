@@ -7,6 +7,7 @@ from typing import Self
 
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Letter, Selection
+from usagepipe.consumer.unread import UNREADABLE
 from usagepipe.schemas.errors import MissingTopicError
 from usagepipe.schemas.gap import UsageGap, decode_gap
 from usagepipe.schemas.kafka_settings import KafkaSettings
@@ -16,12 +17,17 @@ class LetterFacts:
     """Offsets by partition and numbers by producer; of the letters only these are kept."""
 
     def __init__(self, letters: Iterable[Letter] = ()) -> None:
-        self._offsets: dict[int, set[int]] = {}
+        # By partition and offset, what each letter has of the record; None: nothing, or no bytes
+        # that another client may read.
+        self._records: dict[int, dict[int, set[int | None]]] = {}
         self._sequences: dict[str, set[int]] = {}
         self._gaps: dict[str, dict[bytes, UsageGap]] = {}  # by producer and as it stands there
         for letter in letters:
             _, partition, offset = letter.envelope.coordinates
-            self._offsets.setdefault(partition, set()).add(offset)
+            envelope = letter.envelope
+            unread = envelope.value_omitted or envelope.reason in UNREADABLE
+            of_record = self._records.setdefault(partition, {}).setdefault(offset, set())
+            of_record.add(None if unread else hash(letter.value or b""))
             value = letter.value or b""
             if (gap := decode_gap(value)) is None:
                 self._note_sequence(value)
@@ -43,7 +49,19 @@ class LetterFacts:
 
     def offsets(self, partition: int) -> list[int]:
         """In order."""
-        return sorted(self._offsets.get(partition, ()))
+        return sorted(self._records.get(partition, ()))
+
+    def is_about(self, partition: int, offset: int, value: bytes | None) -> bool:
+        """Whether a letter is about the record with that value, as far as it tells.
+
+        A log that lost its end has other records at the offsets of old letters.
+        """
+        known = self._records.get(partition, {}).get(offset, set())
+        return None in known or hash(value or b"") in known
+
+    def tells_value(self, partition: int, offset: int) -> bool:
+        """Whether every letter about a record there has its value."""
+        return None not in self._records.get(partition, {}).get(offset, {None})
 
     def sequences(self, producer: str) -> set[int]:
         return self._sequences.get(producer, set())

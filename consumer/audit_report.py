@@ -29,24 +29,32 @@ class HourAudit:
     backlog: int
     missing: int
     raw_expired: int
+    aborted: int
+    missing_from_log: int
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionAudit:
     """The offsets `low` … `high` - 1 of a partition, and where each of them is.
 
-    `log` = `stored` + `letters` + `copies` + `marks` + `pending` + `backlog` + `missing` +
-    `raw_expired`.
+    `log` = `stored` + `letters` + `copies` + `marks` + `aborted` + `pending` + `backlog` +
+    `missing` + `missing_from_log` + `raw_expired`.
     """
 
     partition: int
     low: int
     high: int
     committed: int | None
+    read_to: int = 0  # from the committed offset to here the log has no record for a worker
     stored: int = 0  # below the committed offset
     letters: tuple[OffsetRange, ...] = ()
     copies: tuple[OffsetRange, ...] = ()  # left out: the event is stored at another place
-    marks: tuple[OffsetRange, ...] = ()  # no records
+    marks: tuple[OffsetRange, ...] = ()  # of transactions: no records
+    aborted: tuple[OffsetRange, ...] = ()  # records that a transaction took back
+    # Not stored, and the log has no record there any more, though it has later ones: compaction.
+    missing_from_log: tuple[OffsetRange, ...] = ()
+    # Stored are other events than the log has there: it lost its end, and gave its offsets again.
+    diverged: tuple[OffsetRange, ...] = ()
     pending: tuple[OffsetRange, ...] = ()  # announced by a worker
     missing: tuple[OffsetRange, ...] = ()
     missing_ids: Mapping[int, str] = field(default_factory=dict)  # the first ones
@@ -68,7 +76,7 @@ class PartitionAudit:
     @property
     def settled(self) -> int:
         """The end of the offsets that must be accounted for."""
-        return min(max(self.committed or 0, self.low), self.high)
+        return min(max(self.committed or 0, self.read_to, self.low), self.high)
 
     @property
     def backlog(self) -> int:
@@ -76,7 +84,15 @@ class PartitionAudit:
 
     @property
     def balances(self) -> bool:
-        return not (self.missing or self.doubled or self.expired or self.problem or self.parked)
+        return not (
+            self.missing
+            or self.missing_from_log
+            or self.diverged
+            or self.doubled
+            or self.expired
+            or self.problem
+            or self.parked
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,9 @@ class Audit:
     @property
     def gaps_count(self) -> bool:
         """Whether any of the gaps is a loss: what is not stored (any more) may hold the numbers."""
-        lacking = any(each.missing or each.raw_expired for each in self.partitions)
+        lacking = any(
+            each.missing or each.missing_from_log or each.raw_expired for each in self.partitions
+        )
         return any(gap.lost for gap in self.gaps) and not self.has_backlog and not lacking
 
     @property

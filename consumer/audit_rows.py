@@ -5,6 +5,7 @@ read. Nothing here knows why an offset is missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from usagepipe.consumer.offset_ranges import OffsetRange, joined, ranges_of, without
@@ -80,6 +81,30 @@ class AuditRows:
             {"partition": partition, "first": first, "last": last},
         )
         return int(rows[0][0])
+
+    def arrived_before(self, partition: int, first: int, end: int, moment: datetime) -> list[int]:
+        """Of the offsets `first` … `end` - 1, those with a row that arrived before `moment`."""
+        rows = self._rows(
+            f"SELECT DISTINCT kafka_offset FROM {TABLE} WHERE {_OF_PARTITION}"
+            " AND kafka_offset >= {first:UInt64} AND kafka_offset < {end:UInt64}"
+            " AND ingested_at < fromUnixTimestamp64Milli({moment:Int64}) ORDER BY kafka_offset",
+            {
+                "partition": partition,
+                "first": first,
+                "end": end,
+                "moment": int(moment.timestamp() * 1000),
+            },
+        )
+        return [offset for (offset,) in rows]
+
+    def offsets_from(self, partition: int, first: int) -> list[int]:
+        """The stored offsets from `first` on, in order."""
+        rows = self._rows(
+            f"SELECT DISTINCT kafka_offset FROM {TABLE} WHERE {_OF_PARTITION}"
+            " AND kafka_offset >= {first:UInt64} ORDER BY kafka_offset",
+            {"partition": partition, "first": first},
+        )
+        return [offset for (offset,) in rows]
 
     def first(self, partition: int) -> int | None:
         """The first offset that is stored; None for none."""

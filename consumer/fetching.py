@@ -13,6 +13,7 @@ from aiokafka.consumer import fetcher as stock
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.record.memory_records import MemoryRecords
 
+from usagepipe.consumer.offset_ranges import OffsetRange
 from usagepipe.consumer.packs import Loose, Pack, Packed, are_packed, packs_of
 from usagepipe.consumer.records import TopicPartition
 
@@ -39,8 +40,14 @@ def keep_fetched_bytes() -> None:
     stock.MemoryRecords = KeptRecords
 
 
-def pack_fetched(fetcher: Fetcher) -> None:
-    """Turn what lies in `fetcher` into whole packs. What cannot be stays as it is."""
+Missing = dict[TopicPartition, list[OffsetRange]]
+
+
+def pack_fetched(fetcher: Fetcher, missing: Missing) -> None:
+    """Turn what lies in `fetcher` into whole packs. What cannot be stays as it is.
+
+    As they are taken, offsets that the log has lost are added to `missing`.
+    """
     for result in fetcher._records.values():
         if type(result) is not FetchResult or result._partition_records is None:
             continue
@@ -49,20 +56,24 @@ def pack_fetched(fetcher: Fetcher) -> None:
         if type(kept) is KeptRecords and type(found._records_iterator) is not _Packs:
             data = memoryview(kept.data)
             if are_packed(data):
-                found._records_iterator = _Packs(found, data)
+                found._records_iterator = _Packs(found, data, missing)
 
 
 class _Packs(Iterator[Pack]):
     """In the place of the generator that `PartitionRecords` goes through."""
 
-    def __init__(self, found: PartitionRecords, data: memoryview) -> None:
+    def __init__(self, found: PartitionRecords, data: memoryview, missing: Missing) -> None:
         self._found = found
-        partition = TopicPartition(found._tp.topic, found._tp.partition)
-        self._packs = packs_of(partition, data, found.next_fetch_offset)
+        self._partition = TopicPartition(found._tp.topic, found._tp.partition)
+        self._missing = missing
+        aborted = found._aborted_transactions
+        self._packs = packs_of(self._partition, data, found.next_fetch_offset, aborted)
 
     def __next__(self) -> Pack:
         for each in self._packs:
             self._found.next_fetch_offset = each.next_offset
+            if each.missing:
+                self._missing.setdefault(self._partition, []).extend(each.missing)
             if each.pack is not None:
                 return each.pack
         raise StopIteration

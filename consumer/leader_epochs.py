@@ -12,16 +12,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, NamedTuple
 
-from aiokafka.errors import (
-    IncompatibleBrokerVersion,
-    LeaderNotAvailableError,
-    NoError,
-    for_code,
-)
+from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int16, Int32, Int64, Schema, String
-from aiokafka.structs import TopicPartition as AIOTopicPartition
 
+from usagepipe.consumer.leaders import by_leader, raise_for
 from usagepipe.consumer.records import TopicPartition
 
 UNKNOWN: Final = -1  # the epoch of a record whose batch does not tell it
@@ -125,28 +120,14 @@ async def epoch_ends(
     Raises:
         aiokafka.errors.KafkaError: a broker did not answer, or leads a partition no more.
     """
-    by_leader: dict[int, dict[TopicPartition, int]] = defaultdict(dict)
-    for partition, epoch in epochs.items():
-        leader = client.cluster.leader_for_partition(AIOTopicPartition(*partition))
-        if leader is None or leader < 0:
-            client.force_metadata_update()
-            raise LeaderNotAvailableError(str(partition))
-        by_leader[leader][partition] = epoch
     found: dict[TopicPartition, EpochEnd] = {}
-    for leader, asked in by_leader.items():
+    for leader, asked in by_leader(client, epochs).items():
         try:
             response = await client.send(leader, _Request(asked))
         except (IncompatibleBrokerVersion, NotImplementedError):
             continue
         for topic, partitions in response.topics:
             for code, number, leader_epoch, offset in partitions:
-                _check(client, code, TopicPartition(topic, number))
+                raise_for(client, code, TopicPartition(topic, number))
                 found[TopicPartition(topic, number)] = EpochEnd(leader_epoch, offset)
     return found
-
-
-def _check(client: Any, code: int, partition: TopicPartition) -> None:
-    error = for_code(code)
-    if error is not NoError:
-        client.force_metadata_update()
-        raise error(str(partition))

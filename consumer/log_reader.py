@@ -6,7 +6,7 @@ topic's id, once ended its process after a broker was killed.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Final, Self
@@ -14,13 +14,14 @@ from typing import Final, Self
 from confluent_kafka import (
     OFFSET_END,
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError, UsagePipeError
 from usagepipe.schemas.kafka_clients import librdkafka_config
@@ -32,6 +33,7 @@ STALL_SECONDS: Final = 30.0  # one that gives nothing for so long is not there
 POLL_SECONDS: Final = 0.2  # Ctrl-C is heard in between
 PREFETCH_KIBIBYTES: Final = 16_384
 _UINT64: Final = 1 << 64
+OFFSET_MAX: Final = (1 << 63) - 1
 _AWAY: Final = {
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
@@ -61,8 +63,8 @@ class LogReader:
                 "enable.auto.offset.store": False,
                 # Retention may take a range's begin away while it is read: what is left is read.
                 "auto.offset.reset": "earliest",
-                # Else an open transaction, of whomever, would hide all that comes after it.
-                "isolation.level": "read_uncommitted",
+                # As workers read: what a transaction took back is no event.
+                "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": PREFETCH_KIBIBYTES,
                 "fetch.queue.backoff.ms": 10,  # the default rests for a second when it is full
@@ -93,10 +95,26 @@ class LogReader:
         return tuple(sorted(found.partitions))
 
     def span(self, partition: int) -> tuple[int, int]:
-        """The first offset that is kept, and the one that the next record will get."""
+        """The first offset that is kept, and the one that the next record will get.
+
+        Where a transaction is open, its first offset: what comes after it is not decided.
+        """
         with translated(self._kafka):
             place = TopicPartition(self._topic, partition)
             return self._consumer.get_watermark_offsets(place, REQUEST_SECONDS)
+
+    def ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """The offset that the next record will get, also where a transaction is open."""
+        places = {number: TopicPartition(self._topic, number) for number in partitions}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        admin = AdminClient(librdkafka_config(self._kafka) | {"log_level": 0})
+        asked = admin.list_offsets(
+            dict.fromkeys(places.values(), latest),
+            isolation_level=IsolationLevel.READ_UNCOMMITTED,
+            request_timeout=REQUEST_SECONDS,
+        )
+        with translated(self._kafka):
+            return {number: int(asked[place].result().offset) for number, place in places.items()}
 
     def end_behind(self, partition: int, offset: int) -> int:
         """The offset that the next record will get, found by reading from `offset` on.
@@ -175,10 +193,13 @@ class LogReader:
     def read(self, partition: int, first: int, end: int) -> Iterator[Message]:
         """The records at `first` and after, before `end`, as far as they are kept.
 
+        It ends before the first open transaction: what comes after it is not decided.
+
         Raises:
             ServerUnavailableError: the broker gave nothing for a while.
         """
-        if first >= end:
+        # A client that begins behind that offset is never told that it waits for an end.
+        if first >= end or self._is_open_at(partition, first):
             return
         self._consumer.assign([TopicPartition(self._topic, partition, first)])
         try:
@@ -192,11 +213,17 @@ class LogReader:
 
     def _next(self, partition: int, position: int) -> tuple[Message | None, int]:
         """A record, or None where the log has none; and the position behind it."""
-        return next(
-            (message, behind)
-            for message, behind in self._polled(partition, position)
-            if message is not None or behind > position  # the last offsets are transactions' marks
-        )
+        for message, behind in self._polled(partition, position):
+            if message is not None or behind > position:  # the last offsets are transactions' marks
+                return message, behind
+            if self._is_open_at(partition, position):
+                return None, OFFSET_MAX
+        raise AssertionError("it goes on until it raises")
+
+    def _is_open_at(self, partition: int, position: int) -> bool:
+        """Whether a transaction is open there, so that nothing can be read."""
+        _, decided = self.span(partition)
+        return decided <= position and decided < self.ends([partition])[partition]
 
     def _polled(self, partition: int, position: int) -> Iterator[tuple[Message | None, int]]:
         """Each record and the position behind it; at the log's end None, and where it is.

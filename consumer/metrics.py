@@ -35,6 +35,11 @@ class WorkerMetrics:
             ["reason"],
             registry=registry,
         )
+        self.missing_records = Counter(
+            "usagepipe_log_missing_records",
+            "Offsets at which the log has no record any more, though it has later ones.",
+            registry=registry,
+        )
         self.refused_batches = Counter(
             "usagepipe_refused_batches",
             "Inserts that ClickHouse refused for their content; they are cut in half.",

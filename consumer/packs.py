@@ -8,7 +8,7 @@ A batch that holds more than it may is never unpacked: its records are ones that
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
@@ -16,6 +16,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from usagepipe.consumer.leader_epochs import UNKNOWN
+from usagepipe.consumer.offset_ranges import OffsetRange, without
 from usagepipe.consumer.record_batch import (
     COUNT,
     HEADER_BYTES,
@@ -25,6 +26,7 @@ from usagepipe.consumer.record_batch import (
     times_of,
 )
 from usagepipe.consumer.records import Record, TopicPartition
+from usagepipe.consumer.transactions import Aborted
 from usagepipe.consumer.unpacking import (
     MAX_RATIO,
     MAX_UNPACKED_BYTES,
@@ -173,10 +175,17 @@ def _halves(pack: Pack, records: Sequence[Record], count: int) -> tuple[Loose, L
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the fetcher finds next: a pack, or nothing of interest (a transaction's marker)."""
+    """What the fetcher finds next.
+
+    `pack` is None where nothing is of interest: a transaction's marker, or aborted records.
+    `missing` are offsets without a record that no marker explains: the log has lost it. `aborted`
+    are those of records that a transaction took back.
+    """
 
     pack: Pack | None
     next_offset: int
+    missing: Sequence[OffsetRange] = ()
+    aborted: OffsetRange | None = None
 
 
 def are_packed(data: memoryview) -> bool:
@@ -187,17 +196,45 @@ def are_packed(data: memoryview) -> bool:
     )
 
 
-def packs_of(partition: TopicPartition, data: memoryview, offset: int) -> Iterator[Step]:
-    """The packs of what a fetch from `offset` on brought.
+def packs_of(
+    partition: TopicPartition,
+    data: memoryview,
+    offset: int,
+    aborted: Iterable[tuple[int, int]] = (),
+) -> Iterator[Step]:
+    """The packs of what a fetch from `offset` on brought, without aborted records.
+
+    `aborted` are the transactions that the broker names (`Aborted`).
 
     Raises:
         CorruptRecordException: a checksum is wrong.
     """
+    transactions = Aborted(aborted)
     for raw in _record_batches(data):
         batch = DefaultRecordBatch(raw)
         if not batch.validate_crc():
             raise CorruptRecordException(f"Invalid CRC - {partition}")
-        yield Step(None if batch.is_control_batch else _pack(batch, raw, offset), batch.next_offset)
+        aborted_span = None
+        if transactions.has(batch):
+            aborted_span = OffsetRange(max(offset, batch.base_offset), batch.next_offset - 1)
+        hidden = aborted_span is not None or batch.is_control_batch
+        pack = None if hidden else _pack(batch, raw, offset)
+        missing = _missing(offset, batch, pack, hidden)
+        yield Step(pack, batch.next_offset, missing, aborted_span)
+        offset = max(offset, batch.next_offset)
+
+
+def _missing(
+    offset: int, batch: DefaultRecordBatch, pack: Pack | None, hidden: bool
+) -> Sequence[OffsetRange]:
+    """The offsets from `offset` to the end of `batch` that have no record, and should."""
+    base = batch.base_offset
+    gap = [OffsetRange(offset, base - 1)] if offset < base else []
+    inside = OffsetRange(max(offset, base), batch.next_offset - 1)
+    if hidden or inside.size <= 0 or (pack is not None and pack.count == inside.size):
+        return gap
+    records = () if pack is None else pack.records()
+    return [*gap, *without([inside], (record.offset for record in records))]
 
 
 def _record_batches(data: memoryview) -> Iterator[memoryview]:

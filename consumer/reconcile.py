@@ -19,7 +19,7 @@ from usagepipe.consumer.raw_retention import kept_from
 from usagepipe.consumer.records import Record, TopicPartition
 from usagepipe.consumer.rollups import Rollups, Unsettled
 from usagepipe.consumer.rows import Rejected, Rows, encode_rows
-from usagepipe.consumer.stored import Copy, StoredRows
+from usagepipe.consumer.stored import Copy, Place, StoredRows
 from usagepipe.consumer.writer import TABLE, Writer
 from usagepipe.schemas.clickhouse.client import connect, error_code
 from usagepipe.schemas.errors import UsagePipeError
@@ -103,14 +103,22 @@ class Reconciler:
         if self._client is not None:
             self._client.close()
 
+    def stored(self, partition: int, span: OffsetRange) -> frozenset[Place]:
+        """The rows at the offsets of `span`."""
+        return self._stored.places(self.topic_id, partition, span.first, span.last)
+
+    def places(self, partition: int, records: Sequence[Record]) -> frozenset[Place]:
+        """Where the events among `records` stand."""
+        return self._encoded(partition, records).places
+
     def look(self, partition: int, records: Sequence[Record]) -> Findings:
         """What the tables have and lack of `records`, which are in order. Changes nothing."""
         if not records:
             return Findings(partition, 0, (), (), (), frozenset())
         first, last = records[0].offset, records[-1].offset
-        rows = encode_rows(records, TopicPartition(self.topic, partition), self.topic_id, EPOCH)
-        found = self._stored.places(self.topic_id, partition, first, last)
-        stored = {place.offset for place in rows.places & found}
+        rows = self._encoded(partition, records)
+        there = self.stored(partition, OffsetRange(first, last))
+        stored = {place.offset for place in rows.places & there}
         absent = [record for record in records if record.offset not in stored]
         events = _lacking(rows.without(stored))
         copies = {copy.event_id for copy in self._copies([each.event_id for each in events])}
@@ -152,7 +160,7 @@ class Reconciler:
             body = b"\n".join(each.row for each in left)
             self._insert(body, self._token(found.partition, left, attempt))
             first, last = left[0].offset, left[-1].offset
-            there = self._stored.places(self.topic_id, found.partition, first, last)
+            there = self.stored(found.partition, OffsetRange(first, last))
             offsets -= {each.offset for each in left if (each.offset, each.event_id) in there}
             if not offsets:
                 # 3. The rollups may have held these events all along: the days are to be healed.
@@ -161,6 +169,9 @@ class Reconciler:
             f"{self.topic}, partition {found.partition}: {len(offsets)} rows from offset "
             f"{min(offsets)} on were inserted {_TRIES} times and are not there."
         )
+
+    def _encoded(self, partition: int, records: Sequence[Record]) -> Rows:
+        return encode_rows(records, TopicPartition(self.topic, partition), self.topic_id, EPOCH)
 
     def _insert(self, body: bytes, token: str) -> None:
         try:

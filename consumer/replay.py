@@ -16,7 +16,7 @@ from usagepipe.consumer.audit_letters import LetterFacts
 from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.offset_ranges import OffsetRange
-from usagepipe.consumer.reconcile import Findings, Reconciler, batches
+from usagepipe.consumer.reconcile import Findings, LogRecord, Reconciler, batches
 from usagepipe.consumer.rollup_comparison import Stretch
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.settings import Settings
@@ -185,7 +185,7 @@ class Replayer:
             pace.await_turn(len(batch))
             # 1. Store what is lacking. A crash after it leaves rows that the next run finds by
             #    their epoch, and whose days it heals.
-            found = self._without_letters(self._reconciler.look(part.partition, batch))
+            found = self._without_letters(self._reconciler.look(part.partition, batch), batch)
             tally.add(found)
             if not dry_run:
                 tally.days |= self._reconciler.write(found)
@@ -199,13 +199,17 @@ class Replayer:
         if not dry_run and part.offsets:
             self._settle(part, part.end, wanted, tally, ended=True)
 
-    def _without_letters(self, found: Findings) -> Findings:
+    def _without_letters(self, found: Findings, batch: Sequence[LogRecord]) -> Findings:
         """A row that ClickHouse refused has a dead letter, and would stop the whole batch."""
         if not found.lacking:
             return found
         if self._letters is None:
             self._letters = LetterFacts.read(self._settings, self._letter_topic, self._topic_id)
-        refused = set(self._letters.offsets(found.partition))
+        refused = {
+            record.offset
+            for record in batch
+            if self._letters.is_about(found.partition, record.offset, record.value)
+        }
         left = tuple(each for each in found.lacking if each.offset not in refused)
         lettered = len(found.lacking) - len(left)
         return replace(found, lacking=left, lettered=lettered)

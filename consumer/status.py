@@ -109,6 +109,7 @@ def read_status(settings: Settings) -> Status:
             state, members = group.members(settings.topic)
             committed = group.read(settings.topic, log.partitions)
         spans = {number: log.span(number) for number in log.partitions}
+        ends = log.ends(log.partitions)
         positions = {
             number: _position(committed.get(number), low) for number, (low, _) in spans.items()
         }
@@ -120,8 +121,8 @@ def read_status(settings: Settings) -> Status:
         PartitionStatus(
             number,
             committed[number].offset if number in committed else None,
-            max(high, positions[number] + (number in first)),
-            max(high - positions[number], 1) if number in first else 0,
+            max(high, ends[number], positions[number] + (number in first)),
+            _waiting(positions[number], high, ends[number], number in first),
             moment(first[number]) if number in first else None,
             newest.get(number),
             owners[number].client_id if number in owners else None,
@@ -139,6 +140,12 @@ def read_status(settings: Settings) -> Status:
         _recent_letters(settings, topic_id),
         problems,
     )
+
+
+def _waiting(position: int, decided: int, end: int, has_record: bool) -> int:
+    """How many offsets wait. After the last record there may be marks of transactions only."""
+    held_back = decided < end  # by an open transaction
+    return max(end - position, 1 if has_record else 0) if has_record or held_back else 0
 
 
 def _position(committed: GroupOffset | None, low: int) -> int:

@@ -38,6 +38,7 @@ from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.committed import committed_positions
 from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.fetching import (
+    Missing,
     as_packs,
     keep_fetched_bytes,
     pack_fetched,
@@ -46,6 +47,8 @@ from usagepipe.consumer.fetching import (
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.lag import LogEnd
 from usagepipe.consumer.leader_epochs import UNKNOWN, Lineage, epoch_ends
+from usagepipe.consumer.leaders import log_ends
+from usagepipe.consumer.offset_ranges import joined, size
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.takeover import Found
@@ -58,6 +61,7 @@ log = structlog.get_logger()
 
 # A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
 FETCH_WAIT_MS: Final = 100
+MOST_RANGES: Final = 20  # in a line of the log
 TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
 
 
@@ -93,6 +97,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         self._stamp = 0
         self._indexes: dict[TopicPartition, int] = {}
         self._read: dict[TopicPartition, Lineage] = {}
+        self._missing: Missing = {}
         self._seeking: Future[None] | None = None
 
     async def on_start(self) -> None:
@@ -114,6 +119,8 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        # What another program's transaction wrote counts when it is committed, and never before.
+        consumer._isolation_level = "read_committed"
         keep_fetched_bytes()
         return consumer
 
@@ -144,7 +151,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         while True:
             fetched: RecordMap = {}
             if active := set(active_partitions):  # to aiokafka, none would be all
-                pack_fetched(consumer._fetcher)
+                pack_fetched(consumer._fetcher, self._missing)
                 try:
                     fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
                 except NoOffsetForPartitionError:
@@ -152,6 +159,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 except OffsetOutOfRangeError as error:
                     await self._find_log(error)
                     await asyncio.sleep(FETCH_WAIT_MS / 1000)
+            self._tell_missing()
             # No await between the fetcher's answer and the stamp: a seek cannot come in between.
             if runs := {tp: [self._run(consumer, tp, found)] for tp, found in fetched.items()}:
                 return await self._of_the_same_log(runs)
@@ -159,6 +167,25 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 return {}
             if not await wait_for_more(consumer._fetcher, deadline):
                 return {}
+
+    def _tell_missing(self) -> None:
+        """Tell of records that the log had and has no more, though it has what comes after them.
+
+        A topic that was compacted for a while lacks them, or a log that was damaged.
+        """
+        for partition, ranges in self._missing.items():
+            count = size(ranges)
+            cast(Any, self.app).metrics.missing_records.inc(count)
+            log.error(
+                "records_missing_from_log",
+                partition=str(partition),
+                count=count,
+                first=ranges[0].first,
+                last=ranges[-1].last,
+                ranges=[str(each) for each in joined(ranges)[:MOST_RANGES]],
+                cure="set cleanup.policy=delete on the topic; usagepipe audit names them",
+            )
+        self._missing.clear()
 
     async def _find_log(self, error: OffsetOutOfRangeError) -> None:
         """Go on where the log begins, if retention was faster than we, and tell what it took.
@@ -237,7 +264,9 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     def _run(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Run:
         state = consumer._fetcher._subscriptions.subscription.assignment.state_value(tp)
-        behind = max(0, (state.highwater or 0) - state.position)
+        # What lies behind an open transaction cannot be had yet.
+        end = state.highwater or 0 if state.lso is None else state.lso
+        behind = max(0, end - state.position)
         partition = TopicPartition(tp.topic, tp.partition)
         index = self._indexes.get(partition, 0)
         self._indexes[partition] = index + 1
@@ -259,7 +288,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         committed = await committed_positions(consumer._coordinator, partitions)
         starts = await self._starts(partitions)
-        ends = _by_partition(await consumer.end_offsets(_places(partitions)))
+        ends = await log_ends(consumer._client, partitions)
         kept = {tp: Kept.decode(position.metadata) for tp, position in committed.items()}
         epochs = {
             tp: each.leader_epoch
@@ -278,8 +307,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         return _by_partition(await consumer.beginning_offsets(_places(partitions)))
 
     async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogEnd]:
-        consumer = self._ensure_consumer()
-        ends = _by_partition(await consumer.end_offsets(_places(partitions)))
+        ends = await log_ends(self._ensure_consumer()._client, partitions)
         return {tp: LogEnd(end, self._position(tp)) for tp, end in ends.items()}
 
     async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:

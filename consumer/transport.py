@@ -58,10 +58,12 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.consumer.subscription_state.TopicPartitionState": (
         "has_valid_position",
         "highwater",
+        "lso",
         "position",
     ),
     "aiokafka.consumer.fetcher.FetchResult": ("_partition_records",),
     "aiokafka.consumer.fetcher.PartitionRecords": (
+        "_aborted_transactions",
         "_records",
         "_records_iterator",
         "_tp",

@@ -1,11 +1,13 @@
 """A log that loses its end: its offsets are given to other events (unclean election, crash)."""
 
 import signal
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.test_audit import audit, total
 from tests.support import topics
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.cut_log import cut_log
@@ -18,8 +20,10 @@ from tests.support.running_worker import (
     wait_until_committed,
     wait_until_running,
 )
+from tests.support.stored_log import commit_log, store_log
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts, rollup_sums
+from usagepipe.consumer.replay import Replayer, Tally, Wanted
 from usagepipe.schemas import encode
 from usagepipe.schemas.settings import Settings
 
@@ -51,6 +55,12 @@ def lose_end(made: Settings, kafka: ApacheKafka, tmp_path: Path) -> None:
     kafka.kill()
     cut_log(tmp_path / "kafka", made.topic, PARTITION, KEPT)
     kafka.start()
+
+
+def replay(made: Settings) -> Tally:
+    with closing(Replayer(made, f"{made.group}-replay", 5)) as replayer:
+        wanted = Wanted(partition=PARTITION)
+        return replayer.run(replayer.plan(wanted), wanted)
 
 
 def others(count: int) -> list[bytes]:
@@ -117,3 +127,32 @@ def test_a_committed_offset_that_is_valid_again_is_not_trusted(
 
     assert_all_stored(clickhouse_client, total)
     assert "log_cut" in worker.stderr
+
+
+def test_the_audit_tells_of_a_log_that_was_cut(
+    cut_settings: Settings,
+    crashable_kafka: ApacheKafka,
+    clickhouse_client: "Client",
+    tmp_path: Path,
+) -> None:
+    """Events of old rows are not in the log any more; those in their place are missing until they
+    are stored, and a replay does not take them for stored."""
+    made, count = cut_settings, 30
+    fill(made)
+    store_log(made)
+    commit_log(made)
+    lose_end(made, crashable_kafka, tmp_path)
+    topics.send(made.kafka, made.topic, others(count), partition=PARTITION)
+    commit_log(made)  # by a worker that took each row for the event at its offset
+
+    status, before = audit(made)
+    replayed = replay(made)
+    again, after = audit(made)
+
+    cut = [[KEPT, KEPT + LOST - 1]]
+    assert (1, cut) == (status, before["partitions"][PARTITION]["diverged"])
+    assert (count, KEPT) == (total(before, "missing"), total(before, "stored"))
+    assert (count, KEPT) == (replayed.written, replayed.stored)
+    assert (1, cut) == (again, after["partitions"][PARTITION]["diverged"])
+    assert (0, KEPT + count) == (total(after, "missing"), total(after, "stored"))
+    assert_all_stored(clickhouse_client, KEPT + LOST + count)

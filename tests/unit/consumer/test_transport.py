@@ -42,6 +42,7 @@ def test_what_is_overridden_or_reached_into_exists(owner: str, member: str) -> N
 def test_the_fetch_wait_is_a_member_that_start_hands_on() -> None:
     """The driver hard-codes 1,500 ms; ours is set between the consumer's making and its start."""
     assert "self._fetch_max_wait_ms" in inspect.getsource(AIOKafkaConsumer.start)
+    assert "self._isolation_level" in inspect.getsource(AIOKafkaConsumer.start)
 
 
 def test_a_commit_request_is_built_before_the_first_await() -> None:
@@ -91,7 +92,7 @@ async def test_the_fetcher_hands_out_whole_packs() -> None:
     assignment = Assignment([HELD])
     result = fetched(assignment)
 
-    pack_fetched(cast(Fetcher, SimpleNamespace(_records={HELD: result})))
+    pack_fetched(cast(Fetcher, SimpleNamespace(_records={HELD: result})), {})
     (pack,) = as_packs(result.getall())
 
     assert (0, 2, 3) == (pack.first, pack.last, pack.count)
@@ -103,7 +104,7 @@ def thread_with(fetcher: Fetcher) -> ChunkThread:
     thread = ChunkThread.__new__(ChunkThread)
     thread.consumer = cast(Any, SimpleNamespace(flow_active=True))
     thread._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
-    thread._stamp, thread._indexes, thread._read = 1, {}, {}
+    thread._stamp, thread._indexes, thread._read, thread._missing = 1, {}, {}, {}
     return thread
 
 
