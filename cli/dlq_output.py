@@ -3,10 +3,8 @@
 import json
 import os
 import re
-import shutil
 import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,12 +15,7 @@ from rich.text import Text
 
 from usagepipe.consumer.letter_replay import Replay, why_missing
 from usagepipe.consumer.letters import Letter, Listed, Listing, ReasonCount
-from usagepipe.consumer.limits import RATIO_VARIABLE, RUN_VARIABLE
-from usagepipe.consumer.offset_ranges import OffsetRange
-from usagepipe.consumer.parked_partitions import Waiting
-from usagepipe.consumer.parking_table import Mode
 from usagepipe.query.tables import visible
-from usagepipe.schemas.settings import Settings
 
 PIPE_COLUMNS: Final = 10_000  # where nothing tells a width: a row is a line
 DUMP_BYTES: Final = 16  # on a line
@@ -117,79 +110,6 @@ def print_replayed(replay: Replay, topic: str) -> None:
             "What is still refused comes back as a new letter:"
             f" usagepipe dlq list --from {_iso(replay.since)}"
         )
-
-
-def print_parked(found: Sequence[Waiting], settings: Settings, *, as_json: bool) -> None:
-    """A card for each parked partition, which fits a narrow terminal."""
-    if as_json:
-        _print_json(each.fields() for each in found)
-        return
-    if not found:
-        click.echo(f"No partition of {settings.topic} is parked, group {settings.group}.")
-    for each in found:
-        for name, text in _parked_lines(each, settings):
-            _print_wrapped(name, text)
-        click.echo()
-
-
-def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
-    """What an operator has decided, and what happens next."""
-    parked = waiting.parked
-    number = parked.partition.partition
-    if mode is Mode.RETRY:
-        text = f"Partition {number}: offsets {parked.range} are read and judged again."
-    else:
-        chosen = OffsetRange(parked.first, max(last, parked.first))
-        text = (
-            f"Partition {number}: of offsets {chosen}, what is refused becomes a dead letter and "
-            "events are stored."
-        )
-        if (unseen := chosen.last - parked.last) > 0:
-            text += (
-                f" {unseen:,} of them are after the parked range, and no worker has read them yet"
-                " (--to-offset ends earlier)."
-            )
-    text += " Its worker goes on within seconds; usagepipe dlq parked shows whether it has."
-    _print_wrapped("", text)
-
-
-def _parked_lines(waiting: Waiting, settings: Settings) -> Iterator[tuple[str, str]]:
-    parked, report = waiting.parked, waiting.parked.report
-    number = f"Partition {parked.partition.partition} of {parked.partition.topic}"
-    yield "", f"{number} is parked since {_moment(parked.since)} UTC."
-    yield "offsets", f"{parked.range}; {waiting.after:,} more wait after them"
-    yield "why", parked.why
-    for name, reason in report.reasons.items():
-        for detail in dict.fromkeys(sample.detail for sample in reason.samples):
-            offsets = [str(each.offset) for each in reason.samples if each.detail == detail]
-            yield "sample", f"{name} at offset {', '.join(offsets)}: {detail}"
-    yield "limits", (f"{RUN_VARIABLE}={report.limits.run}, {RATIO_VARIABLE}={report.limits.ratio}")
-    yield "worker", f"{parked.worker}, group {settings.group}"
-    if waiting.release is None:
-        yield "what to do", parked.cure
-    else:
-        release = waiting.release
-        yield (
-            "released",
-            (
-                f"with --{release.mode} up to offset {release.last} by {release.author}, "
-                f"{_moment(release.noted_at)} UTC; no worker has acted on it yet"
-            ),
-        )
-
-
-def _print_wrapped(name: str, text: str) -> None:
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
-    indent = "  " if name else ""
-    click.echo(
-        textwrap.fill(
-            visible(text),
-            width,
-            initial_indent=f"{indent}{name + ':':<12}" if name else "",
-            subsequent_indent=" " * 14 if name else "",
-            break_on_hyphens=False,
-        )
-    )
 
 
 def _listed_fields(listed: Listed) -> dict[str, Any]:

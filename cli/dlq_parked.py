@@ -9,7 +9,7 @@ from typing import Any
 import click
 from clickhouse_connect.driver.exceptions import Error
 
-from usagepipe.cli import dlq_output
+from usagepipe.cli import parked_output
 from usagepipe.cli.options import (
     clickhouse_option,
     group_option,
@@ -39,7 +39,7 @@ def parked(as_json: bool, **options: Any) -> None:
     """
     settings = load_settings(**options)
     found = _read(settings)
-    dlq_output.print_parked(found, settings, as_json=as_json)
+    parked_output.print_parked(found, settings, as_json=as_json)
 
 
 @click.command("release")
@@ -93,7 +93,7 @@ def release(
                 parked_partitions.release(each, Mode(mode), last, _author())
             except Error as error:
                 raise as_usagepipe_error(error, settings.clickhouse_address) from None
-            dlq_output.print_release(each, Mode(mode), last)
+            parked_output.print_release(each, Mode(mode), last)
 
 
 def _read(settings: Settings) -> list[Waiting]:

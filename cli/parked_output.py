@@ -1,0 +1,97 @@
+"""How parked partitions are printed: a card for each, which fits a narrow terminal."""
+
+import json
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+import click
+
+from usagepipe.consumer.limits import RATIO_VARIABLE, RUN_VARIABLE
+from usagepipe.consumer.offset_ranges import OffsetRange
+from usagepipe.consumer.parked_partitions import Waiting
+from usagepipe.consumer.parking_table import Mode
+from usagepipe.query.tables import visible
+from usagepipe.schemas.settings import Settings
+
+WIDEST: Final = 100  # longer lines are hard to read
+
+
+def print_parked(found: Sequence[Waiting], settings: Settings, *, as_json: bool) -> None:
+    """A card for each parked partition, which fits a narrow terminal."""
+    if as_json:
+        for each in found:
+            click.echo(json.dumps(each.fields(), ensure_ascii=False))
+        return
+    if not found:
+        click.echo(f"No partition of {settings.topic} is parked, group {settings.group}.")
+    for each in found:
+        for name, text in _parked_lines(each, settings):
+            _print_wrapped(name, text)
+        click.echo()
+
+
+def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
+    """What an operator has decided, and what happens next."""
+    parked = waiting.parked
+    number = parked.partition.partition
+    if mode is Mode.RETRY:
+        text = f"Partition {number}: offsets {parked.range} are read and judged again."
+    else:
+        chosen = OffsetRange(parked.first, max(last, parked.first))
+        text = (
+            f"Partition {number}: of offsets {chosen}, what is refused becomes a dead letter and "
+            "events are stored."
+        )
+        if (unseen := chosen.last - parked.last) > 0:
+            text += (
+                f" {unseen:,} of them are after the parked range, and no worker has read them yet"
+                " (--to-offset ends earlier)."
+            )
+    text += " Its worker goes on within seconds; usagepipe dlq parked shows whether it has."
+    _print_wrapped("", text)
+
+
+def _parked_lines(waiting: Waiting, settings: Settings) -> Iterator[tuple[str, str]]:
+    parked, report = waiting.parked, waiting.parked.report
+    number = f"Partition {parked.partition.partition} of {parked.partition.topic}"
+    yield "", f"{number} is parked since {_moment(parked.since)}."
+    yield "offsets", f"{parked.range}; {waiting.after:,} more wait after them"
+    yield "why", parked.why
+    for name, reason in report.reasons.items():
+        for detail in dict.fromkeys(sample.detail for sample in reason.samples):
+            offsets = [str(each.offset) for each in reason.samples if each.detail == detail]
+            yield "sample", f"{name} at offset {', '.join(offsets)}: {detail}"
+    yield "limits", (f"{RUN_VARIABLE}={report.limits.run}, {RATIO_VARIABLE}={report.limits.ratio}")
+    yield "worker", f"{parked.worker}, group {settings.group}"
+    if waiting.release is None:
+        yield "what to do", parked.cure
+    else:
+        release = waiting.release
+        yield (
+            "released",
+            (
+                f"with --{release.mode} up to offset {release.last} by {release.author}, "
+                f"{_moment(release.noted_at)}; no worker has acted on it yet"
+            ),
+        )
+
+
+def _print_wrapped(name: str, text: str) -> None:
+    width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    indent = "  " if name else ""
+    click.echo(
+        textwrap.fill(
+            visible(text),
+            width,
+            initial_indent=f"{indent}{name + ':':<12}" if name else "",
+            subsequent_indent=" " * 14 if name else "",
+            break_on_hyphens=False,
+        )
+    )
+
+
+def _moment(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
