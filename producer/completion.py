@@ -19,6 +19,7 @@ class Completion:
 
     def __init__(self) -> None:
         self._seen: dict[int, Fields] = {}  # by the rank of the shape that read it
+        self._older: dict[int, Fields] = {}  # what knew a side that the latest one leaves open
         self._cost: Decimal | None = None
         self.rank = len(SHAPES)  # of the best shape that fits so far
         self.closed = False  # the usage is final, though a mark of the end may still follow
@@ -29,12 +30,23 @@ class Completion:
         if seen is None:
             self._seen[rank] = usage
             self.rank = min(self.rank, rank)
-        elif has_tokens(shape, usage) or not has_tokens(shape, seen):
-            self._seen[rank] = shape.merged(seen, usage)
+        else:
+            self._follow(rank, seen, usage)
         if not costs.NAMES.isdisjoint(usage):
             self._cost = costs.cost_in(usage) or self._cost
         if rank == self.rank:
             self.closed = shape.closes(answer)
+
+    def _follow(self, rank: int, seen: Fields, usage: Fields) -> None:
+        shape = SHAPES[rank]
+        later = shape.normal(Counts(usage))
+        if not (later.prompt_tokens and later.completion_tokens):
+            earlier = shape.normal(Counts(seen))
+            if not _has_any(later) and _has_any(earlier):
+                return
+            if earlier.prompt_tokens and earlier.completion_tokens:
+                self._older[rank] = seen
+        self._seen[rank] = shape.merged(seen, usage)
 
     def usage(self) -> Usage | None:
         """What the events have reported until now: complete or inconsistent. None: nothing."""
@@ -45,6 +57,9 @@ class Completion:
         best = found[0]
         for other in found[1:]:
             best = _filled(best, other, final=self.closed)
+        for rank, seen in self._older.items():
+            if (older := _read(SHAPES[rank], seen)) is not None:
+                best = _filled(best, older, final=True)
         usage = best.usage
         if usage.cost is None and self._cost is not None:
             usage = usage._replace(cost=self._cost)
@@ -53,8 +68,11 @@ class Completion:
 
 
 def has_tokens(shape: Shape, usage: Fields) -> bool:
-    normal = shape.normal(Counts(usage))
-    return max(normal.prompt_tokens, normal.completion_tokens, normal.total_tokens) > 0
+    return _has_any(shape.normal(Counts(usage)))
+
+
+def _has_any(usage: Usage) -> bool:
+    return max(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) > 0
 
 
 class _Reading(NamedTuple):

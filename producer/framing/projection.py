@@ -34,8 +34,9 @@ WANTED: Final[Wanted] = _USUAL | {
     "message": _USUAL | {"id": True},
     "content_block": {"type": True, "to": {"model": True}},
     "session": {"model": True},
+    "trace": {"promptRouter": {"invokedModelId": True}},
     "metadata": {"usage": True, "total_usage": True},
-    "interaction": _USUAL | {"agent": True, "status": True, "error": True},
+    "interaction": _USUAL | {"id": True, "agent": True, "status": True, "error": True},
     "meta": _USUAL,
     **dict.fromkeys(("error", "status"), True),
     "response": _USUAL

@@ -7,7 +7,7 @@ in Gemini's own API under other names. A background interaction has no usage unt
 from typing import Final
 
 from usagepipe.producer.shapes.counts import Counts
-from usagepipe.producer.shapes.shape import Fields, Shape, fields_at
+from usagepipe.producer.shapes.shape import Fields, Shape, fields_at, id_at
 from usagepipe.producer.usage import Usage
 
 INPUT_NAMES: Final = ("total_input_tokens", "total_tool_use_tokens")
@@ -24,6 +24,13 @@ class Interactions(Shape):
         if usage is not None or "event_type" not in answer:
             return usage
         return _counted(fields_at(answer, "interaction", "usage")) or _in_metadata(answer)
+
+    def part(self, answer: Fields) -> str | None:
+        """Only the last event of an interaction is asked for its id."""
+        return id_at(fields_at(answer, "interaction") or {}, "id") if self.ends(answer) else None
+
+    def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
+        return ended
 
     def ends(self, answer: Fields) -> bool:
         return answer.get("event_type") in LAST_EVENTS

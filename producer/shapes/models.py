@@ -23,7 +23,13 @@ def model_named(answer: Fields) -> str:
                 model = fields.get(name)
                 if isinstance(model, str) and model:
                     return model
-    return ""
+    return _routed(answer) if "trace" in answer else ""
+
+
+def _routed(answer: Fields) -> str:
+    """The model that Bedrock's prompt router has chosen: a name, or an ARN that ends with it."""
+    model = (fields_at(answer, "trace", "promptRouter") or {}).get("invokedModelId")
+    return model.rpartition("/")[2] if isinstance(model, str) else ""
 
 
 def model_taking_over(answer: Fields) -> str:

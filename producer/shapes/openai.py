@@ -78,7 +78,7 @@ class OpenAI(Shape):
 
     def part(self, answer: Fields) -> str | None:
         """Each chunk of a chat has the chat's id."""
-        return id_at(answer, "id") if "choices" in answer else None
+        return id_at(answer, "id") if "choices" in answer or _is_chunk(answer) else None
 
     def ends(self, answer: Fields) -> bool:
         """Media come in typed events: `image_generation.completed`, `speech.audio.done`."""
@@ -88,13 +88,17 @@ class OpenAI(Shape):
     def closes(self, answer: Fields) -> bool:
         """Usage is final when no choice is open. Not every server sends a `[DONE]` after it, and
         those that tell usage with each chunk (vLLM, Perplexity) do so while a choice is open."""
-        if answer.get("choices") == []:
+        if answer.get("choices") == [] or ("choices" not in answer and _is_chunk(answer)):
             return True
         choices = items_of(answer, "choices")
         return any(choice.get("finish_reason") is not None for choice in choices)
 
     def normal(self, counts: Counts) -> Usage:
         return subset(counts)
+
+
+def _is_chunk(answer: Fields) -> bool:
+    return answer.get("object") == "chat.completion.chunk"
 
 
 def _elsewhere(answer: Fields) -> Fields | None:

@@ -159,3 +159,23 @@ def test_stream_that_was_cut_is_partial() -> None:
 
     expected = Usage("claude", 25, 0, 25, usage_quality="partial")
     assert expected == read(cut, complete=False)
+
+
+def test_model_and_metrics_of_a_stream_that_another_model_ended() -> None:
+    """The model's events know the output only, Bedrock's metrics know all; the second answered."""
+    to_other = {"type": "fallback", "from": {"model": "claude-a"}, "to": {"model": "claude-b"}}
+    metrics = {"inputTokenCount": 40, "outputTokenCount": 75, "cacheReadInputTokenCount": 6_000}
+    body = b"".join(
+        chunk(event)
+        for event in (
+            {"type": "message_start", "message": {"id": "m", "model": "claude-a"}},
+            *[{"type": "content_block_delta", "delta": {"text": "a"}}] * 3,
+            {"type": "content_block_start", "content_block": to_other},
+            {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 75}},
+            {"type": "message_stop", "amazon-bedrock-invocationMetrics": metrics},
+        )
+    )
+    reader = AnswerReader(TYPE, "", LIMIT)
+    reader.feed(body)
+
+    assert Usage("claude-b", 6_040, 75, 6_115, cached_tokens=6_000) == reader.read()

@@ -103,6 +103,15 @@ def response(name: str, kind: str, prompt: int, completion: int) -> list[Event]:
     ]
 
 
+def interaction(name: str, prompt: int, completion: int) -> list[Event]:
+    usage = {"total_input_tokens": prompt, "total_output_tokens": completion}
+    ended = {"id": name, "model": "m", "usage": usage}
+    return [
+        {"event_type": "interaction.created", "interaction": {"id": name, "model": "m"}},
+        {"event_type": "interaction.completed", "interaction": ended},
+    ]
+
+
 SEVERAL = {
     "chats": [*chat("c1", 100, 20), *chat("c2", 150, 30), *chat("c3", 190, 5)],
     "chats alike": [*chat("c1", 100, 20), *chat("c2", 100, 20), *chat("c3", 240, 15)],
@@ -129,6 +138,14 @@ SEVERAL = {
     "a first chunk of the gateway's": [
         chunk("gateway"), *chat("c1", 100, 20), *chat("c2", 340, 35)
     ],
+    "usage in a chunk without choices": [
+        chunk("c1"),
+        {"id": "c1", "object": "chat.completion.chunk", "usage": counts(100, 20)},
+        chunk("c2"),
+        {"id": "c2", "object": "chat.completion.chunk", "usage": counts(100, 35)},
+        {"id": "c3", "object": "chat.completion.chunk", "usage": counts(240, 0)},
+    ],
+    "interactions": [*interaction("i1", 100, 20), *interaction("i2", 340, 35)],
     "zeros before the end": [
         *chat("c1", 100, 20), chunk("c2", None, counts(0, 0)), *chat("c2", 340, 35)
     ],
@@ -347,6 +364,17 @@ SOURCES = {
         [{"usage": {"completion_tokens": 75}, "prompt_eval_count": 40, "eval_count": 75}],
         (40, 0, 75),
     ),
+    "a later usage without the input": (
+        [chunk("c", None, counts(40, 3)), last("c", {"completion_tokens": 75})], (40, 0, 75)
+    ),
+    "later usages without the output": (
+        [
+            {"usageMetadata": {"promptTokenCount": 40, "candidatesTokenCount": 75}},
+            {"usageMetadata": {"promptTokenCount": 40, "totalTokenCount": 40}},
+            {"usageMetadata": {"promptTokenCount": 40, "totalTokenCount": 40}},
+        ],
+        (40, 0, 75),
+    ),
     "an empty usage and Groq's own": (
         [{"choices": [], "usage": {}, "x_groq": {"usage": counts(40, 75)}}], (40, 0, 75)
     ),
@@ -436,6 +464,28 @@ def test_model_beside_the_usage_is_the_one_that_answered() -> None:
 
     assert Usage("b", 9, 4, 13) == read(stream(*events, end=DONE))
     assert Usage("a", 9, 4, 13) == read(stream(*events[:2], last("c", counts(9, 4), model="")))
+
+
+ROUTED = {"promptRouter": {"invokedModelId": "arn:aws:bedrock:eu::foundation-model/claude-b"}}
+
+
+@pytest.mark.parametrize("limit", [16, 256 * 1024])
+def test_model_that_a_prompt_router_chose(limit: int) -> None:
+    """Bedrock's Converse names no model, but its router's choice."""
+    body = {"usage": {"inputTokens": 9, "outputTokens": 4, "totalTokens": 13}, "trace": ROUTED}
+    reader = AnswerReader("application/json", "", limit)
+    reader.feed(json.dumps(body).encode())
+
+    assert Usage("claude-b", 9, 4, 13) == reader.read()
+
+
+def test_array_of_completions_adds_up() -> None:
+    """An array of answers is a stream too, whatever its label says."""
+    answers = [last(f"c{n}", counts(10 * n, n)) for n in range(1, 4)]
+    reader = AnswerReader("application/json", "", 256 * 1024)
+    reader.feed(json.dumps(answers).encode())
+
+    assert (60, 6, "complete") == sums(reader.read())
 
 
 @pytest.mark.parametrize("limit", [16, 256 * 1024])
