@@ -8,11 +8,11 @@ whose tokens are not known are events of zero tokens as well, where the setting 
 
 from collections import Counter
 from dataclasses import dataclass
-from threading import RLock
 from typing import Literal
 
 from usagepipe.producer.events import clip
 from usagepipe.producer.meters import Meter
+from usagepipe.producer.native import RLock
 from usagepipe.schemas.event import MAX_NAME_CHARS
 
 DropReason = Literal[

@@ -5,13 +5,16 @@ handles the signal (uvicorn, gunicorn, the application), theirs is called and no
 here: they end the process in good order, and `atexit` or the middleware's lifespan does the rest.
 """
 
-import _thread
 import os
 import signal
-import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Final
+
+from usagepipe.producer.native import Thread
+from usagepipe.producer.uwsgi import before_end, is_uwsgi
 
 Handler = Callable[[int, FrameType | None], object]
 Farewell = Callable[[], object]  # delivers what a recorder has queued, within its own bound
@@ -34,7 +37,7 @@ class TermHandler:
         # A second SIGTERM ends the process at once. The farewells get a thread, because the main
         # one may have been interrupted while it held a lock that they need.
         signal.signal(number, signal.SIG_DFL)
-        _thread.start_new_thread(_end, (number,))
+        Thread(partial(_end, number), "usagepipe-end").start()
 
 
 def _end(number: int) -> None:
@@ -44,7 +47,7 @@ def _end(number: int) -> None:
     finally:
         os.kill(os.getpid(), number)
         # Who is left of that is process 1 of a container, which no default action ends, or has
-        # been given another handler meanwhile.
+        # been given another handler meanwhile, or a busy worker of uWSGI, which blocks the signal.
         if signal.getsignal(number) == signal.SIG_DFL:
             os._exit(SHELL_STATUS + number)
 
@@ -56,23 +59,28 @@ def add_farewell(owner: object, farewell: Farewell) -> None:
     a recorder made in the main thread has done it before.
     """
     _farewells[id(owner)] = farewell
-    current = signal.getsignal(signal.SIGTERM)
-    if isinstance(current, TermHandler) or not _in_main_thread():
+    if is_uwsgi():
+        before_end(_end)  # its handlers are not Python's, which would take their place
         return
-    # Ignored, or handled by something that is not Python: not ours to change.
+    current = signal.getsignal(signal.SIGTERM)
+    # Handled here already; or ignored, or handled by something that is not Python: not ours to
+    # change.
     if current == signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, TermHandler(None))
-    elif callable(current):
-        signal.signal(signal.SIGTERM, TermHandler(current))
+        _handle_by(TermHandler(None))
+    elif callable(current) and not isinstance(current, TermHandler):
+        _handle_by(TermHandler(current))
 
 
 def remove_farewell(owner: object) -> None:
     """Undo `add_farewell`. With the last one, SIGTERM is handled as it was before the first."""
     _farewells.pop(id(owner), None)
     current = signal.getsignal(signal.SIGTERM)
-    if not _farewells and isinstance(current, TermHandler) and _in_main_thread():
-        signal.signal(signal.SIGTERM, current.previous or signal.SIG_DFL)
+    if not _farewells and isinstance(current, TermHandler):
+        _handle_by(current.previous or signal.SIG_DFL)
 
 
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+def _handle_by(handler: Handler | signal.Handlers) -> None:
+    # ValueError: another thread, or another interpreter of the process (uWSGI, mod_wsgi). Asked for
+    # its thread, Python is wrong where greenlets stand for threads.
+    with suppress(ValueError):
+        signal.signal(signal.SIGTERM, handler)

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import cache
-from threading import Lock, Thread
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -25,6 +24,7 @@ from usagepipe.producer.librdkafka import (
     is_topic_unknown,
     producer_config,
 )
+from usagepipe.producer.native import Lock, Thread
 from usagepipe.producer.spill import Record, is_event, number_of
 from usagepipe.schemas.settings import Settings
 
@@ -51,7 +51,7 @@ def _guard_forks() -> None:
 
 def _destroy(grave: list[Producer]) -> None:
     """Let go of the last reference. librdkafka waits for its threads then, and they may hang."""
-    digger = Thread(target=grave.clear, name="usagepipe-destroy", daemon=True)
+    digger = Thread(grave.clear, "usagepipe-destroy")
     digger.start()
     digger.join(DESTROY_SECONDS)
 

@@ -12,7 +12,6 @@ some failures twice, by its way for async callers and by that for sync ones; eac
 from collections import OrderedDict
 from collections.abc import Mapping
 from importlib.metadata import version
-from threading import Lock
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -21,6 +20,7 @@ from usagepipe.producer.callers import Caller
 from usagepipe.producer.events import wrong_fields
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.litellm_calls import fields_of, traceparent_of
+from usagepipe.producer.native import Lock
 from usagepipe.producer.openings import asks_no_model
 from usagepipe.producer.recorder import Recorder, UsageRecorder
 from usagepipe.schemas.errors import SettingsError

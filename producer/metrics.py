@@ -8,7 +8,6 @@ registry that fails (its folder is full, say) costs numbers, never a request or 
 
 import os
 from functools import cache
-from threading import Lock
 from types import TracebackType
 from typing import Final
 
@@ -16,6 +15,7 @@ from usagepipe.producer.counters import OTHER
 from usagepipe.producer.events import clip
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.meters import Meter, Progress
+from usagepipe.producer.native import Lock
 from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.event import MAX_ID_CHARS, UsageEvent
 

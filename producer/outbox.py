@@ -6,16 +6,18 @@ What happens to an event behind the inbox is told in `courier.py`.
 """
 
 import os
+import re
 import secrets
 import socket
 import time
-from threading import Event, Lock, RLock, Thread
+from functools import partial
 from typing import Final
 
 from usagepipe.producer.counters import Counters, CountersSnapshot, DropReason
 from usagepipe.producer.courier import Courier, Inbox
 from usagepipe.producer.faults import describe, log
-from usagepipe.producer.meters import meter_of
+from usagepipe.producer.meters import Meter, meter_of
+from usagepipe.producer.native import Event, RLock, Thread, pause
 from usagepipe.producer.teller import Teller
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
@@ -26,10 +28,26 @@ KEPT_SECONDS: Final = 2.0  # at the end, for events on disk: the next process ha
 AGAIN_SECONDS: Final = 0.5  # for events that have been waited for before
 END_SECONDS: Final = 30.0  # for the thread's last act; a disk that hangs must not hold the process
 
+_ODD: Final = re.compile(r"[^A-Za-z0-9._-]")
+
 
 def new_producer_id() -> str:
     """Names this process: host and pid for people, 64 random bits so that it never comes twice."""
-    return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(8)}"
+    try:
+        # It is a folder's name too, and the kernel lets a host have any bytes for a name.
+        host = _ODD.sub("-", socket.gethostname()[:64])
+    except Exception:
+        host = "unknown"
+    return f"{host}-{os.getpid()}-{secrets.token_hex(8)}"
+
+
+def _meter_of(settings: Settings) -> Meter:
+    """Its folder may have gone since the recorder was made: that costs numbers, no event."""
+    try:
+        return meter_of(settings)
+    except Exception as error:
+        log.error("metrics_failed", error=describe(error))
+        return Meter()
 
 
 class Outbox:
@@ -37,7 +55,7 @@ class Outbox:
 
     def __init__(self, settings: Settings, *, closed: bool = False) -> None:
         self.producer_id = new_producer_id()
-        meter = meter_of(settings)
+        meter = _meter_of(settings)
         self.counters = Counters(meter)
         self._inbox = Inbox()
         self._teller = Teller(self.producer_id)
@@ -48,9 +66,10 @@ class Outbox:
         # Keeps the numbers in the order of the inbox. A signal's handler may record an event while
         # its thread holds the lock; all below stands such an interruption.
         self._lock = RLock()
-        self._closing = Lock()
+        self._closing = RLock()  # two greenlets of one thread may be inside
         self._stopped = Event()
         self._thread: Thread | None = None
+        self._has_failed = False  # to start, and that was logged
         self._closed = closed
         self._sequence = 0
         self._accepted = 0
@@ -89,9 +108,7 @@ class Outbox:
                 self._start()
 
     def _start(self) -> bool:
-        thread = Thread(
-            target=self._courier.run, args=(self._stopped,), name="usagepipe-outbox", daemon=True
-        )
+        thread = Thread(partial(self._courier.run, self._stopped), "usagepipe-outbox")
         if self._thread is not None:
             return True  # whoever interrupted this has started one
         self._thread = thread
@@ -99,7 +116,9 @@ class Outbox:
             thread.start()
         except Exception as error:
             self._thread = None
-            log.error("outbox_start_failed", error=describe(error))
+            if not self._has_failed:  # each event tries again
+                log.error("outbox_start_failed", error=describe(error))
+            self._has_failed = True
             return False
         return True
 
@@ -114,8 +133,9 @@ class Outbox:
             time.monotonic() - started < self._patience_left(seconds, kept_seconds)
             and not self._is_dead
         ):
-            if self._stopped.wait(LOOK_SECONDS):
+            if self._stopped.is_set():
                 break  # closed: what is left waits on disk for another process
+            pause(LOOK_SECONDS)
         self._courier.is_hurried = False
         return self.queued
 
@@ -156,10 +176,17 @@ class Outbox:
             # 3. End the thread: its last act is to save what is left.
             lost = self._courier.lost
             self._stopped.set()
-            self._thread.join(END_SECONDS)
+            self._await_end(self._thread, END_SECONDS)
             if self._is_dead:
                 self._give_up(self._accepted - self._courier.settled)
             return self._tell(self._courier.lost - lost, waited)
+
+    def _await_end(self, thread: Thread, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        # Its last lines may need a lock that another greenlet holds: let that one run.
+        while thread.is_alive() and time.monotonic() < deadline:
+            pause(0.0)
+            thread.join(LOOK_SECONDS)
 
     @property
     def _is_dead(self) -> bool:

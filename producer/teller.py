@@ -10,9 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from threading import RLock
 from typing import Final
 
+from usagepipe.producer.native import RLock
 from usagepipe.producer.spill import Record
 from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.gap import UsageGap, decode_gap, encode_gap
