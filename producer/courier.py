@@ -28,13 +28,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
-from threading import Event
 from typing import Final
 
 from usagepipe.producer.counters import Counters, DropReason
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.handle import Handle, Refused
 from usagepipe.producer.meters import Meter, Progress
+from usagepipe.producer.native import Event
 from usagepipe.producer.spill import Record, Spill, events_in, is_event, number_of
 from usagepipe.producer.spilled_batch import SpilledBatch
 from usagepipe.producer.teller import Teller
@@ -96,6 +96,7 @@ class Courier:
         self._segments = 1  # how many to send at once
         self._is_prompt = False
         self._retry_at = 0.0
+        self._fault = ""  # that the last step had
         self._most_bytes = settings.queue_kilobytes << 10
 
     def run(self, stopped: Event) -> None:
@@ -117,8 +118,12 @@ class Courier:
             finally:
                 self._publish()
         except BaseException as error:
-            log.error("outbox_failed", error=describe(error))
+            # The next step may fail in the same way, each second.
+            if (fault := describe(error)) != self._fault:
+                log.error("outbox_failed", error=fault)
+            self._fault = fault
             return False
+        self._fault = ""
         return True
 
     def _step(self) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 
 from usagepipe.producer.counters import Counters, CountersSnapshot
 from usagepipe.producer.farewells import add_farewell, remove_farewell
+from usagepipe.producer.faults import describe, log
 from usagepipe.producer.meters import meter_of
 from usagepipe.producer.outbox import Outbox
 from usagepipe.schemas.event import UsageEvent
@@ -70,7 +71,11 @@ class UsageRecorder:
         """
         if not self.settings.enabled:
             return False
-        return self._outbox().put(event)
+        try:
+            return self._outbox().put(event)
+        except Exception as error:  # none is known of; the request must not be the one to find out
+            log.error("record_failed", error=describe(error))
+            return False
 
     def start(self) -> None:
         """Connect now rather than with the first event. Optional; raises nothing."""

@@ -74,6 +74,19 @@ def kinds_in(value: str) -> tuple[str, ...]:
 Identifier = Annotated[str, AfterValidator(_check_identifier)]
 
 
+def state_path() -> Path:
+    """This user's folder for what must outlive a process.
+
+    Raises:
+        RuntimeError: there is no home directory.
+    """
+    state = os.environ.get("XDG_STATE_HOME", "")
+    # A relative one is to be ignored (XDG Base Directory Specification).
+    home = state if Path(state).is_absolute() else "~/.local/state"
+    return Path(home).expanduser() / "usagepipe"
+
+
+
 class Settings(ClickHouseSettings, KafkaSettings):
     """All settings of usagepipe. Frozen: a process reads them once."""
 
@@ -264,11 +277,18 @@ class Settings(ClickHouseSettings, KafkaSettings):
 
     @property
     def spill_path(self) -> Path | None:
-        """Where events are kept while Kafka does not take them; None for nowhere."""
-        if self.spill_dir != AUTO:
-            return Path(self.spill_dir).expanduser() if self.spill_dir else None
-        state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        return Path(state).expanduser() / "usagepipe"
+        """Where events are kept while Kafka does not take them; None for nowhere.
+
+        Raises:
+            SettingsError: the path begins with a home directory, and there is none.
+        """
+        if not self.spill_dir:
+            return None
+        try:
+            return state_path() if self.spill_dir == AUTO else Path(self.spill_dir).expanduser()
+        except RuntimeError:  # a user id without a name, as in many containers
+            problem = "USAGEPIPE_SPILL_DIR: there is no such home directory. Name a whole path."
+            raise SettingsError((problem,)) from None
 
     @property
     def dead_letter_topic(self) -> str:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 from usagepipe.producer.callers import Caller, Identify
 from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.settings import state_path
 
 LOCAL_USER_NAME = "local"
 
@@ -45,8 +46,12 @@ def local_user_id(path: str | Path | None = None) -> str:
 
 
 def _default_path() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "usagepipe" / "local_user_id"
+    try:
+        return state_path() / "local_user_id"
+    except RuntimeError:
+        raise WrongUseError(
+            "The local user's id has no place, as this user has no home directory: name a file."
+        ) from None
 
 
 def _make(file: Path) -> None:

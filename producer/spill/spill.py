@@ -6,6 +6,7 @@ their file, and the next process sends them again. At least once is right here: 
 sent twice is stored once, by its `event_id`.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from usagepipe.producer.spill.folders import HeldFolder, adopt_folder, make_fold
 from usagepipe.producer.spill.frames import FRAME_BYTES, Found
 from usagepipe.producer.spill.records import Record
 from usagepipe.producer.spill.segments import HEADER, Segment, Segments
+from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.settings import Settings
 
 SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
@@ -36,7 +38,8 @@ class Spill:
     """Files of events. Nothing is touched before `open`, and nothing raises OSError but `read`."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        self._root = spill_root(settings)
+        self._settings = settings
+        self._root: Path | None = None  # known once it is open
         self._name = name
         self._limit = settings.spill_megabytes << 20
         self._overwrites = settings.spill_policy == "oldest"
@@ -54,19 +57,29 @@ class Spill:
     def open(self) -> None:
         """Make this process' folder, unless it is there. Where that fails memory must do: it is
         told once, and the next call after a while tries again."""
-        if self._root is None or self._own is not None or time.monotonic() < self._broken_until:
+        if self._own is not None or time.monotonic() < self._broken_until:
             return
         try:
+            self._root = self._root or spill_root(self._settings)
+            if self._root is None:
+                self._broken_until = math.inf  # none is wanted
+                return
             self._own_folder = self._own_folder or make_folder(self._root, self._name)
             self._own = Segments(self._own_folder.path, self._segment_bytes)
-        except OSError as error:
+        except Exception as error:  # no home, no such folder, no path at all: a NUL in it
             self._broken_until = time.monotonic() + AGAIN_SECONDS
             if not self._is_missing:
-                log.warning("spill_unavailable", folder=str(self._root), error=describe(error))
+                self._log_missing(error)
             self._is_missing = True
             return
         if self._is_missing:
             log.warning("spill_available", folder=str(self._root))
+
+    def _log_missing(self, error: Exception) -> None:
+        # Without a root its text is our own, and names the cure.
+        why = str(error) if isinstance(error, UsagePipeError) else describe(error)
+        folder = str(self._root or self._settings.spill_dir)
+        log.warning("spill_unavailable", folder=folder, error=why)
 
     @property
     def takes_events(self) -> bool:
@@ -224,7 +237,9 @@ def spill_root(settings: Settings) -> Path | None:
 
     Events of one topic or cluster must never be sent to another that shares the folder.
     """
-    if settings.spill_path is None:
+    path = settings.spill_path
+    if path is None:
         return None
     servers = ",".join(sorted(settings.kafka.split(",")))
-    return settings.spill_path / f"{settings.topic}-{crc32(servers.encode()):08x}"
+    # Whole: the application may change its folder later.
+    return path.absolute() / f"{settings.topic}-{crc32(servers.encode()):08x}"
