@@ -40,14 +40,18 @@ class TermHandler:
         Thread(partial(_end, number), "usagepipe-end").start()
 
 
+def _bid_all() -> None:
+    for farewell in list(_farewells.values()):
+        farewell()
+
+
 def _end(number: int) -> None:
     try:
-        for farewell in list(_farewells.values()):
-            farewell()
+        _bid_all()
     finally:
         os.kill(os.getpid(), number)
         # Who is left of that is process 1 of a container, which no default action ends, or has
-        # been given another handler meanwhile, or a busy worker of uWSGI, which blocks the signal.
+        # been given another handler meanwhile.
         if signal.getsignal(number) == signal.SIG_DFL:
             os._exit(SHELL_STATUS + number)
 
@@ -60,7 +64,7 @@ def add_farewell(owner: object, farewell: Farewell) -> None:
     """
     _farewells[id(owner)] = farewell
     if is_uwsgi():
-        before_end(_end)  # its handlers are not Python's, which would take their place
+        before_end(_bid_all)  # its handlers are not Python's, which would take their place
         return
     current = signal.getsignal(signal.SIGTERM)
     # Handled here already; or ignored, or handled by something that is not Python: not ours to

@@ -9,6 +9,7 @@ which nothing interrupts. A busy one is ended as hard as uWSGI does, once its ev
 """
 
 import atexit
+import os
 import signal
 import sys
 import threading
@@ -19,9 +20,10 @@ from typing import Any, Final
 from usagepipe.producer.native import Event, Thread
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+END_STATUS: Final = 30  # with which uWSGI's own handler ends a worker
 IDLE_SECONDS: Final = 1.0  # more than an idle worker takes to begin its end
 
-_watched: set[Callable[[int], object]] = set()  # what is called when a worker is to end
+_watched: set[Callable[[], object]] = set()  # what is called when a worker is to end
 
 
 def is_uwsgi() -> bool:
@@ -29,7 +31,7 @@ def is_uwsgi() -> bool:
     return "uwsgi" in sys.modules
 
 
-def before_end(end: Callable[[int], object]) -> None:
+def before_end(end: Callable[[], object]) -> None:
     """Have `end` called in a thread when a busy worker is to end; for an idle one, and for one
     without a master, `atexit` does."""
     uwsgi: Any = sys.modules["uwsgi"]
@@ -49,7 +51,7 @@ def before_end(end: Callable[[int], object]) -> None:
     uwsgi.post_fork_hook = forked
 
 
-def _watch(end: Callable[[int], object]) -> None:
+def _watch(end: Callable[[], object]) -> None:
     exiting = Event()
     atexit.register(exiting.set)
     # Threads that are started later inherit it, so a signal stays for the one that waits.
@@ -57,8 +59,12 @@ def _watch(end: Callable[[int], object]) -> None:
     Thread(partial(_wait, end, exiting, threading.get_ident()), "usagepipe-uwsgi").start()
 
 
-def _wait(end: Callable[[int], object], exiting: Event, worker: int) -> None:
+def _wait(end: Callable[[], object], exiting: Event, worker: int) -> None:
     signal.sigwait(ENDING)
     signal.pthread_kill(worker, signal.SIGHUP)
-    if not exiting.wait(IDLE_SECONDS):
-        end(signal.SIGTERM)
+    if exiting.wait(IDLE_SECONDS):
+        return
+    try:
+        end()
+    finally:
+        os._exit(END_STATUS)
