@@ -86,7 +86,6 @@ def state_path() -> Path:
     return Path(home).expanduser() / "usagepipe"
 
 
-
 class Settings(ClickHouseSettings, KafkaSettings):
     """All settings of usagepipe. Frozen: a process reads them once."""
 
