@@ -12,7 +12,6 @@ import pytest
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.chaos import Chaos
 from tests.support.chaos_traffic import PARTITIONS, Mixture
-from tests.support.clickhouse_server import in_database, url_of
 from tests.support.topics import make_topics
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import Settings
@@ -51,7 +50,7 @@ def run(
         kafka=kafka.bootstrap,
         topic="chaos.v1",
         group="chaos",
-        clickhouse=url_of(in_database(clickhouse.url, "chaos")),
+        clickhouse=clickhouse.clickhouse,  # the database that `usagepipe local` announces
     )
     make_topics(kafka.bootstrap, settings.topic, PARTITIONS)
     migrate(settings, wait_seconds=30)
