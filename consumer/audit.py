@@ -10,13 +10,14 @@ so that a working worker is never taken for a loss.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from typing import Final
 
 from usagepipe.consumer.announcement import Kept
+from usagepipe.consumer.audit_hours import hours_of
 from usagepipe.consumer.audit_letters import LetterFacts
-from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
+from usagepipe.consumer.audit_report import Audit, PartitionAudit
 from usagepipe.consumer.audit_rows import MAX_NAMED, AuditRows
 from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.log_cuts import READ_THROUGH, LogCuts
@@ -29,7 +30,6 @@ from usagepipe.consumer.offset_ranges import (
     near,
     ranges_of,
     size,
-    within,
     without,
 )
 from usagepipe.consumer.parked import Parked
@@ -45,7 +45,6 @@ from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.settings import Settings
 
 STATEMENT_SECONDS: Final = 300.0
-_HOUR: Final = timedelta(hours=1)
 
 
 class UnprovenError(UsagePipeError):
@@ -102,7 +101,9 @@ class Auditor:
             for number in self._log.partitions
         )
         if hours:
-            partitions = tuple(replace(each, hours=self._hours(each)) for each in partitions)
+            partitions = tuple(
+                replace(each, hours=hours_of(each, self._log, self._rows)) for each in partitions
+            )
         doubled_rows, doubles = self._rows.doubles()
         with connect(self._settings.clickhouse_address) as client:
             compared_from = kept_from(client)
@@ -310,57 +311,6 @@ class Auditor:
                 )
             except NotQuietError as error:
                 return [], str(error)
-
-    def _hours(self, found: PartitionAudit) -> tuple[HourAudit, ...]:
-        starts = self._hour_bounds(found)
-        if not starts:
-            return ()
-        bounds = [offset for _, offset in starts]
-        stored = self._rows.by_bounds(found.partition, bounds, found.settled)
-        ends = [*bounds[1:], found.high]
-        return tuple(
-            _hour(found, hour, first, end, stored.get(first, 0))
-            for (hour, first), end in zip(starts, ends, strict=True)
-            if end > first
-        )
-
-    def _hour_bounds(self, found: PartitionAudit) -> list[tuple[datetime, int]]:
-        """The hours in which records arrived, each with its first offset; in order."""
-        bounds: list[tuple[datetime, int]] = []
-        begin: int | None = found.low
-        while begin is not None and (hour := self._hour_at(found, begin)):
-            bounds.append((hour, begin))
-            begin = self._log.first_since(found.partition, hour + _HOUR)
-            if begin is not None and begin <= bounds[-1][1]:
-                break  # not in the order of time: a topic that keeps its producers' times
-        return bounds
-
-    def _hour_at(self, found: PartitionAudit, begin: int) -> datetime | None:
-        """The hour in which the first record at or after `begin` arrived; None: there is none."""
-        message = next(self._log.read(found.partition, begin, found.high), None)
-        if message is None:
-            return None
-        seconds = message.timestamp()[1] // 3_600_000 * 3_600
-        return datetime.fromtimestamp(seconds, UTC)
-
-
-def _hour(found: PartitionAudit, hour: datetime, first: int, end: int, stored: int) -> HourAudit:
-    pending = within(found.pending, first, end)
-    settled = min(max(found.settled, first), end)
-    return HourAudit(
-        hour,
-        end - first,
-        stored,
-        within(found.letters, first, end),
-        within(found.copies, first, end),
-        within(found.marks, first, end),
-        pending,
-        end - settled - pending,
-        within(found.missing, first, end),
-        within(found.raw_expired, first, end),
-        within(found.aborted, first, end),
-        within(found.missing_from_log, first, end),
-    )
 
 
 def _offsets(ranges: Iterable[OffsetRange]) -> Iterator[int]:

@@ -38,7 +38,6 @@ from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.committed import committed_positions
 from usagepipe.consumer.committer import FencedError, Position
 from usagepipe.consumer.fetching import (
-    Missing,
     as_packs,
     keep_fetched_bytes,
     pack_fetched,
@@ -48,7 +47,7 @@ from usagepipe.consumer.health import Health
 from usagepipe.consumer.lag import LogEnd
 from usagepipe.consumer.leader_epochs import UNKNOWN, Lineage, epoch_ends
 from usagepipe.consumer.leaders import log_ends
-from usagepipe.consumer.offset_ranges import joined, size
+from usagepipe.consumer.log_watch import LogWatch
 from usagepipe.consumer.packs import Run
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.consumer.takeover import Found
@@ -61,7 +60,6 @@ log = structlog.get_logger()
 
 # A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
 FETCH_WAIT_MS: Final = 100
-MOST_RANGES: Final = 20  # in a line of the log
 TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
 
 
@@ -96,8 +94,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         super().__post_init__()
         self._stamp = 0
         self._indexes: dict[TopicPartition, int] = {}
-        self._read: dict[TopicPartition, Lineage] = {}
-        self._missing: Missing = {}
+        self._watch = LogWatch()
         self._seeking: Future[None] | None = None
 
     async def on_start(self) -> None:
@@ -151,7 +148,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         while True:
             fetched: RecordMap = {}
             if active := set(active_partitions):  # to aiokafka, none would be all
-                pack_fetched(consumer._fetcher, self._missing)
+                pack_fetched(consumer._fetcher, self._watch.missing)
                 try:
                     fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
                 except NoOffsetForPartitionError:
@@ -159,7 +156,8 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 except OffsetOutOfRangeError as error:
                     await self._find_log(error)
                     await asyncio.sleep(FETCH_WAIT_MS / 1000)
-            self._tell_missing()
+            if self._watch.missing:
+                self._watch.tell_missing(cast(Any, self.app).metrics)
             # No await between the fetcher's answer and the stamp: a seek cannot come in between.
             if runs := {tp: [self._run(consumer, tp, found)] for tp, found in fetched.items()}:
                 return await self._of_the_same_log(runs)
@@ -167,25 +165,6 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 return {}
             if not await wait_for_more(consumer._fetcher, deadline):
                 return {}
-
-    def _tell_missing(self) -> None:
-        """Tell of records that the log had and has no more, though it has what comes after them.
-
-        A topic that was compacted for a while lacks them, or a log that was damaged.
-        """
-        for partition, ranges in self._missing.items():
-            count = size(ranges)
-            cast(Any, self.app).metrics.missing_records.inc(count)
-            log.error(
-                "records_missing_from_log",
-                partition=str(partition),
-                count=count,
-                first=ranges[0].first,
-                last=ranges[-1].last,
-                ranges=[str(each) for each in joined(ranges)[:MOST_RANGES]],
-                cure="set cleanup.policy=delete on the topic; usagepipe audit names them",
-            )
-        self._missing.clear()
 
     async def _find_log(self, error: OffsetOutOfRangeError) -> None:
         """Go on where the log begins, if retention was faster than we, and tell what it took.
@@ -219,38 +198,15 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             self._seeking = asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
 
     async def _of_the_same_log(self, runs: dict[Any, list[Run]]) -> dict[Any, list[Run]]:
-        """`runs` without those of a log that is not the one that was read before.
-
-        A log can lose its end and grow beyond our position while its broker does not answer us:
-        no fetch fails then, and only the leader epoch tells. It changes with each election, so
-        the leader is asked then. Runs that are left out are read again by the takeover.
-        """
+        """`runs` without those of a log that lost what was read of it: the takeover reads again."""
         return {tp: [run] for tp, (run,) in runs.items() if await self._continues(run)}
 
     async def _continues(self, run: Run) -> bool:
-        known = self._read.get(run.partition)
-        epoch, last = run.packs[0].leader_epoch, run.packs[-1]
-        if (
-            known is not None
-            and known.leader_epoch != epoch
-            and UNKNOWN not in (known.leader_epoch, epoch)
-            and not await self._still_has(run.partition, known)
-        ):
-            self._seek_anew(run.partition, known.offset)
-            return False
-        if run.stamp == self._stamp:  # no seek came in between
-            self._read[run.partition] = Lineage(last.last + 1, last.leader_epoch)
-        return True
-
-    async def _still_has(self, partition: TopicPartition, read: Lineage) -> bool:
-        """Whether the log still has what was read of it. False, too, where nobody answers."""
-        client = self._ensure_consumer()._client
-        try:
-            ends = await epoch_ends(client, {partition: read.leader_epoch})
-        except KafkaError as error:
-            log.warning("leader_epoch_unknown", partition=str(partition), error=repr(error))
-            return False
-        return read.end_in(ends.get(partition)) is None
+        consumer = self._ensure_consumer()
+        if await self._watch.continues(consumer, run, lambda: run.stamp == self._stamp):
+            return True
+        self._seek_anew(run.partition, run.first)
+        return False
 
     def _position(self, partition: TopicPartition) -> int | None:
         """The offset that is fetched next; None where the partition is not ours, or not sought."""
@@ -324,13 +280,13 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         self._stamp = stamp
         self._indexes.clear()
-        self._read = dict(positions)
+        self._watch.read = dict(positions)
         for partition, read in positions.items():
             consumer.seek(AIOTopicPartition(*partition), read.offset)
 
     async def _seek_one(self, partition: TopicPartition, read: Lineage) -> int:
         # Without an await: no run of an older fetch gets a later index.
-        self._read[partition] = read
+        self._watch.read[partition] = read
         self._ensure_consumer().seek(AIOTopicPartition(*partition), read.offset)
         return self._indexes.get(partition, 0)
 

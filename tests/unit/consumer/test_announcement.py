@@ -1,6 +1,7 @@
 """What stands in a commit's metadata is read back exactly, or not believed."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,8 @@ FIRST, LAST = 1_000, 60_999
 
 
 def announced(left_out: LeftOut) -> Announcement:
-    return Announcement(TOPIC_ID, FIRST, LAST, 60_000, 0, left_out)
+    server, digest, leader_epoch = 1_800_000_000, "0123456789abcdef", 2**31 - 1
+    return Announcement(TOPIC_ID, FIRST, LAST, 60_000, 0, left_out, server, digest, leader_epoch)
 
 
 @given(st.sets(st.integers(FIRST, LAST), max_size=600))
@@ -29,7 +31,7 @@ def test_an_announcement_is_read_back(offsets: set[int]) -> None:
 
     metadata = written.encode()
 
-    assert Kept(TOPIC_ID, written) == Kept.decode(metadata)
+    assert Kept(TOPIC_ID, written, written.leader_epoch) == Kept.decode(metadata)
     assert len(metadata) <= MAX_METADATA_BYTES
     assert written.left_out.is_same(offsets)
     assert not written.left_out.is_same(offsets ^ {FIRST})
@@ -57,6 +59,23 @@ def test_scattered_duplicates_are_counted_and_digested() -> None:
 def test_an_acknowledgement_names_the_topic() -> None:
     """So that a topic made anew under its name is noticed with nothing pending."""
     assert Kept(TOPIC_ID, None) == Kept.decode(acknowledgement(TOPIC_ID))
+
+
+def test_an_acknowledgement_keeps_the_leader_epoch() -> None:
+    """So that a log that lost its end is noticed."""
+    assert Kept(TOPIC_ID, None, 7) == Kept.decode(acknowledgement(TOPIC_ID, 7))
+
+
+def test_what_an_older_worker_announced_keeps_its_token() -> None:
+    """Its insert may have landed under it."""
+    older = '{"usagepipe":1,"topic_id":"t","first":5,"last":8,"records":4,"epoch":0,"server":9}'
+
+    kept = Kept.decode(older)
+
+    assert Kept("t", Announcement("t", 5, 8, 4, 0, server=9)) == kept
+    assert kept is not None
+    assert kept.pending is not None
+    assert "c:t:3:5-8:0" == kept.pending.token("c", 3)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +126,13 @@ def test_an_announcement_may_lack_when_the_server_was_started() -> None:
     fields = json.loads(announced(LeftOut()).encode())
     del fields["server"]
 
-    assert Kept(TOPIC_ID, announced(LeftOut())) == Kept.decode(json.dumps(fields))
+    expected = replace(announced(LeftOut()), server=0)
+    assert Kept(TOPIC_ID, expected, expected.leader_epoch) == Kept.decode(json.dumps(fields))
 
 
 def test_a_nul_at_the_end_is_cut() -> None:
     """confluent-kafka ends metadata with one."""
     written = announced(LeftOut())
 
-    assert Kept(TOPIC_ID, written) == Kept.decode(written.encode() + "\0")
+    expected = Kept(TOPIC_ID, written, written.leader_epoch)
+    assert expected == Kept.decode(written.encode() + "\0")

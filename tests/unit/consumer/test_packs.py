@@ -93,17 +93,67 @@ def test_a_batch_that_lies_before_the_seek_moves_the_position_only() -> None:
     assert (None, 12) == (found.pack, found.next_offset)
 
 
+def transactional(first: int, count: int, producer: int) -> bytes:
+    """A record batch of a transaction."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 10)
+    for delta in range(count):
+        builder.append(delta, timestamp=1, key=None, value=b"x", headers=[])
+    return at(first, builder)
+
+
+def marker(first: int, producer: int, *, commits: bool) -> bytes:
+    """The end of a producer's transaction."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 10)
+    key = b"\0\0\0\1" if commits else b"\0\0\0\0"
+    builder.append(0, timestamp=1, key=key, value=b"\0\0\0\0\0\0", headers=[])
+    return at(first, builder, control=True)
+
+
+def at(first: int, builder: DefaultRecordBatchBuilder, *, control: bool = False) -> bytes:
+    data = bytearray(builder.build())
+    struct.pack_into(">q", data, 0, first)
+    data[22] |= 0x20 if control else 0  # attributes
+    struct.pack_into(">I", data, 17, crc32c(bytes(data[21:])))
+    return bytes(data)
+
+
 def test_a_marker_of_a_transaction_is_no_pack() -> None:
-    """Its offset is passed all the same."""
-    builder = DefaultRecordBatchBuilder(2, 0, 1, 1, 0, 0, 1 << 10)
-    builder.append(0, timestamp=1, key=b"\0\0\0\1", value=b"\0\0\0\0\0\0", headers=[])
-    marker = bytearray(builder.build())
-    marker[22] |= 0x20  # attributes: a control batch
-    struct.pack_into(">I", marker, 17, crc32c(bytes(marker[21:])))
+    """Its offset is passed all the same, and nothing is missing there."""
+    (found,) = packs_of(PARTITION, memoryview(marker(0, 1, commits=True)), 0)
 
-    (found,) = packs_of(PARTITION, memoryview(bytes(marker)), 0)
+    assert (None, 1, []) == (found.pack, found.next_offset, list(found.missing))
 
-    assert (None, 1) == (found.pack, found.next_offset)
+
+def test_aborted_records_are_no_packs() -> None:
+    """Those of one producer's transaction, up to its marker; others' in between count."""
+    log = [
+        transactional(0, 3, producer=7),
+        transactional(3, 2, producer=8),
+        record_batch(5, b"plain"),
+        transactional(6, 1, producer=7),
+        marker(7, 7, commits=False),
+        transactional(8, 2, producer=7),
+        marker(10, 8, commits=True),
+        marker(11, 7, commits=True),
+    ]
+
+    steps = list(packs_of(PARTITION, memoryview(b"".join(log)), 0, [(7, 0)]))
+
+    assert [[3, 4], [5], [8, 9]] == [offsets(s.pack) for s in steps if s.pack is not None]  # type: ignore[arg-type]
+    assert [(0, 2), (6, 6)] == [step.aborted for step in steps if step.aborted is not None]
+    assert [] == [each for step in steps for each in step.missing]
+
+
+def test_offsets_that_no_batch_explains_are_missing() -> None:
+    """Before a batch, inside of one and where all of one are gone; never before the seek."""
+    log = [
+        record_batch(10, b"a", b"b", deltas=(0, 3)),
+        record_batch(20, b"c"),
+    ]
+
+    steps = list(packs_of(PARTITION, memoryview(b"".join(log)), 8))
+
+    assert [[(8, 9), (11, 12)], [(14, 19)]] == [list(step.missing) for step in steps]
 
 
 def test_a_wrong_checksum_is_an_error() -> None:

@@ -7,6 +7,7 @@ from tests.unit.consumer.records import PARTITION
 from usagepipe.consumer.announcement import Announcement, acknowledgement
 from usagepipe.consumer.committer import Position
 from usagepipe.consumer.lane import Start
+from usagepipe.consumer.leader_epochs import UNKNOWN, EpochEnd
 from usagepipe.consumer.takeover import AnotherTopicError, Found, where_to_start
 from usagepipe.consumer.topic_identity import TopicIdentity
 
@@ -57,6 +58,39 @@ def test_offsets_of_another_topic_of_this_name_are_refused(metadata: str) -> Non
 def test_a_log_that_ends_before_the_commit_is_read_from_its_start() -> None:
     """A broker that keeps nothing has begun a new one."""
     assert Start(10, TOPIC) == start(101)
+
+
+@pytest.mark.parametrize(
+    ("epoch_end", "begin"),
+    [
+        (EpochEnd(4, 60), Start(60, TOPIC, None, 4)),  # all of it, and no more
+        (EpochEnd(4, 80), Start(60, TOPIC, None, 4)),
+        (EpochEnd(4, 45), Start(45, TOPIC)),  # it was cut there
+        (EpochEnd(3, 80), Start(10, TOPIC)),  # the log has none of our epoch
+        (EpochEnd(4, 5), Start(10, TOPIC)),  # it was cut before what retention has left
+        (EpochEnd(UNKNOWN, -1), Start(60, TOPIC, None, 4)),  # the broker does not tell
+        (None, Start(60, TOPIC, None, 4)),
+    ],
+)
+def test_a_log_that_lost_its_end_is_read_from_there(
+    epoch_end: EpochEnd | None, begin: Start
+) -> None:
+    """Also where it has grown beyond the committed offset, which then points among other events."""
+    committed = Position(60, acknowledgement("topic-id", 4))
+
+    found = where_to_start(PARTITION, Found(committed, 10, 100, epoch_end), TOPIC)
+
+    assert begin == found
+
+
+def test_a_range_that_was_announced_in_a_log_that_was_cut_is_not_pending() -> None:
+    """What the log has there now was never announced."""
+    pending = Announcement("topic-id", 60, 69, records=10, epoch=0, leader_epoch=4)
+    committed = Position(60, pending.encode())
+
+    found = where_to_start(PARTITION, Found(committed, 10, 100, EpochEnd(4, 50)), TOPIC)
+
+    assert Start(50, TOPIC) == found
 
 
 def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:

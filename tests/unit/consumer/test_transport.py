@@ -21,6 +21,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from tests.unit.consumer.records import FakeRecord, record_batch
 from usagepipe.consumer.committer import FencedError
 from usagepipe.consumer.fetching import KeptRecords, as_packs, pack_fetched
+from usagepipe.consumer.log_watch import LogWatch
 from usagepipe.consumer.tenure import Membership
 from usagepipe.consumer.thread import ChunkThread
 from usagepipe.consumer.transport import OVERRIDDEN
@@ -104,7 +105,7 @@ def thread_with(fetcher: Fetcher) -> ChunkThread:
     thread = ChunkThread.__new__(ChunkThread)
     thread.consumer = cast(Any, SimpleNamespace(flow_active=True))
     thread._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
-    thread._stamp, thread._indexes, thread._read, thread._missing = 1, {}, {}, {}
+    thread._stamp, thread._indexes, thread._watch = 1, {}, LogWatch()
     return thread
 
 
