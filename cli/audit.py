@@ -63,15 +63,18 @@ def command(
     trust_raw: bool,
     wait: float,
 ) -> int:
-    """Hold the log against the tables; exit status 1 if they do not balance.
+    """Hold the log against the tables.
+
+    Exit status 1: they do not balance, or records wait that nobody consumes.
 
     Every offset below the one that the workers of --group have committed must be stored, have a
-    dead letter, or be a copy of a stored event. No event and no offset may be stored twice, every
-    rollup must sum the stored events, and no producer's sequence may have a gap. Workers may run.
+    dead letter, or be a duplicate of a stored event. No event and no offset may be stored twice,
+    every rollup must sum the stored events, and no producer's sequence may have a gap. Workers may
+    run.
 
     --repair stores only what lies below the committed offset. It removes nothing: of events that
     are stored twice it cannot know which rows the workers still count on. Stop the workers, delete
-    the later copies by hand (DELETE FROM usage_events WHERE …), and run it again: it corrects the
+    the later ones by hand (DELETE FROM usage_events WHERE …), and run it again: it corrects the
     rollups.
     """
     settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
@@ -97,4 +100,4 @@ def command(
     except Error as error:
         raise as_usagepipe_error(error, settings.clickhouse_address) from None
     audit_output.print_audit(found, as_json=as_json)
-    return 0 if found.balances else DOES_NOT_BALANCE
+    return 0 if found.balances and not found.unconsumed else DOES_NOT_BALANCE

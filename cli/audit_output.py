@@ -1,25 +1,20 @@
 """How an audit is printed. Names and ids came from anywhere: a terminal never obeys them."""
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
 from usagepipe.consumer.audit_rows import Double
-from usagepipe.consumer.offset_ranges import OffsetRange, size
+from usagepipe.consumer.offset_ranges import OffsetRange, ranges_of, size
 from usagepipe.consumer.rollups import Difference
 from usagepipe.consumer.sequence_audit import SequenceGap
-from usagepipe.query.tables import visible
+from usagepipe.query.cards import Cards, terminal
 from usagepipe.schemas.gap import UsageGap
+from usagepipe.schemas.visible import visible
 
-PIPE_COLUMNS: Final = 10_000  # where nothing tells a width: a row is a line
 MAX_TOLD: Final = 20  # of each kind; all of them are in --json
 _COUNTS: Final = (
     "log",
@@ -36,6 +31,9 @@ _COUNTS: Final = (
 )
 
 
+_HEADINGS: Final = tuple("duplicates" if name == "copies" else name for name in _COUNTS)
+
+
 def print_audit(found: Audit, *, as_json: bool) -> None:
     """The whole audit: tables and sentences, or one JSON object."""
     if as_json:
@@ -43,14 +41,14 @@ def print_audit(found: Audit, *, as_json: bool) -> None:
         return
     _print_table(
         f"{found.topic}, group {found.group}",
-        ("partition", *_COUNTS, "twice", "committed"),
+        ("partition", *_HEADINGS, "twice", "committed"),
         [_cells(each) for each in found.partitions],
     )
     for each in found.partitions:
         if each.hours:
             _print_table(
                 f"Partition {each.partition} by hour of arrival (UTC)",
-                ("hour", *_COUNTS),
+                ("hour", *_HEADINGS),
                 [_hour_cells(hour) for hour in each.hours],
             )
     for sentence in _sentences(found):
@@ -61,10 +59,12 @@ def print_audit(found: Audit, *, as_json: bool) -> None:
 def _verdict(found: Audit) -> str:
     if not found.balances:
         return "It does not balance."
+    waiting = f"{found.waiting:,} records wait to be stored"
+    if found.unconsumed:
+        return f"What is stored balances, but nobody stores the rest: {waiting}."
     if all(each.committed is None for each in found.partitions):
         return f"It balances, but the group {found.group} has committed nothing: is it that one?"
-    waiting = sum(each.backlog for each in found.partitions)
-    return f"It balances; {waiting:,} records wait to be stored." if waiting else "It balances."
+    return f"It balances; {waiting}." if found.waiting else "It balances."
 
 
 def _cells(each: PartitionAudit) -> list[str]:
@@ -96,6 +96,11 @@ def _counts(each: PartitionAudit) -> list[str]:
 def _sentences(found: Audit) -> Iterator[str]:
     for each in found.partitions:
         yield from _of_partition(each)
+    if found.unconsumed:
+        yield (
+            f"Nobody consumes partitions {', '.join(map(str, ranges_of(found.unconsumed)))}, where "
+            f"records wait: start usagepipe worker, or check the group's name ({found.group})."
+        )
     yield from _first(found.doubles, _of_double, found.doubled_rows)
     yield from _first(found.gaps, _of_gap)
     if any(gap.lost for gap in found.gaps) and not found.gaps_count:
@@ -143,7 +148,7 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
     if each.holes:
         yield (
             f"{name}: {size(each.holes):,} offsets between them have no row "
-            f"({_ranges(each.holes)}): copies, marks of transactions, or lost; the log can no "
+            f"({_ranges(each.holes)}): duplicates, marks of transactions, or lost; the log can no "
             "longer tell."
         )
 
@@ -213,13 +218,10 @@ def _ranges(ranges: Sequence[OffsetRange]) -> str:
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "hour" else "right")
+    cards = Cards(title, columns, words=("hour",), counts=(*_HEADINGS, "twice"))
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_COLUMNS
-    Console(width=width, highlight=False).print(table)
+        cards.add_row(*row)
+    terminal().print(cards)
 
 
 def _fields(found: Audit) -> dict[str, Any]:
@@ -228,6 +230,8 @@ def _fields(found: Audit) -> dict[str, Any]:
         "topic": found.topic,
         "topic_id": found.topic_id,
         "group": found.group,
+        "consumed": not found.unconsumed,
+        "unconsumed": found.unconsumed,
         "partitions": [_partition_fields(each) for each in found.partitions],
         "doubled_rows": found.doubled_rows,
         "doubled_events": [
@@ -266,7 +270,8 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "log": each.log,
         "stored": each.stored,
         "letters": each.letters,
-        "copies": each.copies,
+        "duplicates": each.copies,
+        "copies": each.copies,  # their former name, for programs that read it
         "marks": each.marks,
         "aborted": each.aborted,
         "missing_from_log": each.missing_from_log,
@@ -283,7 +288,8 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "problem": each.problem,
         "parked": each.parked and each.parked.fields(),
         "hours": [
-            {"hour": hour.hour.isoformat()} | {name: getattr(hour, name) for name in _COUNTS}
+            {"hour": hour.hour.isoformat(), "duplicates": hour.copies}
+            | {name: getattr(hour, name) for name in _COUNTS}
             for hour in each.hours
         ],
     }

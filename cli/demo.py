@@ -1,11 +1,13 @@
 """`usagepipe demo`: the whole pipeline on a trace of requests, and a proof of its sums."""
 
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Final, Self
+from urllib.parse import quote
 
 import click
 from rich.console import Console
@@ -13,12 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from usagepipe.cli.options import Number, clickhouse_option, kafka_option, load_settings
 from usagepipe.local.demo.report import print_report
-from usagepipe.local.demo.run import Plan, Result, run
+from usagepipe.local.demo.run import Plan, run
 from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
 from usagepipe.local.demo.trace import MAX_REQUESTS, TraceRow, read_trace
+from usagepipe.local.ports import HOST, free_port
+from usagepipe.schemas.clickhouse_settings import ClickHouseAddress
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 
 DOES_NOT_BALANCE = 1
+PASSWORD_VARIABLE: Final = "USAGEPIPE_CLICKHOUSE_PASSWORD"
 TERMINATED = 128 + signal.SIGTERM
 
 
@@ -90,7 +95,8 @@ def command(
         result = run(wanted, bars)
     print_report(Console(), result)
     if keep:
-        click.echo(_where(result, data))
+        address = settings.clickhouse_address if own else None
+        click.echo(_where(result.database, address, data))
     return DOES_NOT_BALANCE if result.balance.differences else 0
 
 
@@ -100,10 +106,32 @@ def _rows(trace: Path | None, requests: int | None, seed: int) -> list[TraceRow]
     return synthesize(requests or DEFAULT_REQUESTS, seed)
 
 
-def _where(result: Result, data: Path | None) -> str:
-    """How to look at what was kept."""
-    start = f" Start it with `usagepipe local --data {data}`." if data else ""
-    return f"Kept: the database {result.database}.{start} See it with `usagepipe usage`."
+def _where(database: str, own: ClickHouseAddress | None, data: Path | None) -> str:
+    """Commands that show what was kept, and that work as they are printed."""
+    if own is None and data is not None:
+        port = free_port()  # the one of the run is gone, and the next run would have another
+        folder = shlex.quote(str(data.absolute()))
+        return (
+            f"Kept: the database {database}. Start its server:\n"
+            f"  usagepipe local --data {folder} --no-kafka --clickhouse-port {port}\n"
+            f"and see it, in another terminal:\n"
+            f"  usagepipe usage --clickhouse http://{HOST}:{port}/{database} --period all"
+        )
+    return (
+        f"Kept: the database {database}. See it:\n"
+        f"  usagepipe usage --clickhouse {_url(own, database) if own else ''} --period all"
+    )
+
+
+def _url(address: ClickHouseAddress, database: str) -> str:
+    """A word for a shell. The password stays a variable: output may be kept by anybody."""
+    scheme = "https" if address.secure else "http"
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    user = quote(address.user, safe="")
+    place = f"{host}:{address.port}/{database}"
+    if not address.password:
+        return shlex.quote(f"{scheme}://{user}@{place}")
+    return f'"{scheme}://{user}:${PASSWORD_VARIABLE}@{place}"'
 
 
 @contextmanager

@@ -1,23 +1,17 @@
 """How dead letters are printed. What they hold came from anywhere: a terminal never obeys it."""
 
-import json
-import os
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from usagepipe.consumer.letter_replay import Replay, why_missing
 from usagepipe.consumer.letters import Letter, Listed, Listing, ReasonCount
-from usagepipe.query.tables import visible
+from usagepipe.query.cards import Cards, json_text, terminal
+from usagepipe.schemas.visible import visible
 
-PIPE_COLUMNS: Final = 10_000  # where nothing tells a width: a row is a line
 DUMP_BYTES: Final = 16  # on a line
 NONE: Final = "(none)"
 
@@ -175,18 +169,14 @@ def _count_cells(count: ReasonCount) -> tuple[str, ...]:
 
 def _print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False))
+        click.echo(json_text(row))
 
 
 def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in headings:
-        folded = heading in ("reason", "detail")
-        table.add_column(heading, overflow="fold", no_wrap=not folded)
+    cards = Cards(title, headings, words=("reason", "detail"))
     for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if told else PIPE_COLUMNS).print(table)
+        cards.add_row(*row)
+    terminal().print(cards)
 
 
 def _print_bytes(name: str, content: bytes | None, max_bytes: int, missing: str) -> None:

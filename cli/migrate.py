@@ -63,7 +63,9 @@ def command(
 def _print_tables(migrated: Migrated, dry_run: bool) -> None:
     for step in migrated.steps:
         click.echo(f"{step.sql};\n" if dry_run else f"{step.name}: {step.purpose}")
-    if not migrated.steps:
+    if migrated.drifts:
+        click.echo("Tables differ from what usagepipe made: see standard error.")
+    elif not migrated.steps:
         click.echo("Tables are up to date.")
     for drift in migrated.drifts:
         click.echo(
@@ -86,7 +88,10 @@ def _make_topics(settings: Settings, dry_run: bool, wait: float) -> tuple[Ensure
                 f"the settings want {difference.wanted}; left as it is.",
                 err=True,
             )
-    if not any(topic.created for topic in topics):
+    differ = [topic.spec.name for topic in topics if topic.differences]
+    if differ:
+        click.echo(f"Topics that differ from the settings: {', '.join(differ)}.")
+    elif not any(topic.created for topic in topics):
         click.echo("Topics are up to date.")
     return topics
 

@@ -1,6 +1,5 @@
 """How parked partitions are printed: a card for each, which fits a narrow terminal."""
 
-import json
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from usagepipe.consumer.limits import RATIO_VARIABLE, RUN_VARIABLE
 from usagepipe.consumer.offset_ranges import OffsetRange
 from usagepipe.consumer.parked_partitions import Waiting
 from usagepipe.consumer.parking_table import Mode
+from usagepipe.query.cards import json_text
 from usagepipe.query.tables import visible
 from usagepipe.schemas.settings import Settings
 
@@ -23,7 +23,7 @@ def print_parked(found: Sequence[Waiting], settings: Settings, *, as_json: bool)
     """A card for each parked partition, which fits a narrow terminal."""
     if as_json:
         for each in found:
-            click.echo(json.dumps(each.fields(), ensure_ascii=False))
+            click.echo(json_text(each.fields()))
         return
     if not found:
         click.echo(f"No partition of {settings.topic} is parked, group {settings.group}.")

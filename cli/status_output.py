@@ -1,23 +1,19 @@
 """How a status is printed: sentences and a table, or one JSON object."""
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from usagepipe.consumer.group_offsets import Member
 from usagepipe.consumer.offset_ranges import ranges_of
 from usagepipe.consumer.status import PartitionStatus, Status
-from usagepipe.query.tables import visible
+from usagepipe.query.cards import Cards, terminal
+from usagepipe.schemas.visible import visible
 
-PIPE_COLUMNS: Final = 10_000  # where nothing gives a width: a row is a line
+COLUMNS: Final = ("waiting", "oldest waits", "newest stored")
 NONE: Final = "-"
 
 
@@ -28,13 +24,10 @@ def print_status(found: Status, *, as_json: bool) -> None:
         return
     for sentence in _sentences(found):
         click.echo(visible(sentence))
-    table = Table()
-    for heading in ("partition", "waiting", "oldest waits", "newest stored", "consumer"):
-        table.add_column(heading, justify="left" if heading == "consumer" else "right")
+    cards = Cards("", ("partition", *COLUMNS, "consumer"), words=("consumer",))
     for each in found.partitions:
-        table.add_row(*(Text(visible(cell)) for cell in _cells(each, found)))
-    told = sys.stdout.isatty() or "COLUMNS" in os.environ
-    Console(width=None if told else PIPE_COLUMNS, highlight=False).print(table)
+        cards.add_row(*_cells(each, found))
+    terminal().print(cards)
     for sentence in _faults(found):
         click.echo(visible(sentence))
 

@@ -120,7 +120,12 @@ class Auditor:
             tuple(differences),
             undecided,
             compared_from,
+            self._unconsumed(partitions),
         )
+
+    def _unconsumed(self, partitions: Sequence[PartitionAudit]) -> tuple[int, ...]:
+        waiting = [each.partition for each in partitions if each.backlog or each.pending]
+        return tuple(self._group.unconsumed(self._settings.topic, waiting))
 
     def repair(self, audit: Audit, *, trust_raw: bool = False) -> tuple[int, int]:
         """Store what is missing and correct the rollups; the numbers of rows and corrections.

@@ -109,6 +109,12 @@ class Audit:
     differences: tuple[Difference, ...]
     undecided: str  # why the rollups could not be compared; empty if they were
     compared_from: datetime | None  # raw is not whole before
+    unconsumed: tuple[int, ...] = ()  # partitions with waiting records that no member consumes
+
+    @property
+    def waiting(self) -> int:
+        """Offsets that are not stored yet."""
+        return sum(each.backlog + size(each.pending) for each in self.partitions)
 
     @property
     def has_backlog(self) -> bool:

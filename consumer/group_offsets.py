@@ -6,7 +6,8 @@ beside an offset for a text that ends with a NUL, and reads on into foreign memo
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
@@ -34,6 +35,8 @@ from usagepipe.schemas.kafka_settings import KafkaSettings
 
 Result = TypeVar("Result")
 
+STABLE: Final = "stable"  # Kafka's word for a group that is not rebalancing
+JOIN_SECONDS: Final = 10.0
 _TRIES: Final = 5
 _PAUSE_SECONDS: Final = 0.5  # a coordinator that has just moved reads its log first
 
@@ -124,6 +127,19 @@ class GroupOffsets:
             raise for_code(code)(f"describing the group {self._group}")
         return state.lower(), tuple(_member(each, topic) for each in members)
 
+    def unconsumed(self, topic: str, partitions: Sequence[int]) -> list[int]:
+        """Which of the partitions no member consumes.
+
+        Blocks up to `JOIN_SECONDS` for one to appear: a worker that is started or replaced is not
+        in the group at once.
+        """
+        deadline = time.monotonic() + JOIN_SECONDS
+        while partitions and (alone := unconsumed(partitions, *self.members(topic))):
+            if time.monotonic() > deadline:
+                return alone
+            time.sleep(_PAUSE_SECONDS)
+        return []
+
     async def _connected(self) -> Any:
         if self._reader is None:
             reader = AIOKafkaAdminClient(
@@ -162,6 +178,19 @@ class GroupOffsets:
             (kept,) = self._writer.commit(offsets=[place], asynchronous=False)
             if kept.error:
                 raise KafkaException(kept.error)
+
+
+def unconsumed(partitions: Iterable[int], state: str, members: Sequence[Member]) -> list[int]:
+    """Which of the partitions no member of a group in this state consumes.
+
+    None while that is not clear: while the group rebalances, partitions without a member are about
+    to get one, and some brokers (Tansu, of `usagepipe local`) do not say what a member consumes.
+    """
+    unclear = state != STABLE or any(each.partitions is None for each in members)
+    if members and unclear:
+        return []
+    taken = {number for each in members for number in each.partitions or ()}
+    return [number for number in partitions if number not in taken]
 
 
 def _member(described: tuple[str, str, str, bytes, bytes], topic: str) -> Member:

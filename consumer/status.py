@@ -12,7 +12,7 @@ from typing import Final
 
 from clickhouse_connect.driver.exceptions import Error
 
-from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets, Member
+from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets, Member, unconsumed
 from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Listing, Selection, moment
 from usagepipe.consumer.log_reader import LogReader
@@ -23,7 +23,6 @@ from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
 from usagepipe.schemas.errors import MissingTopicError, UsagePipeError
 from usagepipe.schemas.settings import Settings
 
-STABLE: Final = "stable"  # Kafka's word for a group that is not rebalancing
 RECENT: Final = timedelta(hours=1)  # dead letters of this last stretch are counted
 # The table's order backwards reads one row, where max(ingested_at) would read all of them.
 _NEWEST: Final = (
@@ -85,15 +84,10 @@ class Status:
 
     @property
     def unconsumed(self) -> tuple[PartitionStatus, ...]:
-        """Partitions with waiting records that no member consumes.
-
-        While the group rebalances, partitions without a member are about to get one. Some brokers
-        (Tansu, of `usagepipe local`) do not say what a member consumes.
-        """
-        unclear = self.state != STABLE or any(each.partitions is None for each in self.members)
-        if self.members and unclear:
-            return ()
-        return tuple(each for each in self.partitions if each.waiting and each.member is None)
+        """Partitions with waiting records that no member consumes."""
+        waiting = [each.partition for each in self.partitions if each.waiting]
+        alone = unconsumed(waiting, self.state, self.members)
+        return tuple(each for each in self.partitions if each.partition in alone)
 
 
 def read_status(settings: Settings) -> Status:

@@ -1,7 +1,8 @@
 """Tables for terminals of any width: columns beside each other, or below each other as cards.
 
-A figure is never cut or wrapped. Where the columns have no room beside each other, each row becomes
-a card. Cells are never read as markup.
+A figure is never cut or wrapped. Where the columns have no room beside each other, counts that are
+0 in every row are left out; if that is not enough, each row becomes a card. Cells are never read
+as markup.
 """
 
 import json
@@ -35,50 +36,67 @@ def json_text(document: object, **options: Any) -> str:
 class Cards:
     """Rows of cells under headings."""
 
-    def __init__(self, title: str, headings: Sequence[str], words: Collection[str] = ()) -> None:
-        """`words` are the headings of the columns that may be folded and stand at the left."""
+    def __init__(
+        self,
+        title: str,
+        headings: Sequence[str],
+        words: Collection[str] = (),
+        counts: Collection[str] = (),
+    ) -> None:
+        """`words` are the headings of the columns that may be folded and stand at the left;
+        `counts` those of the columns that may be left out where all are 0."""
         self.title = title
         self.caption = ""
         self.rows: list[tuple[Text, ...]] = []
         self._headings = headings
         self._words = words
+        self._counts = counts
 
     def add_row(self, *cells: Text | str) -> None:
         """Add a row; text is made visible."""
         self.rows.append(tuple(Text(visible(c)) if isinstance(c, str) else c for c in cells))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        fits = self._least_width(console) <= options.max_width
-        yield self._beside() if fits else self._below()
+        every = range(len(self._headings))
+        some = [column for column in every if not self._is_zero(column)]
+        for columns in (every, some):
+            if self._least_width(console, columns) <= options.max_width:
+                yield self._beside(columns)
+                return
+        yield self._below()
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement.get(console, options, self._beside())
+        return Measurement.get(console, options, self._beside(range(len(self._headings))))
 
-    def _least_width(self, console: Console) -> int:
-        return 1 + sum(
-            3 + (min(most, LEAST_WORD_WIDTH) if heading in self._words else most)
-            for heading, most in zip(self._headings, self._widths(console), strict=True)
+    def _is_zero(self, column: int) -> bool:
+        """Whether the column may be left out."""
+        return self._headings[column] in self._counts and all(
+            row[column].plain == "0" for row in self.rows
         )
 
-    def _widths(self, console: Console) -> list[int]:
-        def width(cell: Text | str) -> int:
-            return Measurement.get(console, console.options, cell).maximum
+    def _least_width(self, console: Console, columns: Sequence[int]) -> int:
+        width = 1
+        for column in columns:
+            cells = (Text(self._headings[column]), *(row[column] for row in self.rows))
+            most = max(Measurement.get(console, console.options, cell).maximum for cell in cells)
+            folds = self._headings[column] in self._words
+            width += 3 + (min(most, LEAST_WORD_WIDTH) if folds else most)
+        return width
 
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self._headings)
-        return [
-            max(map(width, (Text(heading), *column)))
-            for heading, column in zip(self._headings, columns, strict=True)
-        ]
-
-    def _beside(self) -> Table:
+    def _beside(self, columns: Sequence[int]) -> Table:
         table = self._titled(show_header=True)
-        for heading in self._headings:
+        left_out = set(self._headings) - {self._headings[column] for column in columns}
+        if left_out:
+            names = ", ".join(heading for heading in self._headings if heading in left_out)
+            table.caption = Text(f"0 everywhere, and not shown: {names}.")
+        for column in columns:
+            heading = self._headings[column]
             if heading in self._words:
                 table.add_column(heading, overflow="fold")
             else:
                 table.add_column(heading, justify="right", no_wrap=True)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(row[column] for column in columns))
         return table
 
     def _below(self) -> Table:
@@ -93,7 +111,7 @@ class Cards:
 
     def _titled(self, *, show_header: bool) -> Table:
         return Table(
-            title=Text(visible(self.title)),
+            title=Text(visible(self.title)) if self.title else None,
             title_justify="left",
             title_style="bold",
             caption=Text(self.caption) if self.caption else None,

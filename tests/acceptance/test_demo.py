@@ -1,6 +1,8 @@
 """`usagepipe demo` as a user runs it: it balances, it fails when it must, it leaves nothing."""
 
 import os
+import re
+import shlex
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +35,10 @@ class Demo:
     def start(self, *arguments: str, **environment: str) -> Program:
         own = {"TMPDIR": str(self.folder), **environment}
         return self._run_program("demo", *arguments, environment=own)
+
+    def command(self, line: str) -> Program:
+        """Another command, as it stands on a line of output."""
+        return self._run_program(*shlex.split(line))
 
     def processes(self, words: str = "") -> list[int]:
         """The processes of the run, zombies included, with `words` in their command line."""
@@ -223,3 +229,20 @@ def topics(kafka: str) -> list[str]:
     """The topics of runs of the demo on a broker."""
     admin = AdminClient({"bootstrap.servers": kafka})
     return [name for name in admin.list_topics(timeout=10).topics if ".demo_" in name]
+
+
+def test_the_printed_commands_work_as_printed(demo: Demo, tmp_path: Path) -> None:
+    """What was kept is shown by the two commands that the demo prints, word for word."""
+    folder = tmp_path / "a folder's data"
+    run = demo.start("--requests", "40", "--keep", "--data", str(folder))
+    assert 0 == run.wait(SECONDS)
+
+    local, usage = re.findall(r"^  usagepipe (.*)$", run.stdout, re.MULTILINE)
+    server = demo.command(local)
+    server.wait_for_output('"clickhouse"')
+    shown = demo.command(usage)
+
+    assert 0 == shown.wait(SECONDS)
+    assert "Usage of all time" in shown.stdout
+    assert "By key" in shown.stdout
+    assert 0 == server.stop()

@@ -16,6 +16,7 @@ from tests.support.programs import Programs
 from tests.support.running_worker import start_worker
 from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
+from tests.support.waiting import eventually
 from usagepipe.cli.root import root
 from usagepipe.consumer.audit import UnprovenError
 from usagepipe.consumer.audit_rows import PRODUCERS_AT_ONCE, AuditRows
@@ -200,7 +201,7 @@ def test_dead_letters_and_bad_records_are_told_apart(world: Settings, topic: str
     assert (0, [[EVENTS, EVENTS]]) == (with_letter, found["partitions"][0]["letters"])
 
 
-def test_copies_of_stored_events_are_accounted_for(world: Settings) -> None:
+def test_duplicates_of_stored_events_are_accounted_for(world: Settings) -> None:
     """An event that was sent twice stands twice in the log and once in the table."""
     sent = values()
     send(world.kafka, world.topic, [*sent, *sent[:4]], partition=0)
@@ -209,7 +210,7 @@ def test_copies_of_stored_events_are_accounted_for(world: Settings) -> None:
 
     status, found = audit(world)
 
-    assert (0, 4, EVENTS) == (status, total(found, "copies"), total(found, "stored"))
+    assert (0, 4, EVENTS) == (status, total(found, "duplicates"), total(found, "stored"))
 
 
 def test_marks_of_transactions_are_no_loss(world: Settings) -> None:
@@ -287,19 +288,59 @@ def test_a_gap_while_there_is_a_backlog_is_told_and_fails_nothing(world: Setting
     store_log(world, chosen=lambda record: record.offset < 20 or record.offset > 30)
     commit_log(world, short_by=EVENTS - 20, announced=15)
 
-    status, found = audit(world)
+    _, found = audit(world)
 
-    assert (0, 15, 5) == (status, total(found, "pending"), total(found, "backlog"))
+    assert (True, 15, 5) == (
+        found["balances"],
+        total(found, "pending"),
+        total(found, "backlog"),
+    )
     assert [[21, 31]] == found["sequence_gaps"][0]["missing"]
 
 
 def test_a_group_that_never_committed_has_a_backlog_and_no_loss(world: Settings) -> None:
-    """Before the first worker everything is yet to be stored."""
+    """Before the first worker everything is yet to be stored, and nobody is there to do it."""
     send(world.kafka, world.topic, values())
 
     status, found = audit(world)
 
-    assert (0, EVENTS) == (status, total(found, "backlog"))
+    assert (1, True, False) == (status, found["balances"], found["consumed"])
+    assert EVENTS == total(found, "backlog")
+
+
+def test_records_that_nobody_consumes_are_named(world: Settings, run_program: Programs) -> None:
+    """Exit status 1 until a worker runs; with nothing to store nobody needs to."""
+    nothing, _ = audit(world)
+    send(world.kafka, world.topic, values(), partition=2)
+
+    waiting = run(world)
+    start_worker(run_program, world)
+    eventually(lambda: audit(world)[0] == 0, 60, "an audit that balances")
+
+    assert 0 == nothing
+    assert 1 == waiting.exit_code
+    assert "Nobody consumes partitions 2, where records wait: start usagepipe" in waiting.stdout
+    assert waiting.stdout.endswith(f"{EVENTS} records wait to be stored.\n")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_an_audit_fits_every_width(
+    world: Settings, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every column has its room, or a line of its own; a column of zeros is left out before."""
+    send(world.kafka, world.topic, values(), partition=2)
+    stored_and_committed(world)
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    text = run(world).stdout
+
+    drawn = [line for line in text.splitlines() if not line[:1].isascii()]
+    assert drawn
+    assert all(len(line) <= width for line in drawn)
+    assert all("…" not in line for line in drawn)
+    assert "copies" not in text
+    assert "stored" in text
+    assert "duplicates" in text
 
 
 def test_offsets_of_another_topic_of_the_name_are_a_problem(world: Settings) -> None:

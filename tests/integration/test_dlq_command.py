@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import sys
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -296,3 +297,24 @@ def test_clickhouses_code_and_column_are_told(kafka: str, topic: str, dlq: DlqCo
 
     assert (27, "cost", "Cannot parse") == (row["code"], row["column"], row["detail"])
     assert (0, True) == (dlq("list"), "code 27; cost; Cannot parse" in dlq.out)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--summary")])
+def test_letters_fit_every_width(
+    kafka: str,
+    topic: str,
+    dlq: DlqCommand,
+    width: int,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a narrow terminal each letter is a card; no figure and no time is cut or wrapped."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    write_letters(kafka, topic, FakeRecord(1_234_567_890_123, b"x" * 5000), reason="not_json")
+
+    assert 0 == dlq(*arguments)
+    assert all(len(line) <= width for line in dlq.out.splitlines()[1:])
+    assert re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", dlq.out)
+    assert "not_json" in dlq.out
+    assert "--summary" in arguments or " 1234567890123 " in dlq.out

@@ -262,11 +262,19 @@ def test_the_command_ends_with_what_it_found(
     assert (0, "Tables are up to date.") == (good.wait(), good.stdout.splitlines()[0])
     assert f"topic {topic_name}: made with 8 partitions" in good.stdout
 
+    other = run_program(*common, "--kafka", kafka, environment={"USAGEPIPE_TOPIC_PARTITIONS": "3"})
+    assert 0 == other.wait()
+    assert "partitions is 8, the settings want 3; left as it is." in other.stderr
+    assert f"Topics that differ from the settings: {topic_name}.\n" in other.stdout
+    assert "Topics are up to date" not in other.stdout
+
     clickhouse_client.command("ALTER TABLE usage_events ADD COLUMN extra UInt8")
     altered = run_program(*common, "--kafka", kafka)
     assert 1 == altered.wait()
     assert "usage_events was altered by hand" in altered.stderr
     assert "+    `extra` UInt8," in altered.stderr
+    assert "Tables are up to date" not in altered.stdout
+    assert "Topics are up to date" in altered.stdout
 
     away = run_program(*common[:-1], "0", "--kafka", f"127.0.0.1:{lasting_port()}")
     assert 3 == away.wait()
