@@ -50,13 +50,13 @@ class Completion:
 
     def usage(self) -> Usage | None:
         """What the events have reported until now: complete or inconsistent. None: nothing."""
-        readings = (_read(SHAPES[rank], self._seen[rank]) for rank in sorted(self._seen))
-        found = [reading for reading in readings if reading is not None]
-        if not found:
+        best: _Reading | None = None
+        for rank in sorted(self._seen):
+            found = _read(SHAPES[rank], self._seen[rank])
+            if found is not None:
+                best = found if best is None else _filled(best, found, final=self.closed)
+        if best is None:
             return Usage("", 0, 0, 0, cost=self._cost) if self._cost else None
-        best = found[0]
-        for other in found[1:]:
-            best = _filled(best, other, final=self.closed)
         for rank, seen in self._older.items():
             if (older := _read(SHAPES[rank], seen)) is not None:
                 best = _filled(best, older, final=True)
