@@ -22,6 +22,7 @@ from faust.serializers.schemas import Schema
 from faust.types import Message
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from usagepipe.consumer.admission import Admission
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
 from usagepipe.consumer.health import Health
@@ -92,6 +93,7 @@ class WorkerApp(faust.App):
             ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert"),
         )
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
+        self.admission = Admission(self.health, settings.lockout_seconds, self.writer.try_out)
         self.proof = Proof(settings, self.health)
         self.letters = DeadLetters(settings, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
@@ -216,6 +218,7 @@ async def _watch(app: WorkerApp) -> None:
             _end_refused(app, app.health.refusal)
             return
         await asyncio.gather(_look_at_kafka(app), _look_at_clickhouse(app), _look_at_lag(app))
+        await app.admission.look(cast(ChunkConsumer, app.consumer).log_of_kafka.leave)
         app.metrics.healthy.set(app.health.state == "running")
         if app.health.assigned:
             waiting_since = clock()

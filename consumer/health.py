@@ -24,6 +24,7 @@ class Trouble:
     error: str  # as `code 243 NOT_ENOUGH_SPACE`, or the error's class
     why: str
     places: set[str] = field(default_factory=set)  # where it fails: batches, mostly
+    locked_out_since: float | None = None  # the server does not let this worker in
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Health:
         cause = cause_of(error)
         trouble.kind, trouble.error, trouble.why = cause.kind, cause.error, cause.why
         trouble.places.add(where)
+        if cause.locked_out and trouble.locked_out_since is None:
+            trouble.locked_out_since = time.monotonic()
 
     def succeeded(self, server: str, where: str = "") -> None:
         """Note that `server` did what it was asked to, or that nobody asks for it any more.
@@ -76,6 +79,13 @@ class Health:
     def stored(self) -> None:
         """Note that a batch was stored."""
         self.last_stored_at = time.monotonic()
+
+    @property
+    def locked_out_seconds(self) -> float:
+        """How long a server has not let this worker in; 0 when all do."""
+        since = [each.locked_out_since for each in self.troubles.values()]
+        first = min((moment for moment in since if moment is not None), default=None)
+        return 0.0 if first is None else time.monotonic() - first
 
     @property
     def state(self) -> str:

@@ -104,7 +104,8 @@ class Tenures:
         """The worker stops: store and commit what was fetched, within the drain time."""
         self._closed = True
         self._health.stopping = True
-        await self._end(self._drain_seconds, keep=True)
+        refused = self._health.refusal is not None  # then nothing was begun, and nothing can be
+        await self._end(0.0 if refused else self._drain_seconds, keep=not refused)
 
     def feed(self, run: Run) -> bool:
         """Give a run to its lane. False: a run got lost, so the caller must `take_over` again."""

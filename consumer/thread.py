@@ -18,6 +18,7 @@ from collections.abc import (
 )
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import structlog
@@ -60,6 +61,7 @@ log = structlog.get_logger()
 
 # A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
 FETCH_WAIT_MS: Final = 100
+ASIDE_SECONDS: Final = 0.5  # between two looks whether the worker may join the group again
 TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
 
 
@@ -100,6 +102,27 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Start the consumer; wait for a broker that is away (stock: the process ends)."""
         await when_answered(super().on_start, self._discard)
+        coordinator = self._ensure_consumer()._coordinator
+        coordinator._do_rejoin_group = partial(self._rejoin, coordinator._do_rejoin_group)
+
+    async def _rejoin(self, rejoin: Callable[[Any], Awaitable[bool]], subscription: Any) -> bool:
+        """As stock, but out of the group while this worker must not hold partitions.
+
+        aiokafka has revoked the partitions by now, and calls again after a False until it closes.
+        """
+        if cast(Any, self.app).admission.open:
+            return await rejoin(subscription)
+        consumer = self._ensure_consumer()
+        await consumer._coordinator._maybe_leave_group()
+        await asyncio.sleep(ASIDE_SECONDS)
+        # Else aiokafka takes the pause for a consumer that hangs, and never joins again.
+        consumer._fetcher._subscriptions._last_fetch_ended = time.monotonic()
+        return False
+
+    def leave(self) -> None:
+        """Have the partitions revoked, and leave the group until the admission is open again."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     async def on_thread_stop(self) -> None:
         """Leave the group. A broker that is away is not worth a traceback at the end."""

@@ -72,12 +72,15 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
     "aiokafka.consumer.group_coordinator.GroupCoordinator": (
         "_commit_lock",
         "_do_commit_offsets",
+        "_do_rejoin_group",
+        "_maybe_leave_group",
         "_send_req",
         "coordinator_dead",
         "ensure_coordinator_known",
         "generation",
         "group_id",
         "member_id",
+        "request_rejoin",
     ),
 }
 

@@ -61,13 +61,20 @@ class Writer:
         The same `token` with the same bytes again changes nothing, as long as the tables' windows
         remember it. Raises whatever the client raises: the rows may or may not be stored then.
         """
+        self._insert(body, {"insert_deduplication_token": token})
+
+    def try_out(self) -> None:
+        """Raise what the next insert would: an insert of no rows, which changes nothing. Blocks."""
+        self._insert(b"", {"throw_if_no_data_to_insert": 0})
+
+    def _insert(self, body: bytes | bytearray, more_settings: Mapping[str, str | int]) -> None:
         self._connected().raw_insert(
             TABLE,
             column_names=COLUMNS,
             # As bytes, the client would copy it, and repeat an insert whose connection was lost
             # without a word, so that nobody would verify it.
             insert_block=cast(bytes, memoryview(body)),
-            settings={**INSERT_SETTINGS, "insert_deduplication_token": token},
+            settings={**INSERT_SETTINGS, **more_settings},
             fmt="JSONEachRow",
         )
 

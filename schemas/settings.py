@@ -196,6 +196,11 @@ class Settings(ClickHouseSettings, KafkaSettings):
         default=15.0,
         description="How long one insert may take.",
     )
+    lockout_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        default=60.0,
+        description="A worker that ClickHouse does not let in for so long (its password, its "
+        "rights) gives its partitions to others, until it is let in again.",
+    )
     dedup_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         default=35,
         description="An event whose id arrived so many days ago or later is not stored again; "
