@@ -220,3 +220,25 @@ def test_rows_that_clickhouse_refuses_park_their_partition(
     assert (5, 5) == (found["first_offset"], sent)
     assert (75, 75) == raw_counts(clickhouse_client)
     assert 5 == len(letters(made))
+
+
+def test_a_kill_in_the_middle_of_a_release_loses_and_parks_nothing(
+    made: Settings, run_program: Programs, clickhouse_client: "Client"
+) -> None:
+    """The next owner finds the release too: it sends the letters again and goes on."""
+    send_bad(made, 5_000)
+    send_good(made, 0, 50, BAD)
+    first = start_worker(run_program, made, batch_rows=1_500)
+    wait_until_parked(first)
+    before = len(letters(made))
+    usagepipe(made, "dlq", "release", str(BAD), "--letters")
+    eventually(lambda: len(letters(made)) > before, SECONDS, first.tail)
+    first.kill()
+
+    second = start_worker(run_program, made, batch_rows=1_500)
+    wait_until_committed(made, second)
+
+    assert '"partition_parked"' not in second.stderr
+    assert (50, 50) == raw_counts(clickhouse_client)
+    assert 5_000 == len({each.headers["offset"] for each in letters(made)})
+    assert 0 == usagepipe(made, "audit")[0]
