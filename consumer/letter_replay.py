@@ -149,10 +149,10 @@ class Originals:
         # Asked afterwards: ids never come back, so the topic was this one all the time.
         if not messages or reader.topic_id() != topic_id:
             return None
-        arrived = moment(messages[0].timestamp()[1])
-        if envelope.recorded_at not in (None, arrived):
+        key, value = messages[0].key(), messages[0].value()
+        if envelope.value_bytes not in (None, len(value or b"")):
             return None  # another record: the log lost its end since
-        return messages[0].key(), messages[0].value()
+        return key, value
 
     def _reader(self, topic: str) -> LogReader | None:
         if topic not in self._readers:

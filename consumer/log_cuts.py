@@ -46,7 +46,7 @@ class LogCuts:
 
     def find(self, partition: int, low: int, high: int) -> Diverged:
         """What diverges from `low` on, of a log that ends at `high`."""
-        begins = list(self._epochs(partition, low, high))
+        begins = list(_epochs(self._log, partition, low, high))
         suspects = sorted(
             {
                 offset
@@ -91,34 +91,44 @@ class LogCuts:
         end = self._log.end_behind(partition, self._log.span(partition)[1])
         return ranges_of(offset for offset in found if offset >= end)
 
-    def _epochs(self, partition: int, low: int, high: int) -> Iterator[_Found]:
-        """The first record of each leader epoch of the log, but that of the first."""
-        begin = self._first_from(partition, low, high)
-        last = self._first_from(partition, high - 1, high)
-        if begin is None or (last is not None and last.epoch == begin.epoch):
-            return
-        while (following := self._next_epoch(partition, begin, high)) is not None:
-            yield following
-            begin = following
 
-    def _next_epoch(self, partition: int, begin: _Found, high: int) -> _Found | None:
-        """The first record of a later epoch than `begin` has; epochs only grow."""
-        first, end = begin.offset + 1, high
-        found: _Found | None = None
-        while first < end:
-            middle = (first + end) // 2
-            record = self._first_from(partition, middle, end)
-            if record is not None and record.epoch == begin.epoch:
-                first = record.offset + 1
-            else:
-                end, found = middle, record or found
-        return found
+def first_cut(log: LogReader, partition: int) -> int | None:
+    """Where the second leader epoch of a log begins; before it no cut was. None: it has one."""
+    low, high = log.span(partition)
+    begin = next(_epochs(log, partition, low, high), None)
+    return None if begin is None else begin.offset
 
-    def _first_from(self, partition: int, offset: int, high: int) -> _Found | None:
-        """None where there is no record, or the broker tells no epochs."""
-        message = next(self._log.read(partition, max(0, offset), high), None)
-        epoch = None if message is None else message.leader_epoch()
-        if message is None or epoch is None or epoch < 0:
-            return None
-        arrived = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
-        return _Found(message.offset() or 0, epoch, arrived)
+
+def _epochs(log: LogReader, partition: int, low: int, high: int) -> Iterator[_Found]:
+    """The first record of each leader epoch of the log, but that of the first."""
+    begin = _first_from(log, partition, low, high)
+    last = _first_from(log, partition, high - 1, high)
+    if begin is None or (last is not None and last.epoch == begin.epoch):
+        return
+    while (following := _next_epoch(log, partition, begin, high)) is not None:
+        yield following
+        begin = following
+
+
+def _next_epoch(log: LogReader, partition: int, begin: _Found, high: int) -> _Found | None:
+    """The first record of a later epoch than `begin` has; epochs only grow."""
+    first, end = begin.offset + 1, high
+    found: _Found | None = None
+    while first < end:
+        middle = (first + end) // 2
+        record = _first_from(log, partition, middle, end)
+        if record is not None and record.epoch == begin.epoch:
+            first = record.offset + 1
+        else:
+            end, found = middle, record or found
+    return found
+
+
+def _first_from(log: LogReader, partition: int, offset: int, high: int) -> _Found | None:
+    """None where there is no record, or the broker tells no epochs."""
+    message = next(log.read(partition, max(0, offset), high), None)
+    epoch = None if message is None else message.leader_epoch()
+    if message is None or epoch is None or epoch < 0:
+        return None
+    arrived = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+    return _Found(message.offset() or 0, epoch, arrived)

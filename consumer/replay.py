@@ -14,6 +14,7 @@ from typing import Final
 
 from usagepipe.consumer.audit_letters import LetterFacts
 from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
+from usagepipe.consumer.log_cuts import first_cut
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.offset_ranges import OffsetRange
 from usagepipe.consumer.reconcile import Findings, LogRecord, Reconciler, batches
@@ -115,6 +116,7 @@ class Replayer:
         self._settings = settings
         self._letter_topic = settings.dead_letter_topic
         self._letters: LetterFacts | None = None
+        self._cuts: dict[int, int | None] = {}
         self._wait_seconds = wait_seconds
         self._log = LogReader(settings, settings.topic)
         self._topic_id = self._log.topic_id()
@@ -205,14 +207,24 @@ class Replayer:
             return found
         if self._letters is None:
             self._letters = LetterFacts.read(self._settings, self._letter_topic, self._topic_id)
-        refused = {
-            record.offset
-            for record in batch
-            if self._letters.is_about(found.partition, record.offset, record.value)
-        }
+        refused = set(self._letters.offsets(found.partition))
+        cut = self._first_cut(found.partition)
+        if cut is not None:  # an old letter may be of a record that the log has lost
+            refused -= {
+                record.offset
+                for record in batch
+                if record.offset >= cut
+                and not self._letters.is_about(found.partition, record.offset, record.value)
+            }
         left = tuple(each for each in found.lacking if each.offset not in refused)
         lettered = len(found.lacking) - len(left)
         return replace(found, lacking=left, lettered=lettered)
+
+    def _first_cut(self, partition: int) -> int | None:
+        if partition not in self._cuts:
+            with LogReader(self._settings, self._topic) as log:  # the other one is being read
+                self._cuts[partition] = first_cut(log, partition)
+        return self._cuts[partition]
 
     def _settle(
         self, part: Part, position: int, wanted: Wanted, tally: Tally, *, ended: bool
