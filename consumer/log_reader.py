@@ -23,9 +23,10 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.kafka_trouble import AWAY, RIGHTS, Complaints, kafka_error
 
 REACH_SECONDS: Final = 5.0  # librdkafka goes on connecting until then, whatever comes back
 REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election
@@ -34,13 +35,6 @@ POLL_SECONDS: Final = 0.2  # Ctrl-C is heard in between
 PREFETCH_KIBIBYTES: Final = 16_384
 _UINT64: Final = 1 << 64
 OFFSET_MAX: Final = (1 << 63) - 1
-_AWAY: Final = {
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TIMED_OUT,
-    KafkaError._MSG_TIMED_OUT,
-    KafkaError._RESOLVE,
-}
 
 
 class LogReader:
@@ -55,9 +49,11 @@ class LogReader:
         """
         self._kafka = kafka
         self._topic = topic
+        self._complaints = Complaints()
         self._consumer = Consumer(
             librdkafka_config(kafka)
             | {
+                "error_cb": self._complaints,
                 "group.id": "usagepipe-reads",  # the client wants one; it is never joined
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -87,12 +83,24 @@ class LogReader:
         self._consumer.close()
 
     def _find_partitions(self) -> tuple[int, ...]:
-        with translated(self._kafka):
-            # All topics: some clients and brokers make a topic that is asked for by its name.
-            found = self._consumer.list_topics(timeout=REACH_SECONDS).topics.get(self._topic)
+        with translated(self._kafka, self._complaints):
+            try:
+                # All topics: some brokers make a topic that is asked for by its name.
+                found = self._consumer.list_topics(timeout=REACH_SECONDS).topics.get(self._topic)
+            except KafkaException:
+                self._consumer.poll(0)  # for its complaints
+                raise
+            if found is None and self._kafka.kafka_protocol != "PLAINTEXT":
+                self._check_right()
         if found is None:
             raise MissingTopicError(self._topic, self._kafka.kafka)
         return tuple(sorted(found.partitions))
+
+    def _check_right(self) -> None:
+        """Raise if the topic may not be seen: the list leaves such topics out."""
+        named = self._consumer.list_topics(self._topic, REACH_SECONDS).topics[self._topic]
+        if named.error is not None and named.error.code() in RIGHTS:
+            raise KafkaException(named.error)
 
     def span(self, partition: int) -> tuple[int, int]:
         """The first offset that is kept, and the one that the next record will get.
@@ -169,7 +177,7 @@ class LogReader:
                 error = message.error()
                 if error is None:
                     found[number] = message.timestamp()[1]
-                elif error.code() in _AWAY:
+                elif error.code() in AWAY:
                     continue  # the client connects again by itself
                 elif error.code() != KafkaError._PARTITION_EOF:
                     raise kafka_error(self._kafka, error)
@@ -241,7 +249,7 @@ class LogReader:
                 position = offset + 1
                 deadline = time.monotonic() + STALL_SECONDS
                 yield message, position
-            elif error is None or error.code() in _AWAY:
+            elif error is None or error.code() in AWAY:
                 continue  # the client connects again by itself
             elif error.code() == KafkaError._PARTITION_EOF and offset is not None:
                 yield None, offset
@@ -256,16 +264,9 @@ class LogReader:
 
 
 @contextmanager
-def translated(kafka: KafkaSettings) -> Iterator[None]:
+def translated(kafka: KafkaSettings, complaints: Complaints | None = None) -> Iterator[None]:
     """Turn the client's exceptions into ours."""
     try:
         yield
     except KafkaException as error:
-        raise kafka_error(kafka, error.args[0]) from error
-
-
-def kafka_error(kafka: KafkaSettings, error: KafkaError) -> UsagePipeError:
-    """A server that is away, or one that refused."""
-    if error.code() in _AWAY:
-        return ServerUnavailableError("Kafka", kafka.kafka, error.str())
-    return UsagePipeError(f"Kafka at {kafka.kafka} refused: {error.str()} ({error.name()}).")
+        raise kafka_error(kafka, error.args[0], complaints) from error

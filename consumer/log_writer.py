@@ -10,9 +10,10 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from usagepipe.consumer.log_reader import LogReader, kafka_error
+from usagepipe.consumer.log_reader import LogReader
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.kafka_trouble import WRITE, Complaints, kafka_error
 
 # How long Kafka may be away: the client tries again until then.
 DELIVERY_SECONDS: Final = 30.0
@@ -45,7 +46,8 @@ class LogWriter:
         self._topic = topic
         self._failure: KafkaError | None = None
         self._sent = self._settled = 0
-        self._producer = _producer(kafka)
+        self._complaints = Complaints()
+        self._producer = _producer(kafka, self._complaints)
 
     @property
     def unconfirmed(self) -> int:
@@ -108,14 +110,15 @@ class LogWriter:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise kafka_error(self._kafka, self._failure)
+            raise kafka_error(self._kafka, self._failure, self._complaints, WRITE)
 
 
-def _producer(kafka: KafkaSettings) -> Producer:
+def _producer(kafka: KafkaSettings, complaints: Complaints) -> Producer:
     return Producer(
         librdkafka_config(kafka)
         | {
             "client.id": "usagepipe",
+            "error_cb": complaints,
             # Retries make neither gaps nor doubles.
             "enable.idempotence": True,
             "acks": "all",

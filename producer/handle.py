@@ -26,10 +26,12 @@ from usagepipe.producer.librdkafka import (
 )
 from usagepipe.producer.native import Lock, Thread
 from usagepipe.producer.spill import Record, is_event, number_of
+from usagepipe.schemas.errors import AccessError
 from usagepipe.schemas.settings import Settings
 
 PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
 DESTROY_SECONDS: Final = 0.2
+OPEN_SECONDS: Final = 1.0  # between two attempts to make a producer
 MAX_MARKS: Final = 1_000  # without a spill, an outage makes one each step
 
 # What a handle that is given up reports of the events in it: they may be sent by another.
@@ -78,7 +80,7 @@ class Handle:
         self._settings = settings
         self.acknowledged = 0  # events that Kafka has taken from any handle; whoever knows tells
         self._producer: Producer | None = None
-        self._availability = Availability(settings.kafka)
+        self._availability = Availability(settings)
         self._identity = IdentityWatch()
         self._patience_seconds = patience_seconds
         self._partitions = PartitionWatch(patience_seconds)
@@ -86,6 +88,7 @@ class Handle:
         self._given = 0
         self._marks: deque[tuple[float, int]] = deque()  # when how many had been given
         self._is_dead = False
+        self._open_at = 0.0
 
     def __len__(self) -> int:
         """Events that are in the handle: queued, under way, or about to be reported."""
@@ -102,9 +105,11 @@ class Handle:
         return bool(len(self)) and (self._is_stuck or self.age() > self._patience_seconds)
 
     def produce(self, record: Record) -> bool:
-        """Queue `record`, or refuse it: it is too large. False: the queue is full, or this handle
-        takes nothing more (`is_dead`)."""
+        """Queue `record`, or refuse it: it is too large. False: the queue is full, there is no
+        producer yet, or this handle takes nothing more (`is_dead`)."""
         producer = self._producer or self._open()
+        if producer is None:
+            return False
         key, value = record
         try:
             producer.produce(self._settings.topic, value, key)
@@ -125,6 +130,9 @@ class Handle:
     def serve(self, seconds: float, *, hurry: bool) -> None:
         """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
         producer = self._producer or self._open()
+        if producer is None:
+            time.sleep(seconds)
+            return
         try:
             if hurry and len(producer):
                 producer.flush(seconds)
@@ -149,10 +157,9 @@ class Handle:
         What was under way may have arrived nevertheless. To `go_on`, a new handle takes over.
         """
         retired = self._producer
+        self._producer = None
         if go_on:
-            self._open()  # or raise: then the old one stays
-        else:
-            self._producer = None
+            self._open()
         if retired is not None:
             # Each comes back by _reported. This does not wait for librdkafka's threads, which may
             # hang: the client (2.16) takes its argument `blocking` the wrong way round.
@@ -170,15 +177,30 @@ class Handle:
         self._is_dead = self._is_stuck = False  # that was the one that is gone
         return records
 
-    def _open(self) -> Producer:
+    def _open(self) -> Producer | None:
+        """A new producer. None where there is no token or a file of the settings is gone: it is
+        tried again after a while."""
+        if time.monotonic() < self._open_at:
+            return None
+        try:
+            return self._opened()
+        except KafkaException as error:
+            self._availability.failed(error.args[0], self.acknowledged)
+        except (AccessError, ValueError) as error:
+            self._availability.refused(error, self.acknowledged)
+        self._open_at = time.monotonic() + OPEN_SECONDS
+        return None
+
+    def _opened(self) -> Producer:
         callbacks = {
             "on_delivery": self._reported,
             "error_cb": self._failed,
             "stats_cb": self._described,
         }
+        config = producer_config(self._settings)  # may fetch a token: not under the lock
         with _making:
             _guard_forks()
-            producer = Producer(producer_config(self._settings) | callbacks, logger=LibraryLog())
+            producer = Producer(config | callbacks, logger=LibraryLog())
         self._producer = producer
         self._given = 0
         self._marks.clear()

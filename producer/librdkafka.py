@@ -4,12 +4,14 @@ With Kafka away librdkafka reports every attempt of every connection. One line s
 away and one that it is back; in between the counters tell the story.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from confluent_kafka import KafkaError
 
 from usagepipe.producer.faults import log
 from usagepipe.schemas.kafka_clients import librdkafka_config
+from usagepipe.schemas.kafka_trouble import WRITE, probe, refusal
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topics import MAX_RECORD_BYTES
 
@@ -74,24 +76,37 @@ class LibraryLog:
 class Availability:
     """Says once that Kafka is in trouble, by kind of trouble, and once that it works again."""
 
-    def __init__(self, servers: str) -> None:
-        self._servers = servers
+    def __init__(self, kafka: Settings) -> None:
+        self._kafka = kafka
         self._told: set[str] = set()
         self._delivered_then = 0
 
     def failed(self, error: KafkaError, delivered: int) -> None:
         name = str(error.name())
         # _TRANSPORT is one connection; without any other, _ALL_BROKERS_DOWN follows.
-        if name in self._told or name == "_TRANSPORT":
-            return
-        self._told.add(name)
-        self._delivered_then = delivered
-        log.warning("kafka_failed", error=name, text=error.str(), servers=self._servers)
+        if name != "_TRANSPORT":
+            self._tell(name, delivered, lambda: {"text": error.str()} | self._cause(error))
+
+    def refused(self, error: Exception, delivered: int) -> None:
+        """Of an error of ours, whose text names the cause."""
+        self._tell(type(error).__name__, delivered, lambda: {"cause": str(error)})
+
+    def _tell(self, name: str, delivered: int, facts: Callable[[], dict[str, str]]) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self._delivered_then = delivered
+            log.warning("kafka_failed", error=name, **facts(), servers=self._kafka.kafka)
+
+    def _cause(self, error: KafkaError) -> dict[str, str]:
+        cause = refusal(self._kafka, error, WRITE)
+        if error.code() == KafkaError._SSL:
+            cause = probe(self._kafka)  # blocks for a moment: a broker that speaks TLS is there
+        return {"cause": cause} if cause else {}
 
     def delivered(self, total: int) -> None:
         if self._told and total > self._delivered_then:
             self._told.clear()
-            log.warning("kafka_recovered", servers=self._servers)
+            log.warning("kafka_recovered", servers=self._kafka.kafka)
 
 
 def is_topic_unknown(report: Report) -> bool:

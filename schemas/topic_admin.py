@@ -20,8 +20,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
     TopicMetadata,
 )
 
-from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
 from usagepipe.schemas.kafka_clients import librdkafka_config
+from usagepipe.schemas.kafka_trouble import MANAGE, RIGHTS, Complaints, kafka_error
 from usagepipe.schemas.logger import HarmlessLogger
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topics import TopicSpec, topic_specs
@@ -32,12 +32,6 @@ REQUEST_SECONDS = 15.0  # for a controller that is busy with an election
 KNOWN_SECONDS = 15.0  # to wait until the broker tells of a topic that was made
 PAUSE_SECONDS = 0.05
 LEAST_WAIT_SECONDS = 3.0  # the first connection takes a moment even to a broker that is there
-_AWAY = {
-    KafkaError._TRANSPORT,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TIMED_OUT,
-    KafkaError._RESOLVE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +74,10 @@ def ensure_topics(settings: Settings, *, wait_seconds: float = 0) -> tuple[Ensur
         ServerUnavailableError: no broker answered.
         UsagePipeError: a broker refused, for instance the number of replicas.
     """
-    admin = AdminClient(librdkafka_config(settings) | {"log_level": 0})
+    complaints = Complaints()
+    admin = AdminClient(librdkafka_config(settings) | {"log_level": 0, "error_cb": complaints})
     try:
-        # The first request is what waits: librdkafka goes on connecting until its time is up.
-        standing = admin.list_topics(timeout=max(wait_seconds, LEAST_WAIT_SECONDS)).topics
+        standing = _when_answered(admin, complaints, max(wait_seconds, LEAST_WAIT_SECONDS))
         ensured = tuple(
             _compare(admin, spec, len(standing[spec.name].partitions))
             if spec.name in standing
@@ -93,7 +87,23 @@ def ensure_topics(settings: Settings, *, wait_seconds: float = 0) -> tuple[Ensur
         _wait_until_known(admin, {topic.spec.name for topic in ensured} - standing.keys())
         return ensured
     except KafkaException as error:
-        raise _translated(error, settings.kafka) from error
+        raise kafka_error(settings, error.args[0], complaints, MANAGE) from error
+
+
+def _when_answered(
+    admin: AdminClient, complaints: Complaints, seconds: float
+) -> dict[str, TopicMetadata]:
+    """The topics that stand. A broker that refuses this client is not waited for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            # librdkafka goes on connecting until its time is up.
+            left = max(0.1, deadline - time.monotonic())
+            return admin.list_topics(timeout=min(LEAST_WAIT_SECONDS, left)).topics
+        except KafkaException:
+            admin.poll(0)  # for its complaints
+            if complaints.refusal is not None or time.monotonic() >= deadline:
+                raise
 
 
 def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
@@ -108,9 +118,17 @@ def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
+        _check_right(admin, spec.name)
         return EnsuredTopic(spec, False, ())  # another run made it in this moment
     log.debug("topic_created", topic=spec.name, partitions=spec.partitions)
     return EnsuredTopic(spec, True, ())
+
+
+def _check_right(admin: AdminClient, topic: str) -> None:
+    """Raise if a topic that stands may not be seen: lists leave such topics out."""
+    named = admin.list_topics(topic, REQUEST_SECONDS).topics[topic]
+    if named.error is not None and named.error.code() in RIGHTS:
+        raise KafkaException(named.error)
 
 
 def _wait_until_known(admin: AdminClient, made: Iterable[str]) -> None:
@@ -152,10 +170,3 @@ def _compare(admin: AdminClient, spec: TopicSpec, partitions: int) -> EnsuredTop
 def _only(futures: Mapping[Any, "Future[Any]"]) -> Any:
     (future,) = futures.values()
     return future.result()
-
-
-def _translated(error: KafkaException, servers: str) -> UsagePipeError:
-    cause: KafkaError = error.args[0]
-    if cause.code() in _AWAY:
-        return ServerUnavailableError("Kafka", servers, cause.str())
-    return UsagePipeError(f"Kafka at {servers} refused: {cause.str()} ({cause.name()})")

@@ -8,7 +8,10 @@ import pytest
 
 from tests.support.absent_kafka import AbsentKafka
 from tests.support.exports import ImportCommand, Output
+from tests.support.secure_kafka import SecureKafka
+from tests.support.servers import NoServerError, skip_or_fail
 from tests.support.spilling import Away
+from tests.support.token_server import TokenServer
 from tests.support.topics import make_topics
 from usagepipe.schemas import Settings
 from usagepipe.schemas.settings import ClickHouseAddress
@@ -38,3 +41,22 @@ def target(
 def import_(target: Settings, capsys: Output) -> ImportCommand:
     """`usagepipe import` into it."""
     return ImportCommand(target, capsys)
+
+
+@pytest.fixture(scope="session")
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    """A Kafka with a listener for each way to connect to a company's."""
+    try:
+        broker = SecureKafka(tmp_path_factory.mktemp("secure"))
+    except NoServerError as error:
+        skip_or_fail("Kafka with TLS and logins", "PATH (Java 17 and Maven)", error)
+        raise
+    with broker:
+        yield broker
+
+
+@pytest.fixture
+def token_server() -> Iterator[TokenServer]:
+    """A token endpoint for OAUTHBEARER."""
+    with TokenServer() as server:
+        yield server

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -33,8 +34,8 @@ PROPERTIES: Final = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}{more_listeners}
+advertised.listeners=PLAINTEXT://{host}:{port}{more_listeners}
 controller.listener.names=CONTROLLER
 log.dirs={folder}/log
 broker.session.timeout.ms={session_ms}
@@ -53,9 +54,11 @@ auto.create.topics.enable=false
 class ApacheKafka:
     """One broker on a folder and a port, which it keeps over `kill` and `start`."""
 
-    def __init__(self, folder: Path, properties: str = "") -> None:
+    def __init__(
+        self, folder: Path, properties: str = "", listeners: Mapping[str, int] | None = None
+    ) -> None:
         """Choose ports; nothing is started. `properties` are lines of the broker's configuration
-        besides ours.
+        besides ours, `listeners` the ports of listeners besides the one in plain text.
 
         Raises:
             NoServerError: Java or the jars cannot be had.
@@ -64,6 +67,7 @@ class ApacheKafka:
         self._jars = jars()
         self._folder = folder
         self._more_properties = properties
+        self._listeners = dict(listeners or {})
         self.port = lasting_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._tether: Tether | None = None
@@ -132,6 +136,9 @@ class ApacheKafka:
                 host=HOST,
                 port=self.port,
                 controller_port=lasting_port(),
+                more_listeners="".join(
+                    f",{name}://{HOST}:{port}" for name, port in self._listeners.items()
+                ),
                 folder=self._folder,
                 session_ms=SESSION_MS,
             )

@@ -13,6 +13,7 @@ from typing import Final
 
 from tests.support.tether import Tether
 from tests.support.waiting import eventually
+from usagepipe.schemas.secret_files import revealed
 from usagepipe.schemas.settings import PREFIX, Settings
 
 STOP_SECONDS: Final = 45
@@ -149,6 +150,5 @@ def clean_environment() -> dict[str, str]:
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """The `USAGEPIPE_*` variables that make a program load these settings."""
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    given["clickhouse"] = settings.clickhouse.get_secret_value()
-    return {f"{PREFIX}{name.upper()}": str(value) for name, value in given.items()}
+    given = {name: getattr(settings, name) for name in settings.model_fields_set | {"clickhouse"}}
+    return {f"{PREFIX}{name.upper()}": revealed(value) for name, value in given.items()}
