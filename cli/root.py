@@ -67,8 +67,9 @@ def root() -> None:
     """Record AI usage through Kafka into ClickHouse, and read it back.
 
     Settings come from USAGEPIPE_* variables; a command's option wins over its variable.
-    Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 a server cannot be reached, 74 the
-    output cannot be written, 130 interrupted (a worker ends with 0), 141 the output's reader left.
+    Exit status: 0 done, 1 the answer is no, 2 wrong use, 3 a server cannot be reached or does not
+    let usagepipe in, 74 the output cannot be written, 130 interrupted (a worker ends with 0), 141
+    the output's reader left.
     """
 
 

@@ -29,9 +29,10 @@ from confluent_kafka import TopicPartition as Place
 from usagepipe.consumer.kafka_credentials import aiokafka_options
 from usagepipe.consumer.log_reader import REQUEST_SECONDS, translated
 from usagepipe.consumer.records import TopicPartition
-from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.kafka_trouble import READ, probe, right_refusal
 
 Result = TypeVar("Result")
 
@@ -153,8 +154,11 @@ class GroupOffsets:
         try:
             return self._runner.run(_patiently(ask))
         except (KafkaConnectionError, KafkaTimeoutError, TimeoutError) as error:
-            raise ServerUnavailableError("Kafka", self._kafka.kafka, str(error)) from error
+            reason = probe(self._kafka) or str(error)
+            raise ServerUnavailableError("Kafka", self._kafka.kafka, reason) from error
         except KafkaError as error:
+            if (cause := right_refusal(self._kafka, error.errno, READ)) is not None:
+                raise AccessError(f"Kafka at {self._kafka.kafka} refuses: {cause}.") from error
             raise UsagePipeError(f"Kafka at {self._kafka.kafka} refused: {error}") from error
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:

@@ -77,6 +77,8 @@ def _meaning(error: Exception, address: ClickHouseAddress) -> UsagePipeError:
             return SettingsError((f"{VARIABLE}: {address} does not answer in HTTP: is it TLS?",))
         case _:
             reason = "something listens there, but hangs up without an answer"
+            if address.secure and not address.tls.certificate:
+                reason += f". Does it want a client certificate ({VARIABLE}_TLS_CERTIFICATE)?"
     return _unavailable(address, reason)
 
 
