@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from aiokafka.errors import BrokerResponseError, KafkaConnectionError, KafkaError
 
 from usagepipe.consumer.refusals import LOCKED_OUT, Kind, Refusal, classify
-from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
 
 NO_LISTENER: Final = "connection refused: nothing listens there. Is it up, and is the port right?"
 UNKNOWN_HOST: Final = "unknown host: the name is not found. Check the address, and the DNS"
@@ -79,6 +79,8 @@ def cause_of(error: Exception) -> Cause:
         if (found := _known(link)) is not None:
             kind, why = found
             return Cause(kind, name, why, locked_out=isinstance(link, ssl.SSLCertVerificationError))
+    if isinstance(error, AccessError):  # ours: its text may name a status of a token endpoint
+        return Cause(Kind.PERSON, name, str(error))
     if status := _STATUS.search(str(error)):
         kind = Kind.SERVER if status[1].startswith("5") else Kind.PERSON
         return Cause(kind, name, PROXY.format(status[1]), locked_out=status[1] in _NO_ENTRY)
