@@ -74,10 +74,17 @@ class Conclusions:
         self._selection = Selection(paths, skip, settings.recorded_kinds)
 
     def open(
-        self, method: str, path: str, request_header: Headers, **options: int
+        self,
+        method: str,
+        path: str,
+        request_header: Headers,
+        *,
+        below_root: str = "",
+        **options: int,
     ) -> Exchange | None:
-        """The notes for a request that begins; None if it is not watched."""
-        if not self._selection.watches(method, path):
+        """The notes for a request that begins; None if it is not watched. `below_root` is its path
+        below the application's root path, if it has one."""
+        if not self._selection.watches(method, path, below_root):
             return None
         options = {"max_bytes": self._max_bytes} | options
         return self._exchange(method, path, request_header, provider=self._provider, **options)
@@ -154,6 +161,8 @@ class Conclusions:
             return Finding()
         if stamp.record_calls():
             return None
+        if exchange.redirects and not stamp:
+            return None  # the request that follows is the one that counts
         finding = Finding(reason=_reason(exchange, found))
         if self._selection.keeps(exchange):
             return finding

@@ -17,7 +17,7 @@ from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.faults import describe, log
 from usagepipe.producer.passages import Passage
 from usagepipe.producer.recorder import Recorder
-from usagepipe.producer.requests import header_of, method_of, path_of
+from usagepipe.producer.requests import header_of, method_of, paths_of
 from usagepipe.producer.stamps import SCOPE_KEY, current_stamp, stamp_of
 
 
@@ -59,7 +59,9 @@ class UsageMiddleware:
             await self.app(scope, receive, send)
 
     def _open(self, scope: Scope) -> Exchange | None:
-        return self._conclusions.open(method_of(scope), path_of(scope), partial(header_of, scope))
+        path, below_root = paths_of(scope)
+        header = partial(header_of, scope)
+        return self._conclusions.open(method_of(scope), path, header, below_root=below_root)
 
     async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         passage = Passage(exchange, receive, send)

@@ -16,13 +16,25 @@ def method_of(request: Request) -> str:
     return str(request["REQUEST_METHOD"] if _is_wsgi(request) else request.get("method", ""))
 
 
-def path_of(request: Request) -> str:
-    """The whole path, without its query."""
-    if not _is_wsgi(request):
-        return str(request.get("path", ""))
+def paths_of(request: Request) -> tuple[str, str]:
+    """The whole path, without its query, and its part below the application's root path."""
+    if _is_wsgi(request):
+        root, path = _wsgi_text(request, "SCRIPT_NAME"), _wsgi_text(request, "PATH_INFO")
+        return root + path, path
+    path = str(request.get("path", ""))
+    root = str(request.get("root_path", "")).rstrip("/")
+    if not root:
+        return path, path
+    # A server that knows the root path and a mount leave it in the path (ASGI). A proxy that strips
+    # it leaves it to the application (`FastAPI(root_path=…)`), whose path then lacks it.
+    if path == root or path.startswith(f"{root}/"):
+        return path, path[len(root) :]
+    return root + path, path
+
+
+def _wsgi_text(environ: Request, name: str) -> str:
     # PEP 3333 carries bytes in text, one a character.
-    path = str(request.get("SCRIPT_NAME", "")) + str(request.get("PATH_INFO", ""))
-    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+    return str(environ.get(name, "")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def header_of(request: Request, name: str) -> str:

@@ -5,7 +5,8 @@ choice is about the rest, and about paths (a health check, a web page) that are 
 """
 
 import re
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from posixpath import normpath
 
 from usagepipe.producer.exchanges import Exchange
@@ -14,6 +15,8 @@ from usagepipe.producer.openings import asks_no_model
 
 # Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
 Paths = Iterable[str] | Callable[[str, str], bool]
+
+DOUBT_SECONDS = 60  # in which some request should have been one to a model
 
 # Answers that models give: JSON of any kind, event streams, and what they draw and say.
 _MODEL_ANSWER = re.compile(r"json|event-?stream|^(?:audio|image|video)/", re.IGNORECASE)
@@ -24,28 +27,54 @@ _DETOUR = re.compile(r"/\.|//")
 class Selection:
     """The choice of one middleware. `kinds` are those of the setting `record`."""
 
-    def __init__(self, paths: Paths | None, skip: Paths, kinds: Iterable[str]) -> None:
+    def __init__(
+        self,
+        paths: Paths | None,
+        skip: Paths,
+        kinds: Iterable[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._wanted = None if paths is None else _test_of(paths)
         self._skipped = _test_of(skip)
         self._kinds = frozenset(kinds)
         self._told = False
+        self._clock = clock
+        self._since: float | None = None  # when the first request came that `paths` do not match
+        self._is_proven = paths is None  # `paths` have matched a request, or it was logged
 
-    def watches(self, method: str, path: str) -> bool:
-        """Whether a request is looked at. A function that raises says yes: nothing is lost."""
+    def watches(self, method: str, path: str, below_root: str = "") -> bool:
+        """Whether a request is looked at. A function that raises says yes: nothing is lost.
+
+        `path` is the whole one, and `below_root` its part below the application's root path.
+        """
         try:
-            if self._chooses(method, path):
+            forms = (path, below_root) if below_root and below_root != path else (path,)
+            if self._chooses(method, forms):
                 return True
             # Whom the application asks may read `/v1/files/../chat` as `/v1/chat`.
-            return bool(_DETOUR.search(path)) and self._chooses(method, _straight(path))
+            return bool(_DETOUR.search(path)) and self._chooses(method, [*map(_straight, forms)])
         except Exception as error:
             if not self._told:
                 self._told = True
                 log.error("selection_failed", error=describe(error))
             return True
 
-    def _chooses(self, method: str, path: str) -> bool:
-        wanted = self._wanted is None or self._wanted(method, path)
-        return wanted and not self._skipped(method, path)
+    def _chooses(self, method: str, forms: Sequence[str]) -> bool:
+        if self._wanted is not None:
+            if not any(self._wanted(method, form) for form in forms):
+                if not self._is_proven:
+                    self._doubt(forms[0])
+                return False
+            self._is_proven = True
+        return not any(self._skipped(method, form) for form in forms)
+
+    def _doubt(self, path: str) -> None:
+        """Log once that `paths` match nothing, after a minute in which requests came."""
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= DOUBT_SECONDS:
+            self._is_proven = True
+            log.warning("paths_matched_nothing", seconds=DOUBT_SECONDS, example=path[:100])
 
     def keeps(self, exchange: Exchange) -> bool:
         """Whether a request without tokens is an event: its kind is wanted, and it looks like

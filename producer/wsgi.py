@@ -12,7 +12,7 @@ from usagepipe.producer.callers import Identify, at_once
 from usagepipe.producer.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.exchanges import Exchange
 from usagepipe.producer.recorder import Recorder
-from usagepipe.producer.requests import header_of, method_of, path_of
+from usagepipe.producer.requests import header_of, method_of, paths_of
 from usagepipe.producer.stamps import SCOPE_KEY, stamp_of, stamping
 from usagepipe.producer.wsgi_passages import (
     Answer,
@@ -75,9 +75,9 @@ class UsageWsgiMiddleware:
     def _open(self, environ: Environ) -> Exchange | None:
         if not self._conclusions.enabled or stamp_of(environ) is not None:
             return None
-        return self._conclusions.open(
-            method_of(environ), path_of(environ), partial(header_of, environ)
-        )
+        path, below_root = paths_of(environ)
+        header = partial(header_of, environ)
+        return self._conclusions.open(method_of(environ), path, header, below_root=below_root)
 
 
 def _is_sent_by_the_server(answer: object, environ: Environ) -> bool:
