@@ -178,7 +178,8 @@ class Call:
     def conclude(self) -> None:
         """Nobody reads on: an answer that did not come to its end was left."""
         conclusions, self._conclusions = self._conclusions, None
-        if conclusions is None:
+        # Of a redirected call the last request counts, which the client makes next.
+        if conclusions is None or self._exchange.redirects:
             return
         with suppress(NotReadError):  # sent from a stream: its model stays unknown
             self._exchange.asked(self._request.content)

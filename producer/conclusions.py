@@ -161,8 +161,6 @@ class Conclusions:
             return Finding()
         if stamp.record_calls():
             return None
-        if exchange.redirects and not stamp:
-            return None  # the request that follows is the one that counts
         finding = Finding(reason=_reason(exchange, found))
         if self._selection.keeps(exchange):
             return finding

@@ -2,8 +2,9 @@
 
 `recorded` = `delivered` + `queued` + what was dropped afterwards, of this process' own events;
 `queue_full`, `spill_full` and `closed` are events that were never accepted. Each request that is
-watched is an event with tokens given to the recorder, or one in `unrecorded`; of the latter, those
-whose tokens are not known are events of zero tokens as well, where the setting `record` says so.
+watched is an event with tokens given to the recorder, or one in `unrecorded`; a call that a
+provider redirects is neither, as the next one counts. Of those in `unrecorded`, the ones whose
+tokens are not known are events of zero tokens as well, where the setting `record` says so.
 """
 
 from collections import Counter

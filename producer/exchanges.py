@@ -15,6 +15,7 @@ from usagepipe.producer.faults import describe
 from usagepipe.producer.openings import Asked, Opening, asks_no_model, model_in_path
 from usagepipe.producer.stamps import Stamp
 
+REDIRECTS = (301, 302, 303, 307, 308)
 SERVER_ERROR = 500  # what a server answers for an application that raises or never answers
 
 # The value of a header by its name (lower case), or "".
@@ -135,6 +136,11 @@ class Exchange:
         broken off by an error counts too: so ends a handler that saw the client leave."""
         begun = self._status is not None and not self._raised
         return not self.complete and (self._left or begun)
+
+    @property
+    def redirects(self) -> bool:
+        """The answer names another place to ask, and is none itself."""
+        return self._status in REDIRECTS and bool(self.answer_header("location"))
 
     @property
     def failed(self) -> bool:

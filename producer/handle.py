@@ -29,6 +29,7 @@ from usagepipe.producer.spill import Record, is_event, number_of
 from usagepipe.schemas.errors import AccessError
 from usagepipe.schemas.settings import Settings
 
+CONNECT_SECONDS: Final = 2.0  # for the first connection, while nothing is said against it
 PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
 DESTROY_SECONDS: Final = 0.2
 OPEN_SECONDS: Final = 1.0  # between two attempts to make a producer
@@ -85,6 +86,7 @@ class Handle:
         self._patience_seconds = patience_seconds
         self._partitions = PartitionWatch(patience_seconds)
         self._is_stuck = False
+        self._opened_at = 0.0
         self._given = 0
         self._marks: deque[tuple[float, int]] = deque()  # when how many had been given
         self._is_dead = False
@@ -102,7 +104,16 @@ class Handle:
     @property
     def is_stalled(self) -> bool:
         """Whether an event has waited for too long, in all or in one of the partitions."""
-        return bool(len(self)) and (self._is_stuck or self.age() > self._patience_seconds)
+        is_late = self._is_stuck or self.age() > self._patience_seconds
+        return is_late and bool(len(self)) and not self._is_connecting
+
+    @property
+    def _is_connecting(self) -> bool:
+        """Whether a first connection may still come about: a broker that is cold or far away takes
+        longer for that than for events."""
+        if self.acknowledged or self._availability.is_in_trouble:
+            return False
+        return time.monotonic() < self._opened_at + CONNECT_SECONDS
 
     def produce(self, record: Record) -> bool:
         """Queue `record`, or refuse it: it is too large. False: the queue is full, there is no
@@ -202,6 +213,7 @@ class Handle:
             _guard_forks()
             producer = Producer(config | callbacks, logger=LibraryLog())
         self._producer = producer
+        self._opened_at = time.monotonic()
         self._given = 0
         self._marks.clear()
         self._partitions = PartitionWatch(self._patience_seconds)

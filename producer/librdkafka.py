@@ -81,6 +81,11 @@ class Availability:
         self._told: set[str] = set()
         self._delivered_then = 0
 
+    @property
+    def is_in_trouble(self) -> bool:
+        """Something was logged, and no event delivered since."""
+        return bool(self._told)
+
     def failed(self, error: KafkaError, delivered: int) -> None:
         name = str(error.name())
         # _TRANSPORT is one connection; without any other, _ALL_BROKERS_DOWN follows.

@@ -82,6 +82,8 @@ class Selection:
         answer, but not where tokens are only counted; or any request with a stamp."""
         if kind_of(exchange) not in self._kinds:
             return False
+        if exchange.redirects and not exchange.stamp:
+            return False
         return bool(exchange.stamp) or (
             exchange.method == "POST"
             and not asks_no_model(exchange.endpoint)
