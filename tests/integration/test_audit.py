@@ -318,7 +318,7 @@ def test_records_that_nobody_consumes_are_named(world: Settings, run_program: Pr
     eventually(lambda: audit(world)[0] == 0, 60, "an audit that balances")
 
     assert 0 == nothing
-    assert 1 == waiting.exit_code
+    assert 1 == waiting.return_value
     assert "Nobody consumes partitions 2, where records wait: start usagepipe" in waiting.stdout
     assert waiting.stdout.endswith(f"{EVENTS} records wait to be stored.\n")
 
