@@ -68,7 +68,8 @@ def event_of(
     """
     fields = _fields_of_course(course) | _fields_of_caller(caller) | {"provider": provider}
     fields["model"] = course.served_model if usage is None else usage.model
-    fields |= _cost(course, usage)
+    if "cost" not in stamp:
+        fields |= _cost(course, usage)
     fields |= _tokens(course, stamp, usage)
     fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
     for name in ("model", "requested_model"):

@@ -3,9 +3,9 @@
 The same for all providers: their words differ little, and gateways mix them.
 """
 
-from typing import Final
+from typing import Any, Final
 
-from usagepipe.producer.shapes.shape import Fields, fields_at, items_of
+from usagepipe.producer.shapes.shape import Fields, fields_at
 
 KIND_NAMES: Final = ("type", "event_type", "object")
 # An event, or an answer, of these kinds. One that is incomplete or was cancelled has not failed,
@@ -21,23 +21,29 @@ def says_it_failed(answer: Fields) -> bool:
     if answer.get("error") and _has_error(answer):
         return True
     for name in KIND_NAMES:
-        if name in answer and _is_of_failed_kind(answer[name]):
+        kind = answer.get(name)
+        if isinstance(kind, str) and kind in FAILED_KINDS:
             return True
-    if "choices" in answer:
-        return any(choice.get("finish_reason") == "error" for choice in items_of(answer, "choices"))
+    choices = answer.get("choices")
+    if choices and isinstance(choices, list):
+        return _is_choice_failed(choices)
     if answer.get("status") == "failed" and answer.get("object") in WITH_STATUS:
         return True
     return any(name in answer and _inner_failed(answer, name) for name in WITH_STATUS)
+
+
+def _is_choice_failed(choices: list[Any]) -> bool:
+    """OpenRouter and Mistral say so in a choice too."""
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
+            return True
+    return False
 
 
 def _has_error(answer: Fields) -> bool:
     """An error is an object or a text; answers that went well may have null or nothing in it."""
     error = answer.get("error")
     return bool(error) and isinstance(error, (dict, str))
-
-
-def _is_of_failed_kind(kind: object) -> bool:
-    return isinstance(kind, str) and kind in FAILED_KINDS
 
 
 def _inner_failed(answer: Fields, name: str) -> bool:

@@ -113,7 +113,7 @@ def subset(counts: Counts) -> Usage:
     prompt = counts.first("prompt_tokens", "input_tokens")
     completion = counts.first("completion_tokens", "output_tokens")
     given_total = counts.first("total_tokens")
-    beside = counts.first("reasoning_tokens")
+    beside = counts.first("reasoning_tokens") if "reasoning_tokens" in counts.usage else 0
     reasoning = counts.detail(OUTPUT_DETAILS, "reasoning_tokens") or beside
     # xAI counts reasoning outside of the output, in the total only. That has to fit exactly: any
     # other total is a contradiction, and stays one.
@@ -124,7 +124,7 @@ def subset(counts: Counts) -> Usage:
         completion += beside
         given_total = prompt + completion
     # Mistral counts what its connectors (web search, …) put into the prompt beside the prompt.
-    connectors = counts.first("connector_tokens")
+    connectors = counts.first("connector_tokens") if "connector_tokens" in counts.usage else 0
     if connectors and given_total == prompt + completion + connectors:
         prompt += connectors
     return Usage(

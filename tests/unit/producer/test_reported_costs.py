@@ -120,4 +120,4 @@ def test_body_and_stamp_win_over_the_header() -> None:
     stamped = header_event("0.5", before=lambda: stamp_usage(cost=Decimal(1))).event
 
     assert (Decimal("0.25"), "") == (told.cost, told.price_version)
-    assert Decimal(1) == stamped.cost
+    assert (Decimal(1), "") == (stamped.cost, stamped.price_version)
