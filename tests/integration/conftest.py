@@ -8,7 +8,6 @@ import pytest
 
 from tests.support.absent_kafka import AbsentKafka
 from tests.support.exports import ImportCommand, Output
-from tests.support.secure_kafka import SecureKafka
 from tests.support.servers import NoServerError, skip_or_fail
 from tests.support.spilling import Away
 from tests.support.token_server import TokenServer
@@ -18,6 +17,8 @@ from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+    from tests.support.secure_kafka import SecureKafka
 
 
 @pytest.fixture
@@ -44,8 +45,10 @@ def import_(target: Settings, capsys: Output) -> ImportCommand:
 
 
 @pytest.fixture(scope="session")
-def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SecureKafka"]:
     """A Kafka with a listener for each way to connect to a company's."""
+    from tests.support.secure_kafka import SecureKafka  # needs trustme, which other tests do not
+
     try:
         broker = SecureKafka(tmp_path_factory.mktemp("secure"))
     except NoServerError as error:
