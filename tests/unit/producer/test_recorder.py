@@ -1,12 +1,12 @@
 """The recorder without Kafka or a spill: nothing blocks or raises, every loss is counted."""
 
+import _thread
 import asyncio
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import httpx
@@ -242,10 +242,10 @@ def test_handle_that_cannot_be_made_is_asked_for_again(monkeypatch: pytest.Monke
 def test_thread_that_cannot_be_started_costs_the_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a thread nothing could be sent: the event is dropped and counted, nothing raises."""
 
-    def refuse(_: object) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     recorder = UsageRecorder(kafka=NOWHERE)
 
     accepted = recorder.record(event())
