@@ -1,7 +1,7 @@
 """How a status is printed: sentences and a table, or one JSON object."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -73,11 +73,12 @@ def _cells(each: PartitionStatus, found: Status) -> tuple[str, ...]:
     )
 
 
-def _partitions(numbers: Iterable[int] | None) -> str:
+def _partitions(numbers: Collection[int] | None) -> str:
     if numbers is None:
         return "the broker does not name its partitions"
     ranges: Sequence[object] = ranges_of(sorted(numbers))
-    return f"partitions {', '.join(map(str, ranges))}" if ranges else "no partitions"
+    word = "partition" if len(numbers) == 1 else "partitions"
+    return f"{word} {', '.join(map(str, ranges))}" if ranges else "no partitions"
 
 
 def _ago(found: Status, moment: datetime | None) -> str:

@@ -25,7 +25,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from usagepipe.consumer.admission import Admission
 from usagepipe.consumer.batch import BatchPolicy
 from usagepipe.consumer.dead_letters import DeadLetters
-from usagepipe.consumer.health import Health
+from usagepipe.consumer.health import Health, worker_name
 from usagepipe.consumer.kafka_contact import contact
 from usagepipe.consumer.kafka_credentials import faust_credentials
 from usagepipe.consumer.lag import Lag
@@ -163,6 +163,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     return {
         "broker": [f"{SCHEME}://{server.strip()}" for server in servers],
         "broker_credentials": faust_credentials(settings),
+        "broker_client_id": worker_name(),
         "broker_session_timeout": settings.session_seconds,
         "broker_heartbeat_interval": min(3.0, settings.session_seconds / 3),
         "broker_request_timeout": max(90.0, settings.session_seconds),

@@ -4,6 +4,8 @@ An error is reported by its class, or by ClickHouse's code, and by its cause (`c
 quotes rows.
 """
 
+import os
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +14,11 @@ from usagepipe.consumer.causes import cause_of
 from usagepipe.consumer.parked import Parked
 from usagepipe.consumer.records import TopicPartition
 from usagepipe.schemas.errors import CheckFailedError
+
+
+def worker_name() -> str:
+    """What other processes call this worker: its host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 @dataclass

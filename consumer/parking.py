@@ -13,8 +13,6 @@ How a partition is parked, and what a crash after each step costs:
 5. The log is read again from the first offset of the range, as after a takeover. A crash: as 4.
 """
 
-import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +23,7 @@ import structlog
 
 from usagepipe import __version__
 from usagepipe.consumer.batch import Batch
-from usagepipe.consumer.health import Health
+from usagepipe.consumer.health import Health, worker_name
 from usagepipe.consumer.limits import NOTHING, Counted, Excess, LetterCount, LetterLimits
 from usagepipe.consumer.metrics import WorkerMetrics
 from usagepipe.consumer.parked import Parked, ParkedError, Report
@@ -61,7 +59,7 @@ class Parking:
         self._health = health
         self._counts: dict[TopicPartition, LetterCount] = {}
         self._resumed: dict[TopicPartition, Parked] = {}
-        self._worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._worker = worker_name()
 
     async def begin(self, partition: TopicPartition, topic_id: str, position: int) -> Parked | None:
         """Begin to count a partition that is read from `position`; its parking, if one stands."""

@@ -89,6 +89,7 @@ def test_a_worker_is_seen_with_its_partitions_and_the_age_of_its_rows(
 
     assert (0, 0) == (code, found["waiting"])
     (member,) = found["members"]
+    assert str(worker.pid) == member["client_id"].rpartition(":")[2]
     assert [each["partition"] for each in found["partitions"]] == member["partitions"]
     assert 0 <= found["newest_stored_age_seconds"] < 600
 
