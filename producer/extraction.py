@@ -125,7 +125,9 @@ class Tally:
     def _usages_in(self, answer: Fields) -> list[tuple[int, Fields]]:
         """The usage by the shape that this completion already has, else by the best that fits;
         by each that fits where the answer has several."""
-        several = not PLACES.isdisjoint(answer) and ("usage" in answer or METRICS in answer)
+        several = not PLACES.isdisjoint(answer) and (
+            isinstance(answer.get("usage"), dict) or METRICS in answer
+        )
         known = self._completion.rank
         if not several and known < len(SHAPES) and (found := _by(known, answer)):
             return found
