@@ -1,7 +1,8 @@
 -- Fills in the new columns of the quarters from the events that are stored already.
 -- Before the view counts them, so that no event is counted twice. The token makes a repetition
--- change nothing. Workers should be stopped: what they store or repeat between this and the view
--- can be counted wrongly, in these columns only, and usagepipe audit --repair corrects it.
+-- change nothing, also of a statement that broke off between two blocks: the order makes the blocks
+-- the same each time. Workers should be stopped: what they store or repeat between this and the
+-- view can be counted wrongly, in these columns only, and usagepipe audit --repair corrects it.
 INSERT INTO rollup_usage_15m
 (
     bucket,
@@ -65,3 +66,4 @@ GROUP BY
     api_key_id,
     provider,
     model
+ORDER BY ALL

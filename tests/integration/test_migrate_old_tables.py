@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.support.clickhouse_server import url_of
 from tests.support.stored_events import insert_rows, rows_of, usage_sums
 from usagepipe.query import UsageQueries
 from usagepipe.schemas import Settings, UsageEvent
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
-from usagepipe.schemas.clickhouse.migrations import load_migrations
+from usagepipe.schemas.clickhouse.migrations import Target, load_migrations
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -131,3 +132,38 @@ def test_a_migration_that_broke_off_counts_nothing_twice(
         clickhouse_client, "rollup_usage_1d"
     )
     assert (10, 10, 10) == tuple(counts(clickhouse_client, "rollup_usage_1d"))[:3]
+
+
+def test_counts_that_broke_off_between_two_blocks_are_filled_in_once(
+    old: Settings, clickhouse_client: "Client"
+) -> None:
+    """What a large table has of old events takes several blocks, and some of them may be stored.
+    A server groups in no order of its own, and in another one with other threads or parts."""
+    migrations = load_migrations()
+    (filling,) = (each for each in migrations if each.version == 21)
+    statement = filling.sql(Target(old.clickhouse_address.database, ""))
+    blocks = {
+        "max_block_size": 1_000,
+        "min_insert_block_size_rows": 2_000,
+        "min_insert_block_size_bytes": 0,
+    }
+    migrate(old, migrations=[each for each in migrations if each.version < filling.version])
+    clickhouse_client.command(
+        "INSERT INTO usage_events (event_id, occurred_at, user_id, usage_quality, ingested_at)"
+        " SELECT generateUUIDv4(), fromUnixTimestamp64Milli(1772366400000), hex(number), 'missing',"
+        " now64(3) FROM numbers(20000)"
+    )
+    last = clickhouse_client.command("SELECT max(user_id) FROM usage_events")
+    clickhouse_client.command(
+        f"ALTER TABLE rollup_usage_15m ADD CONSTRAINT cut CHECK user_id != '{last}'"
+    )
+
+    with pytest.raises(DatabaseError):
+        clickhouse_client.command(statement, settings=blocks | {"group_by_two_level_threshold": 1})
+    before = counts(clickhouse_client, "rollup_usage_15m")[0]
+    clickhouse_client.command("ALTER TABLE rollup_usage_15m DROP CONSTRAINT cut")
+    clickhouse_client.command(statement, settings=blocks | {"group_by_two_level_threshold": 0})
+
+    assert 0 < before < 20_000
+    assert 20_000 == counts(clickhouse_client, "rollup_usage_15m")[0]
+    assert 20_000 == counts(clickhouse_client, "rollup_usage_1d")[0]
