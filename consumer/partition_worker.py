@@ -110,7 +110,7 @@ class PartitionWorker:
             if await self._parking.is_released(parked):
                 self._parking.leave(self._partition)
                 await self._read_again()
-                return True
+                return not self._draining.is_set()  # else the new lane, not drained, goes on
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), LOOK_SECONDS)
         return False

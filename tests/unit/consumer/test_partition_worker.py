@@ -150,3 +150,22 @@ async def test_a_pending_range_stays_pending_while_it_is_parked() -> None:
         await until(lambda: world.worker.position == 4)
 
     assert [(0, 2, 0, True), (3, 3, 0, False)] == world.inserted
+
+
+async def test_a_partition_that_is_drained_as_it_is_sought_ends() -> None:
+    """A rebalance or a stop that comes in the moment of a release does not wait in vain."""
+    world = World()
+    world.parking.standing = parked_at(0, 3)
+
+    async def drain_and_read_from(tp: TopicPartition, read: Lineage, /) -> int:
+        world.worker.drain(keep=False)
+        return 10
+
+    world.read_from = drain_and_read_from  # type: ignore[method-assign]
+    world.parking.released.set()
+
+    async with asyncio.timeout(2):
+        await world.worker.run()
+
+    assert ([], 0) == (world.inserted, world.worker.position)
+    assert world.parking.left
