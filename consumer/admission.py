@@ -3,7 +3,7 @@
 Its password was changed, its user dropped, a right taken, a certificate replaced: other workers may
 be let in, so it leaves the group and they get its partitions. Nothing it had in hand is
 acknowledged; what was announced, the next owner repeats. It comes back when it is let in again, and
-not before an insert would be taken, so it cannot go back and forth.
+not before a batch could be looked up and stored, so it cannot go back and forth.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class Admission:
     """`open` while the worker may be in the group. Read by the consumer's thread."""
 
     def __init__(self, health: Health, most_seconds: float, try_out: Callable[[], None]) -> None:
-        """`try_out` raises what the next insert would; it blocks."""
+        """`try_out` raises what the next batch would; it blocks."""
         self._health = health
         self._most_seconds = most_seconds
         self._try_out = try_out

@@ -93,7 +93,7 @@ class WorkerApp(faust.App):
             ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert"),
         )
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
-        self.admission = Admission(self.health, settings.lockout_seconds, self.writer.try_out)
+        self.admission = Admission(self.health, settings.lockout_seconds, self._try_out)
         self.proof = Proof(settings, self.health)
         self.letters = DeadLetters(settings, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
@@ -131,6 +131,16 @@ class WorkerApp(faust.App):
             self.health,
         )
         super().__init__(settings.group, **_configuration(settings))
+
+    def _try_out(self) -> None:
+        """Raise what the next batch would, on its way into ClickHouse. Blocks.
+
+        Each right is one of its own: who may insert may be kept from reading, and no batch is
+        stored without a look for what is stored already, and whether its partition is parked.
+        """
+        self.writer.try_out()
+        self.stored.try_out()
+        self.parked.try_out()
 
     async def _acknowledged(self, topic: str) -> Mapping[TopicPartition, int]:
         return await cast(ChunkConsumer, self.consumer).log_of_kafka.acknowledged(topic)

@@ -117,6 +117,10 @@ class ParkingTable:
         """The notes of each partition of the topic that has some."""
         return self._read(topic_id, -1)
 
+    def try_out(self) -> None:
+        """Raise what the next reading would: one of no topic."""
+        self.read("", 0)
+
     def park(self, parked: Parked) -> None:
         """Note that a worker has parked a partition.
 

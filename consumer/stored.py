@@ -138,6 +138,10 @@ class StoredRows:
         rows = self._range(query, topic_id, partition, at_least, _MAX_OFFSET)
         return int(rows[0][0]) if rows else None
 
+    def try_out(self) -> None:
+        """Raise what the next look-up would: one that reads no row."""
+        self.last_offset("", 0, 0)
+
     def server_started(self) -> int:
         """When the server that answers was started: Unix seconds, give or take one."""
         ((started,),) = self._rows("SELECT toInt64(toUnixTimestamp(now())) - uptime()", {})

@@ -97,6 +97,35 @@ def test_a_worker_that_is_locked_out_gives_its_partitions_to_others(
     assert {120} == {requests for requests, _ in rollup_sums(clickhouse_client).values()}
 
 
+@pytest.mark.parametrize("table", ["usage_events", "parked_partitions"])
+def test_a_worker_that_may_insert_and_not_read_gives_its_partitions_to_others(
+    settings: MakeSettings,
+    migrated: ClickHouseAddress,
+    clickhouse_client: "Client",
+    run_program: Programs,
+    table: str,
+) -> None:
+    """Nothing is stored without a look at what is stored, and at what is parked."""
+    proxy = FaultyProxy(migrated.port, reads_of=table)
+    made = settings()
+    one = settings(clickhouse=through(proxy, migrated))
+    locked_out = start_worker(run_program, one, lockout_seconds=2)
+    eventually(lambda: partitions(locked_out) == 4, SECONDS, locked_out.tail)
+
+    with proxy.failing(NO_RIGHT):
+        healthy = start_worker(run_program, made)  # what both take over they look up
+        send(made, 0, 40)
+        eventually(lambda: is_aside(locked_out, "lacks a right"), SECONDS, locked_out.tail)
+        eventually(lambda: partitions(healthy) == 4, SECONDS, healthy.tail)
+        wait_until_committed(made, healthy)
+    eventually(lambda: partitions(locked_out) == partitions(healthy) == 2, SECONDS, locked_out.tail)
+
+    assert 1 == locked_out.stderr.count("partitions_given_up")
+    assert [0, 0] == [locked_out.stop(), healthy.stop()]
+    proxy.close()
+    assert (40, 40) == raw_counts(clickhouse_client)
+
+
 def test_the_only_worker_goes_on_when_it_is_let_in_again(
     settings: MakeSettings,
     migrated: ClickHouseAddress,

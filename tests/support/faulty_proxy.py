@@ -125,10 +125,16 @@ def holds(seconds: float) -> Fault:
 
 
 class FaultyProxy:
-    """Listens on a port of its own and passes inserts on to `target`, unless they are to fail."""
+    """Listens on a port of its own and passes inserts on to `target`, unless they are to fail.
 
-    def __init__(self, target: int, inserts_into: str = "usage_events+") -> None:
+    With `reads_of` it is the queries that name this table which fail, and no insert.
+    """
+
+    def __init__(
+        self, target: int, inserts_into: str = "usage_events+", reads_of: str = ""
+    ) -> None:
         self._inserts = f"INSERT+INTO+{inserts_into}"
+        self._reads = f"FROM {reads_of} ".encode() if reads_of else b""
         self.inserts: list[float] = []  # when each arrived, in monotonic seconds
         self._fault: Fault | None = None
         proxy = self
@@ -166,7 +172,8 @@ class FaultyProxy:
         self._thread.join()
 
     def _pass(self, line: Line) -> None:
-        if self._inserts not in line.path:
+        meant = self._reads in line.body if self._reads else self._inserts in line.path
+        if not meant:
             line.answer(line.forward())
             return
         self.inserts.append(time.monotonic())
