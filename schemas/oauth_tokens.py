@@ -25,7 +25,8 @@ from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.secret_files import tls_context
 
 REQUEST_SECONDS: Final = 5.0
-DEFAULT_LIFE_SECONDS: Final = 300.0  # where the provider does not say (`expires_in`)
+DEFAULT_LIFE_SECONDS: Final = 300.0  # where the provider does not say, or no time (`expires_in`)
+MOST_LIFE_SECONDS: Final = 10.0 * 366 * 86_400  # more is no time: inf, NaN
 USED_SHARE: Final = 0.8  # of a token's life; librdkafka renews at the same moment
 FIRST_PAUSE_SECONDS: Final = 0.5
 MOST_PAUSE_SECONDS: Final = 5.0
@@ -117,12 +118,17 @@ def _fetch(kafka: KafkaSettings) -> Token:
     value = fields.get("access_token") if isinstance(fields, dict) else None
     if not isinstance(value, str) or not value:
         raise _failure(kafka, "its answer has no access_token")
-    life = fields.get("expires_in")
-    try:
-        seconds = float(life) if life is not None else DEFAULT_LIFE_SECONDS
-    except (TypeError, ValueError):
-        seconds = DEFAULT_LIFE_SECONDS
+    seconds = _life(fields.get("expires_in"))
     return Token(value, time.time() + seconds, asked_at + seconds * USED_SHARE)
+
+
+def _life(told: Any) -> float:
+    """The seconds that a provider gives a token. A token without an end would never be renewed."""
+    try:
+        seconds = float(told)
+    except (TypeError, ValueError, OverflowError):
+        return DEFAULT_LIFE_SECONDS
+    return seconds if 0 < seconds < MOST_LIFE_SECONDS else DEFAULT_LIFE_SECONDS
 
 
 def _request(kafka: KafkaSettings) -> urllib.request.Request:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_REASON_CHARS = 500  # of a server's answer: it quotes the whole query
 
 # ClickHouse's error codes.
+UNKNOWN_COLUMN = (16, 47)  # of a table, and of a query
 UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
 REFUSED_CREDENTIALS = (192, 193, 194, 516)  # unknown user, wrong or missing password, failed
@@ -112,6 +113,8 @@ def _meaning(error: Exception, place: object) -> UsagePipeError:
         return MigrationError(f"{place}: the database does not exist. Run usagepipe migrate.")
     if code == UNKNOWN_TABLE:
         return MigrationError(f"{place}: a table is missing. Run usagepipe migrate.")
+    if code in UNKNOWN_COLUMN:  # the tables are an older version's
+        return MigrationError(f"{place}: a column is missing. Run usagepipe migrate.")
     return UsagePipeError(f"ClickHouse at {place} refused: {reason}")
 
 

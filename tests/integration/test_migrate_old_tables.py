@@ -14,6 +14,7 @@ from usagepipe.query import UsageQueries
 from usagepipe.schemas import Settings, UsageEvent
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.clickhouse.migrations import Target, load_migrations
+from usagepipe.schemas.errors import MigrationError
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -91,6 +92,14 @@ def test_what_is_stored_is_counted_and_named(old: Settings, clickhouse_client: "
         row.user_id: row.user_name for row in UsageQueries(clickhouse_client).by_user("all").rows
     }
     assert {"u-0": "Name 38", "u-1": "Name 39"} == names
+
+
+def test_a_reader_says_that_the_tables_are_an_older_versions(
+    old: Settings, clickhouse_client: "Client"
+) -> None:
+    """A column that they lack is no riddle of the server's."""
+    with pytest.raises(MigrationError, match="a column is missing"):
+        UsageQueries(clickhouse_client).totals("all")
 
 
 def test_a_name_whose_events_have_left_stays(old: Settings, clickhouse_client: "Client") -> None:

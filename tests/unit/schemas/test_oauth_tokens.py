@@ -154,3 +154,16 @@ def test_a_provider_that_is_back_is_used(
     endpoint.answer = well
 
     assert "a" == provider.token().value
+
+
+@pytest.mark.parametrize("told", ["1e999", "NaN", "0", "-5", "[1]", "1" + "0" * 400])
+def test_a_life_that_is_no_time_is_taken_for_the_usual_one(endpoint: Endpoint, told: str) -> None:
+    """A token that never ends would be used long after the broker refuses it."""
+    endpoint.answer = lambda: (200, f'{{"access_token": "a", "expires_in": {told}}}'.encode())
+    made = tokens(endpoint)
+
+    token = made.token()
+    again = made.token()
+
+    assert oauth_tokens.DEFAULT_LIFE_SECONDS == pytest.approx(token.expires_at - time.time(), abs=5)
+    assert token is again
