@@ -20,7 +20,7 @@ class JsonOrEvents:
 
     @property
     def steps(self) -> int:
-        return self._events.steps
+        return self._events.steps + self._json.steps
 
     def feed(self, chunk: bytes) -> None:
         self._events.feed(chunk)

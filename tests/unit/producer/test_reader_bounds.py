@@ -226,6 +226,7 @@ def test_any_documents_raise_nothing(documents: list[object], content_type: str)
     ("content_type", "begin", "piece"),
     [
         (JSON, b"[", b"{},"),
+        (EVENTS, b"[", b"{},"),
         (EVENTS, b"", b"\n"),
         (EVENTS, b"", b"data:{}\n\n"),
         (LINES, b"", b"{}\n"),
