@@ -61,6 +61,7 @@ class Tally:
         self._before: Usage | None = None  # of the completions before it
         self._part: str | None = None  # the id of this completion
         self._past: dict[str, None] = {}  # the ids of those before it, the oldest first
+        self._repeats = False  # a completion before it is told again
         self._shifts = 0  # how often the id changed within a completion
         self._ended = False
         self._broken = False  # by an error, with no usage after it
@@ -100,6 +101,10 @@ class Tally:
         the stream, not of what the model wrote."""
         self._ended = self._ended or not self._broken
 
+    def close(self) -> None:
+        """The usage until now is final, unless the answer was cut."""
+        self._completion.closed = True
+
     def fail(self) -> None:
         """An error has passed: what was told before it counts."""
         self.failed = self._broken = True
@@ -125,13 +130,13 @@ class Tally:
     def _usages_in(self, answer: Fields) -> list[tuple[int, Fields]]:
         """The usage by the shape that this completion already has, else by the best that fits;
         by each that fits where the answer has several."""
-        several = not PLACES.isdisjoint(answer) and (
+        several = (
             isinstance(answer.get("usage"), dict) or METRICS in answer
-        )
+        ) and not PLACES.isdisjoint(answer)
         known = self._completion.rank
         if not several and known < len(SHAPES) and (found := _by(known, answer)):
             return found
-        if not several and _is_chat(answer):
+        if not several and "choices" in answer and _is_chat(answer):
             return _by(CHAT, answer)
         found = []
         for rank, shape in enumerate(SHAPES):
@@ -146,11 +151,13 @@ class Tally:
         """Whether usage counts: it goes on with this completion, or begins the next. If not, it
         repeats what has been added up already."""
         part = shape.part(answer)
-        if part is None or (part and part == self._part):
-            return True
-        if part and part in self._past:
-            return False
+        if part is None:  # of the one that is under way
+            return not self._repeats
         begins = shape.begins(answer)
+        known = bool(part) and part in self._past
+        self._repeats = known and begins
+        if known or (part and part == self._part):
+            return not known
         if self._completion.rank == len(SHAPES):  # nothing of it has been seen yet
             self._note_part(part, begins=begins)
         elif begins or (part != self._part and has_tokens(shape, usage)):
@@ -204,10 +211,10 @@ class Tally:
 
 def _is_chat(answer: Fields) -> bool:
     """Whether no other shape fits: the most frequent answer is read first, and read fast."""
-    if "choices" not in answer or not PLACES.isdisjoint(answer):
-        return False
     usage = answer.get("usage")
-    return usage is None or (isinstance(usage, dict) and "prompt_tokens" in usage)
+    if usage is None:
+        return PLACES.isdisjoint(answer)
+    return isinstance(usage, dict) and "prompt_tokens" in usage
 
 
 def _by(rank: int, answer: Fields) -> list[tuple[int, Fields]]:

@@ -22,11 +22,11 @@ class Documents:
         self._max_bytes = max_bytes
         self._held = bytearray()
         self._projection: Projection | None = None
-        self._read = 0
+        self.count = 0  # of the documents that were not left out
 
     def can_skip(self, text: bytes | bytearray) -> bool:
         """Whether whole documents may be left out: nothing in them can matter."""
-        return self._read >= FIRST_DOCUMENTS and not may_matter(text, self._tally.of_claude)
+        return self.count >= FIRST_DOCUMENTS and not may_matter(text, self._tally.of_claude)
 
     def feed(self, piece: bytes) -> None:
         if self._projection is not None:
@@ -42,13 +42,15 @@ class Documents:
     def close(self) -> None:
         """The document is complete."""
         text, self._held = self._held, bytearray()
-        if text and not self.can_skip(text):
+        if self._projection is not None:
+            self.count += 1
+            self._projection = None
+        elif text and not self.can_skip(text):
             self.offer(text)
-        self._projection = None
 
     def offer(self, text: bytes | bytearray) -> None:
         """Take a document that came in one piece."""
-        self._read += 1
+        self.count += 1
         if text.strip() == END_OF_CHAT:
             self._tally.end()
             return

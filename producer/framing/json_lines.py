@@ -11,6 +11,7 @@ class JsonLines:
     streaming = True
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._tally = tally
         self._documents = Documents(tally, max_bytes)
         self._between_lines = True
         self.steps = 0
@@ -28,5 +29,7 @@ class JsonLines:
         self._between_lines = ends
 
     def finish(self) -> None:
-        """The last line may lack its line feed."""
+        """The last line may lack its line feed. One line alone may be a whole answer."""
         self._documents.close()
+        if self._documents.count == 1:
+            self._tally.close()

@@ -27,8 +27,7 @@ class ServerSentEvents:
         self._is_data = False  # of the line, once its field is known
         self._has_data = False  # of the event
         self._is_error = False
-        self._has_lines = False
-        self.has_events = False  # one has data, or has ended: a body of JSON looks like neither
+        self.has_events = False  # one has data: a body of JSON has no such line
         self._after_cr = False  # a line feed that comes next belongs to it
         self.steps = 0
 
@@ -85,10 +84,7 @@ class ServerSentEvents:
         if self._at_start:
             text = text.removeprefix(BOM)
             self._at_start = False
-        if text:
-            self._has_lines = True
-        else:
-            self.has_events |= self._has_lines
+        if not text:
             self._end_event()
         name, _, value = text.partition(b":")
         self._is_data = name == b"data"

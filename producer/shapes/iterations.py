@@ -46,7 +46,8 @@ def settled_by_iterations(usage: Fields) -> Fields:
 
 def settles(usage: Fields, name: str) -> bool:
     """Whether the iterations of this event say how many tokens of a class there are."""
-    return name in usage.get(SETTLED, ())
+    settled = usage.get(SETTLED)
+    return isinstance(settled, frozenset) and name in settled  # a stranger may use the name too
 
 
 def model_of_fallback(usage: Fields) -> str:

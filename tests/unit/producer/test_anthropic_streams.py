@@ -216,6 +216,14 @@ def test_iterations_without_a_class_leave_it_to_the_totals() -> None:
     assert (6_230, 6_000, 20, 9) == classes(read(first, zeros))
 
 
+def test_our_own_mark_in_an_answer_means_nothing() -> None:
+    """The name under which settled classes are kept may be in an answer, with any value."""
+    settled = {"settled by iterations": 7}
+    zeros = delta(**tokens(0, 0, 0, 9), **settled)
+
+    assert (60, 0, 20, 9) == classes(read(start(**tokens(40, 0, 20, 1)), zeros))
+
+
 @pytest.mark.parametrize("absent", [{}, {"iterations": None}, {"iterations": []}])
 def test_iterations_of_an_earlier_event_do_not_hide_later_totals(absent: Counts) -> None:
     """In the start they describe the start; a compaction stays counted when a delta follows."""

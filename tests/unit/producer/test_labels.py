@@ -58,6 +58,37 @@ def test_usage_is_found_under_any_label(content_type: str, body: bytes, size: in
     assert FOUND == read(content_type, body, size)
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\n"])
+@pytest.mark.parametrize("padding", [0, 2 * LIMIT])
+@pytest.mark.parametrize("content_type", ["application/x-ndjson", "text/event-stream"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"type": "message", "usage": {"input_tokens": 31, "output_tokens": 7}},
+        {"object": "response", "usage": {"input_tokens": 31, "output_tokens": 7}},
+        {"object": "interaction", "usage": {"total_input_tokens": 31, "total_output_tokens": 7}},
+    ],
+    ids=lambda answer: next(iter(answer.values())),
+)
+def test_answer_that_passes_as_a_stream_is_complete(
+    answer: dict[str, Any], content_type: str, padding: int, end: bytes
+) -> None:
+    """A JSON answer of one line has no mark of an end but its own."""
+    body = json.dumps({"model": "m", "pad": "x" * padding} | answer).encode() + end
+
+    assert FOUND == read(content_type, body)
+    assert FOUND == read(content_type, body, size=1)
+
+
+def test_line_of_a_stream_that_was_cut_is_partial() -> None:
+    """One line may be all that came of a stream, with what was counted until then."""
+    reader = AnswerReader("application/x-ndjson", "", LIMIT)
+
+    reader.feed(json.dumps({"usageMetadata": {"promptTokenCount": 31}}).encode() + b"\n")
+
+    assert Usage("", 31, 0, 31, usage_quality="partial") == reader.read(complete=False)
+
+
 @pytest.mark.parametrize("size", [1, LIMIT])
 @pytest.mark.parametrize(
     "content_type",

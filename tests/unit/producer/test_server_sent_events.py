@@ -67,7 +67,6 @@ def test_event_is_read_however_it_is_written(stream: str) -> None:
         f"Data: {DATA}\n\n",
         f"datum: {DATA}\n\n",
         f": data: {DATA}\n\n",
-        f"{DATA}\n\n",
         f"data: {FIRST}\n\ndata: {SECOND}\ndata: {THIRD}\n\n",
         f"\n\ufeffdata: {DATA}\n\n",
         f"data: {DATA[:-1]}\n\n",

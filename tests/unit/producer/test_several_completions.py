@@ -154,6 +154,11 @@ SEVERAL = {
         *claude("m1", {"input_tokens": 100, "output_tokens": 1}, 20),
         *claude("m2", {"input_tokens": 40, "cache_read_input_tokens": 300}, 35),
     ],
+    "messages, the first one again": [
+        *claude("m1", {"input_tokens": 100, "output_tokens": 1}, 20),
+        *claude("m2", {"input_tokens": 340, "output_tokens": 1}, 35),
+        *claude("m1", {"input_tokens": 100, "output_tokens": 1}, 20),
+    ],
     "messages without ids": [
         *claude(None, {"input_tokens": 100, "output_tokens": 1}, 20),
         *claude(None, {"input_tokens": 340, "output_tokens": 1}, 35),
