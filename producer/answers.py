@@ -105,7 +105,10 @@ class AnswerReader:
         if self._refused is not None or not chunk:
             return
         if self._unpacking is None:
-            self._pass_on(chunk)
+            if self._framing is None:
+                self._pass_on(chunk)
+            else:
+                self._framing.feed(chunk)
             return
         self._most_steps += len(chunk)
         try:

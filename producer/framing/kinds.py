@@ -36,6 +36,8 @@ OBJECT_OF_LINES: Final = re.compile(rb"\{[ \t]*[\r\n]")  # such an object goes o
 
 def label_of(content_type: str) -> Label:
     """What a content type says of the body: its case and parameters do not matter."""
+    if (label := KINDS.get(content_type)) is not None:  # as most are written
+        return label
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.endswith("+json"):
         return "json"

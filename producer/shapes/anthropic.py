@@ -4,6 +4,8 @@ Cache reads and writes come on top of `input_tokens`. The Responses API of OpenA
 names and means that they are inside, so the `type` decides, not the names.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from usagepipe.producer.shapes.counts import Counts
@@ -62,12 +64,14 @@ class Anthropic(Shape):
         return delta is not None and delta.get("stop_reason") is not None
 
     def normal(self, counts: Counts) -> Usage:
-        # Only compactions are left of the iterations here: the totals do not include them.
-        runs = [counts.usage, *items_of(counts.usage, "iterations")]
-        cached = _sum(counts, runs, "cache_read_input_tokens")
-        written = _sum(counts, runs, "cache_creation_input_tokens")
-        prompt = _sum(counts, runs, "input_tokens") + cached + written
-        completion = _sum(counts, runs, "output_tokens")
+        count: Callable[[str], int] = counts.first
+        if "iterations" in counts.usage:
+            # Only compactions are left of these here: the totals do not include them.
+            count = partial(_sum, counts, [counts.usage, *items_of(counts.usage, "iterations")])
+        cached = count("cache_read_input_tokens")
+        written = count("cache_creation_input_tokens")
+        prompt = count("input_tokens") + cached + written
+        completion = count("output_tokens")
         return Usage(
             model="",
             prompt_tokens=prompt,

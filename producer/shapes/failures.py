@@ -10,9 +10,7 @@ from usagepipe.producer.shapes.shape import Fields, fields_at
 KIND_NAMES: Final = ("type", "event_type", "object")
 # An event, or an answer, of these kinds. One that is incomplete or was cancelled has not failed,
 # nor has one of whose tools some call failed (`response.mcp_call.failed`).
-FAILED_KINDS: Final = frozenset(
-    {"error", "response.failed", "response.error", "conversation.response.error"}
-)
+FAILED_KINDS: Final = ("error", "response.failed", "response.error", "conversation.response.error")
 WITH_STATUS: Final = ("response", "interaction")
 
 
@@ -21,15 +19,14 @@ def says_it_failed(answer: Fields) -> bool:
     if answer.get("error") and _has_error(answer):
         return True
     for name in KIND_NAMES:
-        kind = answer.get(name)
-        if isinstance(kind, str) and kind in FAILED_KINDS:
+        if name in answer and answer[name] in FAILED_KINDS:
             return True
     choices = answer.get("choices")
     if choices and isinstance(choices, list):
         return _is_choice_failed(choices)
     if answer.get("status") == "failed" and answer.get("object") in WITH_STATUS:
         return True
-    return any(name in answer and _inner_failed(answer, name) for name in WITH_STATUS)
+    return _inner_failed(answer, "response") or _inner_failed(answer, "interaction")
 
 
 def _is_choice_failed(choices: list[Any]) -> bool:

@@ -17,7 +17,7 @@ VECTORS: Final = ("embeddings", "embedding")
 
 def is_total_alone(usage: Fields) -> bool:
     """Whether a usage object tells a total and no class of tokens."""
-    return not any(usage.get(name) for name in CLASSES) and bool(usage.get("total_tokens"))
+    return not any(map(usage.get, CLASSES)) and bool(usage.get("total_tokens"))
 
 
 def outputs_nothing(answer: Fields) -> bool:
