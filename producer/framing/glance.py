@@ -29,10 +29,11 @@ def may_matter(text: bytes | bytearray, of_claude: bool = False) -> bool:
         or b"[DONE]" in text
         or b"error" in text  # or the name of an event
         or find_spelled_out(text) is not None
-        # A fallback of Claude's; Cohere's version 1, and a realtime session with one more to come.
+        # A fallback of Claude's; Cohere's version 1, a realtime session with one more to come, and
+        # the status of an interaction.
         or (
             b'"fallback"' in text
             if of_claude
-            else b"billed_units" in text or b"response.created" in text
+            else b"billed_units" in text or b"response.created" in text or b'"failed"' in text
         )
     )

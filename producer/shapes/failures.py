@@ -12,6 +12,7 @@ KIND_NAMES: Final = ("type", "event_type", "object")
 # nor has one of whose tools some call failed (`response.mcp_call.failed`).
 FAILED_KINDS: Final = ("error", "response.failed", "response.error", "conversation.response.error")
 WITH_STATUS: Final = ("response", "interaction")
+STATUS_EVENT: Final = "interaction.status_update"
 
 
 def says_it_failed(answer: Fields) -> bool:
@@ -24,7 +25,9 @@ def says_it_failed(answer: Fields) -> bool:
     choices = answer.get("choices")
     if choices and isinstance(choices, list):
         return _is_choice_failed(choices)
-    if answer.get("status") == "failed" and answer.get("object") in WITH_STATUS:
+    if answer.get("status") == "failed" and (
+        answer.get("object") in WITH_STATUS or answer.get("event_type") == STATUS_EVENT
+    ):
         return True
     return _inner_failed(answer, "response") or _inner_failed(answer, "interaction")
 

@@ -39,6 +39,11 @@ FAILED_DOCUMENTS: dict[str, dict[str, Any]] = {
         "event_type": "interaction.completed",
         "interaction": {"status": "failed", "error": OVERLOADED},
     },
+    "Interactions, the status": {
+        "event_type": "interaction.status_update",
+        "interaction_id": "x",
+        "status": "failed",
+    },
     "Ollama": {"error": "an error was encountered while running the model"},
     "vLLM, older": {"object": "error", "message": "x", "code": 500},
     "Mistral's conversations": {"type": "conversation.response.error", "code": 1},
