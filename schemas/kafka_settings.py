@@ -30,6 +30,11 @@ Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
 
 def _check_bootstrap(value: str) -> str:
+    if "@" in value:  # not quoted: a password may stand before it
+        raise ValueError(
+            "has an @: write host:port; user and password are USAGEPIPE_KAFKA_SASL_USERNAME and "
+            "USAGEPIPE_KAFKA_SASL_PASSWORD"
+        )
     for server in value.split(","):
         host, colon, port = server.strip().rpartition(":")
         if not (colon and _HOST.fullmatch(host) and port.isdigit() and 0 < int(port) < 65536):

@@ -246,6 +246,14 @@ def test_a_url_is_no_bootstrap_server(address: str) -> None:
         Settings.load(kafka=address)
 
 
+def test_a_password_in_the_bootstrap_servers_is_not_quoted() -> None:
+    """It is refused without its text, which may go to a log."""
+    (problem,) = problems(kafka="ann:hunter2@kafka:9092")
+
+    assert "USAGEPIPE_KAFKA_SASL_PASSWORD" in problem
+    assert "hunter2" not in problem
+
+
 def test_an_empty_web_host_is_refused() -> None:
     """Faust would end with a traceback."""
     with pytest.raises(SettingsError, match="USAGEPIPE_WEB_HOST"):
