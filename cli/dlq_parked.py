@@ -45,12 +45,10 @@ def parked(as_json: bool, **options: Any) -> None:
 @click.command("release")
 @click.argument("partitions", metavar="PARTITION...", type=click.IntRange(min=0), nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every partition that is parked.")
+@click.option("--letters", is_flag=True, help="Make dead letters of what is refused.")
+@click.option("--retry", is_flag=True, help="Read and judge the range again.")
 @click.option(
-    "--letters", "mode", flag_value=Mode.LETTERS, help="Make dead letters of what is refused."
-)
-@click.option("--retry", "mode", flag_value=Mode.RETRY, help="Read and judge the range again.")
-@click.option(
-    "--to-offset",
+    "--last-offset",
     type=click.IntRange(min=0),
     metavar="N",
     help="With --letters: the last offset. [default: the last one on the topic now]",
@@ -62,8 +60,9 @@ def parked(as_json: bool, **options: Any) -> None:
 def release(
     partitions: tuple[int, ...],
     every: bool,
-    mode: str | None,
-    to_offset: int | None,
+    letters: bool,
+    retry: bool,
+    last_offset: int | None,
     **options: Any,
 ) -> None:
     """Let the worker of a parked PARTITION go on.
@@ -76,24 +75,25 @@ def release(
     the limits from zero.
 
     The decision is kept in ClickHouse for exactly this range of this topic: it reaches whichever
-    worker has the partition, also after a restart. To repeat it does no harm.
+    worker has the partition, also after a restart. Repeating it does no harm.
     """
-    if mode is None:
-        raise WrongUseError("Say how: --letters or --retry.")
+    if letters == retry:
+        raise WrongUseError("Give one of --letters and --retry.")
     if bool(partitions) == every:
-        raise WrongUseError("Name the partitions, or say --all.")
-    if to_offset is not None and mode != Mode.LETTERS:
-        raise WrongUseError("--to-offset goes with --letters.")
+        raise WrongUseError("Name the partitions, or give --all.")
+    if last_offset is not None and retry:
+        raise WrongUseError("--last-offset goes with --letters.")
+    mode = Mode.RETRY if retry else Mode.LETTERS
     settings = load_settings(**options)
     chosen = _chosen(_read(settings), partitions)
+    lasts = [_last(each, mode, last_offset) for each in chosen]  # all, before one is released
     with closing(ParkedPartitions(settings)) as parked_partitions:
-        for each in chosen:
-            last = _last(each, Mode(mode), to_offset)
+        for each, last in zip(chosen, lasts, strict=True):
             try:
-                parked_partitions.release(each, Mode(mode), last, _author())
+                parked_partitions.release(each, mode, last, _author())
             except Error as error:
                 raise as_usagepipe_error(error, settings.clickhouse_address) from None
-            parked_output.print_release(each, Mode(mode), last)
+            parked_output.print_release(each, mode, last)
 
 
 def _read(settings: Settings) -> list[Waiting]:
@@ -115,13 +115,29 @@ def _chosen(found: Sequence[Waiting], partitions: Sequence[int]) -> list[Waiting
     return [by_number[number] for number in partitions] or list(found)
 
 
-def _last(waiting: Waiting, mode: Mode, to_offset: int | None) -> int:
-    parked = waiting.parked
+def _last(waiting: Waiting, mode: Mode, last_offset: int | None) -> int:
+    """The last offset of the release.
+
+    A release beyond the log's end would exempt records from the limits that nobody has sent yet.
+
+    Raises:
+        WrongUseError: the offset that was given is before the parked range or not on the topic.
+    """
+    parked, last = waiting.parked, waiting.end - 1
     if mode is Mode.RETRY:
         return parked.last
-    if to_offset is not None and to_offset < parked.first:
-        raise WrongUseError(f"--to-offset {to_offset} is before the range {parked.range}.")
-    return waiting.end - 1 if to_offset is None else to_offset
+    if last_offset is None:
+        return last
+    name = f"--last-offset {last_offset}"
+    if last_offset < parked.first:
+        raise WrongUseError(f"{name} is before the parked range {parked.range}.")
+    if last_offset > last:
+        raise WrongUseError(
+            f"{name} is after the end of partition {parked.partition.partition}: its last offset"
+            f" is {last}. Give an offset from {parked.first} to {last}, or leave the option out"
+            f" for {last}."
+        )
+    return last_offset
 
 
 def _author() -> str:

@@ -48,7 +48,7 @@ def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
         if (unseen := chosen.last - parked.last) > 0:
             text += (
                 f" {unseen:,} of them are after the parked range, and no worker has read them yet"
-                " (--to-offset ends earlier)."
+                " (--last-offset ends earlier)."
             )
     text += " Its worker goes on within seconds; usagepipe dlq parked shows whether it has."
     _print_wrapped("", text)

@@ -1,10 +1,12 @@
 """How parked partitions are shown, and which calls of `dlq release` are wrong use."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.unit.consumer.records import parked_at
+from usagepipe.cli import dlq_parked
 from usagepipe.cli.parked_output import print_parked, print_release
 from usagepipe.cli.root import run
 from usagepipe.consumer.parked_partitions import Waiting
@@ -55,10 +57,12 @@ def test_a_release_says_what_no_worker_has_read(capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["3"], "Say how: --letters or --retry."),
-        (["--letters"], "Name the partitions, or say --all."),
-        (["3", "--all", "--letters"], "Name the partitions, or say --all."),
-        (["3", "--retry", "--to-offset", "9"], "--to-offset goes with --letters."),
+        (["3"], "Give one of --letters and --retry."),
+        (["3", "--letters", "--retry"], "Give one of --letters and --retry."),
+        (["--all", "--retry", "--letters"], "Give one of --letters and --retry."),
+        (["--letters"], "Name the partitions, or give --all."),
+        (["3", "--all", "--letters"], "Name the partitions, or give --all."),
+        (["3", "--retry", "--last-offset", "9"], "--last-offset goes with --letters."),
     ],
 )
 def test_an_unclear_release_is_wrong_use(
@@ -68,3 +72,70 @@ def test_an_unclear_release_is_wrong_use(
     status = run(["dlq", "release", *arguments])
 
     assert (2, True) == (status, problem in capsys.readouterr().err)
+
+
+@pytest.fixture
+def released(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Partition 3 is parked at 120-139, its log ends at 150; partition 4 is as long as its range.
+
+    What is released: partitions with the last offset.
+    """
+    two = parked_at(120, 139)
+    short = replace(two, partition=two.partition._replace(partition=4))
+    noted: list[tuple[int, int]] = []
+
+    class Stub:
+        def __init__(self, settings: Settings) -> None:
+            pass
+
+        def read(self) -> list[Waiting]:
+            return [WAITING, Waiting(short, end=140)]
+
+        def release(self, waiting: Waiting, mode: Mode, last: int, author: str) -> None:
+            noted.append((waiting.parked.partition.partition, last))
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(dlq_parked, "ParkedPartitions", Stub)
+    return noted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["3"], [(3, 149)]),
+        (["3", "--last-offset", "149"], [(3, 149)]),
+        (["3", "--last-offset", "120"], [(3, 120)]),
+        (["--all"], [(3, 149), (4, 139)]),
+    ],
+)
+def test_a_release_ends_at_an_offset_of_the_log(
+    released: list[tuple[int, int]], arguments: list[str], expected: list[tuple[int, int]]
+) -> None:
+    """By default the last one that is there now."""
+    assert 0 == run(["dlq", "release", *arguments, "--letters"])
+    assert expected == released
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            ["3", "--last-offset", "150"],
+            "--last-offset 150 is after the end of partition 3: its last offset is 149."
+            " Give an offset from 120 to 149, or leave the option out for 149.",
+        ),
+        (["3", "--last-offset", "9999999"], "--last-offset 9999999 is after the end"),
+        (["3", "--last-offset", "119"], "--last-offset 119 is before the parked range 120-139."),
+        (["--all", "--last-offset", "145"], "is after the end of partition 4: its last offset"),
+    ],
+)
+def test_an_offset_outside_the_log_releases_nothing(
+    capsys: Output, released: list[tuple[int, int]], arguments: list[str], problem: str
+) -> None:
+    """Records that nobody has sent yet must count against the limits."""
+    status = run(["dlq", "release", *arguments, "--letters"])
+
+    assert (2, []) == (status, released)
+    assert problem in capsys.readouterr().err
