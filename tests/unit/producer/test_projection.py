@@ -112,7 +112,7 @@ def test_usage_of_a_projection_is_the_usage_of_the_answer(
 
 def test_usage_that_is_null_changes_nothing() -> None:
     """Neither here nor in the projection does it make a second source of usage."""
-    answer = {"inputTextTokenCount": [], "usageMetadata": {}, "usage": None}
+    answer: dict[str, Any] = {"inputTextTokenCount": [], "usageMetadata": {}, "usage": None}
     (projection,), _ = projected(json.dumps(answer))
 
     assert usage_of(answer) == usage_of(projection)
