@@ -29,17 +29,21 @@ class Anthropic(Shape):
         """Counts are cumulative: the later one replaces the earlier one, unless it is null.
 
         The input counts of one event belong together: other servers put the whole prompt into
-        the start's `input_tokens` and split it in the delta. Only a zero is doubtful, since some
-        gateways send zeros that mean nothing. It counts where `iterations` say so, or where the
-        prompt stays the same: then the tokens have moved to another class.
+        the `input_tokens` of the start or of the delta, and split it in the other. Only a zero is
+        doubtful, since some gateways send zeros that mean nothing. It counts where `iterations`
+        say so, or where the prompt stays the same: then the tokens have moved to another class.
         """
-        merged = seen | {name: value for name, value in later.items() if value not in (None, [])}
+        known = {name: value for name, value in later.items() if value not in (None, [])}
+        merged = seen | known
+        if (prompt := _prompt(seen)) and _prompt(known) == prompt:
+            split = seen if CACHE_NAMES.isdisjoint(known) else known
+            return merged | {name: split.get(name, 0) for name in INPUT_NAMES}
         zeroed = {
             name: seen[name]
             for name in INPUT_NAMES
             if _count(seen, name) and not _count(merged, name) and not settles(later, name)
         }
-        return merged | zeroed if zeroed and _prompt(merged) != _prompt(seen) else merged
+        return merged | zeroed if zeroed and _prompt(merged) != prompt else merged
 
     def part(self, answer: Fields) -> str | None:
         """Only the start of a message has its id."""

@@ -75,6 +75,31 @@ DELTAS = {
         tokens(6_040, 0, out=75),
         (6_040, 0),
     ),
+    "start split, delta whole without its split": (
+        tokens(40, 6_000, out=1),
+        tokens(6_040, out=75),
+        (6_040, 6_000),
+    ),
+    "start split in three, delta whole with nulls": (
+        tokens(40, 2_000, 4_000, 1),
+        tokens(6_040, ..., ..., 75),
+        (6_040, 2_000, 4_000),
+    ),
+    "start all from the cache, delta whole": (
+        tokens(0, 6_040, out=1),
+        tokens(6_040, out=75),
+        (6_040, 6_040),
+    ),
+    "start whole, delta all from the cache": (
+        tokens(6_040, 0, 0, 1),
+        tokens(read=6_040, out=75),
+        (6_040, 6_040),
+    ),
+    "start split, delta all written": (
+        tokens(40, 6_000, out=1),
+        tokens(0, written=6_040, out=75),
+        (6_040, 0, 6_040),
+    ),
     "a write that became a read": (
         tokens(40, 0, 6_000),
         tokens(40, 6_000, 0, 75),
