@@ -4,7 +4,7 @@ Nothing locks: every statement may run twice, so two runs at once, or one that b
 started again, end in the same tables.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,8 @@ def migrate(
     """Make the database, its tables and views, and bring their retention to the settings.
 
     Blocks. `dry_run` changes nothing. `accept_drift` takes what stands now for what should be;
-    `remake` makes what was dropped anew, empty.
+    `remake` makes what was dropped again; rollups are empty then (`usagepipe audit --repair` fills
+    them).
 
     Raises:
         MigrationError: an applied file was edited, or the tables were made for another cluster.
@@ -125,11 +126,12 @@ class _Run:
         # 3. Apply, recording each at once: a run that breaks off is simply started again.
         dropped = {drift.object for drift in drifts if drift.object not in definitions}
         waiting = pending(self.migrations, applied, self.target)
-        if remake:
-            every = pending(self.migrations, (), self.target)
-            again = (each for each in every if each.object_name(self.target) in dropped)
-            waiting = (*again, *waiting)
+        again = self._applied_to(dropped, applied) if remake else ()
+        waiting = (*(each for each in again if not each.adds), *waiting)
         steps = tuple(self._apply(client, migration) for migration in waiting)
+        for migration in again:
+            if migration.adds:  # left out; a table is compared with its last migration's record
+                self._record(client, migration)
         # 4. Retention last: it needs the tables, and is no drift.
         planned = {migration.object_name(self.target): "" for migration in waiting}
         steps += self._retain(client, planned | definitions)
@@ -138,15 +140,31 @@ class _Run:
         )
         return Migrated(steps, tuple(left))
 
+    def _applied_to(
+        self, objects: Collection[str], applied: Sequence[Applied]
+    ) -> tuple[Migration, ...]:
+        """The migrations of these tables and views that were applied."""
+        done = {entry.version for entry in applied}
+        return tuple(
+            each
+            for each in self.migrations
+            if each.version in done and each.object_name(self.target) in objects
+        )
+
     def _apply(self, client: "Client", migration: Migration) -> Step:
         step = Step.of(migration, self.target)
         if not self.dry_run:
             client.command(step.sql)
-            name = migration.object_name(self.target)
-            definition = read_definitions(client, self.target.database)[name]
-            write_ledger(client, Applied.of(migration, self.target, definition))
-            log.debug("migration_applied", name=migration.name)
+        self._record(client, migration)
         return step
+
+    def _record(self, client: "Client", migration: Migration) -> None:
+        if self.dry_run:
+            return
+        name = migration.object_name(self.target)
+        definition = read_definitions(client, self.target.database)[name]
+        write_ledger(client, Applied.of(migration, self.target, definition))
+        log.debug("migration_applied", name=migration.name)
 
     def _retain(self, client: "Client", definitions: Mapping[str, str]) -> tuple[Step, ...]:
         if not self.dry_run:

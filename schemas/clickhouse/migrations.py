@@ -75,6 +75,14 @@ class Migration:
         """The file's first line, without its comment sign."""
         return self.text.splitlines()[0].removeprefix("-- ")
 
+    @property
+    def adds(self) -> bool:
+        """Whether the statement adds rows of which a token keeps a repetition from counting twice.
+
+        A table that was dropped has lost its tokens; the tables that its views feed keep the rows.
+        """
+        return "insert_deduplication_token" in self.text
+
     def sql(self, target: Target) -> str:
         """The statement, for `target`."""
         return target.render(self.text)
