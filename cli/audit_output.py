@@ -1,17 +1,17 @@
 """How an audit is printed. Names and ids came from anywhere: a terminal never obeys them."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import click
 
+from usagepipe.cli.status_output import unconsumed_text
 from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
 from usagepipe.consumer.audit_rows import Double
-from usagepipe.consumer.offset_ranges import OffsetRange, ranges_of, size
+from usagepipe.consumer.offset_ranges import OffsetRange, size
 from usagepipe.consumer.rollups import Difference
 from usagepipe.consumer.sequence_audit import SequenceGap
-from usagepipe.query.cards import Cards, terminal
+from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.visible import visible
 
@@ -37,7 +37,7 @@ _HEADINGS: Final = tuple("duplicates" if name == "copies" else name for name in 
 def print_audit(found: Audit, *, as_json: bool) -> None:
     """The whole audit: tables and sentences, or one JSON object."""
     if as_json:
-        click.echo(json.dumps(_fields(found), default=str))
+        click.echo(json_text(_fields(found), default=str))
         return
     _print_table(
         f"{found.topic}, group {found.group}",
@@ -63,7 +63,10 @@ def _verdict(found: Audit) -> str:
     if found.unconsumed:
         return f"What is stored balances, but nobody stores the rest: {waiting}."
     if all(each.committed is None for each in found.partitions):
-        return f"It balances, but the group {found.group} has committed nothing: is it that one?"
+        return (
+            f"It balances, but the group {visible(found.group)} has no committed offsets."
+            " Is the group name right?"
+        )
     return f"It balances; {waiting}." if found.waiting else "It balances."
 
 
@@ -97,16 +100,13 @@ def _sentences(found: Audit) -> Iterator[str]:
     for each in found.partitions:
         yield from _of_partition(each)
     if found.unconsumed:
-        yield (
-            f"Nobody consumes partitions {', '.join(map(str, ranges_of(found.unconsumed)))}, where "
-            f"records wait: start usagepipe worker, or check the group's name ({found.group})."
-        )
+        yield unconsumed_text(found.unconsumed, found.group)
     yield from _first(found.doubles, _of_double, found.doubled_rows)
     yield from _first(found.gaps, _of_gap)
     if any(gap.lost for gap in found.gaps) and not found.gaps_count:
         yield (
-            "The numbers that are missing may be in the backlog, among the missing offsets, or "
-            "among those that raw no longer keeps."
+            "The events with the missing numbers may still wait in Kafka, be at one of the missing "
+            "offsets, or have left raw after its retention."
         )
     yield from _first(found.differences, _of_difference)
     if found.undecided:
@@ -136,8 +136,8 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
     if each.raw_expired:
         yield (
             f"{name}: {size(each.raw_expired):,} offsets have no row ({_ranges(each.raw_expired)}) "
-            "and are older than what raw keeps: their rows have left it, as far as they were "
-            "stored. Let USAGEPIPE_RAW_RETENTION_DAYS be longer than the topic keeps records."
+            "and are older than what raw keeps: the rows of stored events have left it. Set "
+            "USAGEPIPE_RAW_RETENTION_DAYS longer than the topic's retention."
         )
     if each.doubled:
         yield f"{name}: offsets stored more than once {_ranges(each.doubled)}."
@@ -148,8 +148,8 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
     if each.holes:
         yield (
             f"{name}: {size(each.holes):,} offsets between them have no row "
-            f"({_ranges(each.holes)}): duplicates, marks of transactions, or lost; the log can no "
-            "longer tell."
+            f"({_ranges(each.holes)}): duplicates, transaction markers, or lost. The log no longer "
+            "shows which."
         )
 
 
@@ -183,8 +183,8 @@ def _of_gap(gap: SequenceGap) -> str:
     told = [numbers, *map(_of_told_gap, gap.told[:MAX_TOLD])]
     if gap.under_way:
         told.append(
-            f"{gap.under_way:,} of them may still be on their way, or have left raw: it has not "
-            "told that they are lost."
+            f"{gap.under_way:,} of them may still be on their way, or have left raw: the producer "
+            "has not reported them as lost."
         )
     return " ".join(told)
 

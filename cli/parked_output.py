@@ -2,7 +2,7 @@
 
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -10,6 +10,7 @@ import click
 
 from usagepipe.consumer.limits import RATIO_VARIABLE, RUN_VARIABLE
 from usagepipe.consumer.offset_ranges import OffsetRange
+from usagepipe.consumer.parked import Parked
 from usagepipe.consumer.parked_partitions import Waiting
 from usagepipe.consumer.parking_table import Mode
 from usagepipe.query.cards import json_text
@@ -28,9 +29,19 @@ def print_parked(found: Sequence[Waiting], settings: Settings, *, as_json: bool)
     if not found:
         click.echo(f"No partition of {settings.topic} is parked, group {settings.group}.")
     for each in found:
-        for name, text in _parked_lines(each, settings):
-            _print_wrapped(name, text)
-        click.echo()
+        _print_card(_parked_lines(each, settings))
+
+
+def print_range(parked: Parked) -> None:
+    """A card with the parked range, why it is parked, and what to do."""
+    _print_card(
+        (
+            ("", _heading(parked)),
+            ("offsets", str(parked.range)),
+            ("why", parked.why),
+            ("what to do", parked.cure),
+        )
+    )
 
 
 def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
@@ -56,8 +67,7 @@ def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
 
 def _parked_lines(waiting: Waiting, settings: Settings) -> Iterator[tuple[str, str]]:
     parked, report = waiting.parked, waiting.parked.report
-    number = f"Partition {parked.partition.partition} of {parked.partition.topic}"
-    yield "", f"{number} is parked since {_moment(parked.since)}."
+    yield "", _heading(parked)
     yield "offsets", f"{parked.range}; {waiting.after:,} more wait after them"
     yield "why", parked.why
     for name, reason in report.reasons.items():
@@ -77,6 +87,17 @@ def _parked_lines(waiting: Waiting, settings: Settings) -> Iterator[tuple[str, s
                 f"{_moment(release.noted_at)}; no worker has acted on it yet"
             ),
         )
+
+
+def _heading(parked: Parked) -> str:
+    number = f"Partition {parked.partition.partition} of {parked.partition.topic}"
+    return f"{number} is parked since {_moment(parked.since)}."
+
+
+def _print_card(lines: Iterable[tuple[str, str]]) -> None:
+    for name, text in lines:
+        _print_wrapped(name, text)
+    click.echo()
 
 
 def _print_wrapped(name: str, text: str) -> None:

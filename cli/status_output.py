@@ -1,16 +1,16 @@
 """How a status is printed: sentences and a table, or one JSON object."""
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
 
-from usagepipe.consumer.group_offsets import Member
+from usagepipe.cli import parked_output
+from usagepipe.consumer.group_offsets import NO_GROUP, Member
 from usagepipe.consumer.offset_ranges import ranges_of
 from usagepipe.consumer.status import PartitionStatus, Status
-from usagepipe.query.cards import Cards, terminal
+from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.visible import visible
 
 COLUMNS: Final = ("waiting", "oldest waits", "newest stored")
@@ -20,7 +20,7 @@ NONE: Final = "-"
 def print_status(found: Status, *, as_json: bool) -> None:
     """The whole status. Client ids come from other programs: a terminal never obeys them."""
     if as_json:
-        click.echo(json.dumps(_fields(found)))
+        click.echo(json_text(_fields(found)))
         return
     for sentence in _sentences(found):
         click.echo(visible(sentence))
@@ -28,14 +28,15 @@ def print_status(found: Status, *, as_json: bool) -> None:
     for each in found.partitions:
         cards.add_row(*_cells(each, found))
     terminal().print(cards)
-    for sentence in _faults(found):
-        click.echo(visible(sentence))
+    if found.unconsumed:
+        numbers = [each.partition for each in found.unconsumed]
+        click.echo(visible(unconsumed_text(numbers, found.group)))
+    for parked in found.parked:
+        parked_output.print_range(parked)
 
 
 def _sentences(found: Status) -> Iterator[str]:
-    count = len(found.members)
-    members = f"{count} member{'' if count == 1 else 's'}" if count else "no members"
-    yield f"Group {found.group} on {found.topic}: {found.state}, {members}."
+    yield f"Group {found.group} on {found.topic}{_state(found)}."
     for each in found.members:
         at = f" at {each.host}" if each.host else ""
         yield f"  {each.client_id}{at}: {_partitions(each.partitions)}"
@@ -50,17 +51,19 @@ def _sentences(found: Status) -> Iterator[str]:
     yield f"Dead letters of the last hour: {letters or 'none'}."
 
 
-def _faults(found: Status) -> Iterator[str]:
-    if found.unconsumed:
-        numbers = [each.partition for each in found.unconsumed]
-        yield (
-            f"Nobody consumes {_partitions(numbers)}, where records wait: start usagepipe worker,"
-            f" or check the group's name ({found.group})."
-        )
+def _state(found: Status) -> str:
+    count = len(found.members)
+    if not count and found.state == NO_GROUP:
+        return " does not exist yet"
+    return f": {found.state}, {count or 'no'} member{'' if count == 1 else 's'}"
 
-    for each in found.parked:
-        number = each.partition.partition
-        yield f"Partition {number} is parked at offsets {each.range}: {each.why} {each.cure}"
+
+def unconsumed_text(partitions: Collection[int], group: str) -> str:
+    """The sentence about partitions with waiting records that no member consumes."""
+    return (
+        f"Nobody consumes {_partitions(partitions)}, where records wait: start usagepipe worker,"
+        f" or check the group's name ({group})."
+    )
 
 
 def _cells(each: PartitionStatus, found: Status) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from usagepipe.schemas.kafka_trouble import READ, probe, right_refusal
 Result = TypeVar("Result")
 
 STABLE: Final = "stable"  # Kafka's word for a group that is not rebalancing
+NO_GROUP: Final = "dead"  # Kafka's word for a group that does not exist
 JOIN_SECONDS: Final = 10.0
 _TRIES: Final = 5
 _PAUSE_SECONDS: Final = 0.5  # a coordinator that has just moved reads its log first

@@ -29,8 +29,14 @@ def terminal() -> Console:
 
 
 def json_text(document: object, **options: Any) -> str:
-    """`document` as JSON that standard output can encode, whatever the encoding."""
-    return json.dumps(document, ensure_ascii=not can_encode_all(), **options)
+    """`document` as JSON that a terminal shows and never obeys.
+
+    Escaped is what `visible` replaces, and what standard output cannot encode: a JSON parser reads
+    the same values.
+    """
+    text = json.dumps(document, ensure_ascii=not can_encode_all(), **options)
+    # Outside of strings JSON is ASCII; its newlines are those of `indent`.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 class Cards:
