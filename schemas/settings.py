@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict
 
 from usagepipe.schemas.clickhouse_settings import (
@@ -26,6 +27,7 @@ from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.kafka_problems import kafka_problems
 from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.secret_files import revealed
+from usagepipe.schemas.setting_problems import setting_problem
 from usagepipe.schemas.topics import EVENTS_TOPIC, dead_letter_topic
 
 __all__ = ["PREFIX", "ClickHouseAddress", "Settings", "plain"]
@@ -124,7 +126,7 @@ class Settings(ClickHouseSettings, KafkaSettings):
     )
 
     # The producer.
-    enabled: bool = Field(default=True, description="False makes the recorder do nothing.")
+    enabled: bool = Field(default=True, description="off makes the recorder do nothing.")
     metrics: bool = Field(
         default=False,
         description="Whether the recorder counts into prometheus-client's registry "
@@ -162,7 +164,7 @@ class Settings(ClickHouseSettings, KafkaSettings):
     max_body_kilobytes: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
         default=256,
         description="The most of one JSON document that the middleware holds to read its usage; "
-        "of a larger one it keeps what tells usage.",
+        "of a larger one it keeps the parts with the usage.",
     )
     record: Annotated[str, AfterValidator(_check_kinds)] = Field(
         default="failed,cancelled,missing",
@@ -173,10 +175,10 @@ class Settings(ClickHouseSettings, KafkaSettings):
 
     # The worker.
     batch_rows: Annotated[int, Field(ge=1, le=MAX_BATCH_ROWS)] = Field(
-        default=50_000, description="A batch closes at so many rows."
+        default=50_000, description="Maximum rows per batch."
     )
     batch_megabytes: Annotated[int, Field(ge=1, le=1_024)] = Field(
-        default=32, description="A batch closes at so many MiB of records."
+        default=32, description="Maximum MiB of records per batch."
     )
     buffer_megabytes: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
         default=192,
@@ -186,8 +188,8 @@ class Settings(ClickHouseSettings, KafkaSettings):
     )
     batch_seconds: Annotated[float, Field(ge=0.01, le=60)] = Field(
         default=0.25,
-        description="A batch closes when its first record has waited so long; in a backlog it may "
-        "wait 2 seconds to be full.",
+        description="Maximum time that a record waits for its batch to fill; in a backlog it is up "
+        "to 2 seconds.",
     )
     inserts: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Inserts that a worker runs at once, each of one partition."
@@ -198,18 +200,18 @@ class Settings(ClickHouseSettings, KafkaSettings):
     )
     lockout_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
         default=60.0,
-        description="A worker that ClickHouse does not let in for so long (its password, its "
-        "rights) gives its partitions to others, until it is let in again.",
+        description="How long ClickHouse may refuse a worker's login or rights before the worker "
+        "gives its partitions to others. It takes some again when ClickHouse accepts it.",
     )
     dedup_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         default=35,
-        description="An event whose id arrived so many days ago or later is not stored again; "
-        "0 stores every copy.",
+        description="How many days back an event with the same id counts as a copy, which is not "
+        "stored; 0 stores every copy.",
     )
     session_seconds: Annotated[float, Field(ge=6, le=1_800)] = Field(
         default=7.0,
-        description="Kafka takes a worker for dead, and gives its partitions to others, after so "
-        "long without a heartbeat.",
+        description="Consumer session timeout: a worker without a heartbeat for this time loses "
+        "its partitions to others.",
     )
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=20.0, description="How long a stopping worker finishes what it has begun."
@@ -254,9 +256,9 @@ class Settings(ClickHouseSettings, KafkaSettings):
         try:
             settings = cls(**given)  # type: ignore[arg-type]  # checked by the model itself
         except ValidationError as error:
-            wrong = error.errors(include_url=False, include_context=False, include_input=False)
-            problems += (_sentence(str(p["loc"][0]), p["type"], p["msg"]) for p in wrong)
-            settings = cls(**_with_defaults(given, {str(p["loc"][0]) for p in wrong}))
+            wrong = {str(p["loc"][0]): p for p in error.errors(include_url=False)}
+            problems += (_problem(name, each) for name, each in wrong.items())
+            settings = cls(**_with_defaults(given, set(wrong)))
         problems += kafka_problems(settings)
         problems += clickhouse_problems(settings)
         if problems:
@@ -343,10 +345,5 @@ def _unfit_retention(settings: Settings) -> Iterator[str]:
         )
 
 
-def _sentence(field: str, kind: str, message: str) -> str:
-    name = PREFIX + field.upper()
-    if kind == "value_error":
-        return f"{name} {message.removeprefix('Value error, ')}."
-    if kind == "bool_parsing":
-        return f"{name} is neither on nor off."
-    return f"{name}: {message[:1].lower()}{message[1:]}."
+def _problem(name: str, error: ErrorDetails) -> str:
+    return setting_problem(PREFIX + name.upper(), Settings.model_fields.get(name), error)

@@ -49,7 +49,7 @@ def shown(default: object) -> str:
         case SecretStr():
             text = default.get_secret_value()
         case bool():
-            text = str(default).lower()
+            text = "on" if default else "off"
         case float():
             text = f"{default:g}"
         case _:

@@ -17,7 +17,7 @@ def test_a_wrong_option_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch)
     kafka, topic, port = caught.value.problems
     assert kafka.startswith("--kafka (USAGEPIPE_KAFKA) is 'localhost': write host:port")
     assert topic.startswith("USAGEPIPE_TOPIC is 'a b'")
-    assert port.startswith("--web-port (USAGEPIPE_WEB_PORT): input should be")
+    assert port.startswith("--web-port (USAGEPIPE_WEB_PORT) is 70000: write a whole")
 
 
 def test_a_variable_that_is_no_setting_is_told() -> None:

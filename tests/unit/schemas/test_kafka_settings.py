@@ -136,7 +136,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
         ({"tls": True, "tls_ca": __file__}, ["TLS: the CA file"]),
         ({"tls": True, "tls_certificate": __file__}, ["TLS: the certificate"]),
         ({"tls": True, "tls_key_password": SECRET}, ["TLS_KEY_PASSWORD is set and"]),
-        ({"sasl_mechanism": "DIGEST-MD5"}, ["SASL_MECHANISM: input should be '', 'PLAIN'"]),
+        ({"sasl_mechanism": "DIGEST-MD5"}, ["SASL_MECHANISM is 'DIGEST-MD5': write PLAIN, SC"]),
         (
             {"sasl_mechanism": "PLAIN"},
             [
@@ -197,12 +197,12 @@ def test_mistakes_of_all_kinds_come_together() -> None:
     )
 
     assert [
-        f"{PREFIX}BATCH_ROWS:",
+        f"{PREFIX}BATCH_ROWS is",
         "SASL_USERNAME is",
         "TLS_CA names",
         "SASL_PASSWORD and",
         "SASL_PASSWORD_FILE names",
-    ] == [" ".join(problem.split()[: 1 + (":" not in problem.split()[0])]) for problem in found]
+    ] == [" ".join(problem.split()[:2]) for problem in found]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"a\0b", b"x" * 100_000])

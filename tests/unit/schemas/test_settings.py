@@ -3,7 +3,7 @@
 import pickle
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import PREFIX, ClickHouseAddress, Settings
@@ -43,11 +43,72 @@ def test_error_tells_the_value_and_the_cure() -> None:
 
 
 def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The words that it takes are told."""
+    """The message says so."""
     monkeypatch.setenv("USAGEPIPE_PROOF", "banana")
 
-    with pytest.raises(SettingsError, match=r"USAGEPIPE_PROOF is neither on nor off\."):
+    with pytest.raises(SettingsError, match=r"USAGEPIPE_PROOF is 'banana': write on or off\."):
         Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("on", True), ("off", False), ("true", True), ("False", False), ("1", True), ("no", False)],
+)
+def test_a_switch_takes_the_usual_words(
+    monkeypatch: pytest.MonkeyPatch, word: str, expected: bool
+) -> None:
+    """Every switch takes all of them, in any case."""
+    switches = [name for name, f in Settings.model_fields.items() if f.annotation is bool]
+    for name in switches:
+        monkeypatch.setenv(f"{PREFIX}{name.upper()}", word)
+
+    settings = Settings.load()
+
+    assert {expected} == {getattr(settings, name) for name in switches}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("LINGER_MS", "soon", "'soon': write a whole number from 0 to 60000."),
+        ("LINGER_MS", "60001", "'60001': write a whole number from 0 to 60000."),
+        ("LINGER_MS", "", "'': write a whole number from 0 to 60000."),
+        ("QUEUE_KILOBYTES", "1.5", "'1.5': write a whole number from 64 to 2097151."),
+        ("CLOSE_SECONDS", "0", "'0': write a number above 0 to 600."),
+        ("SESSION_SECONDS", "nan", "'nan': write a number from 6 to 1800."),
+        ("BATCH_SECONDS", "inf", "'inf': write a number from 0.01 to 60."),
+        ("COMPRESSION", "rar", "'rar': write none, gzip, snappy, lz4 or zstd."),
+        (
+            "KAFKA_SASL_MECHANISM",
+            "GSSAPI",
+            "'GSSAPI': write PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.",
+        ),
+        ("KAFKA_TLS", "maybe", "'maybe': write on or off."),
+        ("GROUP", "", "'': write 1 to 200 characters."),
+        ("GROUP", "g" * 999, f"'{'g' * 79}…: write 1 to 200 characters."),
+        ("WEB_HOST", "", "'': write a text that is not empty."),
+    ],
+)
+def test_a_wrong_value_is_shown_with_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
+) -> None:
+    """Every kind of setting: numbers, words, switches, texts."""
+    monkeypatch.setenv(f"{PREFIX}{name}", value)
+
+    assert (f"{PREFIX}{name} is {problem}",) == problems()
+
+
+def test_every_setting_has_a_message_of_its_own() -> None:
+    """No message of the library is shown, and no secret's value."""
+    given = {name: [PASSWORD] for name in Settings.model_fields}
+
+    found = problems(**given)
+
+    assert len(given) == len(found)
+    assert [] == [text for text in found if "nput should" in text or ": write " not in text]
+    secret = [n for n, f in Settings.model_fields.items() if f.annotation is SecretStr]
+    shown = {text.split()[0] for text in found if PASSWORD in text}
+    assert set() == shown & {PREFIX + name.upper() for name in secret}
 
 
 @pytest.mark.parametrize(
