@@ -80,7 +80,9 @@ def command(
     given = settings.model_fields_set
     own = settings.clickhouse.get_secret_value() if "clickhouse" in given else None
     if keep and data is None and own is None:
-        raise click.UsageError("--keep needs --data or --clickhouse: a temporary folder goes.")
+        raise click.UsageError(
+            "--keep needs --data or --clickhouse: a temporary folder is deleted at the end."
+        )
     wanted = Plan(
         rows=_rows(trace, requests, seed),
         refusals=trace is None,

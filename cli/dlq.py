@@ -35,7 +35,7 @@ class OffsetRange(click.ParamType):
     ) -> tuple[int, int]:
         found = re.fullmatch(r"(\d{1,19})(?:-(\d{1,19}))?", value, re.ASCII)
         if found is None:
-            self.fail(f"{value!r} is no offset: write 120, or 120-340 with both ends in it.")
+            self.fail(f"{value!r} is not an offset: write 120, or 120-340 with both ends in it.")
         first, last = int(found[1]), int(found[2] or found[1])
         if first > last:
             self.fail(f"{value!r} ends before it begins: write the smaller offset first.")
@@ -145,10 +145,9 @@ def show(
 ) -> None:
     """Show the dead letter of the record that stood at OFFSET of PARTITION.
 
-    It prints what the record holds, key and value, which may be what nobody else should read: a
-    producer that sends what is no event may send anything. Bytes that are no text are shown as
-    hexadecimal digits. A value that was too large for its letter is read from the topic where it
-    stood, if it is still there.
+    It prints the record's key and value, which may be confidential: a broken producer may send
+    anything. Bytes that are not text are shown as hexadecimal digits. A value that was too large
+    for its letter is read from the record's own topic, if it is still there.
     """
     settings = load_settings(kafka=kafka, topic=topic)
     selection = Selection(
@@ -280,7 +279,7 @@ def _tell_skipped(envelope: Envelope, why: str) -> None:
 def _warn_of_others(letters: LetterTopic) -> None:
     if letters.others:
         click.echo(
-            f"Warning: {letters.others:,} records on {letters.topic} are no dead letters"
+            f"Warning: {letters.others:,} records on {letters.topic} are not dead letters"
             " and are left out.",
             err=True,
         )

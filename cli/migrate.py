@@ -45,7 +45,7 @@ def command(
 ) -> int:
     """Make or update the tables in ClickHouse and the topics in Kafka.
 
-    May be run at any time: what is there already is left alone. Exit status 1 tells that a table
+    It may run at any time and leaves alone what exists. Exit status 1 means that a table
     was altered by hand, that an applied migration was edited, or that a topic is compacted.
     """
     settings = load_settings(clickhouse=clickhouse, kafka=kafka, topic=topic)

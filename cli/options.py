@@ -14,6 +14,11 @@ from usagepipe.schemas.settings import PREFIX, Settings
 
 # Read by the tests and by docker-compose.yml: they may stand in an environment beside the settings.
 _OTHERS = ("USAGEPIPE_TEST_", "USAGEPIPE_REQUIRE_SERVERS", "USAGEPIPE_CLICKHOUSE_PASSWORD")
+CLICKHOUSE_HELP = (
+    "ClickHouse [USAGEPIPE_CLICKHOUSE]. Not for a URL with a password: every user of the machine"
+    " sees it in the process list. Set USAGEPIPE_CLICKHOUSE, USAGEPIPE_CLICKHOUSE_FILE or"
+    " USAGEPIPE_CLICKHOUSE_PASSWORD_FILE instead."
+)
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -31,7 +36,7 @@ class Moment(click.ParamType):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is no time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
+            self.fail(f"{value!r} is not a date or time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
         return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
 
 
@@ -43,7 +48,7 @@ class Number(click.FloatRange):
     ) -> float:
         number = float(super().convert(value, param, ctx))
         if math.isnan(number):
-            self.fail(f"{value!r} is no number.", param, ctx)
+            self.fail(f"{value!r} is not a number.", param, ctx)
         return number
 
 
@@ -52,9 +57,7 @@ def kafka_option(function: Function) -> Function:
 
 
 def clickhouse_option(function: Function) -> Function:
-    return click.option("--clickhouse", metavar="URL", help="ClickHouse [USAGEPIPE_CLICKHOUSE].")(
-        function
-    )
+    return click.option("--clickhouse", metavar="URL", help=CLICKHOUSE_HELP)(function)
 
 
 def topic_option(function: Function) -> Function:
@@ -72,7 +75,7 @@ def group_option(function: Function) -> Function:
 def load_settings(**options: object) -> Settings:
     """The settings of a command: `options` (None is "not given") over the environment.
 
-    Variables that are no setting are told on standard error: a typo would be without effect.
+    Warns on standard error of variables that are not a setting: a typo has no effect.
 
     Raises:
         SettingsError: with one sentence for every wrong one, by the option's name if it was given.
@@ -87,7 +90,7 @@ def load_settings(**options: object) -> Settings:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each USAGEPIPE_* variable that nothing reads. Values are never told."""
+    """A sentence for each USAGEPIPE_* variable that nothing reads. It never shows values."""
     known = [name.upper() for name in Settings.model_fields]
     sentences = []
     for name in sorted(environment):
@@ -100,7 +103,7 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
             continue
         near = get_close_matches(upper.removeprefix(PREFIX), known, 1)
         cure = f": did you mean {PREFIX}{near[0]}?" if near else "."
-        sentences.append(f"{name} is no setting{cure}")
+        sentences.append(f"{name} is not a setting{cure}")
     return sentences
 
 

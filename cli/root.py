@@ -85,7 +85,7 @@ def _refuse_bytes(arguments: list[str]) -> None:
             argument.encode()
         except UnicodeEncodeError:
             shown = os.fsencode(argument)
-            raise click.UsageError(f"{shown!r} is no text in UTF-8: write it in UTF-8.") from None
+            raise click.UsageError(f"{shown!r} is not valid UTF-8: write it in UTF-8.") from None
 
 
 def run(arguments: list[str]) -> int:

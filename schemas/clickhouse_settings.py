@@ -15,6 +15,8 @@ from usagepipe.schemas.secret_files import check_file, problem, read_secret, sec
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEFAULT_URL: Final = "http://default:@127.0.0.1:8123/default"
+# How a URL holds these characters of a password.
+_ENCODED: Final = "(in a password write %2F for /, %40 for @, %3A for :, %3F for ?, %23 for #)"
 _NO_SECRET = SecretStr("")
 _TLS: Final = ("ca", "certificate", "key", "key_password", "key_password_file")
 _FILES: Final = ("ca", "certificate", "key")
@@ -58,21 +60,25 @@ class ClickHouseAddress:
         """The parts of `http://user:password@host:8123/database`.
 
         Raises:
-            ValueError: the URL is no such address; its text never shows the URL (a password).
+            ValueError: it is another URL. The text never shows it: it may hold a password.
         """
         form = "write http://user:password@host:8123/database"
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:  # its text may quote a part of the password
-            raise ValueError(f"is no URL (a password's / @ : are %2F %40 %3A): {form}") from None
+            raise ValueError(f"is not a URL {_ENCODED}: {form}") from None
         if parts.scheme not in {"http", "https"}:
-            raise ValueError(f"has another scheme than http or https: {form}")
+            raise ValueError(f"does not begin with http:// or https://: {form}")
+        if parts.query or parts.fragment:  # before the host: a ? in a password ends it early
+            raise ValueError(f"has a ? or # {_ENCODED}; query parameters are not supported: {form}")
         if not parts.hostname:
             raise ValueError(f"has no host: {form}")
         database = unquote(parts.path.strip("/")) or "default"
         if not IDENTIFIER.fullmatch(database):
-            raise ValueError(f"names a database that is not of letters, digits and _: {form}")
+            raise ValueError(
+                f"names a database with other characters than letters, digits and _: {form}"
+            )
         secure = parts.scheme == "https"
         return cls(
             host=parts.hostname,

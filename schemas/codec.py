@@ -70,7 +70,7 @@ def _rejection(error: ValidationError) -> EventRejectedError:
     if "json_invalid" in kinds:
         return EventRejectedError("not_json", problems[0]["msg"][:MAX_DETAIL_CHARS])
     if "model_type" in kinds:
-        return EventRejectedError("not_an_object", "the record's value is no JSON object")
+        return EventRejectedError("not_an_object", "the record's value is not a JSON object")
     if any(p["loc"] == ("schema_version",) for p in problems):
         return EventRejectedError("unknown_schema_version", detail)
     return EventRejectedError("invalid_fields", detail)

@@ -110,15 +110,19 @@ class ExportReader:
     def _check_head(self, line: bytes) -> None:
         found = _object(line).get(HEAD)
         if type(found) is not int:
-            raise self._wrong(f"{HEAD}: it tells no version, so this is no export of usagepipe.")
+            raise self._wrong(
+                f"{HEAD}: it has no version, so this file is not an export of usagepipe."
+            )
         if found != FORMAT:
-            raise self._wrong(f"{HEAD}: version {found} is not the one that is read, {FORMAT}.")
+            raise self._wrong(
+                f"{HEAD}: version {found} is not supported: this usagepipe reads version {FORMAT}."
+            )
 
     def _event(self, line: bytes) -> UsageEvent:
         try:
             event = decode(line)
         except EventRejectedError as error:
-            raise self._wrong(f"it is no event: {error}.") from None
+            raise self._wrong(f"it is not a valid event: {error}.") from None
         if encode(event) != line:  # what this version does not know would be lost on the way
             raise self._wrong("this event is not as this version of usagepipe writes it.")
         return event

@@ -69,8 +69,10 @@ def _unfit_oauth(kafka: KafkaSettings) -> Iterator[str]:
     if url := kafka.kafka_oauth_token_url:
         yield from _unfit_url(url, plaintext=kafka.kafka_allow_plaintext)
     pairs = [pair.strip() for pair in kafka.kafka_oauth_extensions.split(",") if pair.strip()]
-    if any(not _EXTENSION.fullmatch(pair) or pair.startswith("auth=") for pair in pairs):
-        yield f"{_variable('oauth_extensions')} is no list of extensions: write key=value[,…]."
+    for pair in pairs:
+        if not _EXTENSION.fullmatch(pair) or pair.startswith("auth="):
+            key = pair.partition("=")[0]  # the value may be a token
+            yield f"{_variable('oauth_extensions')} has a wrong entry {key!r}: write key=value[,…]."
 
 
 def _unfit_url(url: str, *, plaintext: bool) -> Iterator[str]:
@@ -81,7 +83,7 @@ def _unfit_url(url: str, *, plaintext: bool) -> Iterator[str]:
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"} or parts.username or parts.password:
-        yield f"{name} is no URL of a token endpoint: write https://host/path, without a password."
+        yield f"{name} is not a token endpoint's URL: write https://host/path, without a password."
     elif parts.scheme == "http" and host not in _LOOPBACK and not plaintext:
         yield (
             f"{name} is http: the client secret would be sent in plain text. Write https, or set "

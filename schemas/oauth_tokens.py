@@ -175,4 +175,4 @@ def _reason(error: Exception) -> str:
         return f"no answer within {REQUEST_SECONDS:g} s"
     if isinstance(cause, OSError):
         return cause.strerror or type(cause).__name__
-    return "its answer is no JSON" if isinstance(cause, ValueError) else type(cause).__name__
+    return "its answer is not JSON" if isinstance(cause, ValueError) else type(cause).__name__

@@ -24,11 +24,11 @@ def read_secret(path: str) -> str:
     try:
         text = content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ValueError(f"names {path!r}, which is no text in UTF-8") from None
+        raise ValueError(f"names {path!r}, which is not valid UTF-8") from None
     if not text:
         raise ValueError(f"names {path!r}, which is empty")
     if len(content) > MAX_SECRET_BYTES or "\0" in text:
-        raise ValueError(f"names {path!r}, which holds no secret: it is too long or binary")
+        raise ValueError(f"names {path!r}, which is too long or binary for a secret")
     return text
 
 
@@ -93,7 +93,7 @@ def tls_context(
         except (ssl.SSLError, OSError, ValueError):
             raise ValueError(
                 f"the certificate {certificate!r} and the key {key or certificate!r} do not load: "
-                "they are no PEM, do not belong together, or the key's password is wrong or missing"
+                "they are not PEM, do not fit together, or the key's password is wrong or missing"
             ) from None
     return context
 

@@ -99,10 +99,12 @@ def _meaning(error: Exception, place: object) -> UsagePipeError:
     reason = str(error)[:MAX_REASON_CHARS]
     if code is None and (found := _HTTP_STATUS.search(reason)) and int(found[1]) in NOT_CLICKHOUSE:
         return SettingsError(
-            (f"{VARIABLE}: {place} is no ClickHouse: it answers HTTP {found[1]}.",)
+            (f"{VARIABLE}: {place} is not a ClickHouse server: it answers HTTP {found[1]}.",)
         )
     if code is None and NO_VERSION in reason:
-        return SettingsError((f"{VARIABLE}: {place} is no ClickHouse: it tells no version.",))
+        return SettingsError(
+            (f"{VARIABLE}: {place} is not a ClickHouse server: it reports no version.",)
+        )
     if code is None and (found := _CERTIFICATE.search(str(error))):
         return SettingsError((f"{VARIABLE}: the certificate of {place} is refused: {found[1]}.",))
     if code is None:

@@ -153,11 +153,11 @@ def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: Dlq
     ("wrong", "told"),
     [
         (("--offset", "9-3"), "'9-3' ends before it begins"),
-        (("--offset", "-3"), "'-3' is no offset"),
-        (("--offset", "x"), "'x' is no offset"),
+        (("--offset", "-3"), "'-3' is not an offset"),
+        (("--offset", "x"), "'x' is not an offset"),
         (("--partition", "-1"), "-1 is not in the range"),
         (("--limit", "0"), "0 is not in the range"),
-        (("--from", "noon"), "'noon' is no time"),
+        (("--from", "noon"), "'noon' is not a date or time"),
         (("--from", "2026-02-01", "--to", "2026-02-01"), "is not before --to"),
     ],
 )

@@ -290,7 +290,7 @@ def test_a_row_that_is_no_event_is_told(
     ("arguments", "status", "told"),
     [
         (["--from", "2026-03-02", "--to", "2026-03-02"], 2, "the end must lie after the start"),
-        (["--from", "yesterday"], 2, "'yesterday' is no time"),
+        (["--from", "yesterday"], 2, "'yesterday' is not a date or time"),
         (["--output", "/nosuch/file"], 74, "/nosuch/file cannot be written: No such file"),
         (["--output", "/tmp"], 2, "'/tmp' is a directory"),
     ],

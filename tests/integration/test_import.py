@@ -140,11 +140,11 @@ def test_a_key_s_events_keep_their_order(
     ("old", "new", "line", "told"),
     [
         (b'"usagepipe_export":1', b'"usagepipe_export":2', 1, "usagepipe_export: version 2"),
-        (b'"user_id":"u-2"', b'"user_id":"u-2', 4, "it is no event: not_json: "),
+        (b'"user_id":"u-2"', b'"user_id":"u-2', 4, "it is not a valid event: not_json: "),
         (b'"total_tokens":7,', b'"total_tokens":-7,', 9, "invalid_fields: total_tokens: Input"),
         (b'"total_tokens":7,', b'"total_tokens":8,', 62, "sha256: it is not what the lines"),
         (b'"events":60', b'"events":59', 62, "events: it is not what the lines"),
-        (b"usagepipe_export_end", b"", 62, "it is no event"),
+        (b"usagepipe_export_end", b"", 62, "it is not a valid event"),
     ],
 )
 def test_a_file_that_is_wrong_anywhere_changes_nothing(

@@ -130,7 +130,7 @@ def test_a_roll_up_without_rows_says_so(url: str, capsys: Output) -> None:
         (["--by", "key", "--sort", "time"], "--sort time is about --by time"),
         (["--from", "2026-01-01", "--time-zone", "Mars"], "no time zone 'Mars'"),
         (["--period", "decade"], "'decade' is not one of"),
-        (["--from", "yesterday"], "'yesterday' is no time"),
+        (["--from", "yesterday"], "'yesterday' is not a date or time"),
         (["--from", "2026-01-02", "--to", "2026-01-01"], "the end must lie after the start"),
         (["--period", "day", "--from", "2026-01-02"], "exclude each other"),
     ],

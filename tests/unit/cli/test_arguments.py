@@ -10,4 +10,4 @@ def test_an_argument_that_is_no_text_is_wrong_use(capsys: pytest.CaptureFixture[
     status = run(["usage", "--user", b"\xff\xfe".decode("utf-8", "surrogateescape")])
 
     assert 2 == status
-    assert r"b'\xff\xfe' is no text in UTF-8" in capsys.readouterr().err
+    assert r"b'\xff\xfe' is not valid UTF-8" in capsys.readouterr().err

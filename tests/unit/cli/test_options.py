@@ -4,6 +4,7 @@ import click
 import pytest
 
 from usagepipe.cli.options import Number, load_settings, unknown_variables
+from usagepipe.cli.root import run
 from usagepipe.schemas.errors import SettingsError
 
 
@@ -33,8 +34,8 @@ def test_a_variable_that_is_no_setting_is_told() -> None:
     }
 
     assert [
-        "USAGEPIPE_BOGUSNESS is no setting.",
-        "USAGEPIPE_KAFAK is no setting: did you mean USAGEPIPE_KAFKA?",
+        "USAGEPIPE_BOGUSNESS is not a setting.",
+        "USAGEPIPE_KAFAK is not a setting: did you mean USAGEPIPE_KAFKA?",
     ] == unknown_variables(environment)
 
 
@@ -47,11 +48,21 @@ def test_the_warning_stands_on_standard_error(
     load_settings()
 
     output = capsys.readouterr()
-    expected = "Warning: USAGEPIPE_TOPICS is no setting: did you mean USAGEPIPE_TOPIC?\n"
+    expected = "Warning: USAGEPIPE_TOPICS is not a setting: did you mean USAGEPIPE_TOPIC?\n"
     assert ("", expected) == (output.out, output.err)
 
 
 def test_a_number_that_is_none_is_refused() -> None:
     """Every comparison with it is false, so no range of click's refuses it."""
-    with pytest.raises(click.BadParameter, match="'nan' is no number"):
+    with pytest.raises(click.BadParameter, match="'nan' is not a number"):
         Number(min=1).convert("nan", None, None)
+
+
+def test_help_warns_of_a_password_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Other users see it in the process list; the help names where it is not seen."""
+    assert 0 == run(["usage", "--help"])
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "process list" in text
+    for name in ("CLICKHOUSE,", "CLICKHOUSE_FILE", "CLICKHOUSE_PASSWORD_FILE"):
+        assert f"USAGEPIPE_{name}" in text

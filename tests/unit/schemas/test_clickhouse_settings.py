@@ -36,7 +36,7 @@ def test_the_address_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.Mo
     ("given", "starts"),
     [
         ({"file": "/nowhere/url"}, ["_FILE names '/nowhere/url', which cannot be read"]),
-        ({"file": __file__}, ["_FILE has another scheme"]),
+        ({"file": __file__}, ["_FILE does not begin with http"]),
         ({"password_file": "/nowhere/p"}, ["_PASSWORD_FILE names '/nowhere/p', which cannot"]),
         ({"tls_ca": __file__}, ["_TLS_CA is set and USAGEPIPE_CLICKHOUSE is http: write https"]),
         ({"tls_ca": "/nowhere/ca"}, ["_TLS_CA names '/nowhere/ca'", "_TLS_CA is set"]),

@@ -86,7 +86,7 @@ def test_a_web_server_is_called_no_clickhouse(website: Callable[[int], int], sta
     error = told(website(status))
 
     assert isinstance(error, SettingsError)
-    assert "is no ClickHouse" in str(error)
+    assert "is not a ClickHouse server" in str(error)
 
 
 def test_a_proxy_without_its_server_is_one_that_is_away(website: Callable[[int], int]) -> None:

@@ -248,3 +248,11 @@ def test_a_local_kafka_is_plain_whatever_the_environment_says(
     settings = Settings.load(**plain(KafkaSettings) | {"kafka": "127.0.0.1:9092"})
 
     assert {"bootstrap.servers": "127.0.0.1:9092"} == librdkafka_config(settings)
+
+
+@pytest.mark.parametrize(("entry", "key"), [("lkc 1", "lkc 1"), (f"auth={SECRET}", "auth")])
+def test_a_wrong_extension_is_named_without_its_value(entry: str, key: str) -> None:
+    """A value may be a token."""
+    found = problems(**OAUTH, kafka_oauth_extensions=f"logicalCluster=lkc-1,{entry}")
+
+    assert [f"OAUTH_EXTENSIONS has a wrong entry {key!r}: write key=value[,…]."] == found

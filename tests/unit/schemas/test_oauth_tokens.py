@@ -116,7 +116,7 @@ def test_a_token_is_renewed_before_it_ends(
         ((503, b"busy"), "it answers HTTP 503"),
         ((302, {}), "it answers HTTP 302"),
         ((200, {"token": SECRET}), "its answer has no access_token"),
-        ((200, b"<html>"), "its answer is no JSON"),
+        ((200, b"<html>"), "its answer is not JSON"),
     ],
 )
 def test_a_failure_says_why(endpoint: Endpoint, answer: Answer, words: str) -> None:

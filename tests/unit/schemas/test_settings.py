@@ -251,6 +251,11 @@ WRONG_URLS = [
     f"http://ann:{PASSWORD}@db:{PASSWORD}/usage",
     f"http://ann:{PASSWORD}@db:8123/a-b",
     f"http://ann:{PASSWORD}@[db:8123/usage",
+    f"http://ann:{PASSWORD}@db:8123/usage?x={PASSWORD}",
+    f"http://ann:{PASSWORD}@db:8123?secure=1",
+    f"http://ann:{PASSWORD}@db:8123/usage#{PASSWORD}",
+    f"http://ann:123?{PASSWORD}@db:8123/usage",
+    f"http://ann:123#{PASSWORD}@db:8123/usage",
     PASSWORD,
 ]
 
@@ -264,6 +269,14 @@ def test_wrong_url_is_refused_without_being_shown(url: str) -> None:
     assert PASSWORD not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ is True
+
+
+def test_query_parameters_of_the_url_are_refused() -> None:
+    """They would have no effect."""
+    (problem,) = problems(clickhouse="http://db:8123/usage?async_insert=1")
+
+    assert problem.startswith("USAGEPIPE_CLICKHOUSE has a ? or #")
+    assert "query parameters are not supported: write http://user:password@host" in problem
 
 
 def test_password_is_masked_in_every_text() -> None:
