@@ -34,12 +34,16 @@ class Selection:
         kinds: Iterable[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if paths is not None and not callable(paths) and not isinstance(paths, str):
+            paths = tuple(paths)
+        self._paths = "a function" if callable(paths) else paths  # for the log
         self._wanted = None if paths is None else _test_of(paths)
         self._skipped = _test_of(skip)
         self._kinds = frozenset(kinds)
         self._told = False
         self._clock = clock
         self._since: float | None = None  # when the first request came that `paths` do not match
+        self._unmatched = 0
         self._is_proven = paths is None  # `paths` have matched a request, or it was logged
 
     def watches(self, method: str, path: str, below_root: str = "") -> bool:
@@ -63,18 +67,25 @@ class Selection:
         if self._wanted is not None:
             if not any(self._wanted(method, form) for form in forms):
                 if not self._is_proven:
-                    self._doubt(forms[0])
+                    self._doubt()
                 return False
             self._is_proven = True
         return not any(self._skipped(method, form) for form in forms)
 
-    def _doubt(self, path: str) -> None:
-        """Log once that `paths` match nothing, after a minute in which requests came."""
+    def _doubt(self) -> None:
+        """Log once that `paths` match nothing, after a minute in which requests came. Their own
+        paths may hold an id or a key."""
+        self._unmatched += 1
         now = self._clock()
         self._since = now if self._since is None else self._since
         if now - self._since >= DOUBT_SECONDS:
             self._is_proven = True
-            log.warning("paths_matched_nothing", seconds=DOUBT_SECONDS, example=path[:100])
+            log.warning(
+                "paths_matched_nothing",
+                paths=self._paths,
+                requests=self._unmatched,
+                seconds=DOUBT_SECONDS,
+            )
 
     def keeps(self, exchange: Exchange) -> bool:
         """Whether a request without tokens is an event: its kind is wanted, and it looks like

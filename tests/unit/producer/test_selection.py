@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.logs import capture_logs
 from usagepipe.producer.requests import paths_of
-from usagepipe.producer.selection import DOUBT_SECONDS, Selection
+from usagepipe.producer.selection import DOUBT_SECONDS, Paths, Selection
 
 STRIPPED = {"path": "/v2/chat", "root_path": "/api"}  # FastAPI(root_path="/api") after a proxy
 PREFIXED = {"path": "/api/v2/chat", "root_path": "/api"}  # uvicorn --root-path /api, or a mount
@@ -49,23 +49,36 @@ def test_a_root_path_is_whole_segments(scope: dict[str, str], paths: tuple[str, 
     assert paths == paths_of(scope)
 
 
-def test_paths_that_match_nothing_are_logged_once() -> None:
-    """After a minute of traffic one warning names a request that was not watched."""
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (("/v9", "/v8"), ("/v9", "/v8")),
+        (iter(["/v9"]), ("/v9",)),
+        (lambda method, path: False, "a function"),
+    ],
+)
+def test_paths_that_match_nothing_are_logged_once(paths: Paths, named: object) -> None:
+    """After a minute of traffic one warning names `paths`, and nothing of a request."""
     clock = Clock()
-    selection = Selection(("/v9",), (), (), clock)
+    selection = Selection(paths, (), (), clock)
     clock.now = 500  # a process that was idle is no reason
 
     with capture_logs() as logs:
         for clock.now in (500, 500 + DOUBT_SECONDS - 1):
-            selection.watches("POST", "/v1/chat")
+            selection.watches("POST", "/v1/chat/sk-secret")
         early = list(logs)
         for clock.now in (500 + DOUBT_SECONDS, 9_999):
-            selection.watches("POST", "/v1/chat")
+            selection.watches("POST", "/v1/chat/sk-secret")
 
     assert [] == early
-    assert [("paths_matched_nothing", "warning", "/v1/chat")] == [
-        (entry["event"], entry["log_level"], entry["example"]) for entry in logs
-    ]
+    expected = {
+        "event": "paths_matched_nothing",
+        "log_level": "warning",
+        "paths": named,
+        "requests": 3,
+        "seconds": DOUBT_SECONDS,
+    }
+    assert [expected] == logs
 
 
 def test_paths_that_match_are_not_doubted() -> None:
