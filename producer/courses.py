@@ -31,7 +31,7 @@ def course_of(exchange: Exchange, correlation_header: str, attempt_header: str) 
         ttft_ms=exchange.ttft_ms,
         trace=trace_of(exchange.request_header(TRACEPARENT)),
         cost=_cost(exchange),
-        price_version=clip(f"litellm-{exchange.answer_header(VERSION_HEADER)}", MAX_ID_CHARS),
+        price_version=_price_version(exchange),
     )
 
 
@@ -47,6 +47,12 @@ def _cost(exchange: Exchange) -> Decimal | None:
         return None
     doubtful = exchange.failed or exchange.streaming
     return None if doubtful and not cost else cost
+
+
+def _price_version(exchange: Exchange) -> str:
+    """Whose prices the cost in the header has: "litellm" if its version is not known."""
+    version = exchange.answer_header(VERSION_HEADER)
+    return clip(f"litellm-{version}" if version else "litellm", MAX_ID_CHARS)
 
 
 def _request_id(exchange: Exchange, correlation_header: str) -> str:

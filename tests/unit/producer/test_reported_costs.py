@@ -66,7 +66,9 @@ def test_reported_cost_is_exact(
 
 def header_event(header: str, **options: Any) -> Bench:
     headers = [("content-type", options.pop("content_type", JSON))]
-    headers += [("X-LiteLLM-Response-Cost", header), ("x-litellm-version", "1.108.7")]
+    headers += [("X-LiteLLM-Response-Cost", header)]
+    if version := options.pop("version", "1.108.7"):
+        headers += [("x-litellm-version", version)]
     bench = Bench(answering(options.pop("body", CHAT), headers=headers, **options))
     bench.post()
     return bench
@@ -93,6 +95,13 @@ def test_cost_in_the_header_of_litellm_is_kept(header: str, expected: str | None
     assert (None if expected is None else Decimal(expected)) == event.cost
     assert ("" if expected is None else "litellm-1.108.7") == event.price_version
     assert 38 == event.total_tokens
+
+
+def test_cost_without_a_version_names_the_prices_only() -> None:
+    """A proxy that hides its version, or has an old one, is still known as LiteLLM."""
+    event = header_event("0.5", version="").event
+
+    assert (Decimal("0.5"), "litellm") == (event.cost, event.price_version)
 
 
 @pytest.mark.parametrize(
