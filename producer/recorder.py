@@ -49,7 +49,8 @@ class UsageRecorder:
         if settings is not None and options:
             raise TypeError(f"give settings or options, not both: {', '.join(sorted(options))}")
         self.settings = settings or Settings.load(**options)
-        set_level(self.settings.log_level)
+        if "log_level" in self.settings.model_fields_set:
+            set_level(self.settings.log_level)
         meter_of(self.settings)  # what is not installed is told now, not with the first event
         # By process id. `setdefault` is the lock: it is atomic, and a fork cannot leave it locked.
         self._outboxes: dict[int, Outbox] = {}

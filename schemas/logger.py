@@ -23,7 +23,10 @@ class HarmlessLogger:
         self._logger = logging.getLogger(name)
 
     def debug(self, event: str, **facts: object) -> None:
-        self._write(logging.DEBUG, event, facts)
+        """Only where the level of one of our loggers asks for it: a program that logs all it has
+        at DEBUG does not mean us."""
+        if self._logger.level or _root.level:
+            self._write(logging.DEBUG, event, facts)
 
     def info(self, event: str, **facts: object) -> None:
         self._write(logging.INFO, event, facts)
@@ -44,7 +47,10 @@ class HarmlessLogger:
 
 
 def set_level(level: str) -> None:
-    """Log at `level` and above, unless the program has set the level of `usagepipe` itself."""
+    """Log at `level` and above, unless the program has set the level of `usagepipe` itself.
+
+    Only for a level that somebody chose: without one the program's configuration decides.
+    """
     global _level_set_here
     if _root.level in (logging.NOTSET, _level_set_here):
         _level_set_here = logging.getLevelNamesMapping()[level.upper()]

@@ -10,6 +10,8 @@ import time
 
 import structlog
 
+from usagepipe.schemas.logger import set_level
+
 
 def configure_logs(level: str) -> None:
     """Write structlog events and the standard library's records at `level` and above to stderr."""
@@ -38,6 +40,7 @@ def configure_logs(level: str) -> None:
         )
     )
     logging.basicConfig(level=number, handlers=[handler], force=True)
+    set_level(level)
 
 
 def _with_facts(

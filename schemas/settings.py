@@ -239,7 +239,8 @@ class Settings(ClickHouseSettings, KafkaSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="Least level that is logged. A web process logs where it has configured "
-        "Python's `logging`, else nowhere.",
+        "Python's `logging`, else nowhere; unless this is set, its configuration decides the "
+        "level.",
     )
 
     @classmethod

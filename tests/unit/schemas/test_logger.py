@@ -86,6 +86,28 @@ def test_a_configured_script_logs_at_its_level(tmp_path: Path, level: str, seen:
     assert bool(seen) == any("kafka_failed error=" in line for line in ours)
 
 
+@pytest.mark.parametrize(
+    ("configuration", "seen"),
+    [
+        ("logging.basicConfig(level=logging.ERROR)", set()),
+        ("logging.basicConfig(level=logging.WARNING)", {"WARNING"}),
+        ("logging.basicConfig(level=logging.DEBUG)", {"WARNING"}),
+        (
+            "logging.basicConfig(); logging.getLogger('usagepipe').setLevel('DEBUG')",
+            {"DEBUG", "WARNING"},
+        ),
+    ],
+)
+def test_the_configuration_of_a_script_decides_without_the_setting(
+    tmp_path: Path, configuration: str, seen: set[str]
+) -> None:
+    """Nothing below the script's own level is printed, and debug lines only if it names us."""
+    _, stderr = run(tmp_path, configuration)
+
+    ours = [line for line in stderr.splitlines() if ":usagepipe.producer:" in line]
+    assert seen == {line.partition(":")[0] for line in ours}
+
+
 def test_a_record_names_the_module_that_logs(written: io.StringIO) -> None:
     """The text has the event and its facts, and the place is the caller's. A % is text."""
     log.warning("disk_full", folder="/a%sb", events=3)
