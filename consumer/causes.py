@@ -15,7 +15,8 @@ from typing import Final, NamedTuple
 
 from aiokafka.errors import BrokerResponseError, KafkaConnectionError, KafkaError
 
-from usagepipe.consumer.refusals import LOCKED_OUT, Kind, Refusal, classify
+from usagepipe.consumer.refusals import classify
+from usagepipe.schemas.clickhouse.codes import LOCKED_OUT, Kind, reason
 from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
 
 NO_LISTENER: Final = "connection refused: nothing listens there. Is it up, and is the port right?"
@@ -34,7 +35,6 @@ HUNG_UP: Final = "the broker closes the connection: does its port expect TLS, or
 OTHER: Final = "not a known kind of trouble: look at the log of the server"
 
 _NO_ENTRY: Final = frozenset({"401", "403", "407"})
-_LACKING: Final = re.compile(r"have the grant ([A-Z ]+[A-Z])(?: ON |\()")
 _STATUS: Final = re.compile(r"\bHTTP (?:status|error|response code)?\s*(\d{3})\b")
 _LOGIN_ERRORS: Final = frozenset(
     {
@@ -72,8 +72,8 @@ def cause_of(error: Exception) -> Cause:
     """The cause of `error`, without a word of what stood in rows, and without secrets."""
     refusal = classify(error)
     if refusal.code is not None:
-        meaning = _meaning(refusal, error)
-        return Cause(refusal.kind, refusal.told, meaning, refusal.code in LOCKED_OUT)
+        why = reason(refusal.code, str(error)) or OTHER
+        return Cause(refusal.kind, refusal.told, why, refusal.code in LOCKED_OUT)
     name = type(error).__name__
     for link in _chain(error):
         if (found := _known(link)) is not None:
@@ -89,12 +89,6 @@ def cause_of(error: Exception) -> Cause:
     if isinstance(error, UsagePipeError):
         return Cause(Kind.PERSON, name, str(error))
     return Cause(Kind.SERVER, name, OTHER)
-
-
-def _meaning(refusal: Refusal, error: Exception) -> str:
-    if lacking := _LACKING.search(str(error)):
-        return f"the user lacks the right {lacking[1]}: GRANT it"
-    return refusal.why or OTHER
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

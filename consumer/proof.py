@@ -21,9 +21,9 @@ from usagepipe.consumer.proof_semantics import prove_clickhouse
 from usagepipe.consumer.proof_tables import check_tables
 from usagepipe.consumer.proof_topic import check_topic
 from usagepipe.consumer.raw_retention import live_retention_days
-from usagepipe.consumer.refusals import LOCKED_OUT
 from usagepipe.consumer.writer import INSERT_SETTINGS
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect, error_code
+from usagepipe.schemas.clickhouse.codes import LOCKED_OUT
 from usagepipe.schemas.clickhouse.migrations import Target
 from usagepipe.schemas.errors import (
     MigrationError,
@@ -48,6 +48,7 @@ class Proof:
         self._settings = settings
         self._health = health
         self._proving: asyncio.Task[None] | None = None
+        self.clickhouse_passed = asyncio.Event()  # also where a refusal is only logged
         self._raw_days = settings.raw_retention_days  # until the table's own is read
 
     async def at_start(self) -> None:
@@ -73,6 +74,7 @@ class Proof:
         if not self._settings.proof:
             log.warning("proof_skipped", cure="unset USAGEPIPE_PROOF")
         await self._when_answered("clickhouse", self._in_thread)
+        self.clickhouse_passed.set()
         await self._when_answered("kafka", self._prove_topic)
 
     def prove_clickhouse(self) -> None:

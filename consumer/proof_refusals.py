@@ -4,11 +4,11 @@ A reason is evidence and not yet a verdict: a restart or a cut connection can ca
 so `proof` repeats the proof before the worker ends.
 """
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from usagepipe.schemas.clickhouse.client import UNKNOWN_TABLE, error_code
-from usagepipe.schemas.errors import StartRefusedError
+from usagepipe.schemas.clickhouse.codes import lacking_right
+from usagepipe.schemas.errors import RightMissingError, StartRefusedError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 AT_OWN_RISK: Final = "To start without this proof, at your own risk: USAGEPIPE_PROOF=off."
 
 _ACCESS_DENIED: Final = 497
-_RIGHT: Final = re.compile(r"have the grant ([A-Z ]+[A-Z])(?: ON |\()")
 # Somebody has to change something before it can succeed.
 _FOR_GOOD: Final = {
     115: "does not know a setting of the worker's inserts: it is older than 25.8",
@@ -39,9 +38,8 @@ def refusal(error: Exception, client: "Client") -> StartRefusedError | None:
 
 def _lacking_rights(error: Exception, client: "Client") -> StartRefusedError:
     user = client.command("SELECT currentUser()")
-    lacking = _RIGHT.search(str(error))
-    return StartRefusedError(
+    return RightMissingError(
         f"The ClickHouse user {user} may not prove on scratch tables what the server does: it "
-        f"lacks {lacking[1] if lacking else 'a right'}. GRANT SELECT, INSERT, CREATE TABLE, "
+        f"lacks {lacking_right(str(error)) or 'a right'}. GRANT SELECT, INSERT, CREATE TABLE, "
         f"CREATE VIEW, DROP TABLE, DROP VIEW ON {client.database}.* TO {user}. {AT_OWN_RISK}"
     )

@@ -86,6 +86,7 @@ class UsageQueries:
 
         Raises:
             SettingsError: the URL or the environment is wrong.
+            AccessError: the server refuses the user or the password.
             ServerUnavailableError: nobody answered within `wait_seconds`.
         """
         settings = server if isinstance(server, Settings) else Settings.load(clickhouse=server)

@@ -1,7 +1,8 @@
 """Every error usagepipe raises on purpose: one root, few branches, the data as attributes.
 
 The class docstring is the default message. `exit_status` is what the command line ends with
-when the error reaches it: 1 the answer is no, 2 wrong use, 3 a server cannot be reached.
+when the error reaches it: 1 the answer is no, 2 wrong use, 3 a server cannot be reached
+or does not let usagepipe in.
 """
 
 from typing import ClassVar
@@ -82,6 +83,10 @@ class MigrationError(UsagePipeError):
 
 class StartRefusedError(UsagePipeError):
     """The worker may not start: a guarantee would not hold on these servers."""
+
+
+class RightMissingError(StartRefusedError, AccessError):
+    """The worker's user lacks a right that the proof at the start needs."""
 
 
 class SemanticsError(StartRefusedError):

@@ -8,9 +8,12 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from usagepipe.schemas.clickhouse import codes
+from usagepipe.schemas.clickhouse.codes import LOCKED_OUT
 from usagepipe.schemas.clickhouse.contact import CONNECT_SECONDS, VARIABLE, await_answer
 from usagepipe.schemas.clickhouse.tls import tls_options
 from usagepipe.schemas.errors import (
+    AccessError,
     MigrationError,
     MissingExtraError,
     ServerUnavailableError,
@@ -28,7 +31,7 @@ MAX_REASON_CHARS = 500  # of a server's answer: it quotes the whole query
 UNKNOWN_COLUMN = (16, 47)  # of a table, and of a query
 UNKNOWN_TABLE = 60
 UNKNOWN_DATABASE = 81
-REFUSED_CREDENTIALS = (192, 193, 194, 516)  # unknown user, wrong or missing password, failed
+WRONG_CREDENTIALS = (192, 193, 194, 516)  # unknown user, wrong or missing password, failed
 
 # What web servers and other services answer to its queries; 502 and 503 are a proxy's, without it.
 NOT_CLICKHOUSE = (301, 302, 307, 308, 400, 404, 405, 501)
@@ -43,6 +46,8 @@ WHOLE_ANSWERS: Final[Mapping[str, str]] = {
 
 _HTTP_STATUS = re.compile(r"\bHTTP status (\d+)")
 _CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED\] certificate verify failed: ([^(']*\w)")
+_FRAME = re.compile(r"^Received ClickHouse exception, code: \d+, server response: ")
+_URL = re.compile(r" \(for url [^()\s]*\)$")
 _CODE = re.compile(r"\bCode: (\d+)")
 
 
@@ -57,7 +62,8 @@ def connect(
     Raises:
         MissingExtraError: clickhouse-connect is not installed.
         ServerUnavailableError: nobody answers at the address.
-        SettingsError: the server refuses the user or the password, has no TLS or is no ClickHouse.
+        AccessError: the server refuses the user or the password, or a right is missing.
+        SettingsError: it has no TLS or is no ClickHouse.
         MigrationError: the database does not exist.
     """
     try:
@@ -96,7 +102,7 @@ def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
 
 def _meaning(error: Exception, place: object) -> UsagePipeError:
     code = error_code(error)
-    reason = str(error)[:MAX_REASON_CHARS]
+    reason = _of_server(str(error))[:MAX_REASON_CHARS]
     if code is None and (found := _HTTP_STATUS.search(reason)) and int(found[1]) in NOT_CLICKHOUSE:
         return SettingsError(
             (f"{VARIABLE}: {place} is not a ClickHouse server: it answers HTTP {found[1]}.",)
@@ -109,15 +115,23 @@ def _meaning(error: Exception, place: object) -> UsagePipeError:
         return SettingsError((f"{VARIABLE}: the certificate of {place} is refused: {found[1]}.",))
     if code is None:
         return ServerUnavailableError("ClickHouse", str(place), reason)
-    if code in REFUSED_CREDENTIALS:
-        return SettingsError((f"{VARIABLE}: {place} refuses the user or the password.",))
+    if code in WRONG_CREDENTIALS:
+        return AccessError(f"{VARIABLE}: {place} refuses the user or the password.")
     if code == UNKNOWN_DATABASE:
         return MigrationError(f"{place}: the database does not exist. Run usagepipe migrate.")
     if code == UNKNOWN_TABLE:
         return MigrationError(f"{place}: a table is missing. Run usagepipe migrate.")
     if code in UNKNOWN_COLUMN:  # the tables are an older version's
         return MigrationError(f"{place}: a column is missing. Run usagepipe migrate.")
+    if code in LOCKED_OUT:
+        why = codes.reason(code, str(error))
+        return AccessError(f"ClickHouse at {place} refuses: {why} ({codes.title(code)}).")
     return UsagePipeError(f"ClickHouse at {place} refused: {reason}")
+
+
+def _of_server(text: str) -> str:
+    """The server's own message, without what the driver puts around it."""
+    return _URL.sub("", _FRAME.sub("", text))
 
 
 def error_code(error: Exception) -> int | None:

@@ -17,7 +17,11 @@ from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.ledger import read_definitions, read_ledger
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.clickhouse.migrations import Target, load_migrations, load_statement
-from usagepipe.schemas.errors import MigrationError, ServerUnavailableError, SettingsError
+from usagepipe.schemas.errors import (
+    AccessError,
+    MigrationError,
+    ServerUnavailableError,
+)
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -239,11 +243,11 @@ def test_a_starting_server_is_waited_for(crashable_clickhouse: LocalClickHouse) 
         assert "create_database" == waiting.result().steps[0].name
 
 
-def test_a_wrong_password_is_a_wrong_setting(clickhouse: str, database: ClickHouseAddress) -> None:
+def test_a_wrong_password_is_refused_access(clickhouse: str, database: ClickHouseAddress) -> None:
     """A server that answers and refuses is not called away."""
     wrong = dataclasses.replace(database, user="nobody-known", password="wrong")
 
-    with pytest.raises(SettingsError, match="refuses the user or the password"):
+    with pytest.raises(AccessError, match="refuses the user or the password"):
         migrate(Settings.load(clickhouse=url_of(wrong)))
 
 

@@ -22,8 +22,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from usagepipe.consumer.causes import cause_of
 from usagepipe.consumer.committer import FencedError
-from usagepipe.consumer.refusals import LOCKED_OUT, TABLE, Kind
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.clickhouse.codes import LOCKED_OUT, TABLE, Kind
 from usagepipe.schemas.errors import MigrationError, ServerUnavailableError, SettingsError
 
 SECRET = "s3cret of a user"
