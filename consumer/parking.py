@@ -180,5 +180,5 @@ class Parking:
     ) -> Result:
         """Call ClickHouse in a thread until it answers."""
         attempt = partial(in_thread, self._threads.ask, function, *arguments)
-        answer, _ = await self._persist("clickhouse", f"parking of {partition}", attempt)
+        answer, _ = await self._persist("clickhouse", f"parked state of {partition}", attempt)
         return answer

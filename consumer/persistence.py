@@ -6,6 +6,7 @@ what waits meanwhile.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -15,11 +16,14 @@ from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.causes import cause_of
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
-from usagepipe.consumer.refusals import Kind, Refusal, classify
+from usagepipe.consumer.refusals import Refusal, classify
+from usagepipe.schemas.clickhouse.codes import Kind
 
 Result = TypeVar("Result")
 
 log = structlog.get_logger()
+
+WARN_SECONDS = 5.0  # between two warnings of a server about the same error
 
 
 class ContentRefusedError(Exception):
@@ -36,11 +40,12 @@ class Persistence:
     def __init__(self, metrics: WorkerMetrics, health: Health) -> None:
         self._metrics = metrics
         self._health = health
+        self._warned: dict[tuple[str, str], float] = {}  # when, by server and error
 
     async def __call__(
         self, server: str, where: str, attempt: Callable[[], Awaitable[Result]]
     ) -> tuple[Result, int]:
-        """What `attempt` returned at last, and the number of tries. `where` is for the log.
+        """What `attempt` returned at last, and the number of tries. `where` names what is tried.
 
         Raises:
             ContentRefusedError: ClickHouse refuses the content.
@@ -63,15 +68,24 @@ class Persistence:
         if server == "clickhouse" and kind is Kind.CONTENT:
             raise ContentRefusedError(classify(error)) from None  # its text quotes rows
         self._health.failed(server, error, where)
-        log.warning(
+        write = log.warning if self._is_due(server, cause.error) else log.debug
+        write(
             "store_failed",
             server=server,
             kind=kind,
-            batch=where,
+            what=where,
             tries=tries,
             error=brief(error),
             why=cause.why,
         )
+
+    def _is_due(self, server: str, error: str) -> bool:
+        """Whether to warn: each partition meets the same trouble in every attempt."""
+        now = time.monotonic()
+        if now - self._warned.get((server, error), -WARN_SECONDS) < WARN_SECONDS:
+            return False
+        self._warned[server, error] = now
+        return True
 
 
 def brief(error: BaseException) -> str:

@@ -12,7 +12,15 @@ from usagepipe.schemas.logs import OncePerInterval, configure_logs
 # It tells of each answer that a killed server breaks off, with a traceback.
 _NOISY = ("clickhouse_connect",)
 # They tell of every service and rebalance at "info". Normal running is quiet.
-_TALKATIVE = ("faust", "mode", "aiokafka", "usagepipe.consumer.transport", "usagepipe.consumer.app")
+_TALKATIVE = (
+    "faust",
+    "mode",
+    "aiokafka",
+    # Faust names its services' loggers after their modules.
+    "usagepipe.consumer.app",
+    "usagepipe.consumer.thread",
+    "usagepipe.consumer.transport",
+)
 
 log = structlog.get_logger()
 
@@ -34,8 +42,15 @@ def run_worker(app: WorkerApp) -> int:
     log.info("worker_started", health=f"{web}/health", metrics=f"{web}/metrics")
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
+    ended = _execute(worker)
+    status = app.exit_status or ended  # known only after the run
+    log.info("worker_stopped", exit_status=status)
+    return status
+
+
+def _execute(worker: faust.Worker) -> int:
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:
-        return app.exit_status or (ended.code if isinstance(ended.code, int) else 1)
-    return app.exit_status
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0

@@ -1,8 +1,10 @@
 """What a failed attempt to store says in the log, and leaves behind in health however it ends."""
 
 import asyncio
+from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from usagepipe.consumer.health import Health
 from usagepipe.consumer.metrics import WorkerMetrics
@@ -53,6 +55,29 @@ def test_trouble_ends_with_the_lane_that_had_it() -> None:
         return while_trying, health.state
 
     assert ("degraded", "running") == asyncio.run(give_up())
+
+
+def test_the_same_trouble_of_all_partitions_is_one_warning() -> None:
+    """Each other cause has its own, and every attempt is counted."""
+    metrics = WorkerMetrics()
+    persist = Persistence(metrics, Health())
+    answers = {place: [TimeoutError(), ConnectionRefusedError()] for place in ("t[0]", "t[1]")}
+
+    async def fail(place: str) -> None:
+        if answers[place]:
+            raise answers[place].pop()
+
+    async def store() -> None:
+        await asyncio.gather(
+            *(persist("clickhouse", place, partial(fail, place)) for place in answers)
+        )
+
+    with capture_logs() as logs:
+        asyncio.run(store())
+
+    warnings = [each["error"] for each in logs if each["log_level"] == "warning"]
+    assert ["ConnectionRefusedError: ", "TimeoutError: "] == warnings
+    assert 4 == metrics.store_failures.labels("clickhouse", "server")._value.get()
 
 
 def test_refused_content_is_no_trouble_of_the_server() -> None:
