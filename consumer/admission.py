@@ -1,16 +1,21 @@
 """Whether this worker may hold partitions: not while ClickHouse does not let it in.
 
-Its password was changed, its user dropped, a right taken, a certificate replaced: other workers may
-be let in, so it leaves the group and they get its partitions. Nothing it had in hand is
+A worker that starts joins the group when ClickHouse has passed the proof and would take a batch. One
+that a supervisor starts again and again with a wrong password would else take partitions from
+healthy workers each time.
+
+When its password is changed later, its user dropped, a right taken or a certificate replaced, other
+workers may be let in, so it leaves the group and they get its partitions. Nothing it had in hand is
 acknowledged; what was announced, the next owner repeats. It comes back when it is let in again, and
 not before a batch could be looked up and stored, so it cannot go back and forth.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
+from usagepipe.consumer.backoff import SERVER_AWAY
 from usagepipe.consumer.causes import cause_of
 from usagepipe.consumer.health import Health
 
@@ -29,24 +34,56 @@ class Admission:
         self._health = health
         self._most_seconds = most_seconds
         self._try_out = try_out
-        self.open = True
+        self._begun = False
+        self._let(False)
+
+    async def begin(self, proved: Callable[[], Awaitable[object]]) -> None:
+        """Open for the first time: when `proved` returns and ClickHouse would take a batch.
+
+        Waits for it without limit, and names the cause in the health meanwhile.
+        """
+        await proved()
+        logged = False
+        for delay in SERVER_AWAY.delays():
+            if (error := await self._refusal()) is None:
+                break
+            self._health.failed(SERVER, error, PLACE)
+            if not logged:
+                cause = cause_of(error)
+                log.warning("waiting_for_clickhouse", error=cause.error, why=cause.why)
+                logged = True
+            await asyncio.sleep(delay)
+        self._health.succeeded(SERVER, PLACE)
+        self._begun = True
+        self._let(True)
 
     async def look(self, leave: Callable[[], None]) -> None:
         """Close, and `leave` the group, when the worker is locked out for long; or open again."""
+        if not self._begun:
+            return
         if self.open and self._health.locked_out_seconds < self._most_seconds:
             return
-        try:
-            await asyncio.wait_for(asyncio.to_thread(self._try_out), TRY_SECONDS)
-        except Exception as error:
+        if (error := await self._refusal()) is not None:
             cause = cause_of(error)
             if not self.open or cause.locked_out:
                 self._health.failed(SERVER, error, PLACE)
             if self.open and cause.locked_out:
-                self.open = False
+                self._let(False)
                 log.error("partitions_given_up", error=cause.error, why=cause.why)
                 leave()
             return
         self._health.succeeded(SERVER, PLACE)
         if not self.open:
-            self.open = True
+            self._let(True)
             log.info("let_in_again")
+
+    def _let(self, is_open: bool) -> None:
+        self.open = self._health.admitted = is_open
+
+    async def _refusal(self) -> Exception | None:
+        """What the next insert would raise; None if it would be taken."""
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._try_out), TRY_SECONDS)
+        except Exception as error:
+            return error
+        return None

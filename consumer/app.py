@@ -152,6 +152,7 @@ class WorkerApp(faust.App):
         await super().on_start()
         self.add_future(_watch(self))
         self.add_future(self.proof.at_start())  # also where there is nothing to store yet
+        self.add_future(self.admission.begin(self.proof.clickhouse_passed.wait))
 
     async def on_stop(self) -> None:
         _end_for_sure(self.settings.drain_seconds + STOP_SECONDS, self.exit_status)
@@ -231,7 +232,7 @@ async def _watch(app: WorkerApp) -> None:
         await asyncio.gather(_look_at_kafka(app), _look_at_clickhouse(app), _look_at_lag(app))
         await app.admission.look(cast(ChunkConsumer, app.consumer).log_of_kafka.leave)
         app.metrics.healthy.set(app.health.state == "running")
-        if app.health.assigned:
+        if app.health.assigned or not app.admission.open:
             waiting_since = clock()
         elif clock() - waiting_since > WAITING_SECONDS:
             waiting_since = clock()

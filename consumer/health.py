@@ -43,6 +43,7 @@ class Health:
     parked: dict[TopicPartition, Parked] = field(default_factory=dict)
     partitions: int = 0
     assigned: bool = False
+    admitted: bool = True  # may be in the group: ClickHouse lets it in (`admission`)
     stopping: bool = False
     last_stored_at: float | None = None
     refusal: str | None = None  # why the worker ends by itself
@@ -95,6 +96,13 @@ class Health:
         return 0.0 if first is None else time.monotonic() - first
 
     @property
+    def waiting_for(self) -> str | None:
+        """What the worker waits for before it has partitions; None while it has some."""
+        if not self.admitted:
+            return "ClickHouse: this worker joins the group when its inserts are taken"
+        return None if self.assigned else "the group's assignment of partitions"
+
+    @property
     def state(self) -> str:
         """`starting`, `running`, `degraded`, `refused` or `stopping`.
 
@@ -106,7 +114,7 @@ class Health:
             return "stopping"
         if self.troubles or self.parked:
             return "degraded"
-        return "running" if self.assigned else "starting"
+        return "starting" if self.waiting_for else "running"
 
     def report(self) -> dict[str, Any]:
         """What `/health` answers. Seconds are ages."""
@@ -116,7 +124,7 @@ class Health:
             "uptime_seconds": round(now - self.started_at, 1),
             "partitions": self.partitions,
             "refusal": self.refusal,
-            "waiting_for": None if self.assigned else "the group's assignment of partitions",
+            "waiting_for": self.waiting_for,
             "seconds_since_stored": self.last_stored_at and round(now - self.last_stored_at, 1),
             "troubles": {
                 server: {

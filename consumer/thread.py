@@ -61,7 +61,7 @@ log = structlog.get_logger()
 
 # A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
 FETCH_WAIT_MS: Final = 100
-ASIDE_SECONDS: Final = 0.5  # between two looks whether the worker may join the group again
+ASIDE_SECONDS: Final = 0.05  # between two looks whether the worker may join the group again
 TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
 
 

@@ -1,6 +1,7 @@
 """When a worker leaves the group because ClickHouse does not let it in, and when it comes back."""
 
 import asyncio
+from functools import partial
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
@@ -20,6 +21,12 @@ class World:
         self.answers: list[Exception | None] = []
         self.left = 0
         self.admission = Admission(self.health, most_seconds, self._try_out)
+        self.begin(None)
+
+    def begin(self, *answers: Exception | None) -> None:
+        """Start, with these answers to the inserts that try it out."""
+        self.answers += answers
+        asyncio.run(self.admission.begin(partial(asyncio.sleep, 0)))
 
     def _try_out(self) -> None:
         if (answer := self.answers.pop(0)) is not None:
@@ -48,6 +55,42 @@ def test_a_lockout_that_lasts_closes_once_and_success_opens() -> None:
 
     assert ((False, 1), "degraded") == (closed, state)
     assert ((True, 1), "running") == (opened, world.health.state)
+
+
+@pytest.mark.parametrize("answer", [WRONG_PASSWORD, FULL_DISK, TimeoutError()])
+def test_a_worker_that_starts_is_admitted_when_an_insert_is_taken(answer: Exception) -> None:
+    """Until then it waits, whatever the cause, and the health names it."""
+    seen: list[tuple[bool, str, bool]] = []
+    health = Health(assigned=True)
+    answers = [answer, answer, None]
+
+    def try_out() -> None:
+        seen.append((admission.open, health.state, health.waiting_for is None))
+        if (next_answer := answers.pop(0)) is not None:
+            raise next_answer
+
+    admission = Admission(health, 0.0, try_out)
+    asyncio.run(admission.begin(partial(asyncio.sleep, 0)))
+
+    waiting = [(False, "starting", False), (False, "degraded", False), (False, "degraded", False)]
+    assert waiting == seen
+    assert (True, "running", None) == (admission.open, health.state, health.waiting_for)
+
+
+def test_a_worker_whose_proof_is_not_done_stays_outside() -> None:
+    """The regular looks do not open it before."""
+    health = Health(assigned=True)
+    admission = Admission(health, 0.0, lambda: None)
+
+    async def look() -> bool:
+        beginning = asyncio.create_task(admission.begin(asyncio.Event().wait))
+        await asyncio.sleep(0)
+        await admission.look(lambda: None)
+        beginning.cancel()
+        return admission.open
+
+    assert not asyncio.run(look())
+    assert "starting" == health.state
 
 
 def test_a_short_lockout_is_waited_out() -> None:
