@@ -11,7 +11,7 @@ from tests.support import topics
 from tests.support.clickhouse_server import url_of
 from tests.support.faulty_proxy import FaultyProxy, answers
 from tests.support.ports import lasting_port
-from tests.support.programs import Programs
+from tests.support.programs import Programs, as_environment
 from tests.support.running_worker import (
     SECONDS,
     event,
@@ -136,3 +136,17 @@ def test_a_worker_that_waits_for_clickhouse_ends_at_once(
     assert "connection refused" in clickhouse_trouble(report)["why"]
     assert "tenure_began" not in worker.stderr
     assert 1 == worker.stderr.count("worker_stopped")
+
+
+@pytest.mark.parametrize("command", ["usage", "status", "audit", "dlq parked", "migrate"])
+def test_a_command_whose_login_is_refused_ends_with_status_3(
+    settings: MakeSettings, migrated: ClickHouseAddress, run_program: Programs, command: str
+) -> None:
+    """As where Kafka refuses the login; one line names the address, and no password."""
+    made = settings(clickhouse=url_of(replace(migrated, password=SECRET)))
+
+    refused = run_program(*command.split(), environment=as_environment(made))
+
+    assert 3 == refused.wait()
+    assert f"{migrated} refuses the user or the password" in refused.stderr
+    assert SECRET not in refused.stderr + refused.stdout
