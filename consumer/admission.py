@@ -1,7 +1,7 @@
 """Whether this worker may hold partitions: not while ClickHouse does not let it in.
 
-A worker that starts joins the group when ClickHouse has passed the proof and would take a batch. One
-that a supervisor starts again and again with a wrong password would else take partitions from
+A worker that starts joins the group when ClickHouse has passed the proof and would take a batch.
+One that a supervisor starts again and again with a wrong password would else take partitions from
 healthy workers each time.
 
 When its password is changed later, its user dropped, a right taken or a certificate replaced, other
