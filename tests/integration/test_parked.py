@@ -23,6 +23,7 @@ from tests.support.waiting import eventually
 from tests.support.worker import committed, raw_counts
 from usagepipe.cli.root import root
 from usagepipe.schemas import Settings, UsageEvent, encode
+from usagepipe.schemas.errors import WrongUseError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -137,7 +138,9 @@ def test_a_release_with_letters_empties_the_range_and_goes_on(
     worker = start_worker(run_program, made)
     wait_until_parked(worker)
 
-    status, _ = usagepipe(made, "dlq", "release", str(BAD), "--letters")
+    with pytest.raises(WrongUseError, match="its last offset is 5049"):
+        usagepipe(made, "dlq", "release", str(BAD), "--letters", "--last-offset", "5050")
+    status, _ = usagepipe(made, "dlq", "release", str(BAD), "--letters", "--last-offset", "5049")
     wait_until_committed(made, worker)
 
     assert 0 == status

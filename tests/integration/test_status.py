@@ -155,6 +155,7 @@ def test_a_parked_partition_is_status_1_and_shows_in_the_workers_lag(
     worker = start_worker(run_program, world, dead_letter_run=50)
     eventually(lambda: health(worker).get("parked"), 60, worker.tail)
     eventually(lambda: metric(worker, 'usagepipe_lag_events{partition="2"}') == 60, 30, worker.tail)
+    eventually(lambda: status(world)[1]["waiting"] == 60, 30, worker.tail)  # partition 0 is stored
 
     code, found = status(world)
 
