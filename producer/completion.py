@@ -11,6 +11,7 @@ from usagepipe.producer.shapes import SHAPES, Shape, costs
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.shapes.shape import Fields
 from usagepipe.producer.usage import Usage
+from usagepipe.schemas.event import MAX_TOKENS
 
 
 class Completion:
@@ -39,12 +40,10 @@ class Completion:
 
     def _follow(self, rank: int, seen: Fields, usage: Fields) -> None:
         shape = SHAPES[rank]
-        later = shape.normal(Counts(usage))
-        if not (later.prompt_tokens and later.completion_tokens):
-            earlier = shape.normal(Counts(seen))
-            if not _has_any(later) and _has_any(earlier):
+        if not has_both_sides(shape, usage):
+            if not has_tokens(shape, usage) and has_tokens(shape, seen):
                 return
-            if earlier.prompt_tokens and earlier.completion_tokens:
+            if has_both_sides(shape, seen):
                 self._older[rank] = seen
         self._seen[rank] = shape.merged(seen, usage)
 
@@ -68,11 +67,24 @@ class Completion:
 
 
 def has_tokens(shape: Shape, usage: Fields) -> bool:
-    return _has_any(shape.normal(Counts(usage)))
+    input_name, output_name = shape.sides  # they mostly tell, and cost less than the normal form
+    if _is_positive(usage.get(input_name)) or _is_positive(usage.get(output_name)):
+        return True
+    normal = shape.normal(Counts(usage))
+    return max(normal.prompt_tokens, normal.completion_tokens, normal.total_tokens) > 0
 
 
-def _has_any(usage: Usage) -> bool:
-    return max(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) > 0
+def has_both_sides(shape: Shape, usage: Fields) -> bool:
+    """Whether a usage object has tokens of the input and of the output."""
+    input_name, output_name = shape.sides
+    if _is_positive(usage.get(input_name)) and _is_positive(usage.get(output_name)):
+        return True
+    normal = shape.normal(Counts(usage))
+    return normal.prompt_tokens > 0 and normal.completion_tokens > 0
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) is int and 0 < value <= MAX_TOKENS
 
 
 class _Reading(NamedTuple):

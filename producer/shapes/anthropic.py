@@ -21,6 +21,8 @@ INPUT_NAMES: Final = CACHE_NAMES | {"input_tokens"}
 class Anthropic(Shape):
     """A stream is a `message_start`, then `message_delta` events that overlay it."""
 
+    sides = ("input_tokens", "output_tokens")
+
     def usage(self, answer: Fields) -> Fields | None:
         usage = _usage_of(answer)
         return settled_by_iterations(usage) if usage and usage.get("iterations") else usage

@@ -18,6 +18,8 @@ WRITE_NAMES: Final = ("cacheWriteInputTokens", "cacheWriteInputTokenCount")
 class Converse(Shape):
     """Cache reads and writes come on top of `inputTokens`, and the total has them."""
 
+    sides = ("inputTokens", "outputTokens")
+
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usage")
         if usage is None and answer.keys() <= {"metadata", METRICS}:
@@ -48,6 +50,8 @@ class Converse(Shape):
 
 class InvokeModel(Shape):
     """Titan's and Llama's counts stand at the top; each stream ends with Bedrock's own metrics."""
+
+    sides = ("inputTokenCount", "outputTokenCount")
 
     def usage(self, answer: Fields) -> Fields | None:
         metrics = fields_at(answer, METRICS)

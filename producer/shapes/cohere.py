@@ -13,6 +13,8 @@ from usagepipe.producer.usage import Usage
 class Cohere(Shape):
     """Chat and embeddings, JSON and events. The answers do not name the model."""
 
+    sides = ("input_tokens", "output_tokens")
+
     def usage(self, answer: Fields) -> Fields | None:
         found = fields_at(answer, "usage") or fields_at(answer, "meta")
         if answer.get("type") == "message-end":

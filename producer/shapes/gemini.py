@@ -12,9 +12,11 @@ from usagepipe.producer.usage import Usage
 class Gemini(Shape):
     """An answer, an event, or an element of the array that a stream without `alt=sse` is."""
 
+    sides = ("promptTokenCount", "candidatesTokenCount")
+
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usageMetadata")
-        if usage is not None and _is_cache(answer):
+        if usage is not None and "name" in answer and _is_cache(answer):
             return None
         # Code Assist wraps each answer.
         return fields_at(answer, "response", "usageMetadata") if usage is None else usage

@@ -19,6 +19,8 @@ LAST_EVENTS: Final = ("interaction.completed", "interaction.complete")  # the ol
 class Interactions(Shape):
     """An interaction, or an event of its stream: `step.stop` has the usage until then."""
 
+    sides = ("total_input_tokens", "total_output_tokens")
+
     def usage(self, answer: Fields) -> Fields | None:
         usage = _counted(fields_at(answer, "usage"))
         if usage is not None or "event_type" not in answer:

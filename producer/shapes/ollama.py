@@ -8,6 +8,8 @@ from usagepipe.producer.usage import Usage
 class Ollama(Shape):
     """One JSON object a line; the last has `done`. A cached prompt may leave its count out."""
 
+    sides = ("prompt_eval_count", "eval_count")
+
     def usage(self, answer: Fields) -> Fields | None:
         told = answer.get("prompt_eval_count") is not None or answer.get("eval_count") is not None
         return answer if told and answer.get("done") is not False else None

@@ -33,6 +33,8 @@ LAST_EVENTS: Final = frozenset(
 class Responses(Shape):
     """The events of the Responses and Realtime APIs: the usage is in the response they carry."""
 
+    sides = ("input_tokens", "output_tokens")
+
     def usage(self, answer: Fields) -> Fields | None:
         kind = answer.get("type")
         if isinstance(kind, str) and kind.startswith("response."):
@@ -68,8 +70,12 @@ class OpenAI(Shape):
     The end of a chat's stream is `[DONE]`, which is no JSON: the reader of the stream sees it.
     """
 
+    sides = ("prompt_tokens", "completion_tokens")
+
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usage")
+        if usage is not None and (usage.get("prompt_tokens") or usage.get("input_tokens")):
+            return usage
         if usage is None or not any(map(usage.get, NAMES)):
             usage = _elsewhere(answer) or usage
         if usage is not None and is_total_alone(usage) and outputs_nothing(answer):
@@ -104,6 +110,8 @@ def _is_chunk(answer: Fields) -> bool:
 def _elsewhere(answer: Fields) -> Fields | None:
     if "x_groq" in answer and (usage := fields_at(answer, "x_groq", "usage")):
         return usage
+    if "choices" not in answer:
+        return None
     of_choices = (fields_at(choice, "usage") for choice in items_of(answer, "choices"))
     return next((usage for usage in of_choices if usage), None)
 

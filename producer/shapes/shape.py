@@ -1,7 +1,7 @@
 """What a family of payloads has to tell. A shape holds no state: one object serves all answers."""
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from usagepipe.producer.shapes.counts import Counts
 from usagepipe.producer.usage import Usage
@@ -12,6 +12,10 @@ Fields = dict[str, Any]  # a JSON object: its values are whatever a stranger wro
 
 class Shape(ABC):
     """One family: where its usage stands in an answer, and which numbers are parts of which."""
+
+    # The counts of the input and of the output that nearly every usage object has. Where one is
+    # positive, that side of the normal form is too.
+    sides: ClassVar[tuple[str, str]]
 
     @abstractmethod
     def usage(self, answer: Fields) -> Fields | None:
