@@ -29,11 +29,15 @@ MAX_PARTS: Final = 1_000
 MAX_SHIFTS: Final = 2
 
 # Where usage may stand beside a `usage`: such an answer is read by all shapes.
-PLACES: Final = frozenset(
+PLACES_BESIDE: Final = frozenset(
     (
         *("usageMetadata", "x_groq", "meta", "message", "response", METRICS),
         *("prompt_eval_count", "prompt_token_count", "inputTextTokenCount"),
     )
+)
+# An answer with none of these has no usage.
+PLACES: Final = PLACES_BESIDE.union(
+    ("usage", "choices", "delta", "interaction", "metadata", "eval_count")
 )
 PLACES_OF_ID: Final = frozenset(("choices", "message", "response", "responseId"))
 WITH_IDS: Final = tuple(shape for shape in SHAPES if type(shape).part is not Shape.part)
@@ -130,22 +134,21 @@ class Tally:
     def _usages_in(self, answer: Fields) -> list[tuple[int, Fields]]:
         """The usage by the shape that this completion already has, else by the best that fits;
         by each that fits where the answer has several."""
-        several = (
-            isinstance(answer.get("usage"), dict) or METRICS in answer
-        ) and not PLACES.isdisjoint(answer)
+        if PLACES.isdisjoint(answer):
+            return []
+        if _may_have_several(answer):
+            usages = ((rank, shape.usage(answer)) for rank, shape in enumerate(SHAPES))
+            return [(rank, usage) for rank, usage in usages if usage is not None]
         known = self._completion.rank
-        if not several and known < len(SHAPES) and (found := _by(known, answer)):
-            return found
-        if not several and "choices" in answer and _is_chat(answer):
-            return _by(CHAT, answer)
-        found = []
+        if known < len(SHAPES) and (usage := SHAPES[known].usage(answer)) is not None:
+            return [(known, usage)]
+        if "choices" in answer and _is_chat(answer):
+            usage = SHAPES[CHAT].usage(answer)
+            return [] if usage is None else [(CHAT, usage)]
         for rank, shape in enumerate(SHAPES):
-            usage = shape.usage(answer)
-            if usage is not None:
-                found.append((rank, usage))
-                if not several:
-                    break
-        return found
+            if (usage := shape.usage(answer)) is not None:
+                return [(rank, usage)]
+        return []
 
     def _is_news(self, shape: Shape, usage: Fields, answer: Fields) -> bool:
         """Whether usage counts: it goes on with this completion, or begins the next. If not, it
@@ -153,11 +156,14 @@ class Tally:
         part = shape.part(answer)
         if part is None:  # of the one that is under way
             return not self._repeats
+        known = part in self._past
+        if part and part == self._part and not known:
+            self._repeats = False
+            return True
         begins = shape.begins(answer)
-        known = bool(part) and part in self._past
         self._repeats = known and begins
-        if known or (part and part == self._part):
-            return not known
+        if known:
+            return False
         if self._completion.rank == len(SHAPES):  # nothing of it has been seen yet
             self._note_part(part, begins=begins)
         elif begins or (part != self._part and has_tokens(shape, usage)):
@@ -204,22 +210,22 @@ class Tally:
         """A model that takes over is the one that answers; else the one named beside the usage,
         else the first that is named."""
         model = model_taking_over(answer)
-        if not model and (not self._model or (news and answer.get("model") != self._model)):
+        if not model and (news or not self._model):
             model = model_named(answer)
         self._model = model or self._model
+
+
+def _may_have_several(answer: Fields) -> bool:
+    several = isinstance(answer.get("usage"), dict) or METRICS in answer
+    return several and not PLACES_BESIDE.isdisjoint(answer)
 
 
 def _is_chat(answer: Fields) -> bool:
     """Whether no other shape fits: the most frequent answer is read first, and read fast."""
     usage = answer.get("usage")
     if usage is None:
-        return PLACES.isdisjoint(answer)
+        return PLACES_BESIDE.isdisjoint(answer)
     return isinstance(usage, dict) and "prompt_tokens" in usage
-
-
-def _by(rank: int, answer: Fields) -> list[tuple[int, Fields]]:
-    usage = SHAPES[rank].usage(answer)
-    return [] if usage is None else [(rank, usage)]
 
 
 def _judged(usage: Usage, *, cut: bool) -> Usage:

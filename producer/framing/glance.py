@@ -28,7 +28,7 @@ def may_matter(text: bytes | bytearray, of_claude: bool = False) -> bool:
         or b"message_st" in text  # message_start, message_stop
         or b"[DONE]" in text
         or b"error" in text  # or the name of an event
-        or find_spelled_out(text) is not None
+        or (b"\\" in text and find_spelled_out(text) is not None)
         # A fallback of Claude's; Cohere's version 1, a realtime session with one more to come, and
         # the status of an interaction.
         or (

@@ -29,7 +29,9 @@ def says_it_failed(answer: Fields) -> bool:
         answer.get("object") in WITH_STATUS or answer.get("event_type") == STATUS_EVENT
     ):
         return True
-    return _inner_failed(answer, "response") or _inner_failed(answer, "interaction")
+    return ("response" in answer and _inner_failed(answer, "response")) or (
+        "interaction" in answer and _inner_failed(answer, "interaction")
+    )
 
 
 def _is_choice_failed(choices: list[Any]) -> bool:

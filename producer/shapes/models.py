@@ -5,25 +5,26 @@ from typing import Final
 from usagepipe.producer.shapes.iterations import model_of_fallback
 from usagepipe.producer.shapes.shape import Fields, fields_at
 
-MODEL_NAMES: Final = (
-    "model",
-    "modelVersion",
-    "agent",
-)  # an interaction is with a model or an agent
-# The answer itself, else the object in it.
-PLACES_OF_MODEL: Final = (None, "response", "message", "session", "interaction")
+MODEL_NAMES: Final = ("model", "modelVersion", "agent")  # an interaction may be with an agent
+INNER_PLACES: Final = ("response", "message", "session", "interaction")
 
 
 def model_named(answer: Fields) -> str:
-    """The model that an answer names at one of the usual places, or ""."""
-    for place in PLACES_OF_MODEL:
-        fields = answer if place is None else answer.get(place)
-        if isinstance(fields, dict):
-            for name in MODEL_NAMES:
-                model = fields.get(name)
-                if isinstance(model, str) and model:
-                    return model
+    """The model that an answer names itself, else the object in it, or ""."""
+    if model := _model_in(answer):
+        return model
+    for place in INNER_PLACES:
+        if place in answer and (model := _model_in(fields_at(answer, place) or {})):
+            return model
     return _routed(answer) if "trace" in answer else ""
+
+
+def _model_in(fields: Fields) -> str:
+    for name in MODEL_NAMES:
+        model = fields.get(name)
+        if model and isinstance(model, str):
+            return model
+    return ""
 
 
 def _routed(answer: Fields) -> str:
