@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from usagepipe.producer.faults import describe, log
 
-__all__ = ["Event", "Lock", "RLock", "Thread", "pause"]
+__all__ = ["Event", "Lock", "RLock", "Thread", "pause", "sleep"]
 
 
 # The application's are for its own threads. A fault's must kill or be reported where it happens.
@@ -97,9 +97,14 @@ class Thread:
         self._ended.wait(seconds)
 
 
+def sleep(seconds: float) -> None:
+    """Sleep in a thread of the operating system: the patched one would make a hub of greenlets."""
+    _original("time", "sleep")(seconds)
+
+
 def pause(seconds: float) -> None:
     """Sleep, and let other greenlets run meanwhile where there are any."""
     try:
         time.sleep(seconds)
     except Exception:  # in a signal's handler that has interrupted the loop of greenlets
-        _original("time", "sleep")(seconds)
+        sleep(seconds)

@@ -13,10 +13,10 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from _thread import RLock  # no greenlets': threads of librdkafka and of web servers share it
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException, HTTPMessage
-from threading import Lock
 from typing import IO, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -48,7 +48,7 @@ class OauthTokens:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._lock = Lock()
+        self._lock = RLock()
         self._token: Token | None = None
         self._failure: AccessError | None = None
         self._failed_at = 0.0
