@@ -6,7 +6,7 @@ It alone touches librdkafka and the spill, so neither needs a lock. While Kafka 
    a step's time, some 20 ms.
 2. They are given to librdkafka. A crash costs what Kafka has not acknowledged: `linger_ms` and
    the way there and back, and when an outage begins, up to `STALL_SECONDS` more; before the first
-   connection up to `CONNECT_SECONDS`, unless Kafka refuses it.
+   acknowledgement up to `CONNECT_SECONDS` for each step of the connection, unless Kafka refuses.
 
 From the moment when the oldest event has waited for so long, or the queue is full, or Kafka
 refuses (`_retreat`), until the spill is empty again:

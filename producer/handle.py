@@ -20,19 +20,22 @@ from usagepipe.producer.librdkafka import (
     IdentityWatch,
     LibraryLog,
     PartitionWatch,
+    connection_steps,
     is_of_the_record,
     is_topic_unknown,
     producer_config,
 )
-from usagepipe.producer.native import Lock, Thread
+from usagepipe.producer.native import Lock, Thread, sleep
 from usagepipe.producer.spill import Record, is_event, number_of
 from usagepipe.schemas.errors import AccessError
 from usagepipe.schemas.settings import Settings
 
-CONNECT_SECONDS: Final = 2.0  # for the first connection, while nothing is said against it
+CONNECT_SECONDS: Final = 2.0  # for each step of the first connection, while all goes well
 PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
 DESTROY_SECONDS: Final = 0.2
 OPEN_SECONDS: Final = 1.0  # between two attempts to make a producer
+GIVEN: Final = 1  # the steps of a first connection begin with the first event
+ACKNOWLEDGED: Final = 100  # and this is the last one
 MAX_MARKS: Final = 1_000  # without a spill, an outage makes one each step
 
 # What a handle that is given up reports of the events in it: they may be sent by another.
@@ -86,7 +89,8 @@ class Handle:
         self._patience_seconds = patience_seconds
         self._partitions = PartitionWatch(patience_seconds)
         self._is_stuck = False
-        self._opened_at = 0.0
+        self._steps = 0  # of the first connection
+        self._connect_until = 0.0
         self._given = 0
         self._marks: deque[tuple[float, int]] = deque()  # when how many had been given
         self._is_dead = False
@@ -110,10 +114,13 @@ class Handle:
     @property
     def _is_connecting(self) -> bool:
         """Whether a first connection may still come about: a broker that is cold or far away takes
-        longer for that than for events."""
-        if self.acknowledged or self._availability.is_in_trouble:
-            return False
-        return time.monotonic() < self._opened_at + CONNECT_SECONDS
+        longer for that than for events, and so does a machine with too much to do."""
+        return time.monotonic() < self._connect_until and not self._availability.is_in_trouble
+
+    def _note_steps(self, steps: int, seconds: float) -> None:
+        """Kafka is there, so what was given meanwhile gets some more time."""
+        if steps > self._steps:
+            self._steps, self._connect_until = steps, time.monotonic() + seconds
 
     def produce(self, record: Record) -> bool:
         """Queue `record`, or refuse it: it is too large. False: the queue is full, there is no
@@ -135,6 +142,8 @@ class Handle:
             self._is_dead = True
             self._tell(error)
             return False
+        if not self._given and not self.acknowledged:
+            self._note_steps(GIVEN, CONNECT_SECONDS)
         self._given += 1
         return True
 
@@ -142,7 +151,7 @@ class Handle:
         """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
         producer = self._producer or self._open()
         if producer is None:
-            time.sleep(seconds)
+            sleep(seconds)
             return
         try:
             if hurry and len(producer):
@@ -151,6 +160,8 @@ class Handle:
                 producer.poll(seconds)
         except KafkaException as error:
             self._failed(error.args[0])  # fatal ones are raised here, not told to `error_cb`
+        if self.acknowledged:
+            self._note_steps(ACKNOWLEDGED, self._patience_seconds)
         self._availability.delivered(self.acknowledged)
 
     def age(self) -> float:
@@ -213,7 +224,8 @@ class Handle:
             _guard_forks()
             producer = Producer(config | callbacks, logger=LibraryLog())
         self._producer = producer
-        self._opened_at = time.monotonic()
+        self._steps = ACKNOWLEDGED if self.acknowledged else 0
+        self._connect_until = 0.0
         self._given = 0
         self._marks.clear()
         self._partitions = PartitionWatch(self._patience_seconds)
@@ -244,6 +256,8 @@ class Handle:
 
     def _described(self, statistics: str) -> None:
         report, now = json.loads(statistics), time.monotonic()
+        if self._given:
+            self._note_steps(GIVEN + connection_steps(report), CONNECT_SECONDS)
         self._is_stuck = self._partitions.is_stuck(report, now)
         if len(self) and self._identity.is_refused(report, self.acknowledged, now):
             self._is_dead = True

@@ -114,6 +114,16 @@ class Availability:
             log.warning("kafka_recovered", servers=self._kafka.kafka)
 
 
+def connection_steps(report: Report) -> int:
+    """How far the first connection has come, by librdkafka's report: a broker and then a topic's
+    leader has answered, the partitions are known, and the producer's identity is."""
+    answered = [broker for broker in report.get("brokers", {}).values() if broker["rx"]]
+    topics = report.get("topics", {}).values()
+    is_found = any(topic["partitions"].keys() - {"-1"} for topic in topics)
+    is_identified = bool(report.get("eos", {}).get("producer_id", -1) >= 0)
+    return len(answered[:2]) + is_found + is_identified
+
+
 def is_topic_unknown(report: Report) -> bool:
     """Whether Kafka has answered that there is no such topic. librdkafka waits for one without a
     word, with its events in a partition that is none."""

@@ -4,7 +4,12 @@ from typing import Any
 
 import pytest
 
-from usagepipe.producer.librdkafka import IdentityWatch, PartitionWatch, is_topic_unknown
+from usagepipe.producer.librdkafka import (
+    IdentityWatch,
+    PartitionWatch,
+    connection_steps,
+    is_topic_unknown,
+)
 
 SECONDS = 0.5
 
@@ -96,3 +101,30 @@ def test_topic_is_unknown_when_kafka_says_so(
     topic = {"metadata_age": metadata_age, "partitions": {name: {} for name in partitions}}
 
     assert unknown == is_topic_unknown({"topics": {"usage.events.v1": topic}})
+
+
+@pytest.mark.parametrize(
+    ("answers", "partitions", "identity", "steps"),
+    [
+        ((), (), -1, 0),
+        ((0,), ("-1",), -1, 0),
+        ((3,), ("-1",), -1, 1),
+        ((3, 0), ("0", "-1"), -1, 2),
+        ((3, 4), ("0", "-1"), -1, 3),
+        ((3, 4, 9, 9), ("0",), 1_000, 4),
+    ],
+)
+def test_a_first_connection_has_four_steps(
+    answers: tuple[int, ...], partitions: tuple[str, ...], identity: int, steps: int
+) -> None:
+    """Two servers that answered, partitions and an identity: more answers are no more progress."""
+    found = connection_steps(
+        {
+            "brokers": {str(number): {"rx": rx} for number, rx in enumerate(answers)},
+            "topics": {"t": {"partitions": {key: {} for key in partitions}}} if partitions else {},
+            "eos": {"producer_id": identity},
+        }
+    )
+
+    assert steps == found
+    assert 0 == connection_steps({})
