@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import Final
 
@@ -84,7 +85,8 @@ class Auditor:
             STATEMENT_SECONDS,
             self._unsettled,
         )
-        self._cuts = LogCuts(self._log, self._rows, self._reconciler)
+        borders = partial(self._group.epoch_borders, settings.topic)
+        self._cuts = LogCuts(self._log, borders, self._rows, self._reconciler)
         self._letters: LetterFacts | None = None
 
     def close(self) -> None:

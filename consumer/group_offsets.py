@@ -20,12 +20,15 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
+    LeaderNotAvailableError,
     NotCoordinatorForGroupError,
+    NotLeaderForPartitionError,
     for_code,
 )
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Place
 
+from usagepipe.consumer.epoch_borders import epoch_borders
 from usagepipe.consumer.kafka_credentials import aiokafka_options
 from usagepipe.consumer.log_reader import REQUEST_SECONDS, translated
 from usagepipe.consumer.records import TopicPartition
@@ -42,10 +45,12 @@ JOIN_SECONDS: Final = 10.0
 _TRIES: Final = 5
 _PAUSE_SECONDS: Final = 0.5  # a coordinator that has just moved reads its log first
 
-_NO_COORDINATOR: Final = (
+_MOVED: Final = (
     CoordinatorLoadInProgressError,
     GroupCoordinatorNotAvailableError,
+    LeaderNotAvailableError,
     NotCoordinatorForGroupError,
+    NotLeaderForPartitionError,
 )
 
 
@@ -142,6 +147,26 @@ class GroupOffsets:
             time.sleep(_PAUSE_SECONDS)
         return []
 
+    def epoch_borders(
+        self, topic: str, partition: int, low: int, high: int
+    ) -> Sequence[int] | None:
+        """The offsets between `low` and `high` where a leader epoch of the log begins.
+
+        None: the broker cannot be asked.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+            UsagePipeError: the broker refuses to answer.
+        """
+        return self._run(lambda: self._epoch_borders(TopicPartition(topic, partition), low, high))
+
+    async def _epoch_borders(
+        self, partition: TopicPartition, low: int, high: int
+    ) -> Sequence[int] | None:
+        client = (await self._connected())._client
+        await client.add_topic(partition.topic)  # so that its leaders are known
+        return await epoch_borders(client, partition, low, high)
+
     async def _connected(self) -> Any:
         if self._reader is None:
             reader = AIOKafkaAdminClient(
@@ -208,9 +233,9 @@ def _member(described: tuple[str, str, str, bytes, bytes], topic: str) -> Member
 
 
 async def _patiently(ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Ask again while the group has no coordinator, as on a broker that has just started."""
+    """Ask again while a group or a partition has no broker, as on one that has just started."""
     for _ in range(_TRIES - 1):
-        with suppress(*_NO_COORDINATOR):
+        with suppress(*_MOVED):
             return await ask()
         await asyncio.sleep(_PAUSE_SECONDS)
     return await ask()

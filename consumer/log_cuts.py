@@ -5,7 +5,7 @@ there on that arrived before it began are of the lost records. Brokers' clocks d
 arrived near that moment is compared with the log, event by event; nothing else is read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
@@ -28,31 +28,37 @@ class Diverged:
     first_cut: int | None = None  # where the second leader epoch begins; before it no cut was
 
 
+# The offsets of a partition between two others where a leader epoch begins; None: nobody knows.
+Borders = Callable[[int, int, int], Sequence[int] | None]
+
+
 class _Found(NamedTuple):
     """The first record at or after an offset."""
 
     offset: int
     epoch: int
-    arrived: datetime
 
 
 class LogCuts:
     """Compares one topic's log with its rows. Use it in one thread."""
 
-    def __init__(self, log: LogReader, rows: AuditRows, reconciler: Reconciler) -> None:
+    def __init__(
+        self, log: LogReader, borders: Borders, rows: AuditRows, reconciler: Reconciler
+    ) -> None:
         self._log = log
+        self._borders = borders
         self._rows = rows
         self._reconciler = reconciler
 
     def find(self, partition: int, low: int, high: int) -> Diverged:
         """What diverges from `low` on, of a log that ends at `high`."""
-        begins = list(_epochs(self._log, partition, low, high))
+        begins = _begins(self._log, self._borders, partition, low, high)
         suspects = sorted(
             {
                 offset
-                for begin in begins
+                for begin, arrived in self._arrivals(partition, begins)
                 for offset in self._rows.arrived_before(
-                    partition, begin.offset, high, begin.arrived + CLOCKS_APART
+                    partition, begin, high, arrived + CLOCKS_APART
                 )
             }
         )
@@ -65,9 +71,19 @@ class LogCuts:
             rows |= foreign
             records |= bare
         behind = self._behind(partition, high)
-        first = begins[0].offset if begins else None
+        first = begins[0] if begins else None
         diverged = joined([*ranges_of(sorted(rows)), *behind])
         return Diverged(tuple(diverged), tuple(ranges_of(sorted(records))), first)
+
+    def _arrivals(self, partition: int, offsets: Sequence[int]) -> Iterator[tuple[int, datetime]]:
+        """The offsets with the time when the record there, or the next one, arrived."""
+        if not offsets:
+            return
+        _, decided = self._log.span(partition)
+        for offset in offsets:
+            message = next(self._log.read(partition, offset, decided), None)
+            if message is not None:
+                yield offset, datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
 
     def _compare(
         self, partition: int, span: OffsetRange, chosen: set[int]
@@ -92,21 +108,26 @@ class LogCuts:
         return ranges_of(offset for offset in found if offset >= end)
 
 
-def first_cut(log: LogReader, partition: int) -> int | None:
+def first_cut(log: LogReader, borders: Borders, partition: int) -> int | None:
     """Where the second leader epoch of a log begins; before it no cut was. None: it has one."""
-    low, high = log.span(partition)
-    begin = next(_epochs(log, partition, low, high), None)
-    return None if begin is None else begin.offset
+    begins = _begins(log, borders, partition, *log.span(partition))
+    return begins[0] if begins else None
 
 
-def _epochs(log: LogReader, partition: int, low: int, high: int) -> Iterator[_Found]:
-    """The first record of each leader epoch of the log, but that of the first."""
+def _begins(log: LogReader, borders: Borders, partition: int, low: int, high: int) -> Sequence[int]:
+    """Where each leader epoch of the log begins, but the first."""
+    found = borders(partition, low, high)
+    return [*_epochs(log, partition, low, high)] if found is None else found
+
+
+def _epochs(log: LogReader, partition: int, low: int, high: int) -> Iterator[int]:
+    """The same, found by reading: for a broker that cannot be asked."""
     begin = _first_from(log, partition, low, high)
     last = _first_from(log, partition, high - 1, high)
     if begin is None or (last is not None and last.epoch == begin.epoch):
         return
     while (following := _next_epoch(log, partition, begin, high)) is not None:
-        yield following
+        yield following.offset
         begin = following
 
 
@@ -130,5 +151,4 @@ def _first_from(log: LogReader, partition: int, offset: int, high: int) -> _Foun
     epoch = None if message is None else message.leader_epoch()
     if message is None or epoch is None or epoch < 0:
         return None
-    arrived = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
-    return _Found(message.offset() or 0, epoch, arrived)
+    return _Found(message.offset() or 0, epoch)

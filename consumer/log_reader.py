@@ -64,6 +64,8 @@ class LogReader:
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": PREFETCH_KIBIBYTES,
                 "fetch.queue.backoff.ms": 10,  # the default rests for a second when it is full
+                # At the log's end a fetch waits for this, and the next read from elsewhere with it.
+                "fetch.wait.max.ms": 10,
                 "log_level": 0,  # a failure is told once, as this command's error
             }
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from usagepipe.consumer.audit_letters import LetterFacts
@@ -223,7 +224,8 @@ class Replayer:
     def _first_cut(self, partition: int) -> int | None:
         if partition not in self._cuts:
             with LogReader(self._settings, self._topic) as log:  # the other one is being read
-                self._cuts[partition] = first_cut(log, partition)
+                borders = partial(self._workers.epoch_borders, self._topic)
+                self._cuts[partition] = first_cut(log, borders, partition)
         return self._cuts[partition]
 
     def _settle(
