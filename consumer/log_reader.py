@@ -187,6 +187,7 @@ class LogReader:
                 self._consumer.pause([TopicPartition(self._topic, number)])
             return found
         finally:
+            self._consumer.resume(places)  # else a later read of them would wait for ever
             self._consumer.unassign()
 
     def topic_id(self) -> str:

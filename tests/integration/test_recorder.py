@@ -18,8 +18,10 @@ from tests.support.apache_kafka import ApacheKafka
 from tests.support.logs import capture_logs
 from tests.support.programs import Program, Programs
 from tests.support.topics import make_topics, read
+from tests.support.waiting import eventually
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.producer import UsageRecorder
+from usagepipe.producer.native import Thread
 from usagepipe.producer.outbox import Outbox
 from usagepipe.schemas import UsageEvent, decode
 from usagepipe.schemas.gap import is_gap
@@ -120,13 +122,20 @@ def test_dropped_event_leaves_a_gap_in_the_numbers(kafka: str, topic: str) -> No
     assert {recorder.producer_id: [1, 3]} == sequences(kafka, topic)
 
 
+def deliveries() -> list[threading.Thread]:
+    """Delivery threads. Python keeps an entry also of those of other tests, which have ended."""
+    return [each for each in threading.enumerate() if each.name == "usagepipe-outbox"]
+
+
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("at", [Outbox._take, Outbox._start, threading.Thread.start])
+@pytest.mark.parametrize("at", [Outbox._take, Outbox._start, Thread.start])
 def test_event_recorded_in_a_signals_handler(
     kafka: str, topic: str, at: Callable[..., object]
 ) -> None:
     """A handler may interrupt record() anywhere and record itself: nobody waits for the lock that
     the interrupted one holds, and each event is sent once, with a number of its own."""
+    for ended in deliveries():
+        ended.name = "ended"
     interrupted: list[bool] = []
 
     def interrupt(frame: FrameType, what: str, _: object) -> None:
@@ -138,7 +147,9 @@ def test_event_recorded_in_a_signals_handler(
         sys.setprofile(interrupt)
         accepted = recorder.record(event())
         recorder.record(event())
-        threads = [each.name for each in threading.enumerate()].count("usagepipe-outbox")
+        # A thread of the operating system gets its name when it begins to run.
+        eventually(deliveries, SECONDS, "the delivery thread")
+        threads = len(deliveries())
 
     assert ([True], True, 1) == (interrupted, accepted, threads)
     assert {recorder.producer_id: [1, 2, 3]} == sequences(kafka, topic)
