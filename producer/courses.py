@@ -16,6 +16,7 @@ _MAX_DIGITS = 5
 
 def course_of(exchange: Exchange, correlation_header: str, attempt_header: str) -> Course:
     """The course of a request that is over."""
+    cost = _cost(exchange)
     return Course(
         occurred_at=exchange.occurred_at,
         endpoint=exchange.endpoint,
@@ -30,8 +31,8 @@ def course_of(exchange: Exchange, correlation_header: str, attempt_header: str) 
         duration_ms=exchange.duration_ms,
         ttft_ms=exchange.ttft_ms,
         trace=trace_of(exchange.request_header(TRACEPARENT)),
-        cost=_cost(exchange),
-        price_version=_price_version(exchange),
+        cost=cost,
+        price_version="" if cost is None else _price_version(exchange),
     )
 
 

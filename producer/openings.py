@@ -67,5 +67,8 @@ def model_in_path(path: str) -> str:
 
 def asks_no_model(path: str) -> bool:
     """Whether a provider's URL only counts tokens or keeps a cache: no model answers there."""
-    last = path.rstrip("/").rpartition("/")[2].lower()
+    path = path.lower()
+    if "token" not in path and "cachedcontents" not in path:
+        return False  # as most paths, at a glance: each name has one of these in it
+    last = path.rstrip("/").rpartition("/")[2]
     return not _NO_MODEL.isdisjoint(last.split(":"))  # …/models/NAME:countTokens

@@ -53,6 +53,8 @@ class Selection:
         """
         try:
             forms = (path, below_root) if below_root and below_root != path else (path,)
+            if self._wanted is None and len(forms) == 1 and not self._skipped(method, path):
+                return True  # the usual request, without a loop
             if self._chooses(method, forms):
                 return True
             # Whom the application asks may read `/v1/files/../chat` as `/v1/chat`.
