@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # it has no __all__
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
+    AclOperation,
+    AdminClient,
+)
 
 from tests.support.certificates import KEY_PASSWORD
 from tests.support.logs import capture_logs
@@ -20,6 +24,8 @@ from tests.support.topics import make_topics, read
 from tests.support.waiting import eventually
 from usagepipe.producer import UsageRecorder
 from usagepipe.schemas import Settings
+from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.settings import ClickHouseAddress
 from usagepipe.schemas.topic_admin import ensure_topics
 
@@ -127,12 +133,23 @@ class World:
         self.settings = settings
         self._place = kafka, tokens, settings.topic
         trouble.begin(*self._place)
+        # The broker takes a new certificate, password or right a moment after it was told.
+        eventually(lambda: not _answers(settings), SOON, "a Kafka in trouble")
         self._is_mended = False
 
     def mend(self) -> None:
         if not self._is_mended:
             self._is_mended = True
             self.trouble.end(*self._place)
+
+
+def _answers(settings: Settings) -> bool:
+    try:
+        admin = AdminClient(librdkafka_config(settings) | {"log_level": 0})
+        found = admin.list_topics(settings.topic, timeout=3)
+    except (KafkaException, UsagePipeError):
+        return False
+    return found.topics[settings.topic].error is None
 
 
 @pytest.fixture(params=TROUBLES)
