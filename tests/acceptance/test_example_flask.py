@@ -72,7 +72,7 @@ def test_every_request_becomes_one_event(gateway: Gateway) -> None:
         {
             ("u-ada", "small", 6, "complete", False, False): 20,
             ("u-bob", "small", 6, "complete", True, False): 20,
-            ("u-ada", "", 0, "missing", False, True): 1,
+            ("u-ada", "small", 0, "missing", False, True): 1,
         }
     ) == Counter(_facts(event) for event in events)
     assert {"apikey"} == {event.source for event in events}
