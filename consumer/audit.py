@@ -7,7 +7,7 @@ raw table's retention may have had its row. The order of reading matters: commit
 so that a working worker is never taken for a loss.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -34,7 +34,7 @@ from usagepipe.consumer.offset_ranges import (
     without,
 )
 from usagepipe.consumer.parked import Parked
-from usagepipe.consumer.parking_table import ParkingTable, parked_now
+from usagepipe.consumer.parked_partitions import read_parked
 from usagepipe.consumer.raw_retention import kept_from
 from usagepipe.consumer.reconcile import Findings, LogRecord, Reconciler, batches
 from usagepipe.consumer.rollup_comparison import Stretch
@@ -97,7 +97,7 @@ class Auditor:
         """Look at everything once; with `hours`, count by hour too. Changes nothing."""
         self._letters = None  # read when something is missing, and again in the next audit
         committed = self._committed()
-        parked = self._parked(committed)
+        parked = read_parked(self._settings, self._topic_id, committed, STATEMENT_SECONDS)
         partitions = tuple(
             self._partition(number, committed.get(number), parked.get(number))
             for number in self._log.partitions
@@ -152,13 +152,6 @@ class Auditor:
 
     def _committed(self) -> dict[int, GroupOffset]:
         return self._group.read(self._settings.topic, self._log.partitions)
-
-    def _parked(self, committed: Mapping[int, GroupOffset]) -> dict[int, Parked]:
-        settings = self._settings
-        table = ParkingTable(settings.clickhouse_address, settings.group, STATEMENT_SECONDS)
-        with closing(table):
-            notes = table.read_all(self._topic_id)
-        return parked_now(notes, {number: each.offset for number, each in committed.items()})
 
     def _unsettled(self) -> Sequence[Stretch]:
         """A partition without a commit has nothing under way: the announcement is a commit."""

@@ -1,10 +1,11 @@
 """Which partitions are parked now, for commands: the notes, held against the group's offsets."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
-from usagepipe.consumer.group_offsets import GroupOffsets
+from usagepipe.consumer.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.parked import Parked, as_text
 from usagepipe.consumer.parking_table import Mode, Notes, ParkingTable, Release, parked_now
@@ -40,6 +41,18 @@ class Waiting:
                 "noted_at": as_text(release.noted_at),
             },
         }
+
+
+def read_parked(
+    settings: Settings, topic_id: str, committed: Mapping[int, GroupOffset], seconds: float
+) -> dict[int, Parked]:
+    """The partitions that are parked now. Blocks; `seconds` is the most that one answer may take.
+
+    Raises whatever ClickHouse's client raises.
+    """
+    with closing(ParkingTable(settings.clickhouse_address, settings.group, seconds)) as table:
+        notes = table.read_all(topic_id)
+    return parked_now(notes, {number: each.offset for number, each in committed.items()})
 
 
 class ParkedPartitions:

@@ -17,8 +17,7 @@ from usagepipe.consumer.letter_topic import LetterTopic
 from usagepipe.consumer.letters import Listing, Selection, moment
 from usagepipe.consumer.log_reader import LogReader
 from usagepipe.consumer.parked import Parked
-from usagepipe.consumer.parked_partitions import STATEMENT_SECONDS
-from usagepipe.consumer.parking_table import ParkingTable, parked_now
+from usagepipe.consumer.parked_partitions import STATEMENT_SECONDS, read_parked
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
 from usagepipe.schemas.errors import MissingTopicError, UsagePipeError
 from usagepipe.schemas.settings import Settings
@@ -108,8 +107,7 @@ def read_status(settings: Settings) -> Status:
             number: _position(committed.get(number), low) for number, (low, _) in spans.items()
         }
         first = log.first_times(positions)
-    offsets = {number: each.offset for number, each in committed.items()}
-    newest, parked, problems = _in_clickhouse(settings, topic_id, log.partitions, offsets)
+    newest, parked, problems = _in_clickhouse(settings, topic_id, log.partitions, committed)
     owners = {number: member for member in members for number in member.partitions or ()}
     partitions = tuple(
         PartitionStatus(
@@ -148,22 +146,23 @@ def _position(committed: GroupOffset | None, low: int) -> int:
 
 
 def _in_clickhouse(
-    settings: Settings, topic_id: str, partitions: Sequence[int], committed: Mapping[int, int]
+    settings: Settings,
+    topic_id: str,
+    partitions: Sequence[int],
+    committed: Mapping[int, GroupOffset],
 ) -> tuple[dict[int, datetime], tuple[Parked, ...], tuple[UsagePipeError, ...]]:
     """Arrival of each partition's newest stored event, and parked ones; or why there is no answer.
 
     What was read before an error is kept: a user may see one table and not the other.
     """
     newest: dict[int, datetime] = {}
-    table = ParkingTable(settings.clickhouse_address, settings.group, STATEMENT_SECONDS)
     try:
         with connect(settings.clickhouse_address) as client:
             for number in partitions:
                 asked = {"topic_id": topic_id, "partition": number}
                 for (arrived,) in client.query(_NEWEST, parameters=asked).result_rows:
                     newest[number] = arrived
-        with closing(table):
-            parked = parked_now(table.read_all(topic_id), committed)
+        parked = read_parked(settings, topic_id, committed, STATEMENT_SECONDS)
     except UsagePipeError as error:
         return newest, (), (error,)
     except Error as error:
