@@ -53,7 +53,7 @@ class Course(NamedTuple):
     duration_ms: int
     ttft_ms: int | None
     trace: Mapping[str, str]  # see `trace_of`
-    cost: Decimal | None = None  # that a gateway told in a header
+    cost: Decimal | None = None  # from a header of a gateway
     price_version: str = ""  # of that cost
 
 

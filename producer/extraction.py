@@ -65,7 +65,7 @@ class Tally:
         self._before: Usage | None = None  # of the completions before it
         self._part: str | None = None  # the id of this completion
         self._past: dict[str, None] = {}  # the ids of those before it, the oldest first
-        self._repeats = False  # a completion before it is told again
+        self._repeats = False  # an earlier completion is sent again
         self._shifts = 0  # how often the id changed within a completion
         self._ended = False
         self._broken = False  # by an error, with no usage after it

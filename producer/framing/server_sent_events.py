@@ -10,7 +10,7 @@ from usagepipe.producer.framing.documents import Documents
 BOM: Final = b"\xef\xbb\xbf"
 DATA: Final = b"data: "
 FAILURE: Final = b"event: error"
-HEAD_BYTES: Final = len(BOM + FAILURE)  # so much of a line tells what its field is
+HEAD_BYTES: Final = len(BOM + FAILURE)  # enough of a line to know its field
 ENDS_OF_EVENT: Final = (b"\n\n", b"\r\n\r\n")
 
 
