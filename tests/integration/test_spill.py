@@ -52,7 +52,7 @@ def test_process_killed_after_kafka_was_killed_loses_nothing(
     make_topics(crashable_kafka.bootstrap, topic_name, 1)
     world = Away(crashable_kafka, topic_name, tmp_path / "spill")
     recording = Recording(run_program, world.environment, 2_000)
-    recording.wait_for("number", 2_000)
+    recording.wait_for("delivered", 1_000)  # the first connection has a patience of its own
     crashable_kafka.kill()
     before = recording.last("number")
     recording.wait_for("number", before + 4_000)
@@ -72,7 +72,7 @@ def test_process_killed_while_kafka_hangs_loses_nothing(
     make_topics(crashable_kafka.bootstrap, topic_name, 1)
     world = Away(crashable_kafka, topic_name, tmp_path / "spill")
     recording = Recording(run_program, world.environment, 2_000)
-    recording.wait_for("number", 2_000)
+    recording.wait_for("delivered", 1_000)  # the first connection has a patience of its own
     os.kill(crashable_kafka.pid, signal.SIGSTOP)
     before = recording.last("number")
     recording.wait_for("number", before + 4_000)

@@ -21,7 +21,7 @@ from usagepipe.schemas.gap import decode_gap, is_gap
 
 SECONDS: Final = 30
 
-# Records at a rate until it is killed, and tells the moment at which each 100th was recorded.
+# Records at a rate until it is killed, and prints when each 100th event was recorded.
 RECORD: Final = """
 import json, sys, time
 from usagepipe.producer import UsageRecorder
@@ -34,6 +34,7 @@ while True:
     assert recorder.record(UsageEvent.new(user_id=f"u-{number % 5}"))
     if number % 100 == 0:
         told = {"at": time.monotonic(), "number": number, "id": recorder.producer_id,
+                "delivered": recorder.snapshot().delivered,
                 "spilled": recorder.snapshot().spilled, "resent": recorder.snapshot().resent}
         print(json.dumps(told), flush=True)
     time.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -111,7 +112,7 @@ class Recording:
         self.program: Program = run_program(*arguments, program=python, environment=environment)
 
     def last(self, name: str) -> int:
-        """What it told last: `number`, `spilled`, `resent`."""
+        """The newest value it printed of `number`, `delivered`, `spilled` or `resent`."""
         lines = self._lines()
         return int(lines[-1][name]) if lines else 0
 
