@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from benchmarks.prepared import TOPIC_ID, batches
 from benchmarks.world import PARTITIONS, World
-from usagepipe.consumer.rows import encode_rows
+from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.schemas import Settings
 
 BATCHES_OF_EACH: Final = 2

@@ -11,7 +11,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Protocol
 
-from usagepipe.producer.answers import AnswerReader
+from usagepipe.producer.reading.answers import AnswerReader
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from benchmarks.extraction import EVENTS, JSON, USAGE
-from usagepipe.producer.asgi import App, Message, Receive, Scope, Send
+from usagepipe.producer.watching.asgi import App, Message, Receive, Scope, Send
 
 BODY: Final = "http.response.body"
 MODEL: Final = "gpt-5-2025-08-07"

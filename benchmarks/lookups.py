@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.world import PARTITIONS, World
-from usagepipe.consumer.stored import StoredRows
+from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.schemas import Settings
 
 if TYPE_CHECKING:

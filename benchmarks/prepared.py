@@ -10,10 +10,10 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 
 from benchmarks.world import PARTITIONS, TOPIC, World
-from usagepipe.consumer.batch import Batch, BatchPolicy, Cutter
-from usagepipe.consumer.packs import Loose, Run
-from usagepipe.consumer.records import TopicPartition
-from usagepipe.consumer.rows import encode_rows
+from usagepipe.consumer.log.packs import Loose, Run
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.protocol.batch import Batch, BatchPolicy, Cutter
+from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.schemas import Settings
 
 SECONDS: Final = 30

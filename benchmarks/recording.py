@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from benchmarks.events import usage_events
 from benchmarks.world import World
 from usagepipe.producer import UsageRecorder
-from usagepipe.producer.librdkafka import producer_config
+from usagepipe.producer.delivery.librdkafka import producer_config
 from usagepipe.schemas import Settings
 from usagepipe.schemas.codec import StampingEncoder
 

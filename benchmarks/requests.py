@@ -18,7 +18,7 @@ from benchmarks.extraction import STREAMS, chat_stream, large_stream
 from benchmarks.gateways import Call, DoNothing, ask, chat, request, streamed_chat, swallow
 from benchmarks.world import World
 from usagepipe.producer import Caller, UsageMiddleware, UsageRecorder
-from usagepipe.producer.asgi import App, Scope
+from usagepipe.producer.watching.asgi import App, Scope
 from usagepipe.schemas import Settings
 
 AGAIN: Final = 2  # rounds for each of the plan: turns are short

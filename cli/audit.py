@@ -14,7 +14,7 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.audit import Auditor, UnprovenError
+from usagepipe.consumer.maintenance.audit import Auditor, UnprovenError
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.logs import configure_logs
 

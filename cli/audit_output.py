@@ -6,11 +6,11 @@ from typing import Any, Final
 import click
 
 from usagepipe.cli.status_output import unconsumed_text
-from usagepipe.consumer.audit_report import Audit, HourAudit, PartitionAudit
-from usagepipe.consumer.audit_rows import Double
-from usagepipe.consumer.offset_ranges import OffsetRange, size
-from usagepipe.consumer.rollups import Difference
-from usagepipe.consumer.sequence_audit import SequenceGap
+from usagepipe.consumer.log.offset_ranges import OffsetRange, size
+from usagepipe.consumer.maintenance.audit_report import Audit, HourAudit, PartitionAudit
+from usagepipe.consumer.maintenance.audit_rows import Double
+from usagepipe.consumer.maintenance.sequence_audit import SequenceGap
+from usagepipe.consumer.rollups.rollups import Difference
 from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.visible import visible

@@ -12,9 +12,9 @@ import click
 from usagepipe.cli import dlq_output, dlq_parked
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
 from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
-from usagepipe.consumer.letter_replay import Originals, Replay, replayable, why_missing
-from usagepipe.consumer.letter_topic import LetterTopic
-from usagepipe.consumer.letters import Envelope, Letter, Listing, Selection
+from usagepipe.consumer.dead_letters.letter_replay import Originals, Replay, replayable, why_missing
+from usagepipe.consumer.dead_letters.letter_topic import LetterTopic
+from usagepipe.consumer.dead_letters.letters import Envelope, Letter, Listing, Selection
 from usagepipe.query.tables import visible
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
 from usagepipe.schemas.settings import Settings

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import click
 
-from usagepipe.consumer.letter_replay import Replay, why_missing
-from usagepipe.consumer.letters import Letter, Listed, Listing, ReasonCount
+from usagepipe.consumer.dead_letters.letter_replay import Replay, why_missing
+from usagepipe.consumer.dead_letters.letters import Letter, Listed, Listing, ReasonCount
 from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.visible import visible
 

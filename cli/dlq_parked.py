@@ -17,8 +17,8 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.parked_partitions import ParkedPartitions, Waiting
-from usagepipe.consumer.parking_table import Mode
+from usagepipe.consumer.maintenance.parked_partitions import ParkedPartitions, Waiting
+from usagepipe.consumer.parking.parking_table import Mode
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
 from usagepipe.schemas.settings import Settings

@@ -8,11 +8,11 @@ from typing import Final
 
 import click
 
-from usagepipe.consumer.limits import RATIO_VARIABLE, RUN_VARIABLE
-from usagepipe.consumer.offset_ranges import OffsetRange
-from usagepipe.consumer.parked import Parked
-from usagepipe.consumer.parked_partitions import Waiting
-from usagepipe.consumer.parking_table import Mode
+from usagepipe.consumer.log.offset_ranges import OffsetRange
+from usagepipe.consumer.maintenance.parked_partitions import Waiting
+from usagepipe.consumer.parking.limits import RATIO_VARIABLE, RUN_VARIABLE
+from usagepipe.consumer.parking.parked import Parked
+from usagepipe.consumer.parking.parking_table import Mode
 from usagepipe.query.cards import json_text
 from usagepipe.query.tables import visible
 from usagepipe.schemas.settings import Settings

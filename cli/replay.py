@@ -17,7 +17,7 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.replay import Part, Replayer, Tally, Wanted
+from usagepipe.consumer.maintenance.replay import Part, Replayer, Tally, Wanted
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs

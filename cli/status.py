@@ -10,7 +10,7 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.status import read_status
+from usagepipe.consumer.maintenance.status import read_status
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.logs import configure_logs
 

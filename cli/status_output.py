@@ -7,9 +7,9 @@ from typing import Any, Final
 import click
 
 from usagepipe.cli import parked_output
-from usagepipe.consumer.group_offsets import NO_GROUP, Member
-from usagepipe.consumer.offset_ranges import ranges_of
-from usagepipe.consumer.status import PartitionStatus, Status
+from usagepipe.consumer.log.offset_ranges import ranges_of
+from usagepipe.consumer.maintenance.status import PartitionStatus, Status
+from usagepipe.consumer.topics.group_offsets import NO_GROUP, Member
 from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.visible import visible
 

@@ -22,29 +22,29 @@ from faust.serializers.schemas import Schema
 from faust.types import Message
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from usagepipe.consumer.admission import Admission
-from usagepipe.consumer.batch import BatchPolicy
-from usagepipe.consumer.dead_letters import DeadLetters
-from usagepipe.consumer.health import Health, worker_name
-from usagepipe.consumer.kafka_contact import contact
-from usagepipe.consumer.kafka_credentials import faust_credentials
-from usagepipe.consumer.lag import Lag
-from usagepipe.consumer.limits import LetterLimits
-from usagepipe.consumer.metrics import WorkerMetrics
-from usagepipe.consumer.packs import Run
-from usagepipe.consumer.parking import Parking
-from usagepipe.consumer.parking_table import ParkingTable
-from usagepipe.consumer.persistence import Persistence
-from usagepipe.consumer.proof import Proof
-from usagepipe.consumer.records import TopicPartition
-from usagepipe.consumer.rollups import Rollups
-from usagepipe.consumer.stored import StoredRows
-from usagepipe.consumer.storing import Servers, Storing
-from usagepipe.consumer.tenures import Tenures
-from usagepipe.consumer.threads import Threads
-from usagepipe.consumer.topic_identity import TopicIdentity
-from usagepipe.consumer.transport import SCHEME, ChunkConsumer
-from usagepipe.consumer.writer import Writer
+from usagepipe.consumer.clickhouse.stored import StoredRows
+from usagepipe.consumer.clickhouse.writer import Writer
+from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.kafka.kafka_contact import contact
+from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer
+from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.parking.decision import Parking
+from usagepipe.consumer.parking.limits import LetterLimits
+from usagepipe.consumer.parking.parking_table import ParkingTable
+from usagepipe.consumer.preflight.proof import Proof
+from usagepipe.consumer.protocol.batch import BatchPolicy
+from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.rollups.rollups import Rollups
+from usagepipe.consumer.runtime.health import Health, worker_name
+from usagepipe.consumer.runtime.lag import Lag
+from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.consumer.runtime.persistence import Persistence
+from usagepipe.consumer.runtime.threads import Threads
+from usagepipe.consumer.topics.kafka_credentials import faust_credentials
+from usagepipe.consumer.worker.admission import Admission
+from usagepipe.consumer.worker.storing import Servers, Storing
+from usagepipe.consumer.worker.tenures import Tenures
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()

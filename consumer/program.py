@@ -5,8 +5,8 @@ import logging
 import faust
 import structlog
 
-from usagepipe.consumer import memory
 from usagepipe.consumer.app import WorkerApp
+from usagepipe.consumer.runtime import memory
 from usagepipe.schemas.logs import OncePerInterval, configure_logs
 
 # It tells of each answer that a killed server breaks off, with a traceback.
@@ -18,8 +18,8 @@ _TALKATIVE = (
     "aiokafka",
     # Faust names its services' loggers after their modules.
     "usagepipe.consumer.app",
-    "usagepipe.consumer.thread",
-    "usagepipe.consumer.transport",
+    "usagepipe.consumer.kafka.thread",
+    "usagepipe.consumer.kafka.transport",
 )
 
 log = structlog.get_logger()

@@ -23,8 +23,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from usagepipe.producer import UsageMiddleware, UsageRecorder, stamp_usage
+from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.identify import api_key
-from usagepipe.producer.recorder import Recorder
 
 OPENAI: Final = "https://api.openai.com"
 ANTHROPIC: Final = "https://api.anthropic.com"

@@ -5,7 +5,7 @@ hooks of httpx do not see a streamed body as it passes. Providers' own clients a
 by now and take the transport of `httpx2.py`.
 """
 
-from usagepipe.producer.transports import (
+from usagepipe.producer.watching.transports import (
     AsyncWatchedStream,
     AsyncWatchingTransport,
     WatchedStream,

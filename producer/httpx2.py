@@ -4,7 +4,7 @@ For programs that are no gateway: give one to `httpx2.Client`, and that to the c
 (from 3.0) or Anthropic (from 2.0) by its `http_client`. All is as in `httpx.py`.
 """
 
-from usagepipe.producer.transports import (
+from usagepipe.producer.watching.transports import (
     AsyncWatchedStream,
     AsyncWatchingTransport,
     WatchedStream,

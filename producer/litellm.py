@@ -16,13 +16,13 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from usagepipe.producer.callers import Caller
-from usagepipe.producer.events import wrong_fields
-from usagepipe.producer.faults import describe, log
-from usagepipe.producer.litellm_calls import fields_of, traceparent_of
-from usagepipe.producer.native import Lock
-from usagepipe.producer.openings import asks_no_model
-from usagepipe.producer.recorder import Recorder, UsageRecorder
+from usagepipe.producer.delivery.recorder import Recorder, UsageRecorder
+from usagepipe.producer.process.native import Lock
+from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.watching.callers import Caller
+from usagepipe.producer.watching.events import wrong_fields
+from usagepipe.producer.watching.litellm_calls import fields_of, traceparent_of
+from usagepipe.producer.watching.openings import asks_no_model
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
 

@@ -1,6 +1,6 @@
 """For tests of applications: a recorder that keeps its events in a list, with no Kafka anywhere."""
 
-from usagepipe.producer.counters import Counters
+from usagepipe.producer.telemetry.counters import Counters
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 

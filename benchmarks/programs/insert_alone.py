@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from usagepipe.consumer.writer import Writer
+from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.schemas import Settings
 
 

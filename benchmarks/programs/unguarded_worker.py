@@ -7,11 +7,11 @@ import sys
 from typing import Any
 
 from usagepipe.cli.root import run
-from usagepipe.consumer.announcement import Announcement
-from usagepipe.consumer.block import Block
-from usagepipe.consumer.committer import Committer
-from usagepipe.consumer.storing import Storing
-from usagepipe.consumer.thread import ChunkThread
+from usagepipe.consumer.kafka.thread import ChunkThread
+from usagepipe.consumer.protocol.announcement import Announcement
+from usagepipe.consumer.protocol.block import Block
+from usagepipe.consumer.worker.committer import Committer
+from usagepipe.consumer.worker.storing import Storing
 
 
 def leave_out() -> None:

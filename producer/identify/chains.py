@@ -3,8 +3,8 @@
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 
-from usagepipe.producer.callers import Caller, Found, Identify
-from usagepipe.producer.requests import Request
+from usagepipe.producer.watching.callers import Caller, Found, Identify
+from usagepipe.producer.watching.requests import Request
 
 
 def first_of(*ways: Identify) -> Identify:

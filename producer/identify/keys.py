@@ -5,9 +5,9 @@ not even where a look-up gives the key itself for an id, which the fingerprint t
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from usagepipe.producer.callers import TEXTS, Caller, Found, Identify, fingerprint_key
 from usagepipe.producer.identify.chains import first_in, then
-from usagepipe.producer.requests import Request, cookie_values, header_values
+from usagepipe.producer.watching.callers import TEXTS, Caller, Found, Identify, fingerprint_key
+from usagepipe.producer.watching.requests import Request, cookie_values, header_values
 
 # Where clients of OpenAI, Anthropic, Azure, Gemini and ElevenLabs put their keys.
 KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key")

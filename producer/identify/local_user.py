@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from usagepipe.producer.callers import Caller, Identify
+from usagepipe.producer.watching.callers import Caller, Identify
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.settings import state_path
 

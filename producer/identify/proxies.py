@@ -7,8 +7,8 @@ the proxy must overwrite what its clients send under that name.
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
-from usagepipe.producer.callers import Caller, Identify
-from usagepipe.producer.requests import Request, header_of, peer_of
+from usagepipe.producer.watching.callers import Caller, Identify
+from usagepipe.producer.watching.requests import Request, header_of, peer_of
 
 UNIX_SOCKET = "unix"
 

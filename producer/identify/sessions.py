@@ -3,10 +3,10 @@
 from dataclasses import replace
 from itertools import chain
 
-from usagepipe.producer.callers import Caller, Found, Identify
 from usagepipe.producer.identify.chains import first_in, then
 from usagepipe.producer.identify.keys import LookUp, bearers_of, ends
-from usagepipe.producer.requests import Request, cookie_values
+from usagepipe.producer.watching.callers import Caller, Found, Identify
+from usagepipe.producer.watching.requests import Request, cookie_values
 
 
 def session(look_up: LookUp, *, cookie: str = "session", bearer: bool = True) -> Identify:

@@ -8,7 +8,7 @@ from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from usagepipe.producer import Caller, UsageMiddleware, UsageRecorder, stamp_usage
-from usagepipe.producer.asgi import Scope
+from usagepipe.producer.watching.asgi import Scope
 
 app = FastAPI()
 recorder = UsageRecorder()

@@ -18,8 +18,8 @@ from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
 from tests.support.waiting import eventually
 from usagepipe.cli.root import root
-from usagepipe.consumer.audit import UnprovenError
-from usagepipe.consumer.audit_rows import PRODUCERS_AT_ONCE, AuditRows
+from usagepipe.consumer.maintenance.audit import UnprovenError
+from usagepipe.consumer.maintenance.audit_rows import PRODUCERS_AT_ONCE, AuditRows
 from usagepipe.schemas import Settings, UsageEvent, encode
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def values(count: int = EVENTS) -> list[bytes]:
 def short_wait_for_members(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """An audit of a backlog waits for a worker to join: where none does, it need not be long."""
     if "run_program" not in request.fixturenames:
-        monkeypatch.setattr("usagepipe.consumer.group_offsets.JOIN_SECONDS", 0.1)
+        monkeypatch.setattr("usagepipe.consumer.topics.group_offsets.JOIN_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def test_an_audit_fits_every_width(
 
 def test_offsets_of_another_topic_of_the_name_are_a_problem(world: Settings) -> None:
     """A group whose offsets belong to a topic that was made anew cannot be audited."""
-    from usagepipe.consumer.group_offsets import GroupOffsets
+    from usagepipe.consumer.topics.group_offsets import GroupOffsets
 
     send(world.kafka, world.topic, values(), partition=0)
     group = GroupOffsets(world, world.group)

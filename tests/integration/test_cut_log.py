@@ -23,7 +23,7 @@ from tests.support.running_worker import (
 from tests.support.stored_log import commit_log, store_log
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts, rollup_sums
-from usagepipe.consumer.replay import Replayer, Tally, Wanted
+from usagepipe.consumer.maintenance.replay import Replayer, Tally, Wanted
 from usagepipe.schemas import encode
 from usagepipe.schemas.settings import Settings
 

@@ -5,8 +5,8 @@ import os
 
 from tests.support import topics
 from tests.unit.consumer.records import PARTITION, FakeRecord
-from usagepipe.consumer.dead_letters import DeadLetters
-from usagepipe.consumer.rows import Rejected
+from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.rows.rows import Rejected
 from usagepipe.schemas import Settings
 from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES, dead_letter_topic
 

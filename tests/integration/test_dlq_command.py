@@ -23,7 +23,7 @@ from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
 from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
-from usagepipe.consumer.group_offsets import GroupOffsets
+from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.schemas import Settings
 from usagepipe.schemas.topics import dead_letter_topic
 

@@ -27,11 +27,11 @@ from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets, raw_counts
 from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
-from usagepipe.consumer import log_writer
-from usagepipe.consumer.letter_replay import Replay
-from usagepipe.consumer.letter_topic import LetterTopic
-from usagepipe.consumer.letters import Letter, Selection
-from usagepipe.consumer.unread import UnreadRecord
+from usagepipe.consumer.dead_letters.letter_replay import Replay
+from usagepipe.consumer.dead_letters.letter_topic import LetterTopic
+from usagepipe.consumer.dead_letters.letters import Letter, Selection
+from usagepipe.consumer.log.unread import UnreadRecord
+from usagepipe.consumer.topics import log_writer
 from usagepipe.schemas import Settings, encode
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES, dead_letter_topic

@@ -18,7 +18,7 @@ from tests.support.programs import STOP_SECONDS, Program, Programs
 from tests.support.servers import skip_or_fail
 from tests.support.topics import read
 from tests.support.waiting import eventually
-from usagepipe.producer.spill.frames import read_frames
+from usagepipe.producer.delivery.spill.frames import read_frames
 
 APP = "tests.integration.green_gateway"
 REQUESTS = 30

@@ -18,9 +18,9 @@ from usagepipe.local.ports import HOST, free_port
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
 from usagepipe.producer import httpx as for_httpx
 from usagepipe.producer import httpx2 as for_httpx2
-from usagepipe.producer.asgi import Receive, Scope, Send
 from usagepipe.producer.httpx import AsyncUsageTransport
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import Receive, Scope, Send
 
 ADA = Caller("u-ada", "Ada")
 OURS: dict[Any, Any] = {httpx: for_httpx, httpx2: for_httpx2}

@@ -25,8 +25,9 @@ from tests.support.programs import Programs
 from tests.support.running_worker import start_worker, wait_until_committed
 from tests.support.stored_events import insert_rows, rows_of, sums_of, usage_sums
 from tests.support.stored_log import store_log
-from usagepipe.consumer import event_import, log_writer
-from usagepipe.consumer.event_import import EventImport
+from usagepipe.consumer.maintenance import event_import
+from usagepipe.consumer.maintenance.event_import import EventImport
+from usagepipe.consumer.topics import log_writer
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.settings import ClickHouseAddress

@@ -11,8 +11,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from tests.support.topics import make_topics
-from usagepipe.consumer.letter_topic import LetterTopic
-from usagepipe.consumer.letters import Selection
+from usagepipe.consumer.dead_letters.letter_topic import LetterTopic
+from usagepipe.consumer.dead_letters.letters import Selection
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.test_migrate_old_tables import counts, events
 from tests.support.clickhouse_server import url_of
 from tests.support.stored_events import store, usage_sums
-from usagepipe.consumer.rollups import Rollups
+from usagepipe.consumer.rollups.rollups import Rollups
 from usagepipe.query import UsageQueries
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate

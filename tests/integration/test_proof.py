@@ -14,13 +14,13 @@ from tests.support.faulty_proxy import FaultyProxy, drops
 from tests.support.programs import Programs, as_environment
 from tests.support.waiting import eventually
 from tests.support.worker import committed, free_web_port, raw_counts
-from usagepipe.consumer import proof_scratch
-from usagepipe.consumer.health import Health
-from usagepipe.consumer.proof import Proof
-from usagepipe.consumer.proof_scratch import Scratch
-from usagepipe.consumer.proof_semantics import prove_clickhouse
-from usagepipe.consumer.proof_tables import check_tables
-from usagepipe.consumer.writer import INSERT_SETTINGS
+from usagepipe.consumer.clickhouse.writer import INSERT_SETTINGS
+from usagepipe.consumer.preflight import proof_scratch
+from usagepipe.consumer.preflight.proof import Proof
+from usagepipe.consumer.preflight.proof_scratch import Scratch
+from usagepipe.consumer.preflight.proof_semantics import prove_clickhouse
+from usagepipe.consumer.preflight.proof_tables import check_tables
+from usagepipe.consumer.runtime.health import Health
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.clickhouse.client import connect

@@ -24,11 +24,11 @@ from tests.support.stored_events import insert_rows
 from tests.support.stored_log import commit_log
 from tests.support.waiting import eventually
 from usagepipe.cli.root import root
-from usagepipe.consumer.log_reader import LogReader
-from usagepipe.consumer.raw_retention import kept_from
-from usagepipe.consumer.reconcile import LogRecord
-from usagepipe.consumer.records import TopicPartition
-from usagepipe.consumer.rows import encode_rows
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.maintenance.reconcile import LogRecord
+from usagepipe.consumer.rollups.raw_retention import kept_from
+from usagepipe.consumer.rows.rows import encode_rows
+from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.clickhouse.migrate import migrate
 from usagepipe.schemas.settings import ClickHouseAddress

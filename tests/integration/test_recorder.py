@@ -21,8 +21,8 @@ from tests.support.topics import make_topics, read
 from tests.support.waiting import eventually
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.producer import UsageRecorder
-from usagepipe.producer.native import Thread
-from usagepipe.producer.outbox import Outbox
+from usagepipe.producer.delivery.outbox import Outbox
+from usagepipe.producer.process.native import Thread
 from usagepipe.schemas import UsageEvent, decode
 from usagepipe.schemas.gap import is_gap
 

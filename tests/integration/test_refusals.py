@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.stored_events import rows_of
-from usagepipe.consumer.refusals import classify
-from usagepipe.consumer.writer import Writer
+from usagepipe.consumer.clickhouse.refusals import classify
+from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.codes import TABLE, Kind

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from tests.support.stored_log import commit_log, store_log, write_letter
 from tests.support.topics import send
 from usagepipe.cli.root import root
-from usagepipe.consumer import replay as replay_module
-from usagepipe.consumer.group_offsets import GroupOffsets
-from usagepipe.consumer.log_reader import LogReader
-from usagepipe.consumer.replay import Replayer, Wanted
+from usagepipe.consumer.maintenance import replay as replay_module
+from usagepipe.consumer.maintenance.replay import Replayer, Wanted
+from usagepipe.consumer.topics.group_offsets import GroupOffsets
+from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.settings import ClickHouseAddress
@@ -214,7 +214,7 @@ def test_progress_is_kept_in_another_group_and_an_interrupted_replay_goes_on(
     send(world.kafka, world.topic, [encode(event(7)) for _ in range(30)], partition=1)
     commit_log(world)
     monkeypatch.setattr(replay_module, "HEAL_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("usagepipe.consumer.reconcile.BATCH_RECORDS", 10)
+    monkeypatch.setattr("usagepipe.consumer.maintenance.reconcile.BATCH_RECORDS", 10)
     wanted = Wanted(partition=1)
     first = Replayer(world, f"{world.group}.replay", 5)
     (part,) = first.plan(wanted)
@@ -251,7 +251,7 @@ def test_a_rate_bounds_how_fast_records_are_replayed(
 ) -> None:
     """With --rate the records take their time."""
     commit_log(world)
-    monkeypatch.setattr("usagepipe.consumer.reconcile.BATCH_RECORDS", 5)
+    monkeypatch.setattr("usagepipe.consumer.maintenance.reconcile.BATCH_RECORDS", 5)
     started = datetime.now(UTC)
 
     replay(world, "--rate", "60")

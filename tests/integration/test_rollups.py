@@ -16,10 +16,10 @@ import pytest
 from clickhouse_connect.driver.exceptions import Error
 
 from tests.support.stored_events import rows_of, store
-from usagepipe.consumer.raw_retention import kept_from
-from usagepipe.consumer.rollup_comparison import Stretch
-from usagepipe.consumer.rollups import NotQuietError, Rollups
-from usagepipe.consumer.writer import Writer
+from usagepipe.consumer.clickhouse.writer import Writer
+from usagepipe.consumer.rollups.raw_retention import kept_from
+from usagepipe.consumer.rollups.rollup_comparison import Stretch
+from usagepipe.consumer.rollups.rollups import NotQuietError, Rollups
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.event import EARLIEST, LATEST

@@ -23,7 +23,7 @@ from tests.support.spilling import SECONDS, Away, Recording, event, is_whole, on
 from tests.support.topics import make_topics
 from tests.support.waiting import eventually
 from usagepipe.local.ports import free_port
-from usagepipe.producer.spill.segments import Segments
+from usagepipe.producer.delivery.spill.segments import Segments
 from usagepipe.schemas import decode
 
 NOWHERE = "127.0.0.1:1"

@@ -9,7 +9,8 @@ from tests.support.logs import capture_logs
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import read
 from tests.support.waiting import eventually
-from usagepipe.producer import UsageRecorder, courier
+from usagepipe.producer import UsageRecorder
+from usagepipe.producer.delivery import courier
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.gap import decode_gap
 

@@ -12,7 +12,7 @@ import pytest
 from tests.support.logs import capture_logs
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.waiting import eventually
-from usagepipe.producer.spill import spill
+from usagepipe.producer.delivery.spill import spill
 
 
 def test_full_queue_goes_to_disk(away: Away) -> None:

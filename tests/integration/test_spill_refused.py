@@ -27,9 +27,9 @@ from tests.support.servers import NoServerError, skip_or_fail
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import make_topics
 from tests.support.waiting import eventually
-from usagepipe.producer.handle import Handle
-from usagepipe.producer.spill import Spill
-from usagepipe.producer.spilled_batch import SpilledBatch
+from usagepipe.producer.delivery.handle import Handle
+from usagepipe.producer.delivery.spill import Spill
+from usagepipe.producer.delivery.spilled_batch import SpilledBatch
 from usagepipe.schemas import Settings
 
 AUTHORIZER = """\

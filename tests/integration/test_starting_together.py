@@ -17,12 +17,12 @@ from tests.support.running_worker import (
     wait_until_running,
 )
 from tests.support.worker import raw_counts
-from usagepipe.consumer.health import Health
-from usagepipe.consumer.proof import Proof
-from usagepipe.consumer.proof_refusals import refusal
-from usagepipe.consumer.proof_scratch import Scratch
-from usagepipe.consumer.proof_semantics import prove_clickhouse
-from usagepipe.consumer.writer import INSERT_SETTINGS
+from usagepipe.consumer.clickhouse.writer import INSERT_SETTINGS
+from usagepipe.consumer.preflight.proof import Proof
+from usagepipe.consumer.preflight.proof_refusals import refusal
+from usagepipe.consumer.preflight.proof_scratch import Scratch
+from usagepipe.consumer.preflight.proof_semantics import prove_clickhouse
+from usagepipe.consumer.runtime.health import Health
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import encode
 from usagepipe.schemas.clickhouse.client import connect
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MakeSettings = Callable[..., Settings]
 WORKERS = 5
 ROUNDS = 2
-PROVE = "usagepipe.consumer.proof.prove_clickhouse"
+PROVE = "usagepipe.consumer.preflight.proof.prove_clickhouse"
 DATABASES = ["usagepipe", "default"]
 
 
@@ -84,7 +84,9 @@ def test_only_old_scratch_tables_are_dropped(
         young = Scratch(client, INSERT_SETTINGS, replicated=False)
         young.make()
         made = scratch_tables(client)
-        monkeypatch.setattr("usagepipe.consumer.proof_scratch.time.time", lambda: 1_700_000_000.0)
+        monkeypatch.setattr(
+            "usagepipe.consumer.preflight.proof_scratch.time.time", lambda: 1_700_000_000.0
+        )
         Scratch(client, INSERT_SETTINGS, replicated=False).make()
 
         young.drop_leftovers()

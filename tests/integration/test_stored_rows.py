@@ -9,7 +9,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from tests.support.stored_events import insert_rows, rows_of
-from usagepipe.consumer.stored import Copy, StoredRows, copies_query
+from usagepipe.consumer.clickhouse.stored import Copy, StoredRows, copies_query
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.settings import ClickHouseAddress
 

@@ -19,8 +19,8 @@ from websockets.sync.client import connect
 from tests.support.loopback import SECONDS, connection, raw_answer, request_bytes, serving
 from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
-from usagepipe.producer.asgi import Scope
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import Scope
 
 CHAT = {"model": "m-1", "usage": {"prompt_tokens": 31, "completion_tokens": 7}}
 METHODS = ["GET", "POST", "HEAD"]

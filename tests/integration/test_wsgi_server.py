@@ -13,8 +13,8 @@ from tests.support.topics import read
 from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageWsgiMiddleware
 from usagepipe.producer.testing import MemoryRecorder
-from usagepipe.producer.wsgi import App
-from usagepipe.producer.wsgi_passages import Environ, StartResponse
+from usagepipe.producer.watching.wsgi import App
+from usagepipe.producer.watching.wsgi_passages import Environ, StartResponse
 from usagepipe.schemas import decode
 
 

@@ -19,11 +19,11 @@ from typing import Any, Final
 
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-from usagepipe.consumer.committer import Committer
-from usagepipe.consumer.dead_letters import DeadLetters
-from usagepipe.consumer.stored import StoredRows
-from usagepipe.consumer.thread import ChunkThread
-from usagepipe.consumer.writer import Writer
+from usagepipe.consumer.clickhouse.stored import StoredRows
+from usagepipe.consumer.clickhouse.writer import Writer
+from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.kafka.thread import ChunkThread
+from usagepipe.consumer.worker.committer import Committer
 
 PLAN_VARIABLE: Final = "CHAOS_POINTS"
 SEED_VARIABLE: Final = "CHAOS_SEED"

@@ -16,10 +16,10 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from tests.support import chaos_points
 from usagepipe.cli.root import run
 from usagepipe.consumer import app
-from usagepipe.consumer.announcement import Announcement
-from usagepipe.consumer.committer import Committer
-from usagepipe.consumer.thread import ChunkThread
-from usagepipe.consumer.writer import Writer
+from usagepipe.consumer.clickhouse.writer import Writer
+from usagepipe.consumer.kafka.thread import ChunkThread
+from usagepipe.consumer.protocol.announcement import Announcement
+from usagepipe.consumer.worker.committer import Committer
 from usagepipe.schemas.settings import Settings
 
 SESSION_VARIABLE: Final = "CHAOS_SESSION_SECONDS"

@@ -12,10 +12,10 @@ from confluent_kafka import Producer
 from tests.support import topics
 from tests.support.waiting import eventually
 from usagepipe.cli.root import run
-from usagepipe.consumer.dead_letters import DeadLetters
-from usagepipe.consumer.log_reader import LogReader
-from usagepipe.consumer.records import Record, TopicPartition
-from usagepipe.consumer.rows import Rejected
+from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.log.records import Record, TopicPartition
+from usagepipe.consumer.rows.rows import Rejected
+from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas import Settings
 from usagepipe.schemas.topics import dead_letter_topic
 

@@ -15,7 +15,7 @@ from tests.support.programs import Program, Programs
 from tests.support.topics import read
 from tests.support.waiting import eventually
 from usagepipe.producer import UsageRecorder
-from usagepipe.producer.spill.frames import read_frames
+from usagepipe.producer.delivery.spill.frames import read_frames
 from usagepipe.schemas import UsageEvent, decode
 from usagepipe.schemas.gap import decode_gap, is_gap
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 
 from confluent_kafka import Producer
 
-from usagepipe.consumer.group_offsets import GroupOffsets
-from usagepipe.consumer.log_reader import LogReader
-from usagepipe.consumer.reconcile import LogRecord
-from usagepipe.consumer.records import TopicPartition
-from usagepipe.consumer.rows import encode_rows
-from usagepipe.consumer.writer import Writer
+from usagepipe.consumer.clickhouse.writer import Writer
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.maintenance.reconcile import LogRecord
+from usagepipe.consumer.rows.rows import encode_rows
+from usagepipe.consumer.topics.group_offsets import GroupOffsets
+from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.settings import Settings
 
 

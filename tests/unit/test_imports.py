@@ -124,14 +124,14 @@ def test_the_import_directions_hold() -> None:
     ("module", "forbidden"),
     [
         ("schemas/event.py", "usagepipe.producer"),
-        ("producer/recorder.py", "usagepipe.query"),
-        ("consumer/lane.py", "usagepipe.producer"),
+        ("producer/delivery/recorder.py", "usagepipe.query"),
+        ("consumer/worker/lane.py", "usagepipe.producer"),
         ("query/periods.py", "usagepipe.consumer"),
         ("query/periods.py", "usagepipe.local"),
         ("local/ports.py", "usagepipe.cli"),
-        ("producer/recorder.py", "faust"),
-        ("producer/recorder.py", "clickhouse_connect"),
-        ("producer/recorder.py", "starlette"),
+        ("producer/delivery/recorder.py", "faust"),
+        ("producer/delivery/recorder.py", "clickhouse_connect"),
+        ("producer/delivery/recorder.py", "starlette"),
     ],
 )
 def test_a_wrong_import_is_found(copy: Path, module: str, forbidden: str) -> None:

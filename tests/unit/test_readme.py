@@ -20,8 +20,8 @@ import usagepipe.producer
 import usagepipe.query
 from tests.support.installs import ROOT
 from usagepipe.cli.root import root
-from usagepipe.consumer.metrics import WorkerMetrics
-from usagepipe.producer.metrics import ProducerMetrics
+from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.producer.telemetry.metrics import ProducerMetrics
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.query.answers import KeyUsage, RollUp
 from usagepipe.schemas.settings import PREFIX, Settings

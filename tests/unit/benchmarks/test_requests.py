@@ -8,8 +8,8 @@ from benchmarks.extraction import USAGE, chat_stream
 from benchmarks.gateways import Call, DoNothing, chat, streamed_chat
 from benchmarks.requests import added, caller_of, figures_of
 from usagepipe.producer import UsageMiddleware
-from usagepipe.producer.asgi import App
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import App
 
 GATEWAYS = [
     pytest.param(chat(), 1, False, id="json"),

@@ -3,7 +3,7 @@
 import pytest
 
 from usagepipe.cli.dlq_output import print_letter
-from usagepipe.consumer.letters import Coordinates, Envelope, Letter
+from usagepipe.consumer.dead_letters.letters import Coordinates, Envelope, Letter
 
 Output = pytest.CaptureFixture[str]
 

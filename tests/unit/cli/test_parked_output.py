@@ -9,8 +9,8 @@ from tests.unit.consumer.records import parked_at
 from usagepipe.cli import dlq_parked
 from usagepipe.cli.parked_output import print_parked, print_release
 from usagepipe.cli.root import run
-from usagepipe.consumer.parked_partitions import Waiting
-from usagepipe.consumer.parking_table import Mode
+from usagepipe.consumer.maintenance.parked_partitions import Waiting
+from usagepipe.consumer.parking.parking_table import Mode
 from usagepipe.schemas.settings import Settings
 
 Output = pytest.CaptureFixture[str]

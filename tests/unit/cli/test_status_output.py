@@ -8,8 +8,8 @@ import pytest
 
 from tests.unit.consumer.records import parked_at
 from usagepipe.cli.status_output import print_status
-from usagepipe.consumer.group_offsets import Member
-from usagepipe.consumer.status import Status
+from usagepipe.consumer.maintenance.status import Status
+from usagepipe.consumer.topics.group_offsets import Member
 
 Output = pytest.CaptureFixture[str]
 STATUS = Status(datetime(2026, 1, 15, tzinfo=UTC), "t", "g", "dead", (), (), (), {}, ())

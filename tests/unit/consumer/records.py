@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from usagepipe.consumer.letters import Coordinates, Envelope, Letter
-from usagepipe.consumer.limits import Counted, Excess, LetterLimits
-from usagepipe.consumer.packs import Loose, Run, packs_of
-from usagepipe.consumer.parked import Parked, Reason, Report, Sample
-from usagepipe.consumer.records import TopicPartition
+from usagepipe.consumer.dead_letters.letters import Coordinates, Envelope, Letter
+from usagepipe.consumer.log.packs import Loose, Run, packs_of
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.parking.limits import Counted, Excess, LetterLimits
+from usagepipe.consumer.parking.parked import Parked, Reason, Report, Sample
 
 PARTITION = TopicPartition("usage.events.v1", 3)
 

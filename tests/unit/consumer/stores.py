@@ -3,13 +3,13 @@
 import asyncio
 
 from tests.unit.consumer.records import parked_at
-from usagepipe.consumer.announcement import Announcement
-from usagepipe.consumer.batch import Batch
-from usagepipe.consumer.block import Block, Landing, Outcome, Twice, make_block
-from usagepipe.consumer.parked import Parked, ParkedError
-from usagepipe.consumer.records import TopicPartition
-from usagepipe.consumer.rows import Rows
-from usagepipe.consumer.topic_identity import TopicIdentity
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.parking.parked import Parked, ParkedError
+from usagepipe.consumer.protocol.announcement import Announcement
+from usagepipe.consumer.protocol.batch import Batch
+from usagepipe.consumer.protocol.block import Block, Landing, Outcome, Twice, make_block
+from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.rows.rows import Rows
 
 
 class FakeStore:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from usagepipe.consumer.proof_scratch import Scratch
-from usagepipe.consumer.proof_tables import check_tables
+from usagepipe.consumer.preflight.proof_scratch import Scratch
+from usagepipe.consumer.preflight.proof_tables import check_tables
 from usagepipe.schemas.clickhouse.migrations import Target, load_migrations
 from usagepipe.schemas.errors import StartRefusedError
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.extraction import Usage
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Usage
 
 TYPE = "application/vnd.amazon.eventstream"
 LIMIT = 4 * 1024

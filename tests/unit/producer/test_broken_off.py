@@ -18,8 +18,8 @@ from tests.unit.producer.watched import (
     swallow,
 )
 from usagepipe.producer import Caller, stamp_usage
-from usagepipe.producer.asgi import Message, Receive, Scope, Send
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import Message, Receive, Scope, Send
 
 
 def test_client_that_leaves_a_stream_is_a_cancelled_event() -> None:

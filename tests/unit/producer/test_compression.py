@@ -14,9 +14,9 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.extraction import Usage
-from usagepipe.producer.framing import compression
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.framing import compression
 
 LIMIT = 64 * 1024
 BODY = json.dumps({"model": "m", "text": "word " * 99, "usage": {"prompt_tokens": 3}}).encode()

@@ -18,8 +18,8 @@ from tests.unit.producer.watched import (
     reading,
 )
 from usagepipe.producer import stamp_usage
-from usagepipe.producer.asgi import App, Message
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import App, Message
 
 
 def test_failed_request_without_tokens_is_one_failed_event() -> None:

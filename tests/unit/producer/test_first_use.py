@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import clean_environment
+from usagepipe.producer.delivery.outbox import new_producer_id
 from usagepipe.producer.identify import local_user
-from usagepipe.producer.outbox import new_producer_id
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.errors import WrongUseError
 

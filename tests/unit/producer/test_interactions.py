@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.extraction import Usage
-from usagepipe.producer.framing.glance import may_matter
-from usagepipe.producer.openings import Opening
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.framing.glance import may_matter
+from usagepipe.producer.watching.openings import Opening
 
 USAGE = {
     "total_input_tokens": 40,

@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.producer.test_aws_event_stream import message
 from tests.unit.producer.watched import CHAT, Bench, answering
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.extraction import Usage
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Usage
 
 LIMIT = 4_096
 DOCUMENTS: list[dict[str, Any]] = [

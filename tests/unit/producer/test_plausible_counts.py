@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.producer.test_litellm_calls import CALLS, event
 from tests.unit.producer.watched import Bench, answering
+from tests.unit.producer.watching.test_litellm_calls import CALLS, event
 from usagepipe.producer import stamp_usage
-from usagepipe.producer.extraction import Usage, usage_of
+from usagepipe.producer.reading.extraction import Usage, usage_of
 
 CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "more cached than there is": {

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usagepipe.producer.answers import KINDS, AnswerReader
-from usagepipe.producer.extraction import Usage
-from usagepipe.producer.openings import OPENING_BYTES, Opening
+from usagepipe.producer.reading.answers import KINDS, AnswerReader
+from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.watching.openings import OPENING_BYTES, Opening
 
 LIMIT = 256 * 1024  # the default of max_body_kilobytes
 MEBIBYTE = 1024 * 1024

@@ -10,9 +10,9 @@ import pytest
 from tests.support.installs import ROOT
 from tests.support.plain_reading import numbers_of
 from tests.support.recorded import RecordedAnswer, recorded_answers
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.counters import UnrecordedReason
-from usagepipe.producer.extraction import Usage
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.telemetry.counters import UnrecordedReason
 
 LIMIT = 256 * 1024
 GOLDEN = ROOT / "tests" / "golden" / "recorded_usage.csv"

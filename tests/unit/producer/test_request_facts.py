@@ -17,8 +17,8 @@ from tests.unit.producer.watched import (
     run,
 )
 from usagepipe.producer import stamp_usage
-from usagepipe.producer.asgi import Receive, Scope, Send
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import Receive, Scope, Send
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_fault_in_the_notes_is_counted_and_the_request_is_an_event(
     def broken(self: object, chunk: bytes) -> None:
         raise RuntimeError("sk-secret-in-the-text")
 
-    monkeypatch.setattr("usagepipe.producer.answers.AnswerReader.feed", broken)
+    monkeypatch.setattr("usagepipe.producer.reading.answers.AnswerReader.feed", broken)
     bench = Bench(answering(CHAT))
 
     with capture_logs() as logs:

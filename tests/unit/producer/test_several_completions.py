@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.extraction import Tally, Usage
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Tally, Usage
 
 Event = dict[str, Any]
 DONE = b"data: [DONE]\n\n"

@@ -11,9 +11,9 @@ from tests.unit.producer.test_aws_event_stream import TYPE as AWS
 from tests.unit.producer.test_aws_event_stream import message
 from tests.unit.producer.watched import CHAT, STREAM, Bench, answering, reading
 from usagepipe.producer import stamp_usage
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.extraction import Usage
-from usagepipe.producer.framing.glance import may_matter
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.framing.glance import may_matter
 
 EVENTS, LINES, JSON = "text/event-stream", "application/x-ndjson", "application/json"
 LIMIT = 4_096

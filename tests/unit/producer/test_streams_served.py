@@ -14,8 +14,8 @@ import uvicorn
 from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageMiddleware
-from usagepipe.producer.asgi import App, Receive, Scope, Send
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import App, Receive, Scope, Send
 
 USAGE = {"prompt_tokens": 254, "completion_tokens": 5, "total_tokens": 259, "cost": 0.000837}
 CHUNKS = [

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from usagepipe.producer.answers import AnswerReader
-from usagepipe.producer.extraction import Usage
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.extraction import Usage
 
 JSON = "application/json"
 EVENTS = "text/event-stream"

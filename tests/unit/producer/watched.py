@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
-from usagepipe.producer.asgi import App, Message, Receive, Scope, Send
 from usagepipe.producer.testing import MemoryRecorder
+from usagepipe.producer.watching.asgi import App, Message, Receive, Scope, Send
 from usagepipe.schemas.event import UsageEvent
 
 PATH = "/v1/chat/completions"

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from usagepipe.consumer.event_reader import read_events
+from usagepipe.consumer.rows.event_reader import read_events
 from usagepipe.schemas import EventRejectedError, UsageEvent, decode, encode
 from usagepipe.schemas.codec import MAX_DETAIL_CHARS
 from usagepipe.schemas.gap import UsageGap, decode_gap, encode_gap, is_gap

@@ -13,7 +13,7 @@ monkey.patch_all()
 import time
 import gevent
 from gevent.pywsgi import WSGIServer
-from usagepipe.producer.native import Thread
+from usagepipe.producer.process.native import Thread
 from usagepipe.schemas.oauth_tokens import OauthTokens
 from usagepipe.schemas.settings import Settings
 

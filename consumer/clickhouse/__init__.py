@@ -1,0 +1,1 @@
+"""What the worker asks of ClickHouse, and what its errors mean."""

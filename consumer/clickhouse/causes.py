@@ -1,0 +1,150 @@
+"""Names the cause of an error of ClickHouse or Kafka: its kind, its name, and what to do.
+
+Only texts of ours, of the system and of certificates are passed on. A server's own text may quote
+rows or queries, so of that only the code and its meaning are.
+"""
+
+import errno
+import http.client
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from aiokafka.errors import BrokerResponseError, KafkaConnectionError, KafkaError
+
+from usagepipe.consumer.clickhouse.refusals import classify
+from usagepipe.schemas.clickhouse.codes import LOCKED_OUT, Kind, reason
+from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
+
+NO_LISTENER: Final = "connection refused: nothing listens there. Is it up, and is the port right?"
+UNKNOWN_HOST: Final = "unknown host: the name is not found. Check the address, and the DNS"
+NO_ANSWER: Final = "no answer in time: is it up and not overloaded, and does a firewall block it?"
+CUT: Final = "the connection was closed before the answer: does it restart, or is a proxy between?"
+CERTIFICATE: Final = "TLS: the certificate is refused ({}). Set its CA, or the name it was made for"
+NO_TLS: Final = "TLS failed ({}): does the server speak TLS on this port, as the address says?"
+LOGIN: Final = "the user, the password or the token is wrong: correct it in the settings"
+RIGHT: Final = "a right is missing: allow this user the topics and the group of the settings"
+NO_TOPIC: Final = "the topic is missing: run usagepipe migrate"
+NO_BROKER: Final = "no broker answers: kafka_unreachable has the reason while this lasts"
+REBALANCE: Final = "the group is being rebalanced, and the worker waits for its new partitions"
+PROXY: Final = "HTTP {} without a code of ClickHouse: a proxy answers in its place. Look at it"
+HUNG_UP: Final = "the broker closes the connection: does its port expect TLS, or a login?"
+OTHER: Final = "not a known kind of trouble: look at the log of the server"
+
+_NO_ENTRY: Final = frozenset({"401", "403", "407"})
+_STATUS: Final = re.compile(r"\bHTTP (?:status|error|response code)?\s*(\d{3})\b")
+_LOGIN_ERRORS: Final = frozenset(
+    {
+        "AuthenticationFailedError",
+        "AuthenticationMethodNotSupported",
+        "IllegalSaslStateError",
+        "SaslAuthenticationFailed",
+        "UnsupportedSaslMechanismError",
+    }
+)
+# By name: of urllib3, aiokafka and the standard library.
+_TIMEOUTS: Final = frozenset(
+    {
+        "ConnectTimeoutError",
+        "KafkaTimeoutError",
+        "NodeNotReadyError",
+        "ReadTimeoutError",
+        "RequestTimedOutError",
+    }
+)
+_CUTS: Final = frozenset({"ProtocolError", "IncompleteRead"})
+
+
+class Cause(NamedTuple):
+    """Why an attempt failed. `why` is never empty, and says what to do where anything helps."""
+
+    kind: Kind
+    error: str  # as `code 243 NOT_ENOUGH_SPACE`, or the error's class
+    why: str
+    # The server refuses this worker whatever it asks for; it may well take another one's inserts.
+    locked_out: bool = False
+
+
+def cause_of(error: Exception) -> Cause:
+    """The cause of `error`, without a word of what stood in rows, and without secrets."""
+    refusal = classify(error)
+    if refusal.code is not None:
+        why = reason(refusal.code, str(error)) or OTHER
+        return Cause(refusal.kind, refusal.told, why, refusal.code in LOCKED_OUT)
+    name = type(error).__name__
+    for link in _chain(error):
+        if (found := _known(link)) is not None:
+            kind, why = found
+            return Cause(kind, name, why, locked_out=isinstance(link, ssl.SSLCertVerificationError))
+    if isinstance(error, AccessError):  # ours: its text may name a status of a token endpoint
+        return Cause(Kind.PERSON, name, str(error))
+    if status := _STATUS.search(str(error)):
+        kind = Kind.SERVER if status[1].startswith("5") else Kind.PERSON
+        return Cause(kind, name, PROXY.format(status[1]), locked_out=status[1] in _NO_ENTRY)
+    if isinstance(error, ServerUnavailableError):
+        return Cause(Kind.SERVER, name, error.reason)
+    if isinstance(error, UsagePipeError):
+        return Cause(Kind.PERSON, name, str(error))
+    return Cause(Kind.SERVER, name, OTHER)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """`error` and what led to it, the root first: drivers wrap what they caught."""
+    links: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        link = waiting.pop()
+        if isinstance(link, BaseException) and link not in links:
+            links.append(link)
+            waiting += [link.__cause__, link.__context__, getattr(link, "reason", None), *link.args]
+    yield from reversed(links)
+
+
+def _known(error: BaseException) -> tuple[Kind, str] | None:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return Kind.PERSON, CERTIFICATE.format(error.verify_message or error.reason)
+        case socket.gaierror():
+            return Kind.PERSON, UNKNOWN_HOST
+        case ConnectionRefusedError():
+            return Kind.SERVER, NO_LISTENER
+        case ssl.SSLEOFError() | ConnectionError() | http.client.RemoteDisconnected():
+            return Kind.SERVER, CUT
+        case ssl.SSLError():
+            return Kind.PERSON, NO_TLS.format(error.reason or "no reason given")
+        case TimeoutError():
+            return Kind.SERVER, NO_ANSWER
+        case OSError(errno=int(number)) if number in errno.errorcode:
+            return Kind.SERVER, f"{os.strerror(number)}: look at the network and its settings"
+        case KafkaError():
+            return _of_kafka(error)
+    return _by_name(error)
+
+
+def _of_kafka(error: KafkaError) -> tuple[Kind, str] | None:
+    name = type(error).__name__
+    if name in _LOGIN_ERRORS:
+        return Kind.PERSON, LOGIN
+    if "AuthorizationFailed" in name:
+        return Kind.PERSON, f"{RIGHT} ({name})"
+    if name == "UnknownTopicOrPartitionError":
+        return Kind.PERSON, NO_TOPIC
+    if isinstance(error, KafkaConnectionError):
+        return Kind.SERVER, HUNG_UP if "closed" in str(error) else NO_BROKER
+    if isinstance(error, BrokerResponseError) and name not in _TIMEOUTS:
+        return Kind.SERVER, f"Kafka answers {name}: {error.description}"
+    return _by_name(error)
+
+
+def _by_name(error: BaseException) -> tuple[Kind, str] | None:
+    name = type(error).__name__
+    if name in _TIMEOUTS:
+        return Kind.SERVER, NO_ANSWER
+    if name in _CUTS:
+        return Kind.SERVER, CUT
+    if name == "FencedError":
+        return Kind.SERVER, REBALANCE
+    return None

@@ -1,0 +1,99 @@
+"""Tells what an error of ClickHouse means for a batch: refused for good, to be tried again, or to
+be tried again until a person has changed something.
+
+One table (`schemas.clickhouse.codes`) has the kind and the reason of each code. Only an error that
+names a row of the raw table's own insert is the content's fault. The same code from anywhere else,
+a view above all, proves nothing: the raw rows may have landed.
+"""
+
+import re
+from typing import Final, NamedTuple
+
+from usagepipe.consumer.rows.rows import COLUMNS
+from usagepipe.schemas.clickhouse.client import error_code
+from usagepipe.schemas.clickhouse.codes import TABLE, Kind, Known
+
+
+class Refusal(NamedTuple):
+    """An error of ClickHouse, without a word of what stood in the rows."""
+
+    kind: Kind
+    code: int | None  # ClickHouse's own; None when no server said one
+    name: str  # of the code, as NOT_ENOUGH_SPACE; "" when not known
+    column: str  # that a refused row is wrong in, or the constraint it broke; "" when not told
+    view: bool  # raised behind the raw table, which may have the rows
+    row: int | None = None  # the refused one, counted from 1, where the error names it
+
+    @property
+    def told(self) -> str:
+        """Code and name for people, as `code 243 NOT_ENOUGH_SPACE`; "" without a code."""
+        return "" if self.code is None else f"code {self.code} {self.name}".rstrip()
+
+
+VIOLATED_CONSTRAINT: Final = 469
+_RAW_TABLES: Final = ("usage_events", "usage_events_local")
+# Each is ClickHouse's own wording, in a place that no text of a row reaches.
+_VIEW: Final = ": while pushing to view "
+_AT_ROW: Final = re.compile(r"\(at row (\d+)\)")
+_KEY: Final = re.compile(r"\(while reading the value of key (\w+)\): \(at row \d+\)")
+_FIELD: Final = re.compile(
+    r"(?:Unknown|Duplicate) field found while parsing \w+ format: (\w+): \(at row"
+)
+_CONSTRAINT: Final = re.compile(
+    r"DB::Exception: Constraint `(\w+)` for table (\S+)(?: .{0,200}?is violated at row (\d+))?"
+)
+_NAME: Final = re.compile(r"\(([A-Z][A-Z0-9_]+)\)(?: \(version |$)")
+
+
+def classify(error: Exception) -> Refusal:
+    """What `error`, raised by an insert into the raw table, means. Never raises.
+
+    An error without a code (no connection, a timeout, a proxy's 502) and one whose code is not in
+    the table is the server's: trying again loses nothing.
+    """
+    code = error_code(error)
+    if code is None:
+        return Refusal(Kind.SERVER, None, "", "", view=False)
+    text = str(error)
+    known = TABLE.get(code, Known(Kind.SERVER, _name(text), ""))
+    constraint = _CONSTRAINT.search(text) if code == VIOLATED_CONSTRAINT else None
+    view = _is_of_view(text, constraint)
+    kind = known.kind
+    if kind is Kind.CONTENT and view:
+        kind = Kind.PERSON  # the view must be mended; the raw table may have the rows
+    elif kind is Kind.CONTENT and not (constraint or _AT_ROW.search(text)):
+        kind = Kind.SERVER  # it blames no row
+    if kind is not Kind.CONTENT:
+        return Refusal(kind, code, known.name, "", view)
+    return Refusal(kind, code, known.name, _column(text, constraint), view, _row(text, constraint))
+
+
+def _is_of_view(text: str, constraint: re.Match[str] | None) -> bool:
+    # What is quoted of a row stands before the last quote, or on a line before the last.
+    last_words = text.rpartition("'")[2].rpartition("\n")[2]
+    if _VIEW in last_words:
+        return True
+    return constraint is not None and _table(constraint[2]) not in _RAW_TABLES
+
+
+def _table(name: str) -> str:
+    return name.replace("`", "").rpartition(".")[2]
+
+
+def _column(text: str, constraint: re.Match[str] | None) -> str:
+    """The column or constraint that is named. Only a name of ours passes, so no row's text can."""
+    if constraint:
+        return constraint[1]  # the first in the text: what is quoted of a row comes later
+    named = [*_KEY.findall(text), *_FIELD.findall(text)]
+    return named[-1] if named and named[-1] in COLUMNS else ""
+
+
+def _row(text: str, constraint: re.Match[str] | None) -> int | None:
+    if constraint:
+        return int(constraint[3]) if constraint[3] else None
+    return int(_AT_ROW.findall(text)[-1])  # what is quoted of a row comes before
+
+
+def _name(text: str) -> str:
+    found = _NAME.findall(text)
+    return found[-1] if found else ""

@@ -1,0 +1,1 @@
+"""Dead letters: their envelope, their topic, and how they are replayed."""

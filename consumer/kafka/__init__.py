@@ -1,0 +1,1 @@
+"""Everything private to Faust and aiokafka: the transport and the consumer's thread."""

@@ -1,0 +1,74 @@
+"""Notices when a log is no longer the one that was read, or has lost records of its middle."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from usagepipe.consumer.log.offset_ranges import OffsetRange, joined, size
+from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.consumer.topics.leader_epochs import UNKNOWN, Lineage, epoch_ends
+
+log = structlog.get_logger()
+
+MOST_RANGES: Final = 20  # in a line of the log
+
+
+class LogWatch:
+    """Of the partitions of one consumer."""
+
+    def __init__(self) -> None:
+        self.missing: dict[TopicPartition, list[OffsetRange]] = {}  # not told yet
+        self.read: dict[TopicPartition, Lineage] = {}
+
+    async def continues(self, consumer: Any, run: Run, is_current: Callable[[], bool]) -> bool:
+        """Whether `run` is of the log that was read before it; `consumer` is aiokafka's.
+
+        A log can lose its end and grow beyond our position while its broker does not answer us:
+        no fetch fails then, and only the leader epoch tells. It changes with each election, so
+        the leader is asked then. False, too, where nobody answers. `is_current` tells whether a
+        seek came in between.
+        """
+        known = self.read.get(run.partition)
+        epoch, last = run.packs[0].leader_epoch, run.packs[-1]
+        if (
+            known is not None
+            and known.leader_epoch != epoch
+            and UNKNOWN not in (known.leader_epoch, epoch)
+            and not await _still_has(consumer._client, run.partition, known)
+        ):
+            return False
+        if is_current():
+            self.read[run.partition] = Lineage(last.last + 1, last.leader_epoch)
+        return True
+
+    def tell_missing(self, metrics: WorkerMetrics) -> None:
+        """Tell of records that the log had and has no more, though it has what comes after them.
+
+        A topic that was compacted for a while lacks them, or a log that was damaged.
+        """
+        for partition, ranges in self.missing.items():
+            count = size(ranges)
+            metrics.missing_records.inc(count)
+            log.error(
+                "records_missing_from_log",
+                partition=str(partition),
+                count=count,
+                first=ranges[0].first,
+                last=ranges[-1].last,
+                ranges=[str(each) for each in joined(ranges)[:MOST_RANGES]],
+                cure="set cleanup.policy=delete on the topic; usagepipe audit names them",
+            )
+        self.missing.clear()
+
+
+async def _still_has(client: Any, partition: TopicPartition, read: Lineage) -> bool:
+    try:
+        ends = await epoch_ends(client, {partition: read.leader_epoch})
+    except KafkaError as error:
+        log.warning("leader_epoch_unknown", partition=str(partition), error=repr(error))
+        return False
+    return read.end_in(ends.get(partition)) is None

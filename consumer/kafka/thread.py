@@ -1,0 +1,426 @@
+"""aiokafka's consumer in the thread that Faust gives it: fetches runs, seeks, and commits.
+
+Everything that touches the consumer runs in that thread. What other parts call (`tenures.Log`) is
+at the end of the class; it crosses over by `_call`, because Faust's own queue has two workers and
+a fetch holds one of them.
+"""
+
+import asyncio
+import time
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Set,
+)
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+
+import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import (
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as AIOTopicPartition
+from faust.transport.consumer import RecordMap
+from faust.transport.drivers import aiokafka as stock
+
+from usagepipe.consumer.kafka.committed import committed_positions
+from usagepipe.consumer.kafka.fetching import (
+    as_packs,
+    keep_fetched_bytes,
+    pack_fetched,
+    wait_for_more,
+)
+from usagepipe.consumer.kafka.log_watch import LogWatch
+from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.protocol.announcement import Kept
+from usagepipe.consumer.protocol.topic_identity import TopicIdentity, topic_identity
+from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.health import Health
+from usagepipe.consumer.runtime.lag import LogEnd
+from usagepipe.consumer.topics.leader_epochs import UNKNOWN, Lineage, epoch_ends
+from usagepipe.consumer.topics.leaders import log_ends
+from usagepipe.consumer.worker.committer import FencedError, Position
+from usagepipe.consumer.worker.takeover import Found
+from usagepipe.consumer.worker.tenure import Membership
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+# A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
+FETCH_WAIT_MS: Final = 100
+ASIDE_SECONDS: Final = 0.05  # between two looks whether the worker may join the group again
+TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
+
+
+async def when_answered(
+    start: Callable[[], Awaitable[None]], discard: Callable[[], Awaitable[None]]
+) -> None:
+    """Call `start` until the broker answers, and `discard` after each time it did not."""
+    for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+        try:
+            await start()
+        except KafkaError as error:  # also one that a broker only has while it starts
+            if tries % TRIES_PER_LINE == 1:
+                log.warning("kafka_away", tries=tries, error=str(error))
+            await discard()
+            await asyncio.sleep(delay)
+        else:
+            return
+
+
+def _places(partitions: Collection[TopicPartition]) -> list[AIOTopicPartition]:
+    return [AIOTopicPartition(*partition) for partition in partitions]
+
+
+def _by_partition(offsets: Mapping[AIOTopicPartition, int]) -> dict[TopicPartition, int]:
+    return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+
+
+class ChunkThread(stock.AIOKafkaConsumerThread):
+    """aiokafka's consumer in its own thread: fetches runs, seeks, commits under a membership."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._stamp = 0
+        self._indexes: dict[TopicPartition, int] = {}
+        self._watch = LogWatch()
+        self._seeking: Future[None] | None = None
+
+    async def on_start(self) -> None:
+        """Start the consumer; wait for a broker that is away (stock: the process ends)."""
+        await when_answered(super().on_start, self._discard)
+        coordinator = self._ensure_consumer()._coordinator
+        coordinator._do_rejoin_group = partial(self._rejoin, coordinator._do_rejoin_group)
+
+    async def _rejoin(self, rejoin: Callable[[Any], Awaitable[bool]], subscription: Any) -> bool:
+        """As stock, but out of the group while this worker must not hold partitions.
+
+        aiokafka has revoked the partitions by now, and calls again after a False until it closes.
+        """
+        if cast(Any, self.app).admission.open:
+            return await rejoin(subscription)
+        consumer = self._ensure_consumer()
+        await consumer._coordinator._maybe_leave_group()
+        await asyncio.sleep(ASIDE_SECONDS)
+        # Else aiokafka takes the pause for a consumer that hangs, and never joins again.
+        consumer._fetcher._subscriptions._last_fetch_ended = time.monotonic()
+        return False
+
+    def leave(self) -> None:
+        """Have the partitions revoked, and leave the group until the admission is open again."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group. A broker that is away is not worth a traceback at the end."""
+        try:
+            await super().on_thread_stop()
+        except (KafkaError, asyncio.CancelledError) as error:
+            log.debug("consumer_stop_failed", error=repr(error))
+
+    async def _discard(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        # What another program's transaction wrote counts when it is committed, and never before.
+        consumer._isolation_level = "read_committed"
+        keep_fetched_bytes()
+        return consumer
+
+    def look_again(self) -> None:
+        """End a wait for records, since a partition that was paused may have some already.
+
+        aiokafka wakes who waits only when something new comes in: the paused partition would lie
+        there for the whole of Faust's wait, a second.
+        """
+        with suppress(RuntimeError):  # the thread's loop is closed: the worker stops
+            self.thread_loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if self._consumer is not None:
+            for waiting in list(self._consumer._fetcher._fetch_waiters):
+                if not waiting.done():
+                    waiting.set_result(None)
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: Set[Any],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> RecordMap:
+        """As stock, but in whole packs, and the partitions that go on meanwhile are seen."""
+        deadline = time.monotonic() + (timeout or 0.0)
+        while True:
+            fetched: RecordMap = {}
+            if active := set(active_partitions):  # to aiokafka, none would be all
+                pack_fetched(consumer._fetcher, self._watch.missing)
+                try:
+                    fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
+                except NoOffsetForPartitionError:
+                    await asyncio.sleep(FETCH_WAIT_MS / 1000)  # until the takeover has sought it
+                except OffsetOutOfRangeError as error:
+                    await self._find_log(error)
+                    await asyncio.sleep(FETCH_WAIT_MS / 1000)
+            if self._watch.missing:
+                self._watch.tell_missing(cast(Any, self.app).metrics)
+            # No await between the fetcher's answer and the stamp: a seek cannot come in between.
+            if runs := {tp: [self._run(consumer, tp, found)] for tp, found in fetched.items()}:
+                return await self._of_the_same_log(runs)
+            if not self.consumer.flow_active or consumer._fetcher._closed:
+                return {}
+            if not await wait_for_more(consumer._fetcher, deadline):
+                return {}
+
+    async def _find_log(self, error: OffsetOutOfRangeError) -> None:
+        """Go on where the log begins, if retention was faster than we, and tell what it took.
+
+        Stock aiokafka does so without a word. What the lanes have in hand is stored as it is. Must
+        not raise, since Faust's fetcher would end: aiokafka comes back with the same error.
+        """
+        positions = {TopicPartition(*tp): offset for tp, offset in error.args[0].items()}
+        try:
+            starts = await self._starts(positions)
+            for partition, offset in positions.items():
+                if self._position(partition) != offset:
+                    continue  # it was sought, or taken away, while we asked
+                if offset < starts[partition]:
+                    self._ensure_consumer().seek(AIOTopicPartition(*partition), starts[partition])
+                    lost = {"first": offset, "last": starts[partition] - 1}
+                    log.error("records_expired_unread", partition=str(partition), **lost)
+                else:
+                    self._seek_anew(partition, offset)
+        except KafkaError as trouble:
+            log.debug("log_not_found", error=repr(trouble))
+
+    def _seek_anew(self, partition: TopicPartition, offset: int) -> None:
+        """Have another log, or one that lost its end, taken over: the takeover decides, and tells.
+
+        It may have a new end by now.
+        """
+        if self._seeking is None or self._seeking.done():
+            log.error("log_changed", partition=str(partition), offset=offset)
+            seeking = self.consumer.perform_seek()
+            self._seeking = asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
+
+    async def _of_the_same_log(self, runs: dict[Any, list[Run]]) -> dict[Any, list[Run]]:
+        """`runs` without those of a log that lost what was read of it: the takeover reads again."""
+        return {tp: [run] for tp, (run,) in runs.items() if await self._continues(run)}
+
+    async def _continues(self, run: Run) -> bool:
+        consumer = self._ensure_consumer()
+        if await self._watch.continues(consumer, run, lambda: run.stamp == self._stamp):
+            return True
+        self._seek_anew(run.partition, run.first)
+        return False
+
+    def _position(self, partition: TopicPartition) -> int | None:
+        """The offset that is fetched next; None where the partition is not ours, or not sought."""
+        subscription = self._ensure_consumer()._fetcher._subscriptions.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        tp = AIOTopicPartition(*partition)
+        if assignment is None or tp not in assignment.tps:
+            return None
+        state = assignment.state_value(tp)
+        return int(state.position) if state.has_valid_position else None
+
+    def _run(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Run:
+        state = consumer._fetcher._subscriptions.subscription.assignment.state_value(tp)
+        # What lies behind an open transaction cannot be had yet.
+        end = state.highwater or 0 if state.lso is None else state.lso
+        behind = max(0, end - state.position)
+        partition = TopicPartition(tp.topic, tp.partition)
+        index = self._indexes.get(partition, 0)
+        self._indexes[partition] = index + 1
+        return Run(partition, as_packs(records), self._stamp, index, behind)
+
+    def _current_membership(self) -> Membership:
+        coordinator = self._ensure_consumer()._coordinator
+        return Membership(coordinator.generation, coordinator.member_id)
+
+    async def _membership(self) -> Membership:
+        current = self._current_membership()
+        # Out of the group, until aiokafka has joined it again. Kafka takes commits of nobody (-1)
+        # in a group without members, so the fence would hold nobody back.
+        if current.generation < 0:
+            raise FencedError("not in the group")
+        return current
+
+    async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
+        consumer = self._ensure_consumer()
+        committed = await committed_positions(consumer._coordinator, partitions)
+        starts = await self._starts(partitions)
+        ends = await log_ends(consumer._client, partitions)
+        kept = {tp: Kept.decode(position.metadata) for tp, position in committed.items()}
+        epochs = {
+            tp: each.leader_epoch
+            for tp, each in kept.items()
+            if each is not None and each.leader_epoch != UNKNOWN
+        }
+        epochs_end = await epoch_ends(consumer._client, epochs)
+        return {
+            tp: Found(committed.get(tp), starts[tp], ends[tp], epochs_end.get(tp))
+            for tp in partitions
+        }
+
+    async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where the log of each of `partitions` begins."""
+        consumer = self._ensure_consumer()
+        return _by_partition(await consumer.beginning_offsets(_places(partitions)))
+
+    async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogEnd]:
+        ends = await log_ends(self._ensure_consumer()._client, partitions)
+        return {tp: LogEnd(end, self._position(tp)) for tp, end in ends.items()}
+
+    async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
+        consumer = self._ensure_consumer()
+        numbers = consumer.partitions_for_topic(topic)
+        if numbers is None:  # not none at all: the metadata is being fetched anew
+            raise UnknownTopicOrPartitionError(topic)
+        partitions = [TopicPartition(topic, number) for number in numbers]
+        committed = await committed_positions(consumer._coordinator, partitions)
+        # An announcement is a commit.
+        return {partition: position.offset for partition, position in committed.items()}
+
+    async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
+        consumer = self._ensure_consumer()
+        self._stamp = stamp
+        self._indexes.clear()
+        self._watch.read = dict(positions)
+        for partition, read in positions.items():
+            consumer.seek(AIOTopicPartition(*partition), read.offset)
+
+    async def _seek_one(self, partition: TopicPartition, read: Lineage) -> int:
+        # Without an await: no run of an older fetch gets a later index.
+        self._watch.read[partition] = read
+        self._ensure_consumer().seek(AIOTopicPartition(*partition), read.offset)
+        return self._indexes.get(partition, 0)
+
+    async def _commit_as(
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
+    ) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        await coordinator.ensure_coordinator_known()
+        offsets = {
+            AIOTopicPartition(*tp): OffsetAndMetadata(position.offset, position.metadata)
+            for tp, position in positions.items()
+        }
+
+        async def commit() -> None:
+            # One step of the loop from the look to the request: it is built before the first
+            # await inside, so the group cannot move on in between.
+            current = self._current_membership()
+            if current != membership:
+                raise FencedError(f"was {membership}, is {current}")
+            await coordinator._do_commit_offsets(None, offsets)
+
+        async with coordinator._commit_lock:
+            await asyncio.shield(commit())
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Subscribe to topics that exist; wait for those that nobody made yet.
+
+        aiokafka asks for a topic's metadata in a way that lets the broker make it, with settings
+        of its own: too few partitions, or a retention that eats events.
+        """
+        wanted = list(topics)
+        for topic in wanted:
+            await self._await_topic(topic)
+        await super().subscribe(wanted)
+
+    async def _await_topic(self, topic: str) -> None:
+        health: Health = cast(Any, self.app).health
+        told = False
+        for delay in SERVER_AWAY.delays():
+            try:
+                await self.topic_identity(topic)
+            except UnknownTopicOrPartitionError as error:
+                if not told:
+                    log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
+                told = True
+                health.failed("topic", error)
+            except KafkaError as error:
+                health.failed("topic", error)
+            else:
+                health.succeeded("topic")
+                return
+            if self.should_stop:
+                return
+            await asyncio.sleep(delay)
+
+    # What the tenures call, from the worker's own thread (`tenures.Log`).
+
+    async def membership(self) -> Membership:
+        """Who this worker is to the group at this moment.
+
+        Raises:
+            FencedError: it is out of the group.
+        """
+        return await self._call(self._membership())
+
+    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
+        """What is committed for each, with its metadata, and where its log begins and ends."""
+        return await self._call(self._positions(partitions))
+
+    async def acknowledged(self, topic: str) -> dict[TopicPartition, int]:
+        """The group's committed offset of each partition of `topic`, also of other workers'.
+
+        Without those that have none: nothing was ever announced there, so nothing inserted.
+        """
+        return await self._call(self._acknowledged(topic))
+
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogEnd]:
+        """Where the log of each partition ends, and how far it was fetched."""
+        return await self._call(self._ends(partitions))
+
+    async def topic_identity(self, topic: str) -> TopicIdentity:
+        """The ids of the topic and its cluster."""
+        return await self._call(topic_identity(self._ensure_consumer()._client, topic))
+
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
+        """Seek behind what was read, and stamp what is fetched from now on: one step."""
+        await self._call(self._seek_as(stamp, positions))
+
+    async def seek_one(self, partition: TopicPartition, read: Lineage) -> int:
+        """Seek one partition behind what was read; the index of the first run from there."""
+        return await self._call(self._seek_one(partition, read))
+
+    async def commit_as(
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
+    ) -> None:
+        """Commit `positions` if this worker still is `membership`.
+
+        aiokafka's own commit would retry under whatever generation is current by then, and so
+        commit for partitions that are another worker's.
+
+        Raises:
+            FencedError: the group moved on.
+            aiokafka.errors.KafkaError: the coordinator refused, or did not answer.
+        """
+        await self._call(self._commit_as(membership, positions))
+
+    async def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run `work` in this thread. Faust's own queue has two workers and a fetch holds one."""
+        try:
+            running = asyncio.run_coroutine_threadsafe(work, self.thread_loop)
+        except RuntimeError:  # the thread's loop is closed: the worker stops
+            work.close()
+            raise
+        return await asyncio.wrap_future(running)

@@ -1,0 +1,185 @@
+"""Faust's Kafka driver, changed so that the worker gets whole fetches and writes its own offsets.
+
+Faust's stock path costs 68 µs a record and loses records in three ways that `docs/architecture.md`
+lists. What is overridden of Faust and aiokafka is named in `OVERRIDDEN` and held by a contract
+test; their versions are bounded in `pyproject.toml`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from faust.transport.drivers import TRANSPORTS
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP, ConsumerMessage
+
+from usagepipe.consumer.kafka.thread import ChunkThread
+from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.topics.leader_epochs import Lineage
+from usagepipe.consumer.worker.tenures import Tenures
+
+SCHEME: Final = "usagepipe"
+
+# How soon a paused worker looks whether a partition may be fetched again (stock: 1 s).
+ALL_PAUSED_SECONDS: Final = 0.02
+
+OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "faust.transport.drivers.aiokafka.Consumer": (
+        "_new_consumer_thread",
+        "_to_message",
+        "_wait_next_records",
+        "on_buffer_full",
+        "on_buffer_drop",
+        "_add_gap",
+        "_commit",
+        "force_commit",
+        "perform_seek",
+        "on_partitions_assigned",
+        "on_partitions_revoked",
+        "_read_offset",
+    ),
+    "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread": (
+        "_fetch_records",
+        "_create_worker_consumer",
+        "_ensure_consumer",
+        "on_start",
+        "on_thread_stop",
+        "subscribe",
+    ),
+    "faust.app.base.BootStrategy": ("enable_kafka_producer", "kafka_producer"),
+    "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
+    "aiokafka.consumer.fetcher.Fetcher": (
+        "_closed",
+        "_create_fetch_waiter",
+        "_fetch_waiters",
+        "_records",
+        "_subscriptions",
+    ),
+    "aiokafka.consumer.subscription_state.TopicPartitionState": (
+        "has_valid_position",
+        "highwater",
+        "lso",
+        "position",
+    ),
+    "aiokafka.consumer.fetcher.FetchResult": ("_partition_records",),
+    "aiokafka.consumer.fetcher.PartitionRecords": (
+        "_aborted_transactions",
+        "_records",
+        "_records_iterator",
+        "_tp",
+        "next_fetch_offset",
+    ),
+    "aiokafka.consumer.group_coordinator.GroupCoordinator": (
+        "_commit_lock",
+        "_do_commit_offsets",
+        "_do_rejoin_group",
+        "_maybe_leave_group",
+        "_send_req",
+        "coordinator_dead",
+        "ensure_coordinator_known",
+        "generation",
+        "group_id",
+        "member_id",
+        "request_rejoin",
+    ),
+}
+
+
+class _NoReadOffsets(dict[TP, int | None]):
+    """Forgets every read offset. Faust silently drops what lies below one; lanes keep order."""
+
+    def __getitem__(self, key: TP) -> None:
+        return None
+
+    def __setitem__(self, key: TP, value: int | None) -> None:
+        pass
+
+
+class ChunkConsumer(stock.Consumer):
+    """Carries a run as one message, and leaves order, offsets and commits to the tenures."""
+
+    _thread: ChunkThread
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._read_offset = _NoReadOffsets()
+        self.tenures: Tenures = cast(Any, self.app).tenures
+
+    @property
+    def log_of_kafka(self) -> ChunkThread:
+        """The log and the group, as the tenures see them."""
+        return self._thread
+
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        run = cast(Run, record)
+        return ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=run.first,
+            timestamp=0.0,
+            timestamp_type=0,
+            headers=[],
+            key=None,
+            value=run,  # type: ignore[arg-type]  # the schema passes it through
+            checksum=None,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    async def _wait_next_records(self, timeout: float) -> tuple[Any, Any]:
+        """As stock, but a worker whose partitions are all paused looks again soon, not in 1 s."""
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)  # type: ignore[arg-type]
+        active = self._get_active_partitions()
+        if not active:
+            await self.sleep(ALL_PAUSED_SECONDS)
+            return {}, active
+        return await self._getmany(active_partitions=active, timeout=timeout), active
+
+    def on_buffer_full(self, tp: tuple[str, int]) -> None:
+        super().on_buffer_full(TP(*tp))  # Faust asserts its own type
+
+    def on_buffer_drop(self, tp: tuple[str, int]) -> None:
+        super().on_buffer_drop(TP(*tp))
+        self._thread.look_again()
+
+    async def read_from(self, tp: TopicPartition, read: Lineage) -> int:
+        """Fetch `tp` again behind what was read; the index of the first run from there."""
+        return await self._thread.seek_one(tp, read)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: stock would acknowledge the records inside a run. Loss."""
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Nothing: stock would write offsets of its own, and wipe a tenure's metadata."""
+        self._acked.clear()
+        self._acked_index.clear()
+        return False
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        raise AssertionError("only a tenure's committer writes offsets")
+
+    async def perform_seek(self) -> None:
+        """Take the assignment over; Faust calls this after each. Never raises: Faust would hang."""
+        await self.tenures.take_over(self._thread, self)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self.tenures.assign({TopicPartition(*tp) for tp in assigned})
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Give running inserts a grace before the partitions are another worker's."""
+        await self.tenures.release()
+        await super().on_partitions_revoked(revoked)
+
+
+class Transport(stock.Transport):
+    """The driver behind the URL scheme `usagepipe://`."""
+
+    Consumer = ChunkConsumer
+
+
+TRANSPORTS.aliases[SCHEME] = f"{__name__}:Transport"

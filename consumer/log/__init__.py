@@ -1,0 +1,1 @@
+"""Record formats of Kafka's log, read without a Kafka client."""

@@ -1,0 +1,144 @@
+"""Reads the records of a record batch, without their headers: nobody wants them, and millions fit
+into one record, each of which would be an object.
+
+aiokafka reads a batch as events fill it. A large one, or one of large records, is read here, where
+headers are skipped; that takes a microsecond a record more.
+"""
+
+import struct
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
+from aiokafka.record.util import decode_varint
+
+from usagepipe.consumer.log.records import Record
+from usagepipe.consumer.log.unpacking import unpack
+from usagepipe.consumer.log.unread import (
+    BATCH_UNDECODABLE,
+    RECORD_TOO_LARGE,
+    UnreadRecord,
+    UnreadRecords,
+)
+from usagepipe.schemas.topics import MAX_RECORD_BYTES
+
+# https://kafka.apache.org/documentation/#recordbatch
+HEADER_BYTES: Final = 61
+COUNT: Final = struct.Struct(">57xi")
+LEADER_EPOCH: Final = struct.Struct(">12xi")
+_TIMES: Final = struct.Struct(">21xh4xqq")  # attributes, timestamps of the first and latest record
+_LOG_APPEND_TIME_BIT: Final = 8
+_CODEC_AT: Final = 22  # the lower byte of the attributes
+# Of headers alone, these would be some 40 MiB of objects. librdkafka's batches are under 1 MB.
+_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES_EACH: Final = 4_096
+_TOO_LARGE: Final = f"it has more than {MAX_RECORD_BYTES >> 20} MiB"
+_LOG_APPEND_TIME: Final = 1  # `timestamp_type`
+_headers: Final = attrgetter("headers")
+# What comes of records that are none; brokers check little of what is inside of a batch.
+UNSOUND: Final = (CorruptRecordException, IndexError, OverflowError, ValueError, struct.error)
+
+
+class Times(NamedTuple):
+    """When the first and the latest record of a batch arrived, in milliseconds."""
+
+    first: int
+    last: int
+
+
+def times_of(raw: memoryview) -> Times:
+    """Read from the header. Where the broker sets the time, all records arrived at once."""
+    attributes, first, last = _TIMES.unpack_from(raw)
+    return Times(last if attributes & _LOG_APPEND_TIME_BIT else first, last)
+
+
+class PlainRecord(NamedTuple):
+    """A record without its headers."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+def read_records(raw: memoryview, size: int) -> Sequence[Record]:
+    """The records of a record batch that has `size` bytes behind its header when unpacked.
+
+    A record without a value of its own is in their place where it is too large for an event.
+    """
+    plain = _unpacked(raw, size)
+    batch = DefaultRecordBatch(plain)
+    try:
+        return _read(batch, plain, size)
+    except UNSOUND as error:
+        offsets = range(batch.base_offset, batch.next_offset)
+        detail = f"its record batch: {type(error).__name__}"
+        return UnreadRecords(offsets, batch.max_timestamp, BATCH_UNDECODABLE, detail)
+
+
+def _read(batch: DefaultRecordBatch, plain: memoryview, size: int) -> Sequence[Record]:
+    (count,) = COUNT.unpack_from(plain)
+    if size > min(_MOST_BYTES, count * _MOST_BYTES_EACH):
+        return _read_plain(batch, plain, count)
+    try:
+        # A loop of Python's own lets other threads run in between, which `list` would not.
+        records = [record for record in batch]
+    except UnicodeDecodeError:  # a header's name; to brokers names are bytes
+        return _read_plain(batch, plain, count)
+    if any(map(_headers, records)):
+        return [PlainRecord(r.offset, r.timestamp, r.key, r.value) for r in records]
+    return records
+
+
+def _unpacked(raw: memoryview, size: int) -> memoryview:
+    """The same batch as one that never was packed."""
+    codec = raw[_CODEC_AT] & DefaultRecordBatch.CODEC_MASK
+    if codec == DefaultRecordBatch.CODEC_NONE:
+        return raw
+    # aiokafka's own decoders would take several times the room.
+    plain = memoryview(bytearray(HEADER_BYTES + size))
+    plain[:HEADER_BYTES] = raw[:HEADER_BYTES]
+    plain[_CODEC_AT] ^= codec
+    unpack(codec, raw[HEADER_BYTES:], plain[HEADER_BYTES:])
+    return plain
+
+
+def _read_plain(batch: DefaultRecordBatch, plain: memoryview, count: int) -> list[Record]:
+    """https://kafka.apache.org/documentation/#record"""
+    arrived = batch.max_timestamp if batch.timestamp_type == _LOG_APPEND_TIME else None
+    position = HEADER_BYTES
+    records: list[Record] = []
+    for _ in range(count):
+        length, position = decode_varint(plain, position)
+        end = position + length
+        later, position = decode_varint(plain, position + 1)  # behind the attributes
+        delta, position = decode_varint(plain, position)
+        offset = batch.base_offset + delta
+        timestamp = batch.first_timestamp + later if arrived is None else arrived
+        key, position = _bytes(plain, position)
+        value, _ = _bytes(plain, position)
+        records.append(_record(offset, timestamp, key, value))
+        position = end
+    return records
+
+
+def _record(
+    offset: int, timestamp: int, key: memoryview | None, value: memoryview | None
+) -> Record:
+    size = len(value or b"")
+    if size + len(key or b"") > MAX_RECORD_BYTES:
+        return UnreadRecord(offset, timestamp, RECORD_TOO_LARGE, _TOO_LARGE, size)
+    return PlainRecord(offset, timestamp, _copy(key), _copy(value))
+
+
+def _bytes(plain: memoryview, position: int) -> tuple[memoryview | None, int]:
+    length, position = decode_varint(plain, position)
+    if length < 0:
+        return None, position
+    return plain[position : position + length], position + length
+
+
+def _copy(data: memoryview | None) -> bytes | None:
+    return None if data is None else bytes(data)

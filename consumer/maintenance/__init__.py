@@ -1,0 +1,1 @@
+"""Commands that audit, repair, replay and import, outside of any worker."""

@@ -1,0 +1,1 @@
+"""Parked partitions: when a partition stops for its dead letters, and when it goes on."""

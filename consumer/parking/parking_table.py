@@ -1,0 +1,214 @@
+"""The table of parked partitions: what workers note there, and what operators decide.
+
+It is how a decision reaches a worker on another machine, and how a worker that takes a partition
+over learns that it is parked. A note names the group, the topic's id, the partition and the exact
+range, so it never means another log's records.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.parking.parked import Parked, Report
+from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, connect
+from usagepipe.schemas.settings import ClickHouseAddress
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+TABLE: Final = "parked_partitions"
+_WORKER: Final = "worker"
+_OPERATOR: Final = "operator"
+_READ: Final = (
+    "SELECT kafka_topic, kafka_partition, noted_by, state, first_offset, last_offset, parked_at,"
+    f" author, report, noted_at FROM {TABLE} FINAL"
+    " WHERE consumer_group = {group:String} AND kafka_topic_id = {topic_id:String}"
+    " AND ({partition:Int64} < 0 OR kafka_partition = {partition:Int64})"
+    " ORDER BY kafka_partition"
+)
+_READ_SETTINGS: Final[Mapping[str, int | str]] = {
+    "select_sequential_consistency": 1,
+    **WHOLE_ANSWERS,
+}
+_WRITE_SETTINGS: Final[Mapping[str, int]] = {
+    "async_insert": 0,
+    "wait_end_of_query": 1,
+    "input_format_defaults_for_omitted_fields": 1,
+    "distributed_foreground_insert": 1,
+}
+_read_report: Final = msgspec.json.Decoder(Report).decode
+
+
+class Mode(StrEnum):
+    """How an operator lets a parked partition go on."""
+
+    LETTERS = "letters"  # what is refused of the range becomes dead letters, beyond the limits
+    RETRY = "retry"  # the range is judged again, and parked again if it still passes a limit
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An operator's decision about the offsets `first` … `last`."""
+
+    mode: Mode
+    first: int
+    last: int
+    author: str
+    noted_at: datetime
+
+    def is_about(self, parked: Parked) -> bool:
+        return self.first <= parked.first <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is noted of one partition: by its worker, and by operators."""
+
+    parked: Parked | None = None  # None: it never was, or was resumed
+    release: Release | None = None
+
+    @property
+    def is_released(self) -> bool:
+        """Whether an operator decided after the worker had parked the partition."""
+        return (
+            self.parked is not None
+            and self.parked.noted_at is not None
+            and self.release is not None
+            and self.release.noted_at > self.parked.noted_at
+            and self.release.is_about(self.parked)
+        )
+
+
+def parked_now(notes: Mapping[int, Notes], committed: Mapping[int, int]) -> dict[int, Parked]:
+    """The partitions that are parked: where the group has committed a range, it is past it."""
+    return {
+        number: each.parked
+        for number, each in notes.items()
+        if each.parked is not None and committed.get(number, -1) <= each.parked.last
+    }
+
+
+class ParkingTable:
+    """Reads and writes the notes of one consumer group; connects at the first call.
+
+    Several threads may use it. All methods block, and raise whatever the client raises.
+    """
+
+    def __init__(self, address: ClickHouseAddress, group: str, seconds: float) -> None:
+        """`seconds` is the most that one answer may take."""
+        self._address = address
+        self._group = group
+        self._seconds = seconds
+        self._connecting = Lock()
+        self._client: Client | None = None
+
+    def read(self, topic_id: str, partition: int) -> Notes:
+        """The notes of one partition."""
+        return self._read(topic_id, partition).get(partition, Notes())
+
+    def read_all(self, topic_id: str) -> dict[int, Notes]:
+        """The notes of each partition of the topic that has some."""
+        return self._read(topic_id, -1)
+
+    def try_out(self) -> None:
+        """Raise what the next reading would: one of no topic."""
+        self.read("", 0)
+
+    def park(self, parked: Parked) -> None:
+        """Note that a worker has parked a partition.
+
+        A parking that was noted before keeps its time: a decision about it stays newer.
+        """
+        times = {"parked_at": parked.since, "noted_at": parked.noted_at}
+        self._write(
+            parked,
+            noted_by=_WORKER,
+            state="parked",
+            author=parked.worker,
+            report=msgspec.json.encode(parked.report).decode(),
+            **{name: _moment(moment) for name, moment in times.items() if moment},
+        )
+
+    def resume(self, parked: Parked) -> None:
+        """Note that the partition's worker goes on."""
+        self._write(parked, noted_by=_WORKER, state="resumed", author=parked.worker)
+
+    def release(self, parked: Parked, mode: Mode, last: int, author: str) -> None:
+        """Note an operator's decision about the range from `parked.first` to `last`."""
+        self._write(parked, noted_by=_OPERATOR, state=mode, author=author, last_offset=last)
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _read(self, topic_id: str, partition: int) -> dict[int, Notes]:
+        parameters = {"group": self._group, "topic_id": topic_id, "partition": partition}
+        found = self._connected().query(_READ, parameters=parameters, settings=dict(_READ_SETTINGS))
+        by_partition: dict[int, dict[str, Mapping[str, Any]]] = {}
+        for row in found.named_results():
+            by_partition.setdefault(row["kafka_partition"], {})[row["noted_by"]] = row
+        return {number: _notes(topic_id, rows) for number, rows in by_partition.items()}
+
+    def _write(self, parked: Parked, **fields: object) -> None:
+        row = {
+            "consumer_group": self._group,
+            "kafka_topic": parked.partition.topic,
+            "kafka_topic_id": parked.topic_id,
+            "kafka_partition": parked.partition.partition,
+            "first_offset": parked.first,
+            "last_offset": parked.last,
+        } | fields
+        self._connected().raw_insert(
+            TABLE,
+            column_names=list(row),
+            insert_block=json.dumps(row).encode(),
+            settings=dict(_WRITE_SETTINGS),
+            fmt="JSONEachRow",
+        )
+
+    def _connected(self) -> "Client":
+        with self._connecting:
+            if self._client is None:
+                self._client = connect(
+                    self._address, connect_timeout=5, send_receive_timeout=self._seconds
+                )
+            return self._client
+
+
+def _notes(topic_id: str, rows: Mapping[str, Mapping[str, Any]]) -> Notes:
+    worker, operator = rows.get(_WORKER), rows.get(_OPERATOR)
+    return Notes(
+        _parked(topic_id, worker) if worker and worker["state"] == "parked" else None,
+        _release(operator) if operator else None,
+    )
+
+
+def _parked(topic_id: str, row: Mapping[str, Any]) -> Parked:
+    return Parked(
+        TopicPartition(row["kafka_topic"], row["kafka_partition"]),
+        topic_id,
+        row["first_offset"],
+        row["last_offset"],
+        _read_report(row["report"]),
+        row["parked_at"],
+        row["author"],
+        row["noted_at"],
+    )
+
+
+def _release(row: Mapping[str, Any]) -> Release:
+    return Release(
+        Mode(row["state"]), row["first_offset"], row["last_offset"], row["author"], row["noted_at"]
+    )
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]

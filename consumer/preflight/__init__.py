@@ -1,0 +1,1 @@
+"""Checks Kafka and ClickHouse before a worker stores its first batch."""

@@ -1,0 +1,160 @@
+"""The proof at a worker's start: that its servers keep what "exactly once in effect" rests on.
+
+It is made when the servers first answer, before anything is announced or inserted; a server that is
+away is waited for. A worker that may lose or double events is worse than none, so a refusal ends
+it. A restart, a cut connection or a `usagepipe migrate` under way can look like a reason to refuse,
+so the proof is repeated first: only a reason that stays is final.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from usagepipe.consumer.clickhouse.writer import INSERT_SETTINGS
+from usagepipe.consumer.preflight.proof_semantics import prove_clickhouse
+from usagepipe.consumer.preflight.proof_tables import check_tables
+from usagepipe.consumer.preflight.proof_topic import check_topic
+from usagepipe.consumer.rollups.raw_retention import live_retention_days
+from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.health import Health
+from usagepipe.consumer.runtime.persistence import brief
+from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect, error_code
+from usagepipe.schemas.clickhouse.codes import LOCKED_OUT
+from usagepipe.schemas.clickhouse.migrations import Target
+from usagepipe.schemas.errors import (
+    MigrationError,
+    SettingsError,
+    StartRefusedError,
+    UsagePipeError,
+)
+from usagepipe.schemas.settings import ClickHouseAddress, Settings
+
+log = structlog.get_logger()
+
+TRIES_PER_LINE = 10  # of the log, while a server is away
+# A refusal is final when so many attempts in a row, over so long, have ended in one.
+REFUSED_TRIES = 3
+REFUSED_SECONDS = 6.0  # a migration under way, or a server that starts, is done by then
+
+
+class Proof:
+    """What is proved before a worker of these settings may store."""
+
+    def __init__(self, settings: Settings, health: Health) -> None:
+        self._settings = settings
+        self._health = health
+        self._proving: asyncio.Task[None] | None = None
+        self.clickhouse_passed = asyncio.Event()  # also where a refusal is only logged
+        self._raw_days = settings.raw_retention_days  # until the table's own is read
+
+    async def at_start(self) -> None:
+        """`once`, for a worker that has nothing to store yet; the health reports a refusal."""
+        with suppress(StartRefusedError):
+            await self.once()
+
+    async def once(self) -> None:
+        """`prove`, made by the first caller; the others wait for it, and get the same answer."""
+        if self._proving is None:
+            self._proving = asyncio.create_task(self.prove(), name="proof")
+        await asyncio.shield(self._proving)  # a cancelled caller must not cancel the shared proof
+
+    async def prove(self) -> None:
+        """Return when the worker may begin. Waits without limit for servers that are away.
+
+        With `USAGEPIPE_PROOF=off` nothing is made on ClickHouse, and a refusal is only logged as a
+        warning, except that of a server that does not let the worker in.
+
+        Raises:
+            StartRefusedError: it must not begin. The health reports the reason.
+        """
+        if not self._settings.proof:
+            log.warning("proof_skipped", cure="unset USAGEPIPE_PROOF")
+        await self._when_answered("clickhouse", self._in_thread)
+        self.clickhouse_passed.set()
+        await self._when_answered("kafka", self._prove_topic)
+
+    def prove_clickhouse(self) -> None:
+        """Prove the tables and what the server does with a repeated insert. Blocks, about 1 s.
+
+        Raises:
+            Exception: `_reason` tells a refusal from a server that is away or in trouble.
+        """
+        target = Target(
+            self._settings.clickhouse_address.database, self._settings.clickhouse_cluster
+        )
+        address = self._settings.clickhouse_address
+        with connect(address, send_receive_timeout=self._settings.insert_seconds) as client:
+            engine = check_tables(client, target)
+            self._raw_days = live_retention_days(client)
+            if self._settings.proof:
+                replicated = engine.startswith("Replicated")
+                prove_clickhouse(client, INSERT_SETTINGS, replicated=replicated)
+
+    async def _in_thread(self) -> None:
+        await asyncio.to_thread(self.prove_clickhouse)
+
+    async def _prove_topic(self) -> None:
+        settings = self._settings
+        retention = settings.topic_retention
+        await check_topic(settings, settings.topic, retention, self._raw_days)
+
+    async def _when_answered(self, server: str, prove: Callable[[], Awaitable[None]]) -> None:
+        evidence = _Evidence()
+        for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+            try:
+                await prove()
+            except UnknownTopicOrPartitionError:  # logged where the worker waits for it
+                pass
+            except Exception as error:
+                reason = _reason(error, self._settings.clickhouse_address)
+                if evidence.add(reason) and reason is not None:
+                    return self._refuse(reason, error)
+                self._health.failed(server, error)
+                if reason is None and tries % TRIES_PER_LINE == 1:
+                    log.warning("proof_delayed", server=server, tries=tries, error=brief(error))
+            else:
+                self._health.succeeded(server)
+                return
+            await asyncio.sleep(delay)
+
+    def _refuse(self, reason: UsagePipeError, error: Exception) -> None:
+        doubts = isinstance(reason, StartRefusedError | MigrationError)
+        if doubts and not self._settings.proof:
+            log.warning("proof_failed", reason=str(reason))
+            return
+        self._health.refuse(str(reason), reason.exit_status)
+        if isinstance(reason, StartRefusedError):
+            raise reason
+        raise StartRefusedError(str(reason)) from error
+
+
+class _Evidence:
+    """Counts refusals in a row: one alone may be the trace of a restart."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._since = 0.0
+
+    def add(self, reason: UsagePipeError | None) -> bool:
+        """Add the result of an attempt, None for no refusal. Whether the refusal is final now."""
+        if reason is None:
+            self._count = 0
+            return False
+        if self._count == 0:
+            self._since = time.monotonic()
+        self._count += 1
+        lasted = time.monotonic() - self._since
+        return self._count >= REFUSED_TRIES and lasted >= REFUSED_SECONDS
+
+
+def _reason(error: Exception, address: ClickHouseAddress) -> UsagePipeError | None:
+    """Why the server does not take this worker; None where it is away or in trouble itself."""
+    if isinstance(error, StartRefusedError | MigrationError | SettingsError):
+        return error
+    if error_code(error) in LOCKED_OUT:
+        return error if isinstance(error, UsagePipeError) else as_usagepipe_error(error, address)
+    return None

@@ -1,0 +1,129 @@
+"""Proves that the server takes a repeated insert as the worker needs it; the cases of the proof.
+
+ClickHouse changed this in 24.7, 25.9, 25.10 and 26.2, and a user's profile can change it any day.
+The cases that must double matter as much as those that must not: they prove that the scratch
+tables can tell right from wrong, and that it is windows and flag that make it right.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from usagepipe.consumer.preflight.proof_refusals import refusal
+from usagepipe.consumer.preflight.proof_scratch import (
+    BARE_RAW,
+    BARE_ROLLUP,
+    DAYS,
+    RAW,
+    ROLLUP,
+    Scratch,
+)
+from usagepipe.schemas.clickhouse.client import error_code
+from usagepipe.schemas.errors import SemanticsError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+TRIES: Final = 10  # of a case whose insert the server does not know the end of
+
+_UNKNOWN_STATUS_OF_INSERT: Final = 319
+_FLAG: Final = "deduplicate_blocks_in_dependent_materialized_views"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An insert of 10 rows, done twice, and the rows that must be counted then."""
+
+    name: str
+    expected: Mapping[str, int]  # by table, the raw one first
+    changed: Mapping[str, int] = field(default_factory=dict)  # of the worker's settings
+    throwing: tuple[str, ...] = ()  # tables whose views fail one try each, before the last one
+    tokens: tuple[str, str] = ("a", "a")
+
+    @property
+    def raw(self) -> str:
+        return next(iter(self.expected))
+
+
+CASES: Final = (
+    Case("retry, no windows", {BARE_RAW: 20, BARE_ROLLUP: 20}),
+    Case("retry, window on raw only", {RAW: 10, BARE_ROLLUP: 20}),
+    Case(f"retry, both windows, {_FLAG}=0", {RAW: 10, ROLLUP: 20}, {_FLAG: 0}),
+    Case(f"retry, both windows, {_FLAG}=1", {RAW: 10, ROLLUP: 10, DAYS: 10}),
+    Case(
+        "retry, views threw after raw landed",
+        {RAW: 10, ROLLUP: 10, DAYS: 10},
+        throwing=(ROLLUP, DAYS),
+    ),
+    # Two batches may well make equal rows in a rollup.
+    Case("another token, equal rows", {RAW: 20, ROLLUP: 20, DAYS: 20}, tokens=("a", "b")),
+)
+
+
+def prove_clickhouse(
+    client: "Client", settings_of_insert: Mapping[str, str | int], *, replicated: bool = False
+) -> None:
+    """Return if a repeated insert does what the worker relies on. Blocks, for about half a second.
+
+    `settings_of_insert` are those of the worker's own inserts; `replicated` makes the scratch
+    tables so, as the raw table is. They stand in the client's database, on the server that
+    answers, and are dropped in any case.
+
+    Raises:
+        SemanticsError: the server does something else.
+        StartRefusedError: the user lacks a right, or may not use the settings.
+        clickhouse_connect.driver.exceptions.Error: anything else, such as a server that is away.
+    """
+    from clickhouse_connect.driver.exceptions import Error
+
+    scratch = Scratch(client, settings_of_insert, replicated=replicated)
+    try:
+        scratch.drop_leftovers()
+        scratch.make()
+        proofs = {case.name: _decided(case, scratch) for case in CASES}
+        _judge(scratch, proofs)
+    except Error as error:
+        raise refusal(error, client) or error from error
+    finally:
+        with suppress(Error):  # a later proof drops what stays behind
+            scratch.drop()
+
+
+def _decided(case: Case, scratch: Scratch) -> str:
+    """Run the case, under another name if the server cannot tell what an insert did; the name."""
+    from clickhouse_connect.driver.exceptions import Error
+
+    for number in range(TRIES):
+        name = f"{case.name} {number}"
+        try:
+            _run(case, name, scratch)
+        except Error as error:
+            if error_code(error) != _UNKNOWN_STATUS_OF_INSERT or number == TRIES - 1:
+                raise
+        else:
+            break
+    return name
+
+
+def _run(case: Case, name: str, scratch: Scratch) -> None:
+    first, last = case.tokens
+    for attempt, table in enumerate(case.throwing):
+        if not scratch.insert_throwing(case.raw, name, attempt, first, table):
+            raise SemanticsError(case.name, "the insert to fail", "that it succeeded")
+    if not case.throwing:
+        scratch.insert(case.raw, name, 0, first, case.changed)
+    scratch.insert(case.raw, name, len(case.throwing) + 1, last, case.changed)
+
+
+def _judge(scratch: Scratch, proofs: Mapping[str, str]) -> None:
+    rows = scratch.rows()
+    for case in CASES:
+        found = {table: rows.get((table, proofs[case.name]), 0) for table in case.expected}
+        if found != case.expected:
+            raise SemanticsError(case.name, _shown(case.expected), _shown(found))
+
+
+def _shown(rows: Mapping[str, int]) -> str:
+    """`10/20`: rows of raw, then of each rollup."""
+    return "/".join(map(str, rows.values())) + " rows"

@@ -1,0 +1,1 @@
+"""Compares the rollups with the raw rows, and rebuilds what differs."""

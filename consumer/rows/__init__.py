@@ -1,0 +1,1 @@
+"""From the bytes of records to rows that ClickHouse takes."""

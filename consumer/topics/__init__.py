@@ -1,0 +1,1 @@
+"""Reads and writes topics, offsets and log epochs from outside of the consumer group."""

@@ -1,0 +1,71 @@
+"""Finds where the leader epochs of a log begin, with a few questions to the partition's leader.
+
+A leader says where an epoch ends, and there the next one begins. Of an epoch without records it
+names the end of the last one before it. So the answers only grow from epoch to epoch, and between
+two epochs with the same answer no other begins.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd, epoch_ends
+
+LAST_EPOCH: Final = (1 << 31) - 1  # an Int32
+
+EpochEndOf = Callable[[int], Coroutine[Any, Any, EpochEnd | None]]
+
+
+async def epoch_borders(
+    client: Any, partition: TopicPartition, low: int, high: int
+) -> list[int] | None:
+    """The offsets between `low` and `high` where a leader epoch begins, in order.
+
+    None: the broker does not know the question. `client` is aiokafka's.
+
+    Raises:
+        aiokafka.errors.KafkaError: a broker did not answer, or leads the partition no more.
+    """
+
+    async def end_of(epoch: int) -> EpochEnd | None:
+        return (await epoch_ends(client, {partition: epoch})).get(partition)
+
+    return await borders_of(end_of, low, high)
+
+
+async def borders_of(end_of: EpochEndOf, low: int, high: int) -> list[int] | None:
+    """The same, of the log whose leader answers by `end_of`."""
+
+    async def end(epoch: int) -> int:
+        return _offset(await end_of(epoch), high)
+
+    asked = await end_of(0)
+    if asked is None:
+        return None
+    epoch, first = 0, _offset(asked, high)
+    last = first
+    while last < high and epoch < LAST_EPOCH:
+        epoch = min(2 * epoch + 1, LAST_EPOCH)
+        last = await end(epoch)
+    found = {first, last} | await _between(end, (0, first), (epoch, last))
+    return sorted(offset for offset in found if low < offset < high)
+
+
+def _offset(found: EpochEnd | None, high: int) -> int:
+    if found is None or found.leader_epoch == UNKNOWN:
+        return high  # the epoch is later than the last one of the log
+    return min(found.offset, high)
+
+
+async def _between(
+    end: Callable[[int], Coroutine[Any, Any, int]], first: tuple[int, int], last: tuple[int, int]
+) -> set[int]:
+    """The ends of the epochs between two epochs, which are given with their ends."""
+    if first[1] == last[1] or last[0] - first[0] < 2:
+        return set()
+    epoch = (first[0] + last[0]) // 2
+    middle = (epoch, await end(epoch))
+    # Side by side: with many epochs the round trips would add up.
+    halves = await asyncio.gather(_between(end, first, middle), _between(end, middle, last))
+    return {middle[1]}.union(*halves)

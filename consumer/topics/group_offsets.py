@@ -1,0 +1,241 @@
+"""Reads a group's members, and reads and commits its offsets, from outside of it, for commands.
+
+A group that has members refuses a commit from outside; so each program commits in a group of its
+own. Reading is always allowed. It is aiokafka that reads: confluent-kafka takes what was committed
+beside an offset for a text that ends with a NUL, and reads on into foreign memory if it does not.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import (
+    CoordinatorLoadInProgressError,
+    GroupCoordinatorNotAvailableError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NotCoordinatorForGroupError,
+    NotLeaderForPartitionError,
+    for_code,
+)
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as Place
+
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.topics.epoch_borders import epoch_borders
+from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
+from usagepipe.consumer.topics.log_reader import REQUEST_SECONDS, translated
+from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.kafka_clients import librdkafka_config
+from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.kafka_trouble import READ, probe, right_refusal
+
+Result = TypeVar("Result")
+
+STABLE: Final = "stable"  # Kafka's word for a group that is not rebalancing
+NO_GROUP: Final = "dead"  # Kafka's word for a group that does not exist
+JOIN_SECONDS: Final = 10.0
+_TRIES: Final = 5
+_PAUSE_SECONDS: Final = 0.5  # a coordinator that has just moved reads its log first
+
+_MOVED: Final = (
+    CoordinatorLoadInProgressError,
+    GroupCoordinatorNotAvailableError,
+    LeaderNotAvailableError,
+    NotCoordinatorForGroupError,
+    NotLeaderForPartitionError,
+)
+
+
+class GroupOffset(NamedTuple):
+    """The next offset that the group reads, and what was committed beside it."""
+
+    offset: int
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process in the group, and the partitions of one topic that it consumes.
+
+    `partitions` is None where the broker does not say what the member consumes.
+    """
+
+    client_id: str
+    host: str
+    partitions: tuple[int, ...] | None
+
+
+class GroupOffsets:
+    """The offsets of one group. Use it in one thread, without a running event loop; close it."""
+
+    def __init__(self, kafka: KafkaSettings, group: str) -> None:
+        """Connects at the first call."""
+        self._kafka = kafka
+        self._group = group
+        self._runner = asyncio.Runner()
+        self._reader: Any = None
+        self._writer: Consumer | None = None
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._runner.run(self._reader.close())
+        self._runner.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def read(self, topic: str, partitions: Sequence[int]) -> dict[int, GroupOffset]:
+        """What is committed, of those partitions that have a commit.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+            UsagePipeError: the group's coordinator did not tell of every partition.
+        """
+        return self._run(lambda: self._read(topic, partitions))
+
+    async def _read(self, topic: str, partitions: Sequence[int]) -> dict[int, GroupOffset]:
+        reader = await self._connected()
+        asked = [TopicPartition(topic, partition) for partition in partitions]
+        for _ in range(_TRIES):
+            found = await reader.list_consumer_group_offsets(self._group, partitions=asked)
+            # An error of the whole group is an empty answer: it must not be taken for no commits.
+            if all(place in found for place in asked):
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
+        else:
+            raise UsagePipeError(f"Kafka told not all offsets of the group {self._group}.")
+        return {
+            place.partition: GroupOffset(offset, (metadata or "").rstrip("\0"))
+            for place, (offset, metadata) in found.items()
+            if offset >= 0
+        }
+
+    def members(self, topic: str) -> tuple[str, tuple[Member, ...]]:
+        """The group's state, as Kafka names it in lower case, and its members.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+            UsagePipeError: the broker refuses to describe the group.
+        """
+        return self._run(lambda: self._members(topic))
+
+    async def _members(self, topic: str) -> tuple[str, tuple[Member, ...]]:
+        reader = await self._connected()
+        (answer,) = await reader.describe_consumer_groups([self._group])
+        ((code, _, state, _, _, members),) = answer.groups
+        if code:
+            raise for_code(code)(f"describing the group {self._group}")
+        return state.lower(), tuple(_member(each, topic) for each in members)
+
+    def unconsumed(self, topic: str, partitions: Sequence[int]) -> list[int]:
+        """Which of the partitions no member consumes.
+
+        Blocks up to `JOIN_SECONDS` for one to appear: a worker that is started or replaced is not
+        in the group at once.
+        """
+        deadline = time.monotonic() + JOIN_SECONDS
+        while partitions and (alone := unconsumed(partitions, *self.members(topic))):
+            if time.monotonic() > deadline:
+                return alone
+            time.sleep(_PAUSE_SECONDS)
+        return []
+
+    def epoch_borders(
+        self, topic: str, partition: int, low: int, high: int
+    ) -> Sequence[int] | None:
+        """The offsets between `low` and `high` where a leader epoch of the log begins.
+
+        None: the broker cannot be asked.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+            UsagePipeError: the broker refuses to answer.
+        """
+        return self._run(lambda: self._epoch_borders(TopicPartition(topic, partition), low, high))
+
+    async def _epoch_borders(
+        self, partition: TopicPartition, low: int, high: int
+    ) -> Sequence[int] | None:
+        client = (await self._connected())._client
+        await client.add_topic(partition.topic)  # so that its leaders are known
+        return await epoch_borders(client, partition, low, high)
+
+    async def _connected(self) -> Any:
+        if self._reader is None:
+            reader = AIOKafkaAdminClient(
+                **aiokafka_options(self._kafka), request_timeout_ms=int(REQUEST_SECONDS * 1000)
+            )
+            await reader.start()
+            self._reader = reader
+        return self._reader
+
+    def _run(self, ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        try:
+            return self._runner.run(_patiently(ask))
+        except (KafkaConnectionError, KafkaTimeoutError, TimeoutError) as error:
+            reason = probe(self._kafka) or str(error)
+            raise ServerUnavailableError("Kafka", self._kafka.kafka, reason) from error
+        except KafkaError as error:
+            if (cause := right_refusal(self._kafka, error.errno, READ)) is not None:
+                raise AccessError(f"Kafka at {self._kafka.kafka} refuses: {cause}.") from error
+            raise UsagePipeError(f"Kafka at {self._kafka.kafka} refused: {error}") from error
+
+    def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
+        """Commit and wait until it is kept.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+            UsagePipeError: the group refuses, as one with members does.
+        """
+        if self._writer is None:
+            self._writer = Consumer(
+                librdkafka_config(self._kafka)
+                | {
+                    "group.id": self._group,  # named, never joined
+                    "enable.auto.commit": False,
+                    "log_level": 0,  # a failure is told once, as the command's error
+                }
+            )
+        place = Place(topic, partition, offset, metadata)
+        with translated(self._kafka):
+            (kept,) = self._writer.commit(offsets=[place], asynchronous=False)
+            if kept.error:
+                raise KafkaException(kept.error)
+
+
+def unconsumed(partitions: Iterable[int], state: str, members: Sequence[Member]) -> list[int]:
+    """Which of the partitions no member of a group in this state consumes.
+
+    None while that is not clear: while the group rebalances, partitions without a member are about
+    to get one, and some brokers (Tansu, of `usagepipe local`) do not say what a member consumes.
+    """
+    unclear = state != STABLE or any(each.partitions is None for each in members)
+    if members and unclear:
+        return []
+    taken = {number for each in members for number in each.partitions or ()}
+    return [number for number in partitions if number not in taken]
+
+
+def _member(described: tuple[str, str, str, bytes, bytes], topic: str) -> Member:
+    member_id, client_id, host, _, assigned = described
+    partitions = None
+    if assigned:
+        places = ConsumerProtocolMemberAssignment.decode(assigned).assignment
+        partitions = tuple(sorted(n for name, numbers in places if name == topic for n in numbers))
+    return Member(client_id or member_id, host.lstrip("/"), partitions)
+
+
+async def _patiently(ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """Ask again while a group or a partition has no broker, as on one that has just started."""
+    for _ in range(_TRIES - 1):
+        with suppress(*_MOVED):
+            return await ask()
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return await ask()

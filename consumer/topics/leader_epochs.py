@@ -1,0 +1,133 @@
+"""Asks a partition's leader where a leader epoch ends in its log (KIP-101).
+
+Kafka gives each leadership of a partition a number, the leader epoch, and writes it into every
+record batch. Two logs that have a record of the same epoch at the same offset are equal up to it.
+So offset and epoch together say whether a log is still the one that was read: after an unclean
+election, or a crash that lost the end of a log, its offsets are given to other records.
+
+aiokafka does not know the request. It is declared here with aiokafka's own types.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, NamedTuple
+
+from aiokafka.errors import IncompatibleBrokerVersion
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Array, Int16, Int32, Int64, Schema, String
+
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.topics.leaders import by_leader, raise_for
+
+UNKNOWN: Final = -1  # the epoch of a record whose batch does not tell it
+_OFFSET_FOR_LEADER_EPOCH: Final = 23
+_VERSION: Final = 3  # since Kafka 2.3; 4 and later differ in encoding alone
+_CONSUMER: Final = -1  # replicas have an id
+_ANY: Final = -1  # we do not know the current epoch
+
+
+class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
+    API_KEY = _OFFSET_FOR_LEADER_EPOCH
+    API_VERSION = _VERSION
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            Array(
+                ("topic", String("utf-8")),
+                (
+                    "partitions",
+                    Array(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader_epoch", Int32),
+                        ("end_offset", Int64),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+class _RequestV3(RequestStruct):  # type: ignore[misc]
+    API_KEY = _OFFSET_FOR_LEADER_EPOCH
+    API_VERSION = _VERSION
+    RESPONSE_TYPE = _Response
+    SCHEMA = Schema(
+        ("replica_id", Int32),
+        (
+            "topics",
+            Array(
+                ("topic", String("utf-8")),
+                (
+                    "partitions",
+                    Array(
+                        ("partition", Int32),
+                        ("current_leader_epoch", Int32),
+                        ("leader_epoch", Int32),
+                    ),
+                ),
+            ),
+        ),
+    )
+
+
+class _Request(Request[_RequestV3]):  # type: ignore[misc]
+    API_KEY: ClassVar[int] = _OFFSET_FOR_LEADER_EPOCH
+
+    def __init__(self, epochs: Mapping[TopicPartition, int]) -> None:
+        self._epochs = epochs
+
+    def build(self, request_struct_class: Any) -> Any:
+        topics = defaultdict(list)
+        for partition, epoch in self._epochs.items():
+            topics[partition.topic].append((partition.partition, _ANY, epoch))
+        return request_struct_class(_CONSUMER, list(topics.items()))
+
+
+class EpochEnd(NamedTuple):
+    """The offset after the last record of `leader_epoch` in a log.
+
+    It is the epoch that was asked for, or the last one before it where the log has none of it.
+    """
+
+    leader_epoch: int
+    offset: int
+
+
+class Lineage(NamedTuple):
+    """What was read of a log: all before `offset`, whose last record has `leader_epoch`."""
+
+    offset: int
+    leader_epoch: int
+
+    def end_in(self, found: EpochEnd | None) -> int | None:
+        """Up to which offset a log is the one that was read; None: all of it, or nobody knows."""
+        if self.leader_epoch == UNKNOWN or found is None or found.leader_epoch == UNKNOWN:
+            return None
+        if found.leader_epoch != self.leader_epoch:
+            return 0  # how much of earlier epochs is the same is not known
+        return None if found.offset >= self.offset else found.offset
+
+
+async def epoch_ends(
+    client: Any, epochs: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, EpochEnd]:
+    """Where each partition's epoch ends; nothing of a broker that does not know the question.
+
+    `client` is aiokafka's.
+
+    Raises:
+        aiokafka.errors.KafkaError: a broker did not answer, or leads a partition no more.
+    """
+    found: dict[TopicPartition, EpochEnd] = {}
+    for leader, asked in by_leader(client, epochs).items():
+        try:
+            response = await client.send(leader, _Request(asked))
+        except (IncompatibleBrokerVersion, NotImplementedError):
+            continue
+        for topic, partitions in response.topics:
+            for code, number, leader_epoch, offset in partitions:
+                raise_for(client, code, TopicPartition(topic, number))
+                found[TopicPartition(topic, number)] = EpochEnd(leader_epoch, offset)
+    return found

@@ -1,0 +1,89 @@
+"""Whether this worker may hold partitions: not while ClickHouse does not let it in.
+
+A worker that starts joins the group when ClickHouse has passed the proof and would take a batch.
+One that a supervisor starts again and again with a wrong password would else take partitions from
+healthy workers each time.
+
+When its password is changed later, its user dropped, a right taken or a certificate replaced, other
+workers may be let in, so it leaves the group and they get its partitions. Nothing it had in hand is
+acknowledged; what was announced, the next owner repeats. It comes back when it is let in again, and
+not before a batch could be looked up and stored, so it cannot go back and forth.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from usagepipe.consumer.clickhouse.causes import cause_of
+from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.health import Health
+
+log = structlog.get_logger()
+
+SERVER = "clickhouse"
+PLACE = "admission"
+TRY_SECONDS = 10.0
+
+
+class Admission:
+    """`open` while the worker may be in the group. Read by the consumer's thread."""
+
+    def __init__(self, health: Health, most_seconds: float, try_out: Callable[[], None]) -> None:
+        """`try_out` raises what the next batch would; it blocks."""
+        self._health = health
+        self._most_seconds = most_seconds
+        self._try_out = try_out
+        self._begun = False
+        self._let(False)
+
+    async def begin(self, proved: Callable[[], Awaitable[object]]) -> None:
+        """Open for the first time: when `proved` returns and ClickHouse would take a batch.
+
+        Waits for it without limit, and names the cause in the health meanwhile.
+        """
+        await proved()
+        logged = False
+        for delay in SERVER_AWAY.delays():
+            if (error := await self._refusal()) is None:
+                break
+            self._health.failed(SERVER, error, PLACE)
+            if not logged:
+                cause = cause_of(error)
+                log.warning("waiting_for_clickhouse", error=cause.error, why=cause.why)
+                logged = True
+            await asyncio.sleep(delay)
+        self._health.succeeded(SERVER, PLACE)
+        self._begun = True
+        self._let(True)
+
+    async def look(self, leave: Callable[[], None]) -> None:
+        """Close, and `leave` the group, when the worker is locked out for long; or open again."""
+        if not self._begun:
+            return
+        if self.open and self._health.locked_out_seconds < self._most_seconds:
+            return
+        if (error := await self._refusal()) is not None:
+            cause = cause_of(error)
+            if not self.open or cause.locked_out:
+                self._health.failed(SERVER, error, PLACE)
+            if self.open and cause.locked_out:
+                self._let(False)
+                log.error("partitions_given_up", error=cause.error, why=cause.why)
+                leave()
+            return
+        self._health.succeeded(SERVER, PLACE)
+        if not self.open:
+            self._let(True)
+            log.info("let_in_again")
+
+    def _let(self, is_open: bool) -> None:
+        self.open = self._health.admitted = is_open
+
+    async def _refusal(self) -> Exception | None:
+        """What the next insert would raise; None if it would be taken."""
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._try_out), TRY_SECONDS)
+        except Exception as error:
+            return error
+        return None

@@ -1,0 +1,95 @@
+"""Decides where a partition is read on, from what its last owner left: offset and metadata.
+
+Nothing is skipped or begun anew in silence: aiokafka would reset an offset outside the log without
+a word, and a topic made anew under its old name would have its events taken for old ones.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.protocol.announcement import Announcement, Kept
+from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd, Lineage
+from usagepipe.consumer.worker.committer import Position
+from usagepipe.consumer.worker.lane import Start
+from usagepipe.schemas.errors import UsagePipeError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the group and the log say of a partition: the log holds `start` … `end` - 1.
+
+    `epoch_end` is where the log ends the leader epoch that was committed, if it was asked.
+    """
+
+    committed: Position | None
+    start: int
+    end: int
+    epoch_end: EpochEnd | None = None
+
+
+class AnotherTopicError(UsagePipeError):
+    """The group's offsets are of a topic that was deleted and made anew under its name."""
+
+
+def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity) -> Start:
+    """Where the lane of `partition` begins, and what it has to recover first.
+
+    Raises:
+        AnotherTopicError: the offset belongs to another topic of this name. Offsets of one log
+            mean nothing in another, so somebody has to say which group goes on.
+    """
+    if found.committed is None or found.committed.offset < 0:
+        return Start(found.start, topic)
+    offset, metadata = found.committed
+    kept = Kept.decode(metadata)
+    if kept is None and metadata.strip("\0 "):
+        log.warning("foreign_metadata", partition=str(partition), offset=offset)
+    if kept is not None and kept.topic_id != topic.topic_id:
+        raise AnotherTopicError(
+            f"{partition}: the group's offset {offset} belongs to the topic {kept.topic_id}, "
+            f"the topic is {topic.topic_id} now: it was made anew. Use a new group, or delete "
+            "this group's offsets."
+        )
+    pending = kept.pending if kept is not None else None
+    if pending is not None and not pending.first == offset <= pending.last < found.end:
+        # Not ours, or the log has lost its end: such a range could never be read whole.
+        log.error("pending_range_unsound", partition=str(partition), offset=offset)
+        pending = None
+    leader_epoch = kept.leader_epoch if kept is not None else UNKNOWN
+    cut = Lineage(offset, leader_epoch).end_in(found.epoch_end)
+    if cut is not None and offset >= found.start:
+        # What follows may have the offsets of what was stored. Its events are stored all the same:
+        # the lane looks up every event from here to the last stored offset (`Lane._doubt`).
+        again_from = max(cut, found.start)
+        log.error("log_cut", partition=str(partition), committed=offset, read_from=again_from)
+        return Start(again_from, topic)
+    if offset > found.end:
+        log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
+        return Start(found.start, topic)
+    if offset < found.start:
+        _tell_expired(partition, offset, found.start - 1, pending)
+        if pending is None or pending.last < found.start:
+            return Start(found.start, topic)
+    return Start(offset, topic, pending, leader_epoch)
+
+
+def _tell_expired(
+    partition: TopicPartition, first: int, last: int, pending: Announcement | None
+) -> None:
+    """Of what left the log, the announced range was read: its rows may be stored, views or not."""
+    if pending is not None:
+        log.error(
+            "announced_range_expired",
+            partition=str(partition),
+            first=first,
+            last=min(pending.last, last),
+            cure="usagepipe audit tells what is stored of it; --repair corrects the rollups",
+        )
+        first = pending.last + 1
+    if first <= last:
+        log.error("records_expired_unread", partition=str(partition), first=first, last=last)

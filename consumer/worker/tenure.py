@@ -1,0 +1,100 @@
+"""A tenure: the time in which this worker holds an assignment, from takeover to rebalance.
+
+It owns one lane a partition and one committer. What it may commit it may commit only as the
+group member it was when it began (`Membership`): after that the partitions may be another's.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import structlog
+
+from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.worker.committer import Committer
+from usagepipe.consumer.worker.partition_worker import PartitionWorker
+from usagepipe.schemas.errors import UsagePipeError
+
+log = structlog.get_logger()
+
+
+class Membership(NamedTuple):
+    """Who this worker is to the group coordinator: changes with every rebalance."""
+
+    generation: int
+    member_id: str
+
+
+class Tenure:
+    """Lanes and committer of one assignment. `number` is the stamp of its runs."""
+
+    def __init__(
+        self, number: int, lanes: Mapping[TopicPartition, PartitionWorker], committer: Committer
+    ) -> None:
+        self.number = number
+        self.lanes = lanes
+        self.committer = committer
+        self._committing: asyncio.Task[None] | None = None
+        self._storing: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._committing = asyncio.create_task(self.committer.run(), name="committer")
+        self._storing = [
+            asyncio.create_task(lane.run(), name=f"lane {partition}")
+            for partition, lane in self.lanes.items()
+        ]
+
+    def feed(self, run: Run) -> bool:
+        """Give a run to its lane. False: the log must be read again from the lanes' positions."""
+        if run.stamp != self.number:
+            return True  # fetched before this tenure sought its positions: not ours
+        lane = self.lanes.get(run.partition)
+        return lane is not None and lane.take(run)
+
+    async def end(self, seconds: float, *, keep: bool) -> None:
+        """Let running inserts finish and be committed, for `seconds` at most; then stop.
+
+        `keep` stores what was already fetched too (a stop); without it that is left to the next
+        owner of the partitions (a rebalance, which must be quick).
+        """
+        try:
+            await self._finish(seconds, keep=keep)
+        finally:
+            # Also when a rebalance cancels us in the wait: a lane left behind would go on trying
+            # to store what by then is another tenure's.
+            await self._cancel()
+
+    async def _finish(self, seconds: float, *, keep: bool) -> None:
+        deadline = time.monotonic() + seconds
+        for lane in self.lanes.values():
+            lane.drain(keep=keep)
+        if self._storing:
+            await asyncio.wait(self._storing, timeout=seconds)
+        stored = all(task.done() for task in self._storing)
+        try:
+            await asyncio.wait_for(self.committer.idle(), max(0.1, deadline - time.monotonic()))
+            committed = True
+        except TimeoutError:
+            committed = False
+        if not (stored and committed):
+            log.warning("tenure_cut_short", seconds=seconds, stored=stored, committed=committed)
+
+    async def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, UsagePipeError):
+                continue  # told in health; the worker ends
+            if isinstance(ended, Exception):
+                log.error("lane_failed", exc_info=ended)
+
+    @property
+    def broken(self) -> bool:
+        """Whether a lane or the committer ended by itself, which none does while all is well."""
+        return any(task.done() for task in self._tasks)
+
+    @property
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [*self._storing, *([self._committing] if self._committing else [])]

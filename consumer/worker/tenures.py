@@ -1,0 +1,220 @@
+"""Begins and ends tenures as the group assigns and takes partitions: one at a time, or none.
+
+Kafka may reassign, the broker may go away and Faust may time out in the middle of a takeover. So
+a takeover goes on by itself until it is done or another one begins; and neither this nor anything
+called by Faust raises, because that would leave the process up and idle.
+"""
+
+import asyncio
+from collections.abc import Mapping, Set
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.protocol.batch import BatchPolicy
+from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.health import Health
+from usagepipe.consumer.runtime.lag import Progress
+from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.consumer.runtime.persistence import brief
+from usagepipe.consumer.topics.leader_epochs import Lineage
+from usagepipe.consumer.worker.buffer import Buffer
+from usagepipe.consumer.worker.committer import Committer, Position
+from usagepipe.consumer.worker.lane import Lane, Start
+from usagepipe.consumer.worker.partition_worker import ParkingPlace, PartitionWorker, Reading
+from usagepipe.consumer.worker.storing import Storing
+from usagepipe.consumer.worker.takeover import Found, where_to_start
+from usagepipe.consumer.worker.tenure import Membership, Tenure
+
+log = structlog.get_logger()
+
+# A rebalance waits for us at most so long: the others of the group stand still meanwhile.
+RELEASE_SECONDS = 5.0
+COMMIT_SECONDS = 1.0  # for the last commit of a tenure that ends
+
+
+class Log(Protocol):
+    """The consumer's side of the log; each call runs in the consumer's thread."""
+
+    async def membership(self) -> Membership: ...
+    async def positions(
+        self, partitions: Set[TopicPartition]
+    ) -> Mapping[TopicPartition, Found]: ...
+    async def topic_identity(self, topic: str) -> TopicIdentity: ...
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None: ...
+    async def commit_as(
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
+    ) -> None: ...
+
+
+class Tenures:
+    """Holds the current tenure, if there is one."""
+
+    def __init__(
+        self,
+        storing: Storing,
+        parking: ParkingPlace,
+        policy: BatchPolicy,
+        buffer_bytes: int,
+        drain_seconds: float,
+        metrics: WorkerMetrics,
+        health: Health,
+    ) -> None:
+        self._storing = storing
+        self._parking = parking
+        self._policy = policy
+        self._buffer_bytes = buffer_bytes
+        self._drain_seconds = drain_seconds
+        self._metrics = metrics
+        self._health = health
+        self._number = 0
+        self._tenure: Tenure | None = None
+        self._taking: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._assigned: Set[TopicPartition] | None = None  # None: in a rebalance, or stopping
+        self._closed = False
+
+    def assign(self, partitions: Set[TopicPartition]) -> None:
+        """The group gave us `partitions`; `take_over` may begin."""
+        self._assigned = frozenset(partitions)
+        self._health.assigned = True  # with no partition too: a stand-by is a healthy worker
+
+    async def take_over(self, log_: Log, flow: Reading) -> None:
+        """Begin a tenure of what is assigned. Returns when it has begun, or may not begin."""
+        if self._closed or self._assigned is None:
+            return
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.create_task(self._take_over(log_, flow, self._assigned))
+        # Faust may call from two places at once, and give up waiting. Waiting like this neither
+        # ends the takeover when the caller is cancelled, nor raises when a rebalance cancels it:
+        # an exception here would end Faust's recovery for good, and leave the process idle.
+        await asyncio.wait([self._taking])
+
+    async def release(self) -> None:
+        """The group takes the partitions: end the tenure, quickly."""
+        self._assigned = None
+        self._health.assigned = False
+        await self._end(RELEASE_SECONDS, keep=False)
+
+    async def close(self) -> None:
+        """The worker stops: store and commit what was fetched, within the drain time."""
+        self._closed = True
+        self._health.stopping = True
+        refused = self._health.refusal is not None  # then nothing was begun, and nothing can be
+        await self._end(0.0 if refused else self._drain_seconds, keep=not refused)
+
+    def feed(self, run: Run) -> bool:
+        """Give a run to its lane. False: a run got lost, so the caller must `take_over` again."""
+        return self._tenure is None or self._tenure.feed(run)
+
+    @property
+    def broken(self) -> bool:
+        """Whether partitions are assigned and nobody stores them."""
+        if self._closed or self._assigned is None or not self._assigned:
+            return False
+        taking = self._taking is not None and not self._taking.done()
+        return not taking and (self._tenure is None or self._tenure.broken)
+
+    def is_of_another(self, topic: str, identity: TopicIdentity) -> bool:
+        """Whether partitions of `topic` are held, of one that had another identity."""
+        return self._tenure is not None and any(
+            partition.topic == topic and lane.topic != identity
+            for partition, lane in self._tenure.lanes.items()
+        )
+
+    def progress(self) -> dict[TopicPartition, Progress]:
+        """How far each partition has come that is held."""
+        lanes = self._tenure.lanes if self._tenure else {}
+        return {partition: lane.progress for partition, lane in lanes.items()}
+
+    def buffered_rows(self) -> int:
+        lanes = self._tenure.lanes.values() if self._tenure else ()
+        return sum(lane.buffered_rows for lane in lanes)
+
+    async def _take_over(self, log_: Log, flow: Reading, partitions: Set[TopicPartition]) -> None:
+        for delay in SERVER_AWAY.delays():
+            try:
+                await self._try_to_take_over(log_, flow, partitions)
+            except Exception as error:  # Kafka away in the middle: nothing has begun yet
+                self._health.failed("kafka", error)
+                log.warning("takeover_failed", error=brief(error), partitions=len(partitions))
+                await asyncio.sleep(delay)
+            else:
+                self._health.succeeded("kafka")
+                return
+
+    async def _try_to_take_over(
+        self, log_: Log, flow: Reading, partitions: Set[TopicPartition]
+    ) -> None:
+        # 1. End the old tenure, if a rebalance did not: two must never store the same partition.
+        await self._end_tenure(RELEASE_SECONDS, keep=False)
+        for partition in partitions:
+            flow.on_buffer_drop(partition)  # a lane that was cut short may have held it
+        # 2. Remember who we are to the group, before reading what is committed: if the group
+        #    moves on in between, every commit of this tenure is fenced.
+        membership = await log_.membership()
+        # 3. Read what was committed and what was pending. A crash up to here has changed nothing.
+        found = await log_.positions(partitions)
+        topics = {
+            topic: await log_.topic_identity(topic) for topic in {tp.topic for tp in partitions}
+        }
+        starts = {tp: where_to_start(tp, found[tp], topics[tp.topic]) for tp in partitions}
+        # 4. Begin, then seek: runs of the new stamp find their lanes. Each lane first recovers
+        #    what was pending.
+        self._number += 1
+        buffer = Buffer(self._buffer_bytes, len(partitions))
+        committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
+
+        def make_lane(partition: TopicPartition, start: Start) -> Lane:
+            return Lane(partition, start, self._policy, buffer, self._storing, committer, flow)
+
+        lanes = {
+            tp: PartitionWorker(tp, start, partial(make_lane, tp), self._parking, flow)
+            for tp, start in starts.items()
+        }
+        self._tenure = Tenure(self._number, lanes, committer)
+        self._tenure.start()
+        # Never below the log's start: aiokafka would reset such a position as it likes.
+        await log_.seek_as(
+            self._number,
+            {
+                tp: Lineage(max(start.offset, found[tp].start), start.leader_epoch)
+                for tp, start in starts.items()
+            },
+        )
+        self._metrics.tenures.inc()
+        self._metrics.partitions.set(len(partitions))
+        self._health.partitions = len(partitions)
+        log.info("tenure_began", number=self._number, generation=membership.generation)
+
+    async def _end(self, seconds: float, *, keep: bool) -> None:
+        await self._cancel_taking()
+        await self._end_tenure(seconds, keep=keep)
+        self._health.partitions = 0
+        self._metrics.partitions.set(0)
+
+    async def _end_tenure(self, seconds: float, *, keep: bool) -> None:
+        """End the tenure, or wait for the one that ends already; not much longer than `seconds`.
+
+        A rebalance in the middle of a stop must not give the partitions away while the stop
+        still stores them.
+        """
+        tenure, self._tenure = self._tenure, None
+        if tenure is not None:
+            self._ending = asyncio.create_task(tenure.end(seconds, keep=keep))
+        if self._ending is None:
+            return
+        await asyncio.wait([self._ending], timeout=seconds + COMMIT_SECONDS)
+        if not self._ending.done():
+            self._ending.cancel()
+            await asyncio.gather(self._ending, return_exceptions=True)
+
+    async def _cancel_taking(self) -> None:
+        taking, self._taking = self._taking, None
+        if taking is not None and not taking.done():
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)

@@ -1,0 +1,200 @@
+"""The segment files of one process: appended to at the newest, sent from the oldest.
+
+A segment is sent as a whole and then deleted: what is there is what is left, so there is no read
+position that could be wrong. A crash sends at most the segments under way once more.
+Nothing here is flushed to the disk: the page cache survives the process (`kill -9`), not the
+machine's loss of power.
+"""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from usagepipe.producer.delivery.spill.frames import Found, read_frames, write_frames
+from usagepipe.producer.delivery.spill.records import Record, is_event, number_of
+from usagepipe.producer.telemetry.faults import describe, log
+
+FAMILY: Final = b"usagepipe spill "
+HEADER: Final = FAMILY + b"1\n"
+SUFFIX: Final = ".spill"
+ASIDE: Final = ".unread"  # what is kept for people to look at
+MAX_FILE_BYTES: Final = 64 << 20  # a segment has some 2 MiB, or one event that is larger
+# The process wants for something that it will have again. All else is about the file: it is read
+# again each second, and in the end it must not keep those behind it from being sent.
+WANTS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+MAX_READS: Final = 600
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """One file. What it holds is known where this process has written it, else it is 0."""
+
+    path: Path
+    bytes: int
+    since: float  # seconds of the epoch: when it was begun
+    frames: int = 0
+    gaps: list[Record] = field(default_factory=list)  # the gap records among them
+    last_sequence: int = 0  # the greatest number in it
+    failed_reads: int = 0
+    is_aside: bool = False  # never to be deleted
+
+    @property
+    def events(self) -> int:
+        return self.frames - len(self.gaps)
+
+
+class Segments:
+    """The segments in `folder`, oldest first. For one thread."""
+
+    def __init__(self, folder: Path, segment_bytes: int) -> None:
+        """Finds what is there. Raises OSError where the folder cannot be read."""
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._all = [_found(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+        self._made = 0
+        self._open = False  # whether the newest takes more
+        self.bytes = sum(each.bytes for each in self._all)
+        self.events = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def oldest(self) -> Segment | None:
+        return self._all[0] if self._all else None
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write `records` behind all others, whole or (OSError) not at all."""
+        if not self._open:
+            self._made += 1
+            path = self._folder / f"{self._made:010}{SUFFIX}"
+            segment = Segment(path, 0, time.time())
+        else:
+            segment = self._all[-1]
+        frames = write_frames(records, segment.frames)
+        data = frames if segment.bytes else HEADER + frames
+        _append(segment.path, data, segment.bytes)
+        if not self._open:
+            self._all.append(segment)
+        gaps = [record for record in records if not is_event(record)]
+        segment.frames += len(records)
+        segment.gaps += gaps
+        segment.last_sequence = max(segment.last_sequence, *map(number_of, records))
+        segment.bytes += len(data)
+        self.bytes += len(data)
+        self.events += len(records) - len(gaps)
+        self._open = segment.bytes < self._segment_bytes
+
+    def take(self, most: int) -> list[Segment]:
+        """The `most` oldest segments. They stay until `remove`, and take no more events."""
+        taken = self._all[:most]
+        if len(taken) == len(self._all):
+            self._open = False
+        return taken
+
+    def read(self, segment: Segment) -> Found:
+        """What the segment holds, and how many events are lost of it. What is none of ours is set
+        aside, not deleted. No gap record is lost of a segment that this process has written.
+
+        Raises:
+            OSError: it cannot be read now. Whether it ever can be is seen by trying again.
+        """
+        try:
+            data = _read(segment.path)
+        except FileNotFoundError:
+            return _without_file(segment)
+        except OSError as error:
+            segment.failed_reads += 1
+            if segment.failed_reads == 1:
+                log.error("spill_not_read", file=str(segment.path), error=describe(error))
+            if error.errno in WANTS or segment.failed_reads < MAX_READS:
+                raise
+            return self._set_aside(segment, describe(error))
+        if data is None:
+            return self._set_aside(segment, "no file of this user, or too large")
+        if data.startswith(FAMILY) and not data.startswith(HEADER):
+            return self._set_aside(segment, "written by another version")
+        found = read_frames(data.removeprefix(HEADER))
+        gaps = [gap for gap in segment.gaps if gap not in found.records]
+        lost = max(found.lost, segment.frames - len(found.records)) - len(gaps)
+        return Found(found.records + gaps, max(0, lost))
+
+    def remove(self, segment: Segment) -> None:
+        """Delete the segment: its events are with Kafka, or given up."""
+        if segment not in self._all:
+            return  # overwritten meanwhile
+        if segment is self._all[-1]:
+            self._open = False
+        self._all.remove(segment)
+        self.bytes -= segment.bytes
+        self.events -= segment.events
+        if not segment.is_aside:
+            segment.path.unlink(missing_ok=True)
+
+    def before(self, busy: Sequence[Segment]) -> Segment | None:
+        """The oldest segment that is not in `busy`."""
+        return next((each for each in self._all if each not in busy), None)
+
+    def _set_aside(self, segment: Segment, problem: str) -> Found:
+        segment.is_aside = True  # whether it can be renamed or not
+        log.error("spill_unreadable", file=str(segment.path), problem=problem)
+        try:
+            segment.path.rename(segment.path.with_suffix(ASIDE))
+        except OSError as error:
+            log.error("spill_not_set_aside", file=str(segment.path), error=describe(error))
+        return _without_file(segment)
+
+
+def _without_file(segment: Segment) -> Found:
+    """What is left of it. Of another process' file nobody can tell how much it was: one."""
+    return Found(list(segment.gaps), segment.events if segment.frames else 1)
+
+
+def _found(path: Path) -> Segment:
+    status = path.lstat()
+    return Segment(path, status.st_size, status.st_mtime)
+
+
+def _read(path: Path) -> bytes | None:
+    """The bytes of a plain file of ours, in a bounded size; None if it is anything else."""
+    # A pipe that somebody has put there must not be waited for, nor a link be followed.
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(file)
+        is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not is_ours or status.st_size > MAX_FILE_BYTES:
+            return None
+        with open(file, "rb", closefd=False) as readable:
+            return readable.read()
+    finally:
+        os.close(file)
+
+
+def _append(path: Path, data: bytes, size: int) -> None:
+    """Write `data` at `size`, the file's end. A file that failed has its former size again."""
+    # Opened each time: a forked child then has no descriptor, and no buffer to write at its end.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+    file = os.open(path, flags, 0o600)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.pwrite(file, data[written:], size + written)
+    except OSError:
+        _cut(file, path, size)
+        raise
+    finally:
+        os.close(file)
+
+
+def _cut(file: int, path: Path, size: int) -> None:
+    try:
+        os.ftruncate(file, size)
+        if not size:
+            path.unlink(missing_ok=True)
+    except OSError as error:  # the reader finds its way through a torn end
+        log.warning("spill_not_cut", file=str(path), error=describe(error))

@@ -1,0 +1,245 @@
+"""What a process keeps on disk: its own events, and those of a dead process that it has adopted.
+
+Everything here is called by the outbox's thread alone. Events get in by `write`, in the order of
+their numbers, and out by `take`, `read` and `remove`: a crash anywhere in between leaves them in
+their file, and the next process sends them again. At least once is right here: an event that was
+sent twice is stored once, by its `event_id`.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from usagepipe.producer.delivery.spill.folders import HeldFolder, adopt_folder, make_folder
+from usagepipe.producer.delivery.spill.frames import FRAME_BYTES, Found
+from usagepipe.producer.delivery.spill.records import Record
+from usagepipe.producer.delivery.spill.segments import HEADER, Segment, Segments
+from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.settings import Settings
+
+SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
+SHARES: Final = 16  # of a small spill a segment is no more than this part
+AGAIN_SECONDS: Final = 30.0  # after what failed, which is mostly a full disk
+ADOPT_SECONDS: Final = 30.0  # between two looks for the folder of a process that is gone
+
+
+class Kept(NamedTuple):
+    """What became of records that were to be kept."""
+
+    records: int  # how many of the first are on disk
+    given_up: list[Segment]  # for them: deleted
+
+
+class Spill:
+    """Files of events. Nothing is touched before `open`, and nothing raises OSError but `read`."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings = settings
+        self._root: Path | None = None  # known once it is open
+        self._name = name
+        self._limit = settings.spill_megabytes << 20
+        self._overwrites = settings.spill_policy == "oldest"
+        self._segment_bytes = min(SEGMENT_BYTES, self._limit // SHARES)
+        self._own: Segments | None = None
+        self._own_folder: HeldFolder | None = None
+        self._adopted: Segments | None = None
+        self._adopted_folder: HeldFolder | None = None
+        self._left: set[Path] = set()  # adopted folders that cannot be emptied
+        self._is_missing = False  # and that was told
+        self._broken_until = 0.0
+        self._adopt_at = 0.0
+        self.is_full = False
+
+    def open(self) -> None:
+        """Make this process' folder, unless it is there. Where that fails memory must do: it is
+        told once, and the next call after a while tries again."""
+        if self._own is not None or time.monotonic() < self._broken_until:
+            return
+        try:
+            self._root = self._root or spill_root(self._settings)
+            if self._root is None:
+                self._broken_until = math.inf  # none is wanted
+                return
+            self._own_folder = self._own_folder or make_folder(self._root, self._name)
+            self._own = Segments(self._own_folder.path, self._segment_bytes)
+        except Exception as error:  # no home, no such folder, no path at all: a NUL in it
+            self._broken_until = time.monotonic() + AGAIN_SECONDS
+            if not self._is_missing:
+                self._log_missing(error)
+            self._is_missing = True
+            return
+        if self._is_missing:
+            log.warning("spill_available", folder=str(self._root))
+
+    def _log_missing(self, error: Exception) -> None:
+        # Without a root its text is our own, and names the cure.
+        why = str(error) if isinstance(error, UsagePipeError) else describe(error)
+        folder = str(self._root or self._settings.spill_dir)
+        log.warning("spill_unavailable", folder=folder, error=why)
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether `write` is worth trying: there is a folder, and no failure a moment ago."""
+        return self._own is not None and time.monotonic() >= self._broken_until
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._own and not self._adopted
+
+    @property
+    def has_own(self) -> bool:
+        """Whether anything of this process is here, be it a gap record."""
+        return bool(self._own)
+
+    @property
+    def events(self) -> int:
+        """Events of this process that are here and that Kafka has not acknowledged."""
+        return self._own.events if self._own else 0
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.bytes for each in (self._own, self._adopted) if each)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest segment was begun, in seconds of the epoch."""
+        there = [each.oldest for each in (self._own, self._adopted) if each]
+        return min((each.since for each in there if each), default=None)
+
+    def write(self, records: Sequence[Record], busy: Sequence[Segment]) -> Kept:
+        """Keep `records`, as far as there is room.
+
+        What was not kept is for the caller to hold: the files are at their bound (`is_full`), or
+        cannot be written. `busy` segments are under way and never given up for new events.
+        """
+        kept, given_up = 0, list[Segment]()
+        while self._own is not None and kept < len(records):
+            piece, size = self._piece(records, kept)
+            given_up += self._make_room(size, busy)
+            self.is_full = self._own.bytes + size > self._limit
+            if self.is_full or not self._append(piece):
+                break
+            kept += len(piece)
+        return Kept(kept, given_up)
+
+    def write_gap(self, record: Record) -> bool:
+        """Keep a gap record, beyond the bound as well: what it tells of is dropped for the bound.
+        Whether it was written."""
+        return self.takes_events and self._append([record])
+
+    def _piece(self, records: Sequence[Record], start: int) -> tuple[list[Record], int]:
+        """Records from `start` on, about one segment of them, and their bytes in the file."""
+        piece: list[Record] = []
+        size = len(HEADER)
+        for key, value in records[start:]:
+            frame = FRAME_BYTES + len(key) + len(value)
+            if piece and size + frame > self._segment_bytes:
+                break
+            piece.append((key, value))
+            size += frame
+        return piece, size
+
+    def _make_room(self, size: int, busy: Sequence[Segment]) -> list[Segment]:
+        given_up: list[Segment] = []
+        while self._own and self._overwrites and self._own.bytes + size > self._limit:
+            if (oldest := self._own.before(busy)) is None:
+                break
+            given_up.append(oldest)
+            self._own.remove(oldest)
+        return given_up
+
+    def _append(self, piece: Sequence[Record]) -> bool:
+        assert self._own is not None
+        try:
+            try:
+                self._own.append(piece)
+            except FileNotFoundError:
+                self._make_again()
+                self._own.append(piece)
+        except OSError as error:
+            self._broken_until = time.monotonic() + AGAIN_SECONDS
+            log.warning("spill_write_failed", folder=str(self._root), error=describe(error))
+            return False
+        return True
+
+    def _make_again(self) -> None:
+        """Somebody has deleted the folder. What it held is found missing when it is to be sent."""
+        assert self._root is not None
+        if self._own_folder is not None:
+            self._own_folder.let_go()
+            self._own_folder = None
+        self._own_folder = make_folder(self._root, self._name)
+        log.warning("spill_made_again", folder=self._name)
+
+    def take(self, most: int) -> list[Segment]:
+        """The next segments to send, oldest first: an adopted folder's before our own."""
+        if self._adopted is not None and not len(self._adopted):
+            self._leave_adopted()
+        return next((each.take(most) for each in (self._adopted, self._own) if each), [])
+
+    def is_own(self, segment: Segment) -> bool:
+        return segment.path.parent.name == self._name
+
+    def read(self, segment: Segment) -> Found:
+        return self._of(segment).read(segment)
+
+    def remove(self, segment: Segment) -> None:
+        try:
+            self._of(segment).remove(segment)
+        except OSError as error:  # it will be sent again: once too often, not once too little
+            log.warning("spill_not_removed", file=str(segment.path), error=describe(error))
+        self.is_full = False
+
+    def _of(self, segment: Segment) -> Segments:
+        segments = self._own if self.is_own(segment) else self._adopted
+        assert segments is not None
+        return segments
+
+    def adopt(self) -> bool:
+        """Look now and then for what a process that is gone has left; whether there is any."""
+        if self._root is None or self._own is None or self._adopted is not None:
+            return False
+        if time.monotonic() < self._adopt_at:
+            return False
+        if (folder := adopt_folder(self._root, self._left)) is None:
+            self._adopt_at = time.monotonic() + ADOPT_SECONDS
+            return False
+        self._adopted_folder = folder
+        try:
+            self._adopted = Segments(folder.path, self._segment_bytes)
+        except OSError as error:
+            log.warning("spill_not_adopted", folder=folder.path.name, error=describe(error))
+            self._leave_adopted()
+            return False
+        log.warning("spill_adopted", folder=folder.path.name, bytes=self._adopted.bytes)
+        return True
+
+    def _leave_adopted(self) -> None:
+        """Once is enough for a folder that stays: what it still holds would be sent for ever."""
+        folder, self._adopted, self._adopted_folder = self._adopted_folder, None, None
+        if folder is not None and not folder.let_go():
+            self._left.add(folder.path)
+
+    def close(self) -> None:
+        """Let go of the folders: what they hold is for the next process."""
+        self._leave_adopted()
+        if self._own_folder is not None:
+            self._own_folder.let_go()
+        self._own = self._own_folder = None
+
+
+def spill_root(settings: Settings) -> Path | None:
+    """Where processes of these servers and this topic keep their events; None for nowhere.
+
+    Events of one topic or cluster must never be sent to another that shares the folder.
+    """
+    path = settings.spill_path
+    if path is None:
+        return None
+    servers = ",".join(sorted(settings.kafka.split(",")))
+    # Whole: the application may change its folder later.
+    return path.absolute() / f"{settings.topic}-{crc32(servers.encode()):08x}"

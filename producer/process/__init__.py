@@ -1,0 +1,1 @@
+"""What depends on the process around us: native threads, uWSGI, SIGTERM."""

@@ -1,0 +1,1 @@
+"""Reads usage out of providers' answers as they pass."""

@@ -1,0 +1,166 @@
+"""Reads one answer as it passes, chunk by chunk, in bounded memory; the answer is never touched.
+
+Bytes are unpacked (`framing.compression`), cut into JSON documents (`framing`), and what these
+say of usage is put together (`extraction`), by what each provider means (`shapes`).
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from usagepipe.producer.reading.extraction import Tally, Usage
+from usagepipe.producer.reading.framing.aws_event_stream import AwsEventStream
+from usagepipe.producer.reading.framing.compression import (
+    GRACE_STEPS,
+    PIECE_BYTES,
+    Decoder,
+    TooMuch,
+    codings_of,
+    unpacking_of,
+)
+from usagepipe.producer.reading.framing.json_body import JsonBody
+from usagepipe.producer.reading.framing.json_lines import JsonLines
+from usagepipe.producer.reading.framing.json_or_events import JsonOrEvents
+from usagepipe.producer.reading.framing.kinds import (
+    BLANK,
+    KINDS,
+    STREAMS,
+    AnswerKind,
+    kind_by,
+    label_of,
+)
+from usagepipe.producer.reading.framing.server_sent_events import ServerSentEvents
+from usagepipe.producer.telemetry.counters import UnrecordedReason
+
+__all__ = ["KINDS", "AnswerReader"]
+
+
+class Framing(Protocol):
+    """Cuts the bytes of an answer into JSON documents and gives them to the tally."""
+
+    @property
+    def malformed(self) -> bool:
+        """Whether the bytes are not what the answer's type says."""
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer is a stream of documents."""
+
+    @property
+    def steps(self) -> int:
+        """How many documents or lines were cut off: what reading the answer costs goes by them."""
+
+    def feed(self, chunk: bytes) -> None: ...
+    def finish(self) -> None: ...
+
+
+# Before an answer: some servers keep a connection alive with blank lines. With more of them, the
+# label decides: it may be a bomb, whose lines have to be counted.
+MAX_BLANKS: Final = 4_096
+FRAMINGS: Final[dict[AnswerKind, Callable[[Tally, int], Framing]]] = {
+    "json": JsonBody,
+    "lines": JsonLines,
+    "events": ServerSentEvents,
+    "json or events": JsonOrEvents,
+    "aws": AwsEventStream,
+}
+
+
+class AnswerReader:
+    """The body of one answer: `feed` it as it passes, `read` its usage at the end."""
+
+    def __init__(self, content_type: str, content_encoding: str, max_bytes: int) -> None:
+        self._tally = Tally()
+        self._max_bytes = max_bytes
+        self._refused: UnrecordedReason | None = None
+        self._framing: Framing | None = None
+        self._finished = False
+        self._head = b""  # of the body, as long as it does not tell what it is
+        self._label = label_of(content_type)
+        if self._label == "other":
+            self._refused = "no_usage"
+        self._unpacking: Decoder | None = None
+        self._most_steps = GRACE_STEPS
+        if codings := codings_of(content_encoding):
+            self._unpacking = unpacking_of(codings)
+            if self._unpacking is None:
+                self._refused = self._refused or "compressed"
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer is a stream. Of a JSON body that is known when it has been read."""
+        return self._label in STREAMS if self._framing is None else self._framing.streaming
+
+    @property
+    def model(self) -> str:
+        """The model that the answer has named until now, or ""."""
+        return self._tally.model
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer has said until now that it failed."""
+        return self._tally.failed
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; they are looked at and let go, or held within the bound."""
+        if len(chunk) <= PIECE_BYTES:
+            self._feed(chunk)
+            return
+        for at in range(0, len(chunk), PIECE_BYTES):  # of lines that are cut off, few at once
+            self._feed(chunk[at : at + PIECE_BYTES])
+
+    def _feed(self, chunk: bytes) -> None:
+        if self._refused is not None or not chunk:
+            return
+        if self._unpacking is None:
+            if self._framing is None:
+                self._pass_on(chunk)
+            else:
+                self._framing.feed(chunk)
+            return
+        self._most_steps += len(chunk)
+        try:
+            for piece in self._unpacking.pieces(chunk):
+                self._pass_on(piece)
+                if self._framing is not None and self._framing.steps > self._most_steps:
+                    raise TooMuch
+        except TooMuch:
+            self._refused = "too_large"
+        except ValueError:
+            self._refused = "parse_failed"
+
+    def read(self, complete: bool = True) -> Usage | UnrecordedReason:
+        """The usage in what was fed, or the reason why there is none.
+
+        `complete` is False for an answer that was cut: the client went away, or the application
+        raised. What was seen until then counts, and is partial unless the end was among it.
+        """
+        if not self._finished:
+            if self._head:
+                self._frame(self._head, ended=True)
+            if self._framing is not None:
+                self._framing.finish()
+        self._finished = True
+        usage = self._tally.usage(complete and self._refused is None)
+        if usage is not None:
+            return usage
+        if self._refused is None and self._framing is not None and self._framing.malformed:
+            return "no_usage" if self._label == "text" else "parse_failed"  # text claims nothing
+        return self._refused or "no_usage"
+
+    def _pass_on(self, chunk: bytes) -> None:
+        if self._framing is not None:
+            self._framing.feed(chunk)
+        elif self._refused is None:
+            self._frame(self._head + chunk)
+
+    def _frame(self, begun: bytes, *, ended: bool = False) -> None:
+        """Choose the framing by the body's first bytes, as soon as they tell."""
+        head = begun.lstrip(BLANK)
+        ended = ended or len(begun) - len(head) > MAX_BLANKS
+        kind = kind_by(head, self._label, ended=ended)
+        self._head = begun if kind is None else b""
+        if kind == "other":
+            self._refused = "no_usage"
+        elif kind is not None:
+            self._framing = FRAMINGS[kind](self._tally, self._max_bytes)
+            self._framing.feed(begun)

@@ -1,0 +1,138 @@
+"""What the events of one completion say of its usage, put together.
+
+Mostly one shape fits them all. Where several do (a model's own events, and Bedrock's metrics),
+each is read by itself, and what the best one leaves open the others fill in.
+"""
+
+from decimal import Decimal
+from typing import NamedTuple
+
+from usagepipe.producer.reading.shapes import SHAPES, Shape, costs
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.shape import Fields
+from usagepipe.producer.reading.usage import Usage
+from usagepipe.schemas.event import MAX_TOKENS
+
+
+class Completion:
+    """One completion. The last usage wins, for all providers' are cumulative; but zeros never
+    replace what is known: some streams begin or end with a placeholder."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Fields] = {}  # by the rank of the shape that read it
+        self._older: dict[int, Fields] = {}  # what knew a side that the latest one leaves open
+        self._cost: Decimal | None = None
+        self.rank = len(SHAPES)  # of the best shape that fits so far
+        self.closed = False  # the usage is final, though a mark of the end may still follow
+
+    def add(self, rank: int, usage: Fields, answer: Fields) -> None:
+        """Take the usage that the shape of this rank has read in an event."""
+        shape, seen = SHAPES[rank], self._seen.get(rank)
+        if seen is None:
+            self._seen[rank] = usage
+            self.rank = min(self.rank, rank)
+        else:
+            self._follow(rank, seen, usage)
+        if not costs.NAMES.isdisjoint(usage):
+            self._cost = costs.cost_in(usage) or self._cost
+        if rank == self.rank:
+            self.closed = shape.closes(answer)
+
+    def _follow(self, rank: int, seen: Fields, usage: Fields) -> None:
+        shape = SHAPES[rank]
+        if not has_both_sides(shape, usage):
+            if not has_tokens(shape, usage) and has_tokens(shape, seen):
+                return
+            if has_both_sides(shape, seen):
+                self._older[rank] = seen
+        self._seen[rank] = shape.merged(seen, usage)
+
+    def usage(self) -> Usage | None:
+        """What the events have reported until now: complete or inconsistent. None: nothing."""
+        best: _Reading | None = None
+        for rank in sorted(self._seen):
+            found = _read(SHAPES[rank], self._seen[rank])
+            if found is not None:
+                best = found if best is None else _filled(best, found, final=self.closed)
+        if best is None:
+            return Usage("", 0, 0, 0, cost=self._cost) if self._cost else None
+        for rank, seen in self._older.items():
+            if (older := _read(SHAPES[rank], seen)) is not None:
+                best = _filled(best, older, final=True)
+        usage = best.usage
+        if usage.cost is None and self._cost is not None:
+            usage = usage._replace(cost=self._cost)
+        sound = best.sound and usage.adds_up
+        return usage if sound else usage._replace(usage_quality="inconsistent")
+
+
+def has_tokens(shape: Shape, usage: Fields) -> bool:
+    input_name, output_name = shape.sides  # they mostly tell, and cost less than the normal form
+    if _is_positive(usage.get(input_name)) or _is_positive(usage.get(output_name)):
+        return True
+    normal = shape.normal(Counts(usage))
+    return max(normal.prompt_tokens, normal.completion_tokens, normal.total_tokens) > 0
+
+
+def has_both_sides(shape: Shape, usage: Fields) -> bool:
+    """Whether a usage object has tokens of the input and of the output."""
+    input_name, output_name = shape.sides
+    if _is_positive(usage.get(input_name)) and _is_positive(usage.get(output_name)):
+        return True
+    normal = shape.normal(Counts(usage))
+    return normal.prompt_tokens > 0 and normal.completion_tokens > 0
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) is int and 0 < value <= MAX_TOKENS
+
+
+class _Reading(NamedTuple):
+    usage: Usage
+    sound: bool  # all counts are some
+
+
+def _read(shape: Shape, seen: Fields) -> _Reading | None:
+    """None: the usage object has no counts."""
+    counts = Counts(seen)
+    usage = shape.normal(counts)
+    if not costs.NAMES.isdisjoint(seen):
+        usage = usage._replace(cost=costs.cost_in(seen))
+    return _Reading(usage, counts.sound) if counts.found else None
+
+
+def _filled(best: _Reading, other: _Reading, *, final: bool) -> _Reading:
+    """`best` with the input or the output, each as a whole, that `other` knows better."""
+    ours, theirs = best.usage, other.usage
+    filled = ours
+    if _fuller(_input(ours), _input(theirs)):
+        filled = filled._replace(
+            prompt_tokens=theirs.prompt_tokens,
+            cached_tokens=theirs.cached_tokens,
+            cache_write_tokens=theirs.cache_write_tokens,
+        )
+    larger = not final and theirs.completion_tokens > ours.completion_tokens
+    if larger or _fuller(_output(ours), _output(theirs)):
+        filled = filled._replace(
+            completion_tokens=theirs.completion_tokens, reasoning_tokens=theirs.reasoning_tokens
+        )
+    if filled is ours:
+        return best
+    total = filled.prompt_tokens + filled.completion_tokens
+    return _Reading(filled._replace(total_tokens=total), best.sound and other.sound)
+
+
+def _input(usage: Usage) -> tuple[int, int]:
+    return usage.prompt_tokens, usage.cached_tokens + usage.cache_write_tokens
+
+
+def _output(usage: Usage) -> tuple[int, int]:
+    return usage.completion_tokens, usage.reasoning_tokens
+
+
+def _fuller(ours: tuple[int, int], theirs: tuple[int, int]) -> bool:
+    """Whether theirs has tokens where ours has none, or splits no fewer where ours does not."""
+    (count, detail), (other_count, other_detail) = ours, theirs
+    return other_count > 0 and (
+        count == 0 or (detail == 0 and other_detail > 0 and other_count >= count)
+    )

@@ -1,0 +1,247 @@
+"""From the JSON of an answer to one usage in the normal form: of a single answer, or of a stream.
+
+What a provider writes is in `shapes`, and what one completion's events say together in
+`completion`. Here is what holds for a whole answer: which completions it has, which model
+answered, and how far the numbers can be trusted.
+"""
+
+from typing import Final
+
+from usagepipe.producer.reading.completion import Completion, has_tokens
+from usagepipe.producer.reading.shapes import SHAPES
+from usagepipe.producer.reading.shapes.bedrock import METRICS
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.failures import says_it_failed
+from usagepipe.producer.reading.shapes.models import model_named, model_taking_over
+from usagepipe.producer.reading.shapes.openai import OpenAI
+from usagepipe.producer.reading.shapes.shape import Fields, Shape
+from usagepipe.producer.reading.usage import COUNTS, Usage
+from usagepipe.schemas.event import MAX_TOKENS
+
+__all__ = ["Tally", "Usage", "usage_of"]
+
+# Of a stream with several completions: a repetition comes soon after what it repeats, so it is
+# enough to know the last ones again, and their ids are a stranger's text to hold.
+MAX_PARTS: Final = 1_000
+
+# Some servers give each chunk an id of its own: then ids do not tell completions apart. The id may
+# change once, for some gateways begin with a chunk of theirs.
+MAX_SHIFTS: Final = 2
+
+# Where usage may stand beside a `usage`: such an answer is read by all shapes.
+PLACES_BESIDE: Final = frozenset(
+    (
+        *("usageMetadata", "x_groq", "meta", "message", "response", METRICS),
+        *("prompt_eval_count", "prompt_token_count", "inputTextTokenCount"),
+    )
+)
+# An answer with none of these has no usage.
+PLACES: Final = PLACES_BESIDE.union(
+    ("usage", "choices", "delta", "interaction", "metadata", "eval_count")
+)
+PLACES_OF_ID: Final = frozenset(("choices", "message", "response", "responseId"))
+WITH_IDS: Final = tuple(shape for shape in SHAPES if type(shape).part is not Shape.part)
+CHAT: Final = next(rank for rank, shape in enumerate(SHAPES) if isinstance(shape, OpenAI))
+
+
+def usage_of(answer: object) -> Usage | None:
+    """The usage that a decoded JSON answer carries; None when it carries none. Never raises."""
+    tally = Tally()
+    tally.add(answer)
+    tally.end()
+    return tally.usage()
+
+
+class Tally:
+    """What the JSON objects of one answer say together. A plain answer is a stream of one.
+
+    A stream may have several completions: the responses of a realtime session, or those of a
+    gateway that runs tools itself. They are told apart by their ids (see `Shape.part`) and add
+    up, each once. The model is the one that answered last.
+    """
+
+    def __init__(self) -> None:
+        self._completion = Completion()
+        self._before: Usage | None = None  # of the completions before it
+        self._part: str | None = None  # the id of this completion
+        self._past: dict[str, None] = {}  # the ids of those before it, the oldest first
+        self._repeats = False  # an earlier completion is sent again
+        self._shifts = 0  # how often the id changed within a completion
+        self._ended = False
+        self._broken = False  # by an error, with no usage after it
+        self.failed = False  # the answer says so itself, whatever its status was
+        self._model = ""
+        self.of_claude = False  # a message of Claude's has begun
+
+    def add(self, answer: object) -> None:
+        """Take the next object. Anything else that JSON can be has no usage."""
+        if not isinstance(answer, dict):
+            return
+        if says_it_failed(answer):
+            self.fail()
+        news = False
+        found = self._usages_in(answer)
+        for rank, usage in found:
+            if self._is_news(SHAPES[rank], usage, answer):
+                self._completion.add(rank, usage, answer)
+                news = True
+                self._broken = False
+        if not found and not PLACES_OF_ID.isdisjoint(answer):
+            self._note_id(answer)
+        best = self._completion.rank
+        if best < len(SHAPES):
+            self._ended = SHAPES[best].ends(answer) or (
+                self._ended and not SHAPES[best].begins(answer)
+            )
+        self._note_model(answer, news=news)
+
+    @property
+    def model(self) -> str:
+        """The model that answered, as far as it has been named: with usage or without."""
+        return self._model
+
+    def end(self) -> None:
+        """The end has passed, by a mark that is no JSON object. After an error it is the end of
+        the stream, not of what the model wrote."""
+        self._ended = self._ended or not self._broken
+
+    def close(self) -> None:
+        """The usage until now is final, unless the answer was cut."""
+        self._completion.closed = True
+
+    def fail(self) -> None:
+        """An error has passed: what was told before it counts."""
+        self.failed = self._broken = True
+
+    def usage(self, complete: bool = True) -> Usage | None:
+        """The usage of all that was added, None when nothing had any.
+
+        It is partial unless the end was seen, or the usage was final and the stream was not cut
+        (`complete`): what should have followed can only have been the mark of the end.
+        """
+        usage = self._sum()
+        if usage is None:
+            return None
+        ended = self._ended or (complete and self._completion.closed)
+        return _judged(usage._replace(model=self._model), cut=not ended)
+
+    def _sum(self) -> Usage | None:
+        latest = self._completion.usage()
+        if latest is None or self._before is None:
+            return latest or self._before
+        return self._before.plus(latest)
+
+    def _usages_in(self, answer: Fields) -> list[tuple[int, Fields]]:
+        """The usage by the shape that this completion already has, else by the best that fits;
+        by each that fits where the answer has several."""
+        if PLACES.isdisjoint(answer):
+            return []
+        if _may_have_several(answer):
+            usages = ((rank, shape.usage(answer)) for rank, shape in enumerate(SHAPES))
+            return [(rank, usage) for rank, usage in usages if usage is not None]
+        known = self._completion.rank
+        if known < len(SHAPES) and (usage := SHAPES[known].usage(answer)) is not None:
+            return [(known, usage)]
+        if "choices" in answer and _is_chat(answer):
+            usage = SHAPES[CHAT].usage(answer)
+            return [] if usage is None else [(CHAT, usage)]
+        for rank, shape in enumerate(SHAPES):
+            if (usage := shape.usage(answer)) is not None:
+                return [(rank, usage)]
+        return []
+
+    def _is_news(self, shape: Shape, usage: Fields, answer: Fields) -> bool:
+        """Whether usage counts: it goes on with this completion, or begins the next. If not, it
+        repeats what has been added up already."""
+        part = shape.part(answer)
+        if part is None:  # of the one that is under way
+            return not self._repeats
+        known = part in self._past
+        if part and part == self._part and not known:
+            self._repeats = False
+            return True
+        begins = shape.begins(answer)
+        self._repeats = known and begins
+        if known:
+            return False
+        if self._completion.rank == len(SHAPES):  # nothing of it has been seen yet
+            self._note_part(part, begins=begins)
+        elif begins or (part != self._part and has_tokens(shape, usage)):
+            if self._is_next(shape, usage, begins=begins):
+                self._turn()
+            self._note_part(part, begins=begins)
+        return True
+
+    def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:
+        """Whether usage under another id is of another completion."""
+        if not begins and (self._part is None or self._shifts >= MAX_SHIFTS):
+            return False
+        earlier = self._completion.usage()
+        ended = self._ended or self._completion.closed
+        later = shape.normal(Counts(usage))
+        return earlier is not None and shape.is_next(earlier, later, ended)
+
+    def _turn(self) -> None:
+        """The completion is over, another one begins."""
+        self._before, self._completion, self._ended = self._sum(), Completion(), False
+        if self._part:
+            self._past[self._part] = None
+        if len(self._past) > MAX_PARTS:
+            del self._past[next(iter(self._past))]
+        self._part = None
+
+    def _note_part(self, part: str, *, begins: bool) -> None:
+        self._shifts += not begins and self._part not in (None, part)
+        self.of_claude |= begins
+        self._part = part
+
+    def _note_id(self, answer: Fields) -> None:
+        """See from an event without usage how ids are given, or that a completion begins."""
+        for shape in (SHAPES[CHAT],) if "choices" in answer else WITH_IDS:
+            part = shape.part(answer)
+            if part is not None:
+                if shape.begins(answer):
+                    self._is_news(shape, {}, answer)
+                elif self._completion.rank == len(SHAPES):
+                    self._note_part(part, begins=False)
+                return
+
+    def _note_model(self, answer: Fields, *, news: bool) -> None:
+        """A model that takes over is the one that answers; else the one named beside the usage,
+        else the first that is named."""
+        model = model_taking_over(answer)
+        if not model and (news or not self._model):
+            model = model_named(answer)
+        self._model = model or self._model
+
+
+def _may_have_several(answer: Fields) -> bool:
+    several = isinstance(answer.get("usage"), dict) or METRICS in answer
+    return several and not PLACES_BESIDE.isdisjoint(answer)
+
+
+def _is_chat(answer: Fields) -> bool:
+    """Whether no other shape fits: the most frequent answer is read first, and read fast."""
+    usage = answer.get("usage")
+    if usage is None:
+        return PLACES_BESIDE.isdisjoint(answer)
+    return isinstance(usage, dict) and "prompt_tokens" in usage
+
+
+def _judged(usage: Usage, *, cut: bool) -> Usage:
+    """`usage` with the quality it deserves. Numbers that contradict each other are kept: an event
+    has no class for tokens of which only the total is known, so that total stands alone. Zeros
+    are kept too, for the request took place."""
+    if max(usage.counts) > MAX_TOKENS:
+        return _capped(usage)
+    if usage.usage_quality == "inconsistent":
+        return usage
+    if usage.total_tokens == 0:
+        return usage._replace(usage_quality="missing")
+    return usage._replace(usage_quality="partial") if cut else usage
+
+
+def _capped(usage: Usage) -> Usage:
+    """Sums of absurd counts, within what an event takes."""
+    capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}
+    return usage._replace(**capped, usage_quality="inconsistent")

@@ -1,0 +1,62 @@
+"""The JSON documents that a stream is made of, one after the other, each in bounded memory."""
+
+from typing import Final
+
+from usagepipe.producer.reading.extraction import Tally
+from usagepipe.producer.reading.framing.decoding import decoded
+from usagepipe.producer.reading.framing.glance import may_matter
+from usagepipe.producer.reading.framing.projection import Projection
+
+FIRST_DOCUMENTS: Final = 2  # always parsed: they name the model, which the last may not repeat
+END_OF_CHAT: Final = b"[DONE]"
+
+
+class Documents:
+    """Takes a document in pieces; `close` ends it. What is no JSON is passed over.
+
+    A document that grows over `max_bytes` is projected: what can tell usage is kept of it.
+    """
+
+    def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._tally = tally
+        self._max_bytes = max_bytes
+        self._held = bytearray()
+        self._projection: Projection | None = None
+        self.count = 0  # of the documents that were not left out
+
+    def can_skip(self, text: bytes | bytearray) -> bool:
+        """Whether whole documents may be left out: nothing in them can matter."""
+        return self.count >= FIRST_DOCUMENTS and not may_matter(text, self._tally.of_claude)
+
+    def feed(self, piece: bytes) -> None:
+        if self._projection is not None:
+            self._projection.feed(piece)
+        elif len(self._held) + len(piece) > self._max_bytes:
+            self._projection = Projection(self._tally.add)
+            self._projection.feed(bytes(self._held))
+            self._projection.feed(piece)
+            self._held = bytearray()
+        else:
+            self._held += piece
+
+    def close(self) -> None:
+        """The document is complete."""
+        text, self._held = self._held, bytearray()
+        if self._projection is not None:
+            self.count += 1
+            self._projection = None
+        elif text and not self.can_skip(text):
+            self.offer(text)
+
+    def offer(self, text: bytes | bytearray) -> None:
+        """Take a document that came in one piece."""
+        self.count += 1
+        if text.strip() == END_OF_CHAT:
+            self._tally.end()
+            return
+        try:
+            self._tally.add(decoded(text))
+        except ValueError:
+            pass
+        except RecursionError:
+            Projection(self._tally.add).feed(bytes(text))

@@ -1,0 +1,82 @@
+"""An answer that says it is JSON: mostly one document, sometimes an array that is a stream."""
+
+from usagepipe.producer.reading.extraction import Tally
+from usagepipe.producer.reading.framing.decoding import decoded
+from usagepipe.producer.reading.framing.projection import Projection
+
+
+class JsonBody:
+    """Held up to its bound and parsed at the end; a larger one is projected as it passes.
+
+    Gemini streams without `alt=sse` as an array of answers, and some gateways send JSON lines
+    under this type: several documents are read as a stream.
+    """
+
+    def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._tally = tally
+        self._max_bytes = max_bytes
+        self._held = bytearray()
+        self._projection: Projection | None = None
+        self._documents = 0
+        self.malformed = False
+
+    @property
+    def streaming(self) -> bool:
+        return self._documents > 1
+
+    @property
+    def steps(self) -> int:
+        return self._documents
+
+    def feed(self, chunk: bytes) -> None:
+        if self._projection is not None:
+            self._projection.feed(chunk)
+        elif len(self._held) + len(chunk) > self._max_bytes:
+            self._project(self._held)
+            self._held = bytearray()
+            self.feed(chunk)
+        else:
+            self._held += chunk
+
+    def finish(self) -> None:
+        """All of the body has passed."""
+        if self._projection is None:
+            self._parse()
+        if self._projection is not None:
+            self.malformed = not self._projection.whole
+            if self._projection.whole:
+                self._tally.end()
+
+    def _parse(self) -> None:
+        try:
+            answer = decoded(self._held) if self._held else None
+        except RecursionError:
+            self._project(self._held)
+        except ValueError:
+            self._parse_pieces()
+        else:
+            for document in answer if isinstance(answer, list) else [answer]:
+                self._add(document)
+            self._tally.end()
+
+    def _parse_pieces(self) -> None:
+        """What is not one document: an array that was cut, or JSON lines. Else it is no JSON."""
+        if self._held.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+            self._project(self._held)
+            return
+        documents: list[object] = []
+        try:
+            documents.extend(decoded(line) for line in self._held.split(b"\n") if line.strip())
+        except (ValueError, RecursionError):
+            self.malformed = True
+        if len(documents) > 1:
+            for document in documents:
+                self._add(document)
+
+    def _project(self, held: bytearray) -> None:
+        self._projection = Projection(self._add)
+        self._projection.feed(bytes(held))
+
+    def _add(self, document: object) -> None:
+        self._documents += 1
+        self._tally.add(document)

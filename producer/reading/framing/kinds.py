@@ -1,0 +1,92 @@
+"""What the body of an answer is made of: its first bytes decide, its content type is a hint.
+
+Gateways label event streams as JSON or as text, and JSON as an event stream. What would be read
+without a label is read under a wrong one too, unless the label says that no model wrote it.
+"""
+
+import re
+from typing import Final, Literal
+
+from usagepipe.producer.reading.framing.aws_event_stream import PRELUDE, begins_message
+
+AnswerKind = Literal["json", "lines", "events", "json or events", "aws"]
+# `unknown`: there is no label. `text`: it says nothing. `octets`: a file, or a binary stream.
+Label = Literal["json", "lines", "events", "aws", "unknown", "text", "octets", "other"]
+
+KINDS: Final[dict[str, Label]] = {
+    "": "unknown",
+    "application/json": "json",
+    "text/json": "json",
+    "text/event-stream": "events",
+    "application/x-ndjson": "lines",
+    "application/ndjson": "lines",
+    "application/jsonl": "lines",
+    "application/x-jsonlines": "lines",
+    "application/vnd.amazon.eventstream": "aws",
+    "application/octet-stream": "octets",
+    "binary/octet-stream": "octets",
+}
+STREAMS: Final = ("lines", "events", "aws")
+# No model's usage is in these, whatever they begin with.
+OTHER: Final = re.compile(r"(?:audio|image|video|font)/|.*(?:html|xml|css|csv|javascript)\b")
+BLANK: Final = b"\xef\xbb\xbf \t\r\n"  # a byte order mark, and what may stand before JSON
+FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")  # of a server-sent event
+OBJECT_OF_LINES: Final = re.compile(rb"\{[ \t]*[\r\n]")  # such an object goes on in the next line
+
+
+def label_of(content_type: str) -> Label:
+    """What a content type says of the body: its case and parameters do not matter."""
+    if (label := KINDS.get(content_type)) is not None:  # as most are written
+        return label
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type.endswith("+json"):
+        return "json"
+    return KINDS.get(media_type) or ("other" if OTHER.match(media_type) else "text")
+
+
+def kind_by(
+    head: bytes, label: Label, *, ended: bool = False
+) -> AnswerKind | Literal["other"] | None:
+    """What a body is that begins with `head`, its blanks left out; None: more bytes will tell.
+
+    Twelve bytes are always enough.
+    """
+    if head.startswith((b"{", b"[")) and label != "octets":
+        return _kind_of_json(head, label, ended)
+    if head.startswith(FIELDS):
+        return "events"
+    if not ended and (_may_be_field(head) or _may_be_message(head)):
+        return None
+    if begins_message(head):
+        return "aws"
+    return _as_labelled(label)
+
+
+def _kind_of_json(head: bytes, label: Label, ended: bool) -> AnswerKind | None:
+    if label == "events":
+        return "json or events"
+    if label != "lines" or head.startswith(b"["):
+        return "json"
+    if len(head) == 1 and not ended:
+        return None
+    return "json" if OBJECT_OF_LINES.match(head) else "lines"
+
+
+def _may_be_field(head: bytes) -> bool:
+    return any(field.startswith(head) for field in FIELDS)
+
+
+def _may_be_message(head: bytes) -> bool:
+    """Messages of AWS are shorter than 16 MiB, so the first byte of their length is zero."""
+    return head.startswith(b"\0") and len(head) < PRELUDE.size
+
+
+def _as_labelled(label: Label) -> AnswerKind | Literal["other"]:
+    """What a body is taken for that begins as nothing known does."""
+    match label:
+        case "text" | "octets":
+            return "other"
+        case "unknown":
+            return "events"
+        case _:
+            return label

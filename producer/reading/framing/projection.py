@@ -1,0 +1,237 @@
+"""Reads JSON of any size in pieces and keeps only what can tell usage: a projection of it.
+
+For what is too large to be held and parsed. Of everything outside of the known paths only the
+brackets are counted; strings are skipped however long they are. The grammar between brackets is
+not checked: what this reads is the part of a document that a parser would read the same.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from usagepipe.producer.reading.framing.decoding import exactly_decoded
+
+MAX_KEPT_BYTES: Final = 32 * 1024  # of one value; a usage object has some hundred bytes
+MAX_ITEMS: Final = 64  # of one list; choices and candidates are few
+
+# A name leads to what is wanted inside of its value, or to True: the value itself.
+Wanted = Mapping[str, Any]
+_WHOLE: Final = ("usage", "usageMetadata", "model", "modelVersion", "tokens", "billed_units")
+_USUAL: Final[dict[str, Any]] = dict.fromkeys(_WHOLE, True)
+_SCORES: Final[dict[str, Any]] = dict.fromkeys(("relevance_score", "score", "logit"), True)
+WANTED: Final[Wanted] = _USUAL | {
+    **dict.fromkeys(("type", "object", "event_type", "done"), True),
+    **dict.fromkeys(("prompt_eval_count", "eval_count"), True),
+    **dict.fromkeys(("prompt_token_count", "generation_token_count"), True),
+    **dict.fromkeys(("inputTextTokenCount", "totalOutputTextTokenCount"), True),
+    **dict.fromkeys(("amazon-bedrock-invocationMetrics", "agent", "responseId"), True),
+    "name": True,
+    "results": {"tokenCount": True} | _SCORES,
+    **dict.fromkeys(("data", "rankings"), _SCORES),
+    "embeddings": {},  # that they are there
+    "embedding": {},
+    "message": _USUAL | {"id": True},
+    "content_block": {"type": True, "to": {"model": True}},
+    "session": {"model": True},
+    "trace": {"promptRouter": {"invokedModelId": True}},
+    "metadata": {"usage": True, "total_usage": True},
+    "interaction": _USUAL | {"id": True, "agent": True, "status": True, "error": True},
+    "meta": _USUAL,
+    **dict.fromkeys(("error", "status"), True),
+    "response": _USUAL
+    | {"id": True, "responseId": True, "meta": _USUAL, "status": True, "error": True}
+    | {"candidates": {"finishReason": True}, "promptFeedback": True},
+    "delta": {"usage": True, "stop_reason": True},
+    "x_groq": {"usage": True},
+    "choices": {"usage": True, "finish_reason": True},
+    "candidates": {"finishReason": True},
+    "promptFeedback": {"blockReason": True},
+}
+
+BOM: Final = b"\xef\xbb\xbf"
+TOKEN: Final = re.compile(rb'\s*+(?:([{}\[\]":,])|([^\s{}\[\]":,]++))?')
+TEXT: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+# What can be passed over in one go: no brackets, or a pair of them with none inside. It ends at
+# another bracket, or at the quote of a text that does not end in this piece.
+_PLAIN: Final = rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+'
+PASSED: Final = re.compile(rb"(?:%b[{\[]%b[}\]])*+%b" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
+OPENING: Final = re.compile(rb"[{\[]*+")
+
+
+@dataclass(slots=True)
+class _Open:
+    """An object or list on a known path that has not ended yet."""
+
+    value: dict[str, Any] | list[Any]
+    wanted: Wanted
+    name: str | None = None  # of the member whose value comes next
+
+    @property
+    def expects_name(self) -> bool:
+        return self.name is None and isinstance(self.value, dict)
+
+
+class Projection:
+    """Takes JSON in pieces and hands on each document, or each item of an array of documents."""
+
+    def __init__(self, emit: Callable[[object], None]) -> None:
+        self._emit = emit
+        self._open: list[_Open] = []
+        self._depth = 0  # brackets that are open in a value of which nothing or all is wanted
+        self._in_text = False
+        self._escaped = False  # the piece ended between a backslash and what it escapes
+        self._kept: bytearray | None = None  # of the name or value that is wanted
+        self._sound = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was begun has ended."""
+        return self._sound and not (self._open or self._depth or self._in_text)
+
+    def feed(self, piece: bytes) -> None:
+        at = 0
+        while at < len(piece):
+            if self._in_text:
+                at = self._read_text(piece, at)
+            elif self._depth:
+                at = self._pass_over(piece, at)
+            else:
+                at = self._walk(piece, at)
+
+    def _read_text(self, piece: bytes, at: int) -> int:
+        """Inside of a string, up to its end or the piece's."""
+        if self._escaped:
+            self._escaped = False
+            self._keep(piece[at : at + 1])
+            return at + 1
+        end = _end(TEXT, piece, at)
+        self._keep(piece[at : end + 1])
+        if end < len(piece):
+            self._escaped = piece[end] == ord("\\")
+            self._in_text = self._escaped
+            if not self._in_text and not self._depth:
+                self._end_text()
+        return end + 1
+
+    def _end_text(self) -> None:
+        if self._open and self._open[-1].expects_name:
+            name = self._value()
+            self._open[-1].name = name if isinstance(name, str) else ""
+        else:
+            self._end_value()
+
+    def _pass_over(self, piece: bytes, at: int) -> int:
+        """In a value of which nothing or all is wanted, up to and with its next brackets."""
+        end = _end(PASSED, piece, at)
+        opened = _end(OPENING, piece, end)
+        self._depth += opened - end
+        if opened == end:
+            mark = piece[end : end + 1]
+            self._in_text = mark == b'"'
+            self._depth -= mark in (b"}", b"]")
+            end += 1
+        else:
+            end = opened
+        self._keep(piece[at:end])
+        if not self._depth:
+            self._end_value()
+        return end
+
+    def _walk(self, piece: bytes, at: int) -> int:
+        """On a known path, by one token."""
+        match = TOKEN.match(piece, at)
+        if match is None:
+            return at + 1
+        mark, scalar = match.groups()
+        if scalar is not None:
+            # A document of usage is an object: anything bare is the text of no JSON at all.
+            self._sound = self._sound and (bool(self._open) or scalar == BOM)
+            self._begin_value(scalar, self._kept)
+        elif mark == b'"':
+            self._in_text = True
+            self._begin_value(mark)
+        elif mark in (b"{", b"["):
+            self._begin(mark)
+        elif mark in (b"}", b"]"):
+            self._end(mark)
+        elif mark == b",":
+            self._end_value()
+            if self._open:
+                self._open[-1].name = None
+        return match.end()
+
+    def _wanted(self) -> Any:
+        """What is wanted of the value that comes next: True, names inside of it, or None."""
+        if not self._open:
+            return WANTED
+        top = self._open[-1]
+        if isinstance(top.value, list):
+            return top.wanted
+        return True if top.name is None else top.wanted.get(top.name)
+
+    def _begin_value(self, first: bytes, kept: bytearray | None = None) -> None:
+        self._kept = (kept or bytearray()) if self._wanted() is True else None
+        self._keep(first)
+
+    def _begin(self, mark: bytes) -> None:
+        wanted = self._wanted()
+        # A list in a list is on no known path, so what is open is never deeper than `WANTED`.
+        in_list = bool(self._open) and isinstance(self._open[-1].value, list)
+        if isinstance(wanted, Mapping) and not (in_list and mark == b"["):
+            self._open.append(_Open({} if mark == b"{" else [], wanted))
+        else:
+            self._depth = 1
+            self._begin_value(mark)
+
+    def _end(self, mark: bytes) -> None:
+        self._end_value()
+        if not self._open or isinstance(self._open[-1].value, dict) != (mark == b"}"):
+            self._sound = False
+            return
+        ended = self._open.pop()
+        if self._open or isinstance(ended.value, dict):
+            self._put(ended.value)
+
+    def _end_value(self) -> None:
+        if self._kept is not None:
+            value = self._value()
+            if value is not None:
+                self._put(value)
+
+    def _put(self, value: object) -> None:
+        if not self._open:
+            self._emit(value)
+            return
+        top = self._open[-1]
+        if isinstance(top.value, dict):
+            top.value[top.name or ""] = value
+        elif len(self._open) == 1:
+            self._emit(value)
+        else:
+            top.value.append(value)
+            if len(top.value) == MAX_ITEMS:  # enough of it: the rest is passed over
+                self._depth = 1
+                self._open.pop()
+                self._put(top.value)
+
+    def _keep(self, piece: bytes) -> None:
+        if self._kept is not None:
+            self._kept += piece
+            if len(self._kept) > MAX_KEPT_BYTES:
+                self._kept = None
+
+    def _value(self) -> Any:
+        """The kept value; None where it was too large or is no JSON."""
+        kept, self._kept = self._kept, None
+        try:
+            return None if kept is None else exactly_decoded(kept)
+        except (ValueError, RecursionError):
+            self._sound = False
+            return None
+
+
+def _end(pattern: re.Pattern[bytes], piece: bytes, at: int) -> int:
+    """Where the longest match ends that begins at `at`."""
+    match = pattern.match(piece, at)
+    return at if match is None else match.end()

@@ -1,0 +1,116 @@
+"""Anthropic's Messages, also by way of Vertex and Bedrock: JSON answers and typed events.
+
+Cache reads and writes come on top of `input_tokens`. The Responses API of OpenAI has the same
+names and means that they are inside, so the `type` decides, not the names.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.iterations import settled_by_iterations, settles
+from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at, items_of
+from usagepipe.producer.reading.usage import Usage
+
+CACHE_NAMES: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
+OTHERS_NAMES: Final = frozenset({"prompt_tokens", "total_tokens", "input_tokens_details"})
+INPUT_NAMES: Final = CACHE_NAMES | {"input_tokens"}
+
+
+class Anthropic(Shape):
+    """A stream is a `message_start`, then `message_delta` events that overlay it."""
+
+    sides = ("input_tokens", "output_tokens")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        usage = _usage_of(answer)
+        return settled_by_iterations(usage) if usage and usage.get("iterations") else usage
+
+    def merged(self, seen: Fields, later: Fields) -> Fields:
+        """Counts are cumulative: the later one replaces the earlier one, unless it is null.
+
+        The input counts of one event belong together: other servers put the whole prompt into
+        the `input_tokens` of the start or of the delta, and split it in the other. Only a zero is
+        doubtful, since some gateways send zeros that mean nothing. It counts where `iterations`
+        say so, or where the prompt stays the same: then the tokens have moved to another class.
+        """
+        known = {name: value for name, value in later.items() if value not in (None, [])}
+        merged = seen | known
+        if (prompt := _prompt(seen)) and _prompt(known) == prompt:
+            split = seen if CACHE_NAMES.isdisjoint(known) else known
+            return merged | {name: split.get(name, 0) for name in INPUT_NAMES}
+        zeroed = {
+            name: seen[name]
+            for name in INPUT_NAMES
+            if _count(seen, name) and not _count(merged, name) and not settles(later, name)
+        }
+        return merged | zeroed if zeroed and _prompt(merged) != prompt else merged
+
+    def part(self, answer: Fields) -> str | None:
+        """Only the start of a message has its id."""
+        if not self.begins(answer):
+            return None
+        return id_at(fields_at(answer, "message") or {}, "id") or ""
+
+    def begins(self, answer: Fields) -> bool:
+        return answer.get("type") == "message_start"
+
+    def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
+        """A start before the end of another message replaces it: gateways begin with their own."""
+        return ended
+
+    def ends(self, answer: Fields) -> bool:
+        """The last event is `message_stop`."""
+        return answer.get("type") == "message_stop"
+
+    def closes(self, answer: Fields) -> bool:
+        """The delta that says why the message stopped has the final count of the output."""
+        delta = fields_at(answer, "delta")
+        return delta is not None and delta.get("stop_reason") is not None
+
+    def normal(self, counts: Counts) -> Usage:
+        count: Callable[[str], int] = counts.first
+        if "iterations" in counts.usage:
+            # Only compactions are left of these here: the totals do not include them.
+            count = partial(_sum, counts, [counts.usage, *items_of(counts.usage, "iterations")])
+        cached = count("cache_read_input_tokens")
+        written = count("cache_creation_input_tokens")
+        prompt = count("input_tokens") + cached + written
+        completion = count("output_tokens")
+        return Usage(
+            model="",
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            cached_tokens=cached,
+            cache_write_tokens=written,
+            reasoning_tokens=counts.detail(
+                ("output_tokens_details",), "thinking_tokens", "reasoning_tokens"
+            ),
+        )
+
+
+def _usage_of(answer: Fields) -> Fields | None:
+    kind = answer.get("type")
+    if kind == "message_start":
+        return fields_at(answer, "message", "usage")
+    usage = fields_at(answer, "usage")
+    if usage is None or kind in ("message", "message_delta"):
+        return usage
+    # Gateways that forget the type. LiteLLM has the names too, beside OpenAI's own.
+    theirs = CACHE_NAMES & usage.keys() and not OTHERS_NAMES & usage.keys()
+    return usage if theirs else None
+
+
+def _sum(counts: Counts, runs: list[Fields], name: str) -> int:
+    return sum(counts.count(run[name]) for run in runs if run.get(name) is not None)
+
+
+def _count(usage: Fields, name: str) -> int:
+    value: Any = usage.get(name)
+    return value if type(value) is int else Counts(usage).first(name)
+
+
+def _prompt(usage: Fields) -> int:
+    return sum(_count(usage, name) for name in INPUT_NAMES)

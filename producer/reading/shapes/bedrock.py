@@ -1,0 +1,88 @@
+"""Amazon Bedrock: Converse, which is one form for all models, and what InvokeModel passes on.
+
+Anthropic's models keep their own form under InvokeModel. Models whose answers tell no tokens
+(Cohere's and Nova's embeddings) are counted in headers only and have no usage here.
+"""
+
+from typing import Any, Final
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, items_of
+from usagepipe.producer.reading.usage import Usage
+
+METRICS: Final = "amazon-bedrock-invocationMetrics"
+READ_NAMES: Final = ("cacheReadInputTokens", "cacheReadInputTokenCount")
+WRITE_NAMES: Final = ("cacheWriteInputTokens", "cacheWriteInputTokenCount")
+
+
+class Converse(Shape):
+    """Cache reads and writes come on top of `inputTokens`, and the total has them."""
+
+    sides = ("inputTokens", "outputTokens")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        usage = fields_at(answer, "usage")
+        if usage is None and answer.keys() <= {"metadata", METRICS}:
+            usage = fields_at(answer, "metadata", "usage")  # the last event of a stream of Nova's
+        named = usage is not None and ("inputTokens" in usage or "outputTokens" in usage)
+        return usage if named else None
+
+    def ends(self, answer: Fields) -> bool:
+        """The `metadata` event comes after `messageStop`, and nothing after it."""
+        return self.usage(answer) is not None
+
+    def normal(self, counts: Counts) -> Usage:
+        fresh, completion = counts.first("inputTokens"), counts.first("outputTokens")
+        cached, written = counts.first(*READ_NAMES), counts.first(*WRITE_NAMES)
+        total = counts.first("totalTokens")
+        # A total without them says that they are inside of the input.
+        inside = total == fresh + completion and cached + written <= fresh
+        prompt = fresh if inside else fresh + cached + written
+        return Usage(
+            model="",
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=total or prompt + completion,
+            cached_tokens=cached,
+            cache_write_tokens=written,
+        )
+
+
+class InvokeModel(Shape):
+    """Titan's and Llama's counts stand at the top; each stream ends with Bedrock's own metrics."""
+
+    sides = ("inputTokenCount", "outputTokenCount")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        metrics = fields_at(answer, METRICS)
+        if metrics is not None:
+            return metrics
+        if answer.get("inputTextTokenCount") is not None:
+            return _titan(answer)
+        return answer if answer.get("prompt_token_count") is not None else None
+
+    def ends(self, answer: Fields) -> bool:
+        return METRICS in answer
+
+    def normal(self, counts: Counts) -> Usage:
+        cached, written = counts.first(*READ_NAMES), counts.first(*WRITE_NAMES)
+        fresh = counts.first("inputTokenCount", "inputTextTokenCount", "prompt_token_count")
+        completion = counts.first("outputTokenCount", "generation_token_count")
+        prompt = fresh + cached + written
+        return Usage(
+            model="",
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            cached_tokens=cached,
+            cache_write_tokens=written,
+        )
+
+
+def _titan(answer: Fields) -> dict[str, Any]:
+    """Titan's counts under the names of the metrics: text has results, embeddings have none."""
+    output = answer.get("totalOutputTextTokenCount")
+    if output is None:
+        counts = (result.get("tokenCount") for result in items_of(answer, "results"))
+        output = sum(count for count in counts if type(count) is int)
+    return {"inputTokenCount": answer["inputTextTokenCount"], "outputTokenCount": output}

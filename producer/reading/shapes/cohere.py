@@ -1,0 +1,48 @@
+"""Cohere, version 1 (`meta`) and 2 (`usage`): two sets of counts for one answer.
+
+`tokens` is what the model read and wrote; `billed_units` leaves out what Cohere adds to a prompt
+and does not charge for. The normal form is every token, and only of `tokens` are `cached_tokens`
+a part, so `tokens` is taken where it is told; embeddings have `billed_units` alone.
+"""
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at
+from usagepipe.producer.reading.usage import Usage
+
+
+class Cohere(Shape):
+    """Chat and embeddings, JSON and events. The answers do not name the model."""
+
+    sides = ("input_tokens", "output_tokens")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        found = fields_at(answer, "usage") or fields_at(answer, "meta")
+        if answer.get("type") == "message-end":
+            found = fields_at(answer, "delta", "usage")
+        elif answer.get("event_type") == "stream-end":
+            found = fields_at(answer, "response", "meta")
+        if found is None:
+            return None
+        told = _counted(fields_at(found, "tokens")) or fields_at(found, "billed_units")
+        return None if told is None else {**told, "cached_tokens": found.get("cached_tokens")}
+
+    def ends(self, answer: Fields) -> bool:
+        """The last event is `message-end`, of version 1 `stream-end`."""
+        return answer.get("type") == "message-end" or answer.get("event_type") == "stream-end"
+
+    def normal(self, counts: Counts) -> Usage:
+        prompt = counts.first("input_tokens") + counts.first("image_tokens")
+        completion = counts.first("output_tokens")
+        if not (prompt or completion):  # LiteLLM's ranks: nothing is output, so a total is input
+            prompt = counts.first("total_tokens")
+        return Usage(
+            model="",
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            cached_tokens=counts.first("cached_tokens"),
+        )
+
+
+def _counted(tokens: Fields | None) -> Fields | None:
+    return tokens if tokens and any(count is not None for count in tokens.values()) else None

@@ -1,0 +1,57 @@
+"""Gemini, by Google's AI Studio or Vertex: `usageMetadata`, cumulative in each event of a stream.
+
+Thoughts are counted beside the candidates and are output; what tools put into the prompt is
+counted beside the prompt and is input.
+"""
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at, items_of
+from usagepipe.producer.reading.usage import Usage
+
+
+class Gemini(Shape):
+    """An answer, an event, or an element of the array that a stream without `alt=sse` is."""
+
+    sides = ("promptTokenCount", "candidatesTokenCount")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        usage = fields_at(answer, "usageMetadata")
+        if usage is not None and "name" in answer and _is_cache(answer):
+            return None
+        # Code Assist wraps each answer.
+        return fields_at(answer, "response", "usageMetadata") if usage is None else usage
+
+    def part(self, answer: Fields) -> str | None:
+        return id_at(fields_at(answer, "response") or answer, "responseId")
+
+    def ends(self, answer: Fields) -> bool:
+        """A candidate with a `finishReason`, or a prompt that was blocked."""
+        answer = fields_at(answer, "response") or answer
+        blocked = fields_at(answer, "promptFeedback")
+        return (blocked is not None and blocked.get("blockReason") is not None) or any(
+            candidate.get("finishReason") for candidate in items_of(answer, "candidates")
+        )
+
+    def normal(self, counts: Counts) -> Usage:
+        prompt = counts.first("promptTokenCount") + counts.first("toolUsePromptTokenCount")
+        # The Live API says response where others say candidates.
+        completion = counts.first("candidatesTokenCount", "responseTokenCount")
+        thoughts = counts.first("thoughtsTokenCount")
+        total = counts.first("totalTokenCount")
+        # Some models on Vertex count thoughts as candidates: then the total holds them already.
+        if not (thoughts and completion >= thoughts and total == prompt + completion):
+            completion += thoughts
+        return Usage(
+            model="",
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=total or prompt + completion,
+            cached_tokens=counts.first("cachedContentTokenCount"),
+            reasoning_tokens=thoughts,
+        )
+
+
+def _is_cache(answer: Fields) -> bool:
+    """A cache's description tells its size, each time that it is asked for. Nothing was used."""
+    name = answer.get("name")
+    return isinstance(name, str) and "cachedContents/" in name

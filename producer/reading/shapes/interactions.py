@@ -1,0 +1,60 @@
+"""Gemini's Interactions API: one answer of a model or an agent, JSON or typed events.
+
+What tools put into the prompt is counted beside the input, and thoughts beside the output, as
+in Gemini's own API under other names. A background interaction has no usage until it is done.
+"""
+
+from typing import Final
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at
+from usagepipe.producer.reading.usage import Usage
+
+INPUT_NAMES: Final = ("total_input_tokens", "total_tool_use_tokens")
+OUTPUT_NAMES: Final = ("total_output_tokens", "total_thought_tokens")
+NAMES: Final = frozenset(INPUT_NAMES + OUTPUT_NAMES)
+LAST_EVENTS: Final = ("interaction.completed", "interaction.complete")  # the older name is last
+
+
+class Interactions(Shape):
+    """An interaction, or an event of its stream: `step.stop` has the usage until then."""
+
+    sides = ("total_input_tokens", "total_output_tokens")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        usage = _counted(fields_at(answer, "usage"))
+        if usage is not None or "event_type" not in answer:
+            return usage
+        return _counted(fields_at(answer, "interaction", "usage")) or _in_metadata(answer)
+
+    def part(self, answer: Fields) -> str | None:
+        """Only the last event of an interaction is asked for its id."""
+        return id_at(fields_at(answer, "interaction") or {}, "id") if self.ends(answer) else None
+
+    def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
+        return ended
+
+    def ends(self, answer: Fields) -> bool:
+        return answer.get("event_type") in LAST_EVENTS
+
+    def normal(self, counts: Counts) -> Usage:
+        prompt = sum(counts.first(name) for name in INPUT_NAMES)
+        completion = sum(counts.first(name) for name in OUTPUT_NAMES)
+        return Usage(
+            model="",
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=counts.first("total_tokens") or prompt + completion,
+            cached_tokens=counts.first("total_cached_tokens"),
+            reasoning_tokens=counts.first("total_thought_tokens"),
+        )
+
+
+def _counted(usage: Fields | None) -> Fields | None:
+    return None if usage is None or NAMES.isdisjoint(usage) else usage
+
+
+def _in_metadata(event: Fields) -> Fields | None:
+    """Any event may have the usage until then there, by its name of today or the older one."""
+    total = _counted(fields_at(event, "metadata", "total_usage"))
+    return total or _counted(fields_at(event, "metadata", "usage"))

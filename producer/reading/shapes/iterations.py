@@ -1,0 +1,88 @@
+"""Claude's `usage.iterations`: what each run of a model within one message used.
+
+- `message`: a run of the model that was asked. The message's own totals are the sum of these.
+- `compaction`: a run of the same model that shortened the conversation; in no total.
+- `fallback_message`: the run of the model that answered after others declined. Then the totals
+  describe this run alone, and the `message` runs are those that declined.
+- `advisor_message`: a run of another model that was asked for advice; in no total.
+
+Tokens of other models have other prices and an event has one model: theirs are left out.
+"""
+
+from typing import Any, Final
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.shape import Fields, items_of
+
+CLASSES: Final = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "output_tokens",
+)
+FALLBACK: Final = "fallback_message"
+SETTLED: Final = "settled by iterations"  # no name of a provider's
+
+
+def settled_by_iterations(usage: Fields) -> Fields:
+    """`usage` with what its iterations say in place of its totals, class by class.
+
+    Of the iterations only the compactions are kept, to be added to the totals. A later event
+    without iterations can so replace the totals.
+    """
+    runs = _of_the_answering_model(items_of(usage, "iterations"))
+    compactions = [run for run in runs if run.get("type") == "compaction"]
+    served = [run for run in runs if run.get("type") != "compaction"]
+    if not any(Counts(run).first(name) for run in served for name in CLASSES):
+        served = []  # none, or a placeholder of zeros
+    totals: dict[str, Any] = {}
+    for name in CLASSES:
+        if values := _values(served, name):
+            totals[name] = _sum(values)
+        elif _values(compactions, name):
+            totals[name] = usage.get(name) or 0
+    return {**usage, **totals, "iterations": compactions, SETTLED: frozenset(totals)}
+
+
+def settles(usage: Fields, name: str) -> bool:
+    """Whether the iterations of this event say how many tokens of a class there are."""
+    settled = usage.get(SETTLED)
+    return isinstance(settled, frozenset) and name in settled  # a stranger may use the name too
+
+
+def model_of_fallback(usage: Fields) -> str:
+    """The model that answered after others declined, or ""."""
+    runs = reversed(items_of(usage, "iterations"))
+    models = (run.get("model") for run in runs if run.get("type") == FALLBACK)
+    return next((model for model in models if isinstance(model, str)), "")
+
+
+def _of_the_answering_model(runs: list[Fields]) -> list[Fields]:
+    if all(run.get("type") != FALLBACK for run in runs):
+        return [run for run in runs if run.get("type") in (None, "message", "compaction")]
+    model = model_of_fallback({"iterations": runs})
+    return [run for run in runs if _is_of(run, model)]
+
+
+def _is_of(run: Fields, model: str) -> bool:
+    """Whether a run is of the fallback model. A `message` that names no model is one declined."""
+    kind = run.get("type")
+    if kind == "message":
+        return run.get("model") == model
+    return kind == FALLBACK or (kind == "compaction" and run.get("model") in (None, model))
+
+
+def _values(runs: list[Fields], name: str) -> list[Any]:
+    return [run[name] for run in runs if run.get(name) is not None]
+
+
+def _sum(values: list[Any]) -> Any:
+    """The sum, or the first value that is no count: it is found wrong where counts are read."""
+    wrong = [value for value in values if not _is_count(value)]
+    return wrong[0] if wrong else sum(Counts({}).count(value) for value in values)
+
+
+def _is_count(value: object) -> bool:
+    counts = Counts({})
+    counts.count(value)
+    return counts.sound

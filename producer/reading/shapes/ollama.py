@@ -1,0 +1,28 @@
+"""Ollama: counts at the top of the last line of a chat, or of the answer to an embedding."""
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.shape import Fields, Shape
+from usagepipe.producer.reading.usage import Usage
+
+
+class Ollama(Shape):
+    """One JSON object a line; the last has `done`. A cached prompt may leave its count out."""
+
+    sides = ("prompt_eval_count", "eval_count")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        told = answer.get("prompt_eval_count") is not None or answer.get("eval_count") is not None
+        return answer if told and answer.get("done") is not False else None
+
+    def ends(self, answer: Fields) -> bool:
+        """The last line is `done`."""
+        return answer.get("done") is True
+
+    def normal(self, counts: Counts) -> Usage:
+        prompt, completion = counts.first("prompt_eval_count"), counts.first("eval_count")
+        return Usage(
+            model="",
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+        )

@@ -1,0 +1,159 @@
+"""OpenAI and all who are like it: cached is a part of the input, reasoning a part of the output.
+
+Chat, completions, embeddings, images, audio, the Responses and Realtime events; Azure, Cerebras,
+DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, xAI and many more.
+"""
+
+from typing import Final
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.input_only import is_total_alone, outputs_nothing
+from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at, items_of
+from usagepipe.producer.reading.usage import Usage
+
+PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+OUTPUT_DETAILS: Final = (
+    "completion_tokens_details",
+    "output_tokens_details",
+    "output_token_details",
+)
+NAMES: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+)
+# Of a response. The Realtime API says `done` of all ends.
+LAST_EVENTS: Final = frozenset(
+    f"response.{word}" for word in ("completed", "incomplete", "failed", "cancelled", "done")
+)
+
+
+class Responses(Shape):
+    """The events of the Responses and Realtime APIs: the usage is in the response they carry."""
+
+    sides = ("input_tokens", "output_tokens")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        kind = answer.get("type")
+        if isinstance(kind, str) and kind.startswith("response."):
+            return fields_at(answer, "response", "usage")
+        return None
+
+    def part(self, answer: Fields) -> str | None:
+        """A realtime session has many responses, a gateway's stream may have several. Those that
+        have no id cannot be told apart and are one."""
+        if not self.ends(answer):
+            return None
+        return id_at(fields_at(answer, "response") or {}, "id") or ""
+
+    def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
+        """Each response has one last event, so another id is another response."""
+        return True
+
+    def begins(self, answer: Fields) -> bool:
+        return answer.get("type") == "response.created"
+
+    def ends(self, answer: Fields) -> bool:
+        """The event that says how the response ended, well or not."""
+        kind = answer.get("type")
+        return isinstance(kind, str) and kind in LAST_EVENTS
+
+    def normal(self, counts: Counts) -> Usage:
+        return subset(counts)
+
+
+class OpenAI(Shape):
+    """A `usage` at the top, else in Groq's `x_groq`, else in a choice (Kimi).
+
+    The end of a chat's stream is `[DONE]`, which is no JSON: the reader of the stream sees it.
+    """
+
+    sides = ("prompt_tokens", "completion_tokens")
+
+    def usage(self, answer: Fields) -> Fields | None:
+        usage = fields_at(answer, "usage")
+        if usage is not None and (usage.get("prompt_tokens") or usage.get("input_tokens")):
+            return usage
+        if usage is None or not any(map(usage.get, NAMES)):
+            usage = _elsewhere(answer) or usage
+        if usage is not None and is_total_alone(usage) and outputs_nothing(answer):
+            return {**usage, "prompt_tokens": usage["total_tokens"]}
+        return usage
+
+    def part(self, answer: Fields) -> str | None:
+        """Each chunk of a chat has the chat's id."""
+        return id_at(answer, "id") if "choices" in answer or _is_chunk(answer) else None
+
+    def ends(self, answer: Fields) -> bool:
+        """Media come in typed events: `image_generation.completed`, `speech.audio.done`."""
+        kind = answer.get("type")
+        return isinstance(kind, str) and kind.endswith((".completed", ".done"))
+
+    def closes(self, answer: Fields) -> bool:
+        """Usage is final when no choice is open. Not every server sends a `[DONE]` after it, and
+        those that tell usage with each chunk (vLLM, Perplexity) do so while a choice is open."""
+        if answer.get("choices") == [] or ("choices" not in answer and _is_chunk(answer)):
+            return True
+        choices = items_of(answer, "choices")
+        return any(choice.get("finish_reason") is not None for choice in choices)
+
+    def normal(self, counts: Counts) -> Usage:
+        return subset(counts)
+
+
+def _is_chunk(answer: Fields) -> bool:
+    return answer.get("object") == "chat.completion.chunk"
+
+
+def _elsewhere(answer: Fields) -> Fields | None:
+    if "x_groq" in answer and (usage := fields_at(answer, "x_groq", "usage")):
+        return usage
+    if "choices" not in answer:
+        return None
+    of_choices = (fields_at(choice, "usage") for choice in items_of(answer, "choices"))
+    return next((usage for usage in of_choices if usage), None)
+
+
+def subset(counts: Counts) -> Usage:
+    """The normal form where details are parts of their totals."""
+    prompt = counts.first("prompt_tokens", "input_tokens")
+    completion = counts.first("completion_tokens", "output_tokens")
+    given_total = counts.first("total_tokens")
+    beside = counts.first("reasoning_tokens") if "reasoning_tokens" in counts.usage else 0
+    reasoning = counts.detail(OUTPUT_DETAILS, "reasoning_tokens") or beside
+    # xAI counts reasoning outside of the output, in the total only. That has to fit exactly: any
+    # other total is a contradiction, and stays one.
+    if reasoning and given_total == prompt + completion + reasoning:
+        completion += reasoning
+    elif beside > completion and given_total in (0, prompt + completion):
+        # More than the output has: Perplexity's research counts and charges it apart.
+        completion += beside
+        given_total = prompt + completion
+    # Mistral counts what its connectors (web search, …) put into the prompt beside the prompt.
+    connectors = counts.first("connector_tokens") if "connector_tokens" in counts.usage else 0
+    if connectors and given_total == prompt + completion + connectors:
+        prompt += connectors
+    return Usage(
+        model="",
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=given_total or prompt + completion,
+        cached_tokens=_cached(counts),
+        cache_write_tokens=counts.detail(
+            PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens"
+        )
+        or counts.first("cache_creation_input_tokens"),
+        reasoning_tokens=reasoning,
+    )
+
+
+def _cached(counts: Counts) -> int:
+    """Cache reads: in the details, or beside the totals under a name of the provider's own."""
+    return counts.detail(PROMPT_DETAILS, "cached_tokens") or counts.first(
+        "cached_tokens",  # Kimi, Hugging Face
+        "num_cached_tokens",  # Mistral
+        "prompt_cache_hit_tokens",  # DeepSeek
+        "cache_read_input_tokens",  # LiteLLM
+    )

@@ -1,0 +1,1 @@
+"""Watches requests and calls (ASGI, WSGI, httpx, LiteLLM) and makes events of them."""

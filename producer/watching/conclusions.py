@@ -1,0 +1,217 @@
+"""How watched requests end up: as an event, as a count of why not, or both.
+
+The same for every way in which a request can pass. An event needs a caller; tokens it needs only
+where the setting `record` says so. A request is counted once at most, and nothing here raises.
+"""
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from typing import Any, NamedTuple, TypedDict
+
+from pydantic import ValidationError
+
+from usagepipe.producer.delivery.recorder import Recorder
+from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.telemetry.counters import UnrecordedReason
+from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.watching.callers import Caller, Found, at_once
+from usagepipe.producer.watching.courses import course_of
+from usagepipe.producer.watching.events import event_of, has_tokens, wrong_fields
+from usagepipe.producer.watching.exchanges import Exchange, Headers, TimedExchange
+from usagepipe.producer.watching.selection import Paths, Selection
+from usagepipe.schemas.event import UsageEvent
+
+
+class WatchOptions(TypedDict, total=False):
+    """The options of every middleware and transport."""
+
+    provider: str  # who serves the models, for those who have one only; a stamp wins over it
+    correlation_header: str  # the request's id, in the answer or else the request
+    attempt_header: str  # how often the client has tried before; OpenAI's and Anthropic's send it
+    max_body_kilobytes: int  # instead of the setting
+    paths: Paths  # only these are watched: prefixes, or a function of method and path
+    skip: Paths  # and of those, these are not
+
+
+class Finding(NamedTuple):
+    """What an answer tells of tokens: usage, or why there is none; neither, where a stamp does."""
+
+    usage: Usage | None = None
+    reason: UnrecordedReason | None = None
+
+
+class Conclusions:
+    """Opens an exchange for each request that is watched, and concludes it.
+
+    `identify` is asked with whatever `conclude` is given as the request; it may be async only
+    where the caller of `conclude` can await.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        identify: Callable[[Any], Found],
+        *,
+        provider: str = "",
+        correlation_header: str = "x-correlation-id",
+        attempt_header: str = "x-stainless-retry-count",
+        max_body_kilobytes: int | None = None,
+        paths: Paths | None = None,
+        skip: Paths = (),
+    ) -> None:
+        settings = recorder.settings
+        self.enabled = settings.enabled
+        self._is_timed = settings.metrics
+        self._exchange = TimedExchange if settings.metrics else Exchange
+        self._recorder = recorder
+        self._identify = identify
+        self._provider = provider
+        self._correlation_header = correlation_header.lower()
+        self._attempt_header = attempt_header.lower()
+        self._max_bytes = (max_body_kilobytes or settings.max_body_kilobytes) * 1024
+        self._selection = Selection(paths, skip, settings.recorded_kinds)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        request_header: Headers,
+        *,
+        below_root: str = "",
+        **options: int,
+    ) -> Exchange | None:
+        """The notes for a request that begins; None if it is not watched. `below_root` is its path
+        below the application's root path, if it has one."""
+        if not self._selection.watches(method, path, below_root):
+            return None
+        options = {"max_bytes": self._max_bytes} | options
+        return self._exchange(method, path, request_header, provider=self._provider, **options)
+
+    def conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
+        """Record the request, or count why it is not recorded. Never raises.
+
+        Returns:
+            What is left to be awaited, where `identify` is async.
+        """
+        if not self._is_timed:
+            return self._conclude(exchange, request)
+        began = time.perf_counter()
+        try:
+            return self._conclude(exchange, request)
+        finally:
+            self._recorder.counters.add_seconds(exchange.seconds + time.perf_counter() - began)
+
+    def hold(self, exchange: Exchange, request: Any) -> Callable[[], object] | None:
+        """How to record a call to a provider, once the request that it was made for tells no tokens
+        itself; None: the call tells none either. Never raises; holds nothing of the call's request,
+        which may be large. Here `identify` cannot be async.
+        """
+        usage = exchange.usage()
+        if not isinstance(usage, Usage):
+            return None
+        finding = Finding(usage)
+        try:
+            event = self._event(exchange, finding, at_once(self._identify)(request))
+        except Exception as error:
+            return partial(self._leave_out, exchange, "identify_failed", describe(error))
+        if event is None:
+            return partial(self._count, exchange, finding, "no_user")
+        return partial(self._recorder.record, event)
+
+    def _conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
+        exchange.stamp.over = True
+        stage: UnrecordedReason = "record_failed"
+        try:
+            finding = self._finding(exchange)
+            if finding is None:
+                return None
+            stage = "identify_failed"
+            caller = self._identify(request)
+            if inspect.isawaitable(caller):
+                return self._conclude_later(exchange, finding, caller)
+            stage = "record_failed"
+            self._record(exchange, finding, caller)
+        except Exception as error:
+            self._leave_out(exchange, stage, describe(error))
+        return None
+
+    async def _conclude_later(
+        self, exchange: Exchange, finding: Finding, pending: Awaitable[Caller | None]
+    ) -> None:
+        stage: UnrecordedReason = "identify_failed"
+        try:
+            caller = await pending
+            stage = "record_failed"
+            self._record(exchange, finding, caller)
+        except Exception as error:
+            self._leave_out(exchange, stage, describe(error))
+        except BaseException:
+            self._leave_out(exchange, "cancelled", "")
+            raise
+
+    def _finding(self, exchange: Exchange) -> Finding | None:
+        """None: the request is no event, and is counted, or calls that it made are."""
+        found, stamp = exchange.usage(), exchange.stamp
+        stamp.told = isinstance(found, Usage) or has_tokens(stamp)
+        if isinstance(found, Usage):
+            return Finding(found)
+        if stamp.told:
+            return Finding()
+        if stamp.record_calls():
+            return None
+        finding = Finding(reason=_reason(exchange, found))
+        if self._selection.keeps(exchange):
+            return finding
+        self._count(exchange, finding)
+        return None
+
+    def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
+        if caller is not None and not isinstance(caller, Caller):
+            detail = f"identify gave {type(caller).__name__}, neither Caller nor None"
+            self._leave_out(exchange, "identify_failed", detail)
+            return
+        try:
+            event = self._event(exchange, finding, caller)
+        except ValidationError as error:
+            self._leave_out(exchange, "invalid", wrong_fields(error))
+            return
+        if event is None:
+            self._count(exchange, finding, "no_user")
+            return
+        self._recorder.record(event)
+        self._count(exchange, finding)
+
+    def _event(
+        self, exchange: Exchange, finding: Finding, caller: Caller | None
+    ) -> UsageEvent | None:
+        """None: nobody is known."""
+        if caller is None or not caller.user_id:
+            return None
+        course = course_of(exchange, self._correlation_header, self._attempt_header)
+        return event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
+
+    def _count(
+        self, exchange: Exchange, finding: Finding, otherwise: UnrecordedReason | None = None
+    ) -> None:
+        """Count why no token was recorded, if none was."""
+        reason = finding.reason or otherwise
+        if reason == "record_failed":
+            self._leave_out(exchange, reason, exchange.fault)
+        elif reason is not None:
+            self._recorder.counters.leave_out(exchange.endpoint, reason)
+
+    def _leave_out(self, exchange: Exchange, reason: UnrecordedReason, detail: str) -> None:
+        endpoint = exchange.endpoint
+        if self._recorder.counters.leave_out(endpoint, reason):
+            log.error("usage_unrecorded", endpoint=endpoint[:100], reason=reason, detail=detail)
+
+
+def _reason(exchange: Exchange, found: UnrecordedReason) -> UnrecordedReason:
+    """The cause that lies deepest: nothing can be read of an answer that never came."""
+    if found == "record_failed":
+        return found
+    if exchange.cancelled:
+        return "cancelled"
+    return "failed" if exchange.failed else found

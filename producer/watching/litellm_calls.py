@@ -1,0 +1,177 @@
+"""From LiteLLM's account of a call (its `StandardLoggingPayload`) to the fields of an event.
+
+LiteLLM has read the provider's usage already, in OpenAI's form: cache reads and writes are a part
+of the prompt. Its names for the caller are the proxy's own (a key's hash, never the key); what the
+client calls itself (`user`, tags) is data, not identity.
+https://docs.litellm.ai/docs/proxy/logging_spec
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.openai import subset
+from usagepipe.producer.reading.usage import COUNTS, Usage
+from usagepipe.producer.watching.callers import Caller
+from usagepipe.producer.watching.events import clip, reported_cost, with_trace
+from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
+from usagepipe.schemas.event import (
+    MAX_ID_CHARS,
+    MAX_NAME_CHARS,
+    MAX_TOKENS,
+    UsageQuality,
+)
+
+SUCCESS: Final = 200
+FAILURE: Final = 500  # where LiteLLM tells no status
+CLIENT_GONE: Final = 499
+TOTALS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+Payload = Mapping[str, Any]
+
+
+def traceparent_of(kwargs: Payload) -> str:
+    """The header of that name which the proxy was sent, or "". It stands beside the account of the
+    call, whose own `trace_id` is LiteLLM's word for the attempts of one call."""
+    request = _mapping(_mapping(kwargs, "litellm_params"), "proxy_server_request")
+    value = _mapping(request, "headers").get(TRACEPARENT)  # names are in lower case
+    return value if isinstance(value, str) else ""
+
+
+def fields_of(
+    payload: Payload, version: str, caller: Caller | None = None, traceparent: str = ""
+) -> dict[str, Any]:
+    """The fields of the event of one call; `user_id` is "" where nobody is known.
+
+    `version` is LiteLLM's: its price list comes with it. `caller` is who calls where no proxy
+    knows it.
+    """
+    metadata = _mapping(payload, "metadata")
+    status = _status(payload)
+    usage, sound = _tokens(payload)
+    cost = _cost(payload, status)
+    started, ended = _moment(payload, "startTime"), _moment(payload, "endTime")
+    streaming = payload.get("stream") is True
+    first = _moment(payload, "completionStartTime") if streaming else None
+    return {
+        **_who(metadata, caller),
+        **{name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS},
+        "occurred_at": datetime.fromtimestamp(started or 0, UTC),
+        "request_id": _id(payload.get("litellm_call_id") or payload.get("id")),
+        "provider": _id(payload.get("custom_llm_provider")),
+        "requested_model": _text(payload.get("model_group") or payload.get("model"), MAX_ID_CHARS),
+        "model": _served(payload),
+        "endpoint": _text(
+            metadata.get("user_api_key_request_route") or payload.get("call_type"), MAX_NAME_CHARS
+        ),
+        "status_code": status,
+        "failed": payload.get("status") != "success",
+        "streaming": streaming,
+        "duration_ms": _milliseconds(started, ended),
+        "ttft_ms": None if first is None else _milliseconds(started, first),
+        "usage_quality": _quality(usage.total_tokens, status, sound),
+        "cost": cost,
+        "price_version": "" if cost is None else f"litellm-{version}",
+        "tags": with_trace(_tags(payload), trace_of(traceparent)),
+    }
+
+
+def _who(metadata: Payload, caller: Caller | None) -> dict[str, str]:
+    """Ids of the proxy's own tables. A key of a team, without a user, counts for its team."""
+    key = _id(metadata.get("user_api_key_hash"))
+    team = _id(metadata.get("user_api_key_team_id"))
+    user = _id(metadata.get("user_api_key_user_id")) or team or key
+    if not user and caller is not None:
+        return {
+            "user_id": caller.user_id,
+            "user_name": clip(caller.user_name, MAX_NAME_CHARS),
+            "source": caller.source or "web",
+            "team_id": caller.team_id,
+            "customer_id": caller.customer_id,
+        }
+    return {
+        "user_id": user,
+        "user_name": _text(metadata.get("user_api_key_user_email"), MAX_NAME_CHARS),
+        "api_key_id": key,
+        "api_key_name": _text(metadata.get("user_api_key_alias"), MAX_NAME_CHARS),
+        "source": "apikey" if key else "web",
+        "team_id": team,
+        "customer_id": _id(metadata.get("user_api_key_org_id")),
+    }
+
+
+def _tokens(payload: Payload) -> tuple[Usage, bool]:
+    """The counts, and whether they can be right. The details are in the provider's usage object,
+    which LiteLLM has brought to OpenAI's form."""
+    details = _mapping(_mapping(payload, "metadata"), "usage_object")
+    counts = Counts({**details, **{name: payload.get(name) for name in TOTALS}})
+    usage = subset(counts)
+    return usage, counts.sound and usage.adds_up
+
+
+def _quality(total: int, status: int, sound: bool) -> UsageQuality:
+    if not sound:
+        return "inconsistent"
+    if status == CLIENT_GONE:
+        return "partial"  # LiteLLM counts what was sent until then by itself
+    return "complete" if total else "missing"
+
+
+def _cost(payload: Payload, status: int) -> Decimal | None:
+    """US dollars as LiteLLM computed them. None where it had no price, or nothing was used."""
+    failed = status >= 400 and status != CLIENT_GONE
+    if failed or payload.get("response_cost_failure_debug_info"):
+        return None
+    try:
+        cost = Decimal(str(payload.get("response_cost")))  # a float's shortest text
+    except InvalidOperation:
+        return None
+    return reported_cost(cost)
+
+
+def _status(payload: Payload) -> int:
+    code = str(_mapping(payload, "error_information").get("error_code") or "")
+    if code.isascii() and code.isdigit() and 100 <= int(code) <= 999:
+        return int(code)
+    return SUCCESS if payload.get("status") == "success" else FAILURE
+
+
+def _served(payload: Payload) -> str:
+    """The model without the provider's name in front, by which LiteLLM routes."""
+    provider = payload.get("custom_llm_provider") or ""
+    return _text(payload.get("model"), MAX_ID_CHARS).removeprefix(f"{provider}/")
+
+
+def _tags(payload: Payload) -> dict[str, str]:
+    tags = {
+        "litellm_trace_id": _id(payload.get("trace_id")),
+        "end_user": _id(payload.get("end_user")),
+        "call_type": _id(payload.get("call_type")),
+        "cache_hit": "true" if payload.get("cache_hit") is True else "",
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def _moment(payload: Payload, name: str) -> float | None:
+    value = payload.get(name)
+    return float(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _milliseconds(start: float | None, end: float | None) -> int:
+    return 0 if start is None or end is None else max(0, round((end - start) * 1000))
+
+
+def _mapping(payload: Payload, name: str) -> Payload:
+    value = payload.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object, chars: int) -> str:
+    return clip(value, chars) if isinstance(value, str) else ""
+
+
+def _id(value: object) -> str:
+    """`value` if it is an id; never cut: half an id is another's id."""
+    return value if isinstance(value, str) and len(value) <= MAX_ID_CHARS else ""

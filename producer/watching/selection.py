@@ -1,0 +1,130 @@
+"""Which requests are looked at, and which of those without tokens become events.
+
+Tokens are money: a request that is looked at and whose tokens are known is always an event. The
+choice is about the rest, and about paths (a health check, a web page) that are no AI at all.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from posixpath import normpath
+
+from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.watching.exchanges import Exchange
+from usagepipe.producer.watching.openings import asks_no_model
+
+# Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
+Paths = Iterable[str] | Callable[[str, str], bool]
+
+DOUBT_SECONDS = 60  # in which some request should have been one to a model
+
+# Answers that models give: JSON of any kind, event streams, and what they draw and say.
+_MODEL_ANSWER = re.compile(r"json|event-?stream|^(?:audio|image|video)/", re.IGNORECASE)
+
+_DETOUR = re.compile(r"/\.|//")
+
+
+class Selection:
+    """The choice of one middleware. `kinds` are those of the setting `record`."""
+
+    def __init__(
+        self,
+        paths: Paths | None,
+        skip: Paths,
+        kinds: Iterable[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if paths is not None and not callable(paths) and not isinstance(paths, str):
+            paths = tuple(paths)
+        self._paths = "a function" if callable(paths) else paths  # for the log
+        self._wanted = None if paths is None else _test_of(paths)
+        self._skipped = _test_of(skip)
+        self._kinds = frozenset(kinds)
+        self._told = False
+        self._clock = clock
+        self._since: float | None = None  # when the first request came that `paths` do not match
+        self._unmatched = 0
+        self._is_proven = paths is None  # `paths` have matched a request, or it was logged
+
+    def watches(self, method: str, path: str, below_root: str = "") -> bool:
+        """Whether a request is looked at. A function that raises says yes: nothing is lost.
+
+        `path` is the whole one, and `below_root` its part below the application's root path.
+        """
+        try:
+            forms = (path, below_root) if below_root and below_root != path else (path,)
+            if self._wanted is None and len(forms) == 1 and not self._skipped(method, path):
+                return True  # the usual request, without a loop
+            if self._chooses(method, forms):
+                return True
+            # Whom the application asks may read `/v1/files/../chat` as `/v1/chat`.
+            return bool(_DETOUR.search(path)) and self._chooses(method, [*map(_straight, forms)])
+        except Exception as error:
+            if not self._told:
+                self._told = True
+                log.error("selection_failed", error=describe(error))
+            return True
+
+    def _chooses(self, method: str, forms: Sequence[str]) -> bool:
+        if self._wanted is not None:
+            if not any(self._wanted(method, form) for form in forms):
+                if not self._is_proven:
+                    self._doubt()
+                return False
+            self._is_proven = True
+        return not any(self._skipped(method, form) for form in forms)
+
+    def _doubt(self) -> None:
+        """Log once that `paths` match nothing, after a minute in which requests came. Their own
+        paths may hold an id or a key."""
+        self._unmatched += 1
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        if now - self._since >= DOUBT_SECONDS:
+            self._is_proven = True
+            log.warning(
+                "paths_matched_nothing",
+                paths=self._paths,
+                requests=self._unmatched,
+                seconds=DOUBT_SECONDS,
+            )
+
+    def keeps(self, exchange: Exchange) -> bool:
+        """Whether a request without tokens is an event: its kind is wanted, and it looks like
+        one to a model. That is a POST which named a model, failed, or was answered as models
+        answer, but not where tokens are only counted; or any request with a stamp."""
+        if kind_of(exchange) not in self._kinds:
+            return False
+        if exchange.redirects and not exchange.stamp:
+            return False
+        return bool(exchange.stamp) or (
+            exchange.method == "POST"
+            and not asks_no_model(exchange.endpoint)
+            and bool(
+                exchange.failed
+                or exchange.cancelled
+                or _MODEL_ANSWER.search(exchange.answer_header("content-type"))
+                or exchange.asked_model
+            )
+        )
+
+
+def kind_of(exchange: Exchange) -> str:
+    """How a request without tokens ended, in the words of the setting `record`."""
+    if exchange.cancelled:
+        return "cancelled"
+    return "failed" if exchange.failed else "missing"
+
+
+def _straight(path: str) -> str:
+    return normpath("/" + path.lstrip("/"))
+
+
+def _test_of(paths: Paths) -> Callable[[str, str], bool]:
+    if callable(paths):
+        return paths
+    if isinstance(paths, str):
+        raise TypeError(f"paths and skip take several prefixes: write ({paths!r},)")
+    exact = frozenset(prefix.rstrip("/") for prefix in paths)
+    below = tuple(f"{prefix}/" for prefix in exact)
+    return lambda method, path: path in exact or path.startswith(below)

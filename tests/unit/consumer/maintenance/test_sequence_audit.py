@@ -1,0 +1,118 @@
+"""Which numbers of a producer count as lost: between its rows all, elsewhere as many as it told."""
+
+from datetime import UTC, datetime, timedelta
+
+from tests.unit.consumer.records import letters
+from usagepipe.consumer.log.offset_ranges import OffsetRange
+from usagepipe.consumer.maintenance.audit_letters import LetterFacts
+from usagepipe.consumer.maintenance.sequence_audit import SequenceGap, sequence_gaps
+from usagepipe.schemas import UsageEvent, encode
+from usagepipe.schemas.gap import UsageGap, encode_gap
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
+NOTHING = LetterFacts()
+DAY = timedelta(days=1)
+
+
+def gap(last: int, lost: int, producer: str = "p") -> UsageGap:
+    """At noon the last of the lost ones was `last`."""
+    return UsageGap(
+        producer_id=producer, last_sequence=last, lost={"spill_full": lost}, since=NOON, until=NOON
+    )
+
+
+def told(*gaps: UsageGap) -> LetterFacts:
+    return LetterFacts(letters(map(encode_gap, gaps)))
+
+
+def facts(found: tuple[SequenceGap, ...]) -> tuple[str, int, int]:
+    """The missing numbers of the one producer, how many are lost, and how many are under way."""
+    (of_one,) = found
+    return ", ".join(map(str, of_one.missing)), of_one.lost, of_one.under_way
+
+
+def rows(first: int, last: int) -> dict[str, OffsetRange]:
+    return {"p": OffsetRange(first, last)}
+
+
+def missing(first: int, last: int) -> dict[str, list[OffsetRange]]:
+    return {"p": [OffsetRange(first, last)]}
+
+
+def test_a_number_between_rows_is_lost_whatever_was_told() -> None:
+    """`kill -9` tells of nothing."""
+    assert ("3-4", 2, 0) == facts(sequence_gaps(missing(3, 4), {}, NOTHING, None))
+
+
+def test_a_number_with_a_dead_letter_is_not_lost() -> None:
+    """The event arrived and was refused: between the rows, and behind the last."""
+    refused = [
+        encode(UsageEvent.new(user_id="u", producer_id="p", sequence=number)) for number in (4, 10)
+    ]
+    known = LetterFacts(letters([*refused, encode_gap(gap(11, lost=2))]))
+
+    assert ("3, 11", 2, 0) == facts(sequence_gaps(missing(3, 4), rows(1, 9), known, None))
+
+
+def test_behind_the_last_row_as_many_are_lost_as_were_told() -> None:
+    """The events before the lost one are under way: the gap record has overtaken them."""
+    found = sequence_gaps({}, rows(1, 160), told(gap(1_101, lost=3)), None)
+
+    assert ("161-1101", 3, 938) == facts(found)
+
+
+def test_what_is_missing_between_rows_is_not_lost_again_behind_them() -> None:
+    """Five were told: four of them are between the rows, so one is behind."""
+    known = told(gap(6, lost=4), gap(20, lost=1))
+
+    found = sequence_gaps(missing(3, 6), rows(1, 15), known, None)
+
+    assert ("3-6, 16-20", 5, 4) == facts(found)
+    assert (gap(6, lost=4), gap(20, lost=1)) == found[0].told
+
+
+def test_all_is_lost_of_a_producer_that_told_so_and_has_no_row() -> None:
+    """Whether raw is whole, or has lost rows to its retention since long before."""
+    known = told(gap(500, lost=500))
+
+    assert ("1-500", 500, 0) == facts(sequence_gaps({}, {}, known, None))
+    assert ("1-500", 500, 0) == facts(sequence_gaps({}, {}, known, NOON - DAY))
+
+
+def test_rows_that_have_left_raw_are_no_loss() -> None:
+    """A producer's rows are gone, and then it lost one event."""
+    found = sequence_gaps({}, {}, told(gap(500, lost=1)), NOON - DAY)
+
+    assert ("1-500", 1, 499) == facts(found)
+
+
+def test_a_loss_before_the_first_row_is_known_where_raw_is_not_whole() -> None:
+    """A producer lost its first hundred events; its rows begin behind them."""
+    found = sequence_gaps({}, rows(101, 300), told(gap(100, lost=100)), NOON - DAY)
+
+    assert ("1-100", 100, 0) == facts(found)
+
+
+def test_losses_of_before_raw_is_whole_are_held_against_nothing() -> None:
+    """Neither as missing numbers, nor as the reason of others that are only under way."""
+    old = told(gap(100, lost=100))
+
+    assert () == sequence_gaps({}, {}, old, NOON + DAY)
+    assert ("3", 1, 0) == facts(sequence_gaps(missing(3, 3), rows(2, 9), old, NOON + DAY))
+
+
+def test_producers_are_told_apart() -> None:
+    """Nobody's losses explain another's numbers, and who has none is not named."""
+    known = told(gap(12, 1, "q"), gap(9, 1, "whole"))
+    stored = {"p": OffsetRange(1, 9), "q": OffsetRange(1, 10), "whole": OffsetRange(1, 9)}
+
+    found = sequence_gaps(missing(3, 4), stored, known, None)
+
+    assert [("p", 2, 0), ("q", 1, 1)] == [(g.producer_id, g.lost, g.under_way) for g in found]
+
+
+def test_a_number_beyond_all_bounds_names_no_more_than_was_told() -> None:
+    """A stranger's word about another's events is one range, however large."""
+    known = told(gap(2**63 - 1, lost=1))
+
+    assert (f"10-{2**63 - 1}", 1, 2**63 - 11) == facts(sequence_gaps({}, rows(1, 9), known, None))

@@ -1,0 +1,86 @@
+"""Which buckets are compared when a range may lack rows in the rollups."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.rollups.rollup_comparison import Stretch
+from usagepipe.consumer.rollups.rollups import NotQuietError
+from usagepipe.consumer.worker.correction import LONGEST, NEAR, Corrections, spans
+
+BUCKET = timedelta(minutes=15)
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def test_a_stretch_is_made_of_whole_buckets() -> None:
+    """The first and the last moment of a bucket are both in it."""
+    moments = [NOON + timedelta(minutes=20), NOON + timedelta(minutes=44, seconds=59)]
+
+    assert [(NOON + timedelta(minutes=15), NOON + timedelta(minutes=45))] == spans(moments)
+
+
+@pytest.mark.parametrize(("apart", "stretches"), [(NEAR, 1), (NEAR + BUCKET, 2)])
+def test_what_lies_far_apart_is_not_compared_in_between(apart: timedelta, stretches: int) -> None:
+    """A single late event does not make the worker read the years since."""
+    assert stretches == len(spans([NOON, NOON + BUCKET + apart]))
+
+
+def test_late_events_of_days_are_a_few_stretches() -> None:
+    """Each is several queries while inserts wait: bucket by bucket, these took 75 seconds."""
+    rng = random.Random(1)
+    moments = [NOON + timedelta(minutes=rng.randrange(3 * 24 * 60)) for _ in range(80)]
+
+    found = spans(moments)
+
+    assert len(found) <= 3 * timedelta(days=1) / LONGEST + 4
+    assert all(any(first <= moment < end for first, end in found) for moment in moments)
+
+
+def test_a_stretch_is_never_long() -> None:
+    """However many events there are: its rows are compared at once."""
+    moments = [NOON + number * BUCKET for number in range(4 * 24 * 10)]
+
+    assert {LONGEST} == {end - first for first, end in spans(moments)}
+
+
+OWN, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+async def _unsettled(committed: Mapping[TopicPartition, int]) -> list[Stretch]:
+    """What is unsettled beside the range 100 … 199 of `OWN`."""
+
+    async def acknowledged(_: str) -> Mapping[TopicPartition, int]:
+        return committed
+
+    unused: Any = None
+    corrections = Corrections(unused, unused, unused, unused, acknowledged, unused)
+    block: Any = SimpleNamespace(
+        batch=SimpleNamespace(partition=OWN),
+        topic=SimpleNamespace(topic_id="id"),
+        pending=SimpleNamespace(first=100),
+    )
+    return await asyncio.to_thread(corrections._unsettled, block, asyncio.get_running_loop())
+
+
+@pytest.mark.anyio
+async def test_what_others_have_not_acknowledged_is_unsettled() -> None:
+    """Their inserts may wait to heal a view; the range itself is what is corrected."""
+    assert [Stretch("id", 1, 50)] == await _unsettled({OWN: 100, OTHER: 50})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("committed", [{OWN: 900, OTHER: 50}, {OTHER: 50}])
+async def test_a_range_of_another_worker_is_not_corrected(
+    committed: Mapping[TopicPartition, int],
+) -> None:
+    """A lane that is cut short leaves its correction's thread behind: what the next owner inserts
+    by then would be corrected and healed, so counted twice.
+    """
+    with pytest.raises(NotQuietError):
+        await _unsettled(committed)

@@ -1,0 +1,128 @@
+"""Where a partition is read on is decided from what its last owner left, never guessed."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.unit.consumer.records import PARTITION
+from usagepipe.consumer.protocol.announcement import Announcement, acknowledgement
+from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd
+from usagepipe.consumer.worker.committer import Position
+from usagepipe.consumer.worker.lane import Start
+from usagepipe.consumer.worker.takeover import AnotherTopicError, Found, where_to_start
+
+TOPIC = TopicIdentity("cluster", "topic-id")
+PENDING = Announcement("topic-id", 20, 29, records=10, epoch=0)
+
+
+def start(offset: int, metadata: str = "") -> Start:
+    """Where the lane begins in a log of 10 … 99."""
+    return where_to_start(PARTITION, Found(Position(offset, metadata), 10, 100), TOPIC)
+
+
+def test_a_group_that_never_committed_begins_at_the_start_of_the_log() -> None:
+    """Kafka says so by no commit, or by an offset of -1."""
+    assert Start(10, TOPIC) == where_to_start(PARTITION, Found(None, 10, 100), TOPIC)
+    assert Start(10, TOPIC) == start(-1)
+
+
+def test_what_is_acknowledged_is_behind_us() -> None:
+    """Nothing is pending then, also where another tool left words of its own."""
+    assert Start(20, TOPIC) == start(20, acknowledgement("topic-id"))
+    assert Start(20, TOPIC) == start(20, "committed by hand\0")
+
+
+def test_an_announced_range_is_pending() -> None:
+    """It is recovered before anything else."""
+    assert Start(20, TOPIC, PENDING) == start(20, PENDING.encode())
+
+
+@pytest.mark.parametrize(
+    "pending", [Announcement("topic-id", 19, 29, 10, 0), Announcement("topic-id", 20, 100, 10, 0)]
+)
+def test_a_range_that_cannot_be_pending_is_not_waited_for(pending: Announcement) -> None:
+    """It begins elsewhere, or ends behind the log: somebody else's word, or a log that was cut."""
+    assert Start(20, TOPIC) == start(20, pending.encode())
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [acknowledgement("another-id"), Announcement("another-id", 20, 29, 10, 0).encode()],
+)
+def test_offsets_of_another_topic_of_this_name_are_refused(metadata: str) -> None:
+    """With something pending or nothing: they mean nothing in this log."""
+    with pytest.raises(AnotherTopicError, match=r"another-id.*was made anew"):
+        start(20, metadata)
+
+
+def test_a_log_that_ends_before_the_commit_is_read_from_its_start() -> None:
+    """A broker that keeps nothing has begun a new one."""
+    assert Start(10, TOPIC) == start(101)
+
+
+@pytest.mark.parametrize(
+    ("epoch_end", "begin"),
+    [
+        (EpochEnd(4, 60), Start(60, TOPIC, None, 4)),  # all of it, and no more
+        (EpochEnd(4, 80), Start(60, TOPIC, None, 4)),
+        (EpochEnd(4, 45), Start(45, TOPIC)),  # it was cut there
+        (EpochEnd(3, 80), Start(10, TOPIC)),  # the log has none of our epoch
+        (EpochEnd(4, 5), Start(10, TOPIC)),  # it was cut before what retention has left
+        (EpochEnd(UNKNOWN, -1), Start(60, TOPIC, None, 4)),  # the broker does not tell
+        (None, Start(60, TOPIC, None, 4)),
+    ],
+)
+def test_a_log_that_lost_its_end_is_read_from_there(
+    epoch_end: EpochEnd | None, begin: Start
+) -> None:
+    """Also where it has grown beyond the committed offset, which then points among other events."""
+    committed = Position(60, acknowledgement("topic-id", 4))
+
+    found = where_to_start(PARTITION, Found(committed, 10, 100, epoch_end), TOPIC)
+
+    assert begin == found
+
+
+def test_a_range_that_was_announced_in_a_log_that_was_cut_is_not_pending() -> None:
+    """What the log has there now was never announced."""
+    pending = Announcement("topic-id", 60, 69, records=10, epoch=0, leader_epoch=4)
+    committed = Position(60, pending.encode())
+
+    found = where_to_start(PARTITION, Found(committed, 10, 100, EpochEnd(4, 50)), TOPIC)
+
+    assert Start(50, TOPIC) == found
+
+
+def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
+    """What expired unread is told; a range that expired in part is recovered as far as it goes."""
+    half = Announcement("topic-id", 5, 14, records=10, epoch=0)
+    whole = Announcement("topic-id", 2, 8, records=7, epoch=0)
+
+    assert Start(10, TOPIC) == start(2)
+    assert Start(10, TOPIC) == start(2, whole.encode())
+    assert Start(5, TOPIC, half) == start(5, half.encode())
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ("", [("records_expired_unread", 2, 9)]),
+        (
+            Announcement("topic-id", 2, 6, records=5, epoch=0).encode(),
+            [("announced_range_expired", 2, 6), ("records_expired_unread", 7, 9)],
+        ),
+        (
+            Announcement("topic-id", 2, 14, records=13, epoch=0).encode(),
+            [("announced_range_expired", 2, 9)],
+        ),
+    ],
+    ids=["nothing announced", "all announced expired", "a part"],
+)
+def test_what_was_announced_is_not_told_as_unread(
+    metadata: str, told: list[tuple[str, int, int]]
+) -> None:
+    """A worker had it in hand when it ended: its rows may well be stored."""
+    with capture_logs() as logs:
+        start(2, metadata)
+
+    assert told == [(line["event"], line["first"], line["last"]) for line in logs]

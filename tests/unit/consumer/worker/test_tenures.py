@@ -1,0 +1,281 @@
+"""Tenures begin and end as the group says, and survive what Kafka and Faust do meanwhile."""
+
+import asyncio
+from collections.abc import Mapping, Set
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.consumer.records import PARTITION, run_of
+from tests.unit.consumer.stores import FakeParking, FakeStore
+from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.protocol.batch import BatchPolicy
+from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.runtime.health import Health
+from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.consumer.topics.leader_epochs import Lineage
+from usagepipe.consumer.worker.committer import FencedError, Position
+from usagepipe.consumer.worker.storing import Storing
+from usagepipe.consumer.worker.takeover import Found
+from usagepipe.consumer.worker.tenure import Membership
+from usagepipe.consumer.worker.tenures import Tenures
+
+pytestmark = pytest.mark.anyio
+
+
+class FakeLog:
+    """The log and the group of one partition, in memory."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.generation = 1
+        self.committed = 0
+        self.metadata = ""
+        self.sought: list[tuple[int, int]] = []
+
+    async def membership(self) -> Membership:
+        if self.failures:
+            raise self.failures.pop(0)
+        return Membership(self.generation, "me")
+
+    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
+        found = Found(Position(self.committed, self.metadata), start=0, end=1_000)
+        return dict.fromkeys(partitions, found)
+
+    async def topic_identity(self, topic: str) -> TopicIdentity:
+        return TopicIdentity("cluster", "topic-id")
+
+    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
+        self.sought.append((stamp, positions[PARTITION].offset))
+
+    async def commit_as(
+        self, membership: Membership, positions: Mapping[TopicPartition, Position]
+    ) -> None:
+        if membership.generation != self.generation:
+            raise FencedError("moved on")
+        self.committed, self.metadata = positions[PARTITION]
+
+
+class Flow:
+    """Nobody presses back in these stories."""
+
+    def on_buffer_full(self, tp: Any, /) -> None: ...
+    def on_buffer_drop(self, tp: Any, /) -> None: ...
+    async def read_from(self, tp: TopicPartition, read: Lineage, /) -> int:
+        return 0
+
+
+class World:
+    def __init__(self, *failures: Exception) -> None:
+        self.log = FakeLog(*failures)
+        self.storing = FakeStore()
+        self.health = Health()
+        policy = BatchPolicy(rows=10, size=1_000, seconds=60)
+        self.tenures = Tenures(
+            cast(Storing, self.storing),
+            FakeParking(),
+            policy,
+            1 << 20,
+            5.0,
+            WorkerMetrics(),
+            self.health,
+        )
+
+    async def take_over(self) -> None:
+        self.tenures.assign({PARTITION})
+        async with asyncio.timeout(5):
+            await self.tenures.take_over(self.log, Flow())
+
+
+async def test_a_stop_stores_and_commits_what_was_fetched() -> None:
+    """Closing is a drain: nothing fetched is left for the next start."""
+    world = World()
+    await world.take_over()
+    world.tenures.feed(run_of(0, 1, 2))
+
+    await world.tenures.close()
+
+    assert [(0, 2)] == world.storing.ranges
+    assert 3 == world.log.committed
+
+
+async def test_a_run_fetched_before_the_seek_is_thrown_away() -> None:
+    """A stamp of an older tenure may stand anywhere in the log; the new one reads it again."""
+    world = World()
+    await world.take_over()
+    await world.tenures.release()
+    await world.take_over()
+
+    fed = world.tenures.feed(run_of(7, 8, stamp=1))
+    await world.tenures.close()
+
+    assert fed
+    assert [(1, 0), (2, 0)] == world.log.sought
+    assert [] == world.storing.ranges
+
+
+async def test_a_takeover_goes_on_until_kafka_answers() -> None:
+    """A broker that is away in the middle of a takeover delays it, and is told to health."""
+    world = World(ConnectionError("away"), ConnectionError("away"))
+
+    await world.take_over()
+
+    assert [(1, 0)] == world.log.sought
+    assert "running" == world.health.state
+    await world.tenures.close()
+
+
+async def test_a_rebalance_in_a_takeover_ends_it_without_an_exception() -> None:
+    """An exception would end Faust's recovery: the process would be up and idle."""
+    world = World(*[ConnectionError("away")] * 1_000)
+    world.tenures.assign({PARTITION})
+    waiting = asyncio.create_task(world.tenures.take_over(world.log, Flow()))
+    await asyncio.sleep(0.01)
+
+    await world.tenures.release()
+    async with asyncio.timeout(5):
+        await waiting
+
+    assert [] == world.log.sought
+
+
+async def test_a_rebalance_leaves_no_lane_behind() -> None:
+    """Also where it cancels a takeover that waits for the old tenure's running insert: the lane
+    would store later what by then is another's, and count it twice."""
+    world = World()
+    world.storing.answers.clear()
+    await world.take_over()
+    for offset in range(10):
+        world.tenures.feed(run_of(offset, index=offset))
+    await world.storing.begun.wait()
+    again = asyncio.create_task(world.tenures.take_over(world.log, Flow()))
+    await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(30):
+        await world.tenures.release()
+        await again
+    world.storing.answers.set()
+    await asyncio.sleep(0.01)
+
+    assert [] == world.storing.ranges
+
+
+async def test_a_caller_that_gives_up_does_not_end_the_takeover() -> None:
+    """Faust waits for a bounded time; the takeover goes on and seeks in the end."""
+    world = World(ConnectionError("away"))
+    world.tenures.assign({PARTITION})
+    caller = asyncio.create_task(world.tenures.take_over(world.log, Flow()))
+    await asyncio.sleep(0.01)
+
+    caller.cancel()
+    async with asyncio.timeout(5):
+        while not world.log.sought:
+            await asyncio.sleep(0.001)
+
+    assert [(1, 0)] == world.log.sought
+    await world.tenures.close()
+
+
+async def test_an_old_tenure_commits_nothing_after_the_group_moved_on() -> None:
+    """The generation that a tenure began under is the only one it may commit under."""
+    world = World()
+    await world.take_over()
+    world.tenures.feed(run_of(0, 1))
+    world.log.generation = 2
+
+    await world.tenures.close()
+
+    assert 0 == world.log.committed
+
+
+async def test_a_lane_that_ended_by_itself_is_noticed() -> None:
+    """The watchdog asks `broken`, so that an idle lane never goes unseen."""
+    world = World()
+    world.storing.defect = RuntimeError("a defect of ours")
+    await world.take_over()
+    healthy = world.tenures.broken
+
+    for offset in range(10):
+        world.tenures.feed(run_of(offset, index=offset))
+    async with asyncio.timeout(5):
+        while not world.tenures.broken:
+            await asyncio.sleep(0.001)
+
+    assert not healthy
+    await world.tenures.close()
+
+
+async def test_nothing_begins_after_the_stop() -> None:
+    """Faust seeks once more while it stops; that must not bring the lanes back."""
+    world = World()
+    await world.take_over()
+    await world.tenures.close()
+
+    await world.take_over()
+
+    assert [(1, 0)] == world.log.sought
+    assert "stopping" == world.health.state
+
+
+async def test_a_rebalance_in_a_stop_waits_for_the_insert_that_still_runs() -> None:
+    """Else the partitions are another worker's while this one stores them: counted twice."""
+    world = World()
+    world.storing.answers.clear()
+    await world.take_over()
+    world.tenures.feed(run_of(0, 1))
+    stop = asyncio.create_task(world.tenures.close())
+    await world.storing.begun.wait()
+
+    release = asyncio.create_task(world.tenures.release())
+    await asyncio.sleep(0.05)
+    released_early = release.done()
+    world.storing.answers.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(stop, release)
+
+    assert not released_early
+    assert 2 == world.log.committed
+
+
+async def test_a_takeover_resumes_partitions_that_the_old_lanes_held() -> None:
+    """A lane that was cut short with a full buffer leaves its partition paused for ever."""
+    world = World()
+    flow = RememberingFlow()
+    world.tenures.assign({PARTITION})
+
+    async with asyncio.timeout(5):
+        await world.tenures.take_over(world.log, flow)
+    await world.tenures.close()
+
+    assert [PARTITION] == flow.resumed
+
+
+class RememberingFlow(Flow):
+    """Remembers which partitions were resumed."""
+
+    def __init__(self) -> None:
+        self.resumed: list[Any] = []
+
+    def on_buffer_drop(self, tp: Any, /) -> None:
+        self.resumed.append(tp)
+
+
+@pytest.mark.parametrize(
+    ("identity", "another"),
+    [
+        (TopicIdentity("cluster", "topic-id"), False),
+        (TopicIdentity("cluster", "made anew"), True),
+        (TopicIdentity("another cluster", "topic-id"), True),
+    ],
+)
+async def test_a_topic_that_was_made_anew_is_noticed(
+    identity: TopicIdentity, another: bool
+) -> None:
+    """It need not come with a rebalance, and its records must not go on under the old id."""
+    world = World()
+    await world.take_over()
+
+    found = world.tenures.is_of_another(PARTITION.topic, identity)
+    await world.tenures.close()
+
+    assert another == found

@@ -1,0 +1,104 @@
+"""What a process has lost: noted from any thread, told once, and never forgotten untold."""
+
+from datetime import UTC, datetime
+from itertools import chain, repeat
+
+import pytest
+
+from usagepipe.producer.delivery import teller as module
+from usagepipe.producer.delivery.spill import Record
+from usagepipe.producer.delivery.teller import Teller
+from usagepipe.schemas.gap import UsageGap, decode_gap
+
+
+def told(record: Record | None) -> UsageGap:
+    """What a gap record says."""
+    assert record is not None
+    gap = decode_gap(record[1])
+    assert gap is not None
+    return gap
+
+
+def test_losses_are_told_once() -> None:
+    """One record sums up what was lost since the last, with the greatest of the lost numbers."""
+    teller = Teller("p")
+    began = datetime.now(UTC).replace(microsecond=0)
+    teller.lost("queue_full", 2, 7)
+    teller.lost("too_large", 1, 5)
+
+    gap, nothing = told(teller.take(0)), teller.take(0)
+
+    assert ("p", {"queue_full": 2, "too_large": 1}, 7) == (
+        gap.producer_id,
+        gap.lost,
+        gap.last_sequence,
+    )
+    assert began <= gap.since <= gap.until <= datetime.now(UTC)
+    assert nothing is None
+
+
+def test_losses_are_told_at_once_and_then_now_and_then() -> None:
+    """Losses that go on make a record at their beginning and one a pause, not one each."""
+    teller = Teller("p")
+    teller.lost("queue_full", 1, 1)
+    first = teller.take(30)
+    teller.lost("queue_full", 1, 2)
+
+    assert 1 == told(first).last_sequence
+    assert teller.take(30) is None
+    assert 2 == told(teller.take(0)).last_sequence
+
+
+def test_record_that_does_not_arrive_is_told_again() -> None:
+    """What it told is in the next one, at once, with its own times; events are left alone."""
+    teller = Teller("p")
+    teller.lost("queue_full", 2, 7)
+    record = teller.take(30)
+    assert record is not None
+    teller.lost("too_large", 1, 3)
+
+    teller.take_back([(b"k", b'{"schema_version":1}'), record])
+    again = told(teller.take(30))
+
+    assert ({"queue_full": 2, "too_large": 1}, 7) == (again.lost, again.last_sequence)
+    assert told(record).since == again.since
+
+
+def test_losses_are_being_told_until_all_is_with_kafka() -> None:
+    """Whoever waits for it waits for the record's way too, and for what was lost meanwhile."""
+    teller = Teller("p")
+    states = [teller.is_telling]
+    teller.lost("queue_full", 1, 1)
+    teller.settle()
+    states.append(teller.is_telling)
+    teller.take(0)
+    states.append(teller.is_telling)
+    teller.settle()
+    states.append(teller.is_telling)
+
+    assert [False, True, True, False] == states
+
+
+@pytest.mark.parametrize("year", [1970, 2200])
+def test_clock_that_is_wrong_by_decades_keeps_nothing_from_being_told(
+    monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    """A machine that boots in 1970 tells its losses with the nearest time that a record may have,
+    and the right time once it knows it."""
+    now = datetime.now(UTC)
+    moments = chain([now.replace(year=year, month=1, day=1)], repeat(now))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> "Clock":
+            return next(moments)  # type: ignore[return-value]
+
+    monkeypatch.setattr(module, "datetime", Clock)
+    teller = Teller("p")
+    teller.lost("queue_full", 1, 1)
+    teller.lost("queue_full", 1, 2)
+
+    gap = told(teller.take(0))
+
+    years = (2000, now.year) if year < now.year else (now.year, 2099)
+    assert ({"queue_full": 2}, years) == (gap.lost, (gap.since.year, gap.until.year))

@@ -1,0 +1,149 @@
+"""The producer's log, and the outbox's thread: neither stops at what goes wrong around it."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.logs import capture_logs
+from tests.support.waiting import eventually
+from tests.unit.producer.watched import CHAT, Bench, answering
+from usagepipe.producer import UsageRecorder
+from usagepipe.producer.delivery.courier import Courier
+from usagepipe.producer.telemetry.faults import log
+from usagepipe.schemas import UsageEvent
+
+NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
+SECONDS = 10
+
+
+class Broken(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("No space left on device")
+
+
+@pytest.fixture
+def _broken_log() -> Iterator[None]:
+    """The application's handler raises at each line."""
+    handler = Broken()
+    logging.getLogger("usagepipe").addHandler(handler)
+    yield
+    logging.getLogger("usagepipe").removeHandler(handler)
+
+
+@pytest.fixture
+def recorder() -> UsageRecorder:
+    """It has no Kafka, and nowhere to keep events but its memory."""
+    return UsageRecorder(kafka=NOWHERE, spill_dir="", queue_events=100)
+
+
+def event(**fields: Any) -> UsageEvent:
+    return UsageEvent.new(user_id="u", **fields)
+
+
+class Panic(BaseException):
+    """No Exception, like a panic in an extension that is written in Rust."""
+
+
+def fail(*_: object) -> Any:
+    raise KeyError("secret")
+
+
+class Hostile(str):
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        raise Panic
+
+
+@pytest.mark.usefixtures("_broken_log")
+def test_a_line_that_cannot_be_written_raises_nothing() -> None:
+    """The application's handler raises, the producer's log does not."""
+    with pytest.raises(OSError, match="No space"):
+        logging.getLogger("usagepipe.other").error("lost")
+
+    log.debug("lost")
+    log.warning("lost", events=1)
+    log.error("lost", error="KeyError")
+
+
+@pytest.mark.usefixtures("_broken_log")
+def test_events_are_counted_where_no_line_can_be_written(recorder: UsageRecorder) -> None:
+    """With Kafka away and the log broken: `record()` says no, the thread lives and counts."""
+    with recorder:
+        accepted = [recorder.record(event()) for _ in range(2_000)]
+        eventually(lambda: recorder.snapshot().oldest_unsent_seconds > 1, SECONDS, "an outage")
+        threads = [thread.name for thread in threading.enumerate()]
+
+        given_up = recorder.close(timeout=0.2)
+
+    assert [True] * 100 == accepted[:100]
+    assert "usagepipe-outbox" in threads
+    assert 100 == given_up
+    assert 2_000 == sum(recorder.snapshot().dropped.values())
+
+
+@pytest.mark.usefixtures("_broken_log")
+def test_a_request_is_served_where_no_line_can_be_written() -> None:
+    """A fault that cannot even be told is counted; the client sees its answer."""
+    bench = Bench(answering(CHAT), identify=fail)
+
+    answer = bench.get()
+
+    assert CHAT == answer.json()
+    assert {"identify_failed": 1} == bench.unrecorded
+
+
+def test_an_event_that_breaks_its_encoder_is_lost_alone(recorder: UsageRecorder) -> None:
+    """Whatever is raised, the next events are not held up."""
+    hostile = UsageEvent.model_construct(**event().model_dump() | {"api_key_id": Hostile("k")})
+    recorder.record(hostile)
+    recorder.record(event())
+
+    given_up = recorder.close(timeout=0.2)
+
+    assert 1 == given_up
+    assert {"invalid": 1, "delivery_failed": 1} == recorder.snapshot().dropped
+
+
+def test_the_thread_goes_on_after_anything(
+    recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no `except Exception` catches is told, and the next step is made."""
+    step, steps = Courier._step, []
+
+    def failing_first(courier: Courier) -> None:
+        steps.append(courier)
+        if len(steps) == 1:
+            raise Panic
+        step(courier)
+
+    monkeypatch.setattr(Courier, "_step", failing_first)
+    with capture_logs() as logs, recorder:
+        recorder.start()
+
+        eventually(lambda: len(steps) > 1, SECONDS, "another step")
+        recorder.close(timeout=0.1)
+
+    assert "Panic at test_faults.py" in logs[0]["error"]
+
+
+@pytest.mark.parametrize("dying", ["run", "_finish"])
+def test_what_a_dead_thread_left_is_counted(
+    recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch, dying: str
+) -> None:
+    """A thread that is gone, or fails at its last act: closing waits for nothing, and says how
+    many events were lost with it."""
+    monkeypatch.setattr(Courier, dying, fail)
+    monkeypatch.setattr(threading, "excepthook", lambda told: None)
+    for _ in range(7):
+        recorder.record(event())
+    started = time.monotonic()
+
+    given_up = recorder.close(timeout=SECONDS if dying == "run" else 0.1)
+
+    assert 7 == given_up
+    assert time.monotonic() - started < SECONDS / 2
+    assert {"delivery_failed": 7} == recorder.snapshot().dropped
+    assert 0 == recorder.snapshot().queued

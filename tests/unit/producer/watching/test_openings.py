@@ -1,0 +1,80 @@
+"""A look at the first bytes of a request's body: what it asks for, in bounded memory."""
+
+import json
+
+import pytest
+
+from usagepipe.producer.watching.openings import OPENING_BYTES, Asked, Opening, model_in_path
+
+
+def read(body: bytes, step: int = 1_000) -> Asked:
+    opening = Opening("application/json")
+    for start in range(0, len(body), step):
+        opening.note(body[start : start + step])
+    return opening.read()
+
+
+@pytest.mark.parametrize("step", [1, 7, 1_000])
+def test_top_level_model_and_stream_are_read(step: int) -> None:
+    """Model and stream count at the top only, in whatever pieces they come."""
+    body = {"messages": [{"model": "no", "stream": False}], "model": "yes", "stream": True}
+
+    assert Asked("yes", True) == read(json.dumps(body).encode(), step)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'"model"', b"model=a", b"\xff\xfe", b'{"model": 7}', b"[" * 100_000],
+)
+def test_what_names_no_model_tells_none(body: bytes) -> None:
+    """Broken, empty and other bodies raise nothing and tell nothing."""
+    assert Asked() == read(body)
+
+
+def test_model_before_the_bound_is_read_of_a_body_of_any_size() -> None:
+    """What stands complete before the cut is read, and no more than the bound is kept."""
+    opening = Opening("application/json")
+    opening.note(b'{"model": "first", "messages": "')
+    for _ in range(1_000):
+        opening.note(b"x" * 1_000)
+
+    held = len(opening._bytes)
+
+    assert OPENING_BYTES == held
+    assert Asked("first") == opening.read()
+
+
+def test_model_after_the_bound_is_not_known() -> None:
+    """A model that comes after more than is kept tells none; nothing is guessed."""
+    body = {"messages": "x" * OPENING_BYTES, "model": "late"}
+
+    assert Asked() == read(json.dumps(body).encode())
+
+
+def test_other_bodies_are_not_held() -> None:
+    """Of an upload nothing is kept."""
+    opening = Opening("multipart/form-data; boundary=x")
+
+    opening.note(b'{"model": "m"}')
+
+    assert not opening._bytes
+    assert Asked() == opening.read()
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/v1beta/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro"),
+        ("/v1/projects/p/locations/l/publishers/google/models/g-1:streamGenerateContent", "g-1"),
+        (
+            "/model/anthropic.claude-3-5-sonnet-20240620-v1%3A0/converse",
+            "anthropic.claude-3-5-sonnet-20240620-v1:0",
+        ),
+        ("/openai/deployments/gpt-4o-eu/chat/completions", "gpt-4o-eu"),
+        ("/v1/models/gpt-4o", ""),
+        ("/v1/chat/completions", ""),
+    ],
+)
+def test_model_of_a_path_is_the_providers(path: str, model: str) -> None:
+    """Gemini, Vertex, Bedrock and Azure name the model in the path."""
+    assert model == model_in_path(path)
