@@ -1,6 +1,6 @@
 """ASGI's types, spelled out here because a bare install has no web framework to take them from."""
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -10,9 +10,18 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str:
-    """The value of the first header called `name` (lower case), or "". Theirs have any case."""
-    for key, value in headers:
-        if key.lower() == name:
-            return value.decode("latin-1").strip()
-    return ""
+class AnswerHeaders:
+    """The first value of an answer's header by its name (lower case), or "".
+
+    Applications write the names in any case.
+    """
+
+    def __init__(self, sent: Sequence[tuple[bytes, bytes]]) -> None:
+        self._sent = sent
+        self._values: dict[bytes, bytes] | None = None
+
+    def __call__(self, name: str) -> str:
+        if self._values is None:
+            self._values = {key.lower(): value for key, value in reversed(self._sent)}
+        value = self._values.get(name.encode("latin-1"))
+        return "" if value is None else value.decode("latin-1").strip()

@@ -86,7 +86,7 @@ class Conclusions:
         below the application's root path, if it has one."""
         if not self._selection.watches(method, path, below_root):
             return None
-        options = {"max_bytes": self._max_bytes} | options
+        options.setdefault("max_bytes", self._max_bytes)
         return self._exchange(method, path, request_header, provider=self._provider, **options)
 
     def conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
@@ -129,7 +129,8 @@ class Conclusions:
                 return None
             stage = "identify_failed"
             caller = self._identify(request)
-            if inspect.isawaitable(caller):
+            # A look at the type spares the usual request a slower one at its methods.
+            if not isinstance(caller, Caller) and inspect.isawaitable(caller):
                 return self._conclude_later(exchange, finding, caller)
             stage = "record_failed"
             self._record(exchange, finding, caller)

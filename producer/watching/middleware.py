@@ -7,7 +7,6 @@ Put it inside of a compression (`GZipMiddleware`), whose bytes it cannot read.
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import Any, Unpack
 
 from usagepipe.producer.delivery.recorder import Recorder
@@ -17,7 +16,7 @@ from usagepipe.producer.watching.callers import Identify
 from usagepipe.producer.watching.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.watching.exchanges import Exchange
 from usagepipe.producer.watching.passages import Passage
-from usagepipe.producer.watching.requests import header_of, method_of, paths_of
+from usagepipe.producer.watching.requests import RequestHeaders, method_of, paths_of
 from usagepipe.producer.watching.stamps import SCOPE_KEY, current_stamp, stamp_of
 
 
@@ -60,8 +59,8 @@ class UsageMiddleware:
 
     def _open(self, scope: Scope) -> Exchange | None:
         path, below_root = paths_of(scope)
-        header = partial(header_of, scope)
-        return self._conclusions.open(method_of(scope), path, header, below_root=below_root)
+        headers = RequestHeaders(scope)
+        return self._conclusions.open(method_of(scope), path, headers, below_root=below_root)
 
     async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
         passage = Passage(exchange, receive, send)

@@ -5,7 +5,7 @@ bytes than are kept (long messages before it) tells none; then the path may, or 
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from pydantic_core import from_json
@@ -23,8 +23,7 @@ _COUNTING |= {"estimate-token-count", "token_counter"}
 _NO_MODEL = frozenset(_COUNTING | {"cachedcontents"})  # Gemini's caches are made, not asked
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What a request asked for, as far as it told."""
 
     model: str = ""

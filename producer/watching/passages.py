@@ -3,9 +3,7 @@
 Messages are sent on first and looked at afterwards, as they are: none is copied, held or changed.
 """
 
-from functools import partial
-
-from usagepipe.producer.watching.asgi import Message, Receive, Send, header
+from usagepipe.producer.watching.asgi import AnswerHeaders, Message, Receive, Send
 from usagepipe.producer.watching.exchanges import Exchange
 
 # The ways to send a body; those of extensions carry no bytes that could be read.
@@ -36,9 +34,9 @@ class Passage:
 
     async def send(self, message: Message) -> None:
         """Send `message` on, then look at it: what a client that has gone was sent still counts."""
-        headers = message.get("headers", ())
-        if not isinstance(headers, list | tuple):  # a generator: the server leaves nothing of it
-            message = {**message, "headers": list(headers)}
+        if "headers" in message and not isinstance(message["headers"], (list, tuple)):
+            # A generator: the server leaves nothing of it.
+            message = {**message, "headers": list(message["headers"])}
         try:
             await self._send(message)
         except OSError:  # so ASGI 2.4 tells that the client has gone
@@ -58,10 +56,5 @@ class Passage:
                 self._exchange.ended()
         elif kind == "http.response.start":
             # Copied: whoever is outside of us may change the list.
-            self._exchange.answered(
-                message["status"], partial(_text_of, list(message.get("headers", ())))
-            )
-
-
-def _text_of(headers: list[tuple[bytes, bytes]], name: str) -> str:
-    return header(headers, name.encode("latin-1"))
+            headers = AnswerHeaders(list(message.get("headers", ())))
+            self._exchange.answered(message["status"], headers)

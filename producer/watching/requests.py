@@ -42,6 +42,25 @@ def header_of(request: Request, name: str) -> str:
     return ",".join(header_values(request, name))
 
 
+class RequestHeaders:
+    """`header_of` for the headers of one ASGI request, which are gone through only once."""
+
+    def __init__(self, scope: Request) -> None:
+        self._scope = scope
+        self._values: dict[bytes, bytes] | None = None  # None: no header was asked for yet
+        self._is_repeated = False  # a header was sent twice
+
+    def __call__(self, name: str) -> str:
+        if self._values is None:
+            sent = tuple(self._scope.get("headers", ()))
+            self._values = dict(sent)
+            self._is_repeated = len(self._values) < len(sent)
+        if self._is_repeated:
+            return header_of(self._scope, name)
+        value = self._values.get(name.encode())
+        return "" if value is None else _text(value).strip()
+
+
 def header_values(request: Request, name: str) -> list[str]:
     """Each value that was sent under `name` (lower case). A WSGI server has joined them to one."""
     if _is_wsgi(request):

@@ -21,6 +21,8 @@ def trace_of(traceparent: str) -> dict[str, str]:
 
     Of version 00 the length is fixed; later versions may have more behind what is known.
     """
+    if not traceparent:
+        return {}
     match = _FORM.fullmatch(traceparent.strip(" \t"))
     if match is None:
         return {}

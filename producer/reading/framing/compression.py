@@ -76,6 +76,8 @@ class Nested:
 def codings_of(content_encoding: str) -> list[str]:
     """The codings that a header lists, in the order in which they were applied (RFC 9110, 8.4).
     `identity` is none, and empty members of a list mean nothing (5.6.1)."""
+    if not content_encoding:
+        return []
     listed = (member.strip().lower() for member in content_encoding.split(","))
     return [coding for coding in listed if coding not in {"", "identity"}]
 
