@@ -27,8 +27,24 @@ from usagepipe.query.answers import KeyUsage, RollUp
 from usagepipe.schemas.settings import PREFIX, Settings
 
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+SETTINGS = DOCS / "settings.md"
+MONITORING = DOCS / "operations" / "monitoring.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+MAX_README_LINES = 120
 LINK = re.compile(r"\]\((?!http)([^)#]*)(#[^)]*)?\)")
+# A file or folder of ours in prose, a table or a link text: `consumer/kafka/thread.py`.
+NAMED_PATH = re.compile(
+    r"`((?:schemas|producer|consumer|query|local|cli|tests|benchmarks|examples|scripts|docs|src|\.ci)"
+    r"/[\w./-]*)`"
+)
+NAMED_MODULE = re.compile(
+    r"\busagepipe\.((?:schemas|producer|consumer|query|local|cli)(?:\.[A-Za-z_]\w*)*)"
+)
+
+
+def page_name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def between(page: Path, start: str, end: str) -> str:
@@ -40,8 +56,9 @@ def table(page: Path, name: str) -> list[str]:
     return between(page, f"<!-- {name}: ", f"<!-- end of {name} -->").splitlines()[1:]
 
 
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+def snippets(page: Path) -> list[str]:
+    """The Python snippets of a page."""
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def shown(default: object) -> str:
@@ -57,16 +74,22 @@ def shown(default: object) -> str:
     return f"`{text}`" if text else ""
 
 
-def test_the_table_of_settings_is_the_model() -> None:
-    """Every setting stands in the README with its default and meaning, in the model's order."""
+def setting_rows() -> list[str]:
     rows = [
         f"| `{PREFIX}{name.upper()}` | {shown(field.default)} | {field.description} |"
         for name, field in Settings.model_fields.items()
     ]
+    return ["| variable | default | meaning |", "| --- | --- | --- |", *rows]
 
-    assert ["| variable | default | meaning |", "| --- | --- | --- |", *rows] == table(
-        README, "settings"
-    )
+
+def test_the_table_of_settings_is_the_model() -> None:
+    """The docs list every setting with its default and meaning, in the model's order."""
+    assert setting_rows() == table(SETTINGS, "settings")
+
+
+def test_the_readme_is_short() -> None:
+    """A newcomer reads the README in minutes: reference belongs to docs/."""
+    assert len(README.read_text().splitlines()) <= MAX_README_LINES
 
 
 def metric_rows(registry: CollectorRegistry) -> list[str]:
@@ -79,19 +102,16 @@ def metric_rows(registry: CollectorRegistry) -> list[str]:
 
 
 def test_the_table_of_metrics_is_the_worker() -> None:
-    """Every metric of the worker stands in the page about operations."""
-    shown = table(ROOT / "docs" / "operations.md", "metrics")
-
-    assert metric_rows(WorkerMetrics().registry) == shown
+    """The docs list every metric of the worker."""
+    assert metric_rows(WorkerMetrics().registry) == table(MONITORING, "metrics")
 
 
 def test_the_table_of_metrics_is_the_producer() -> None:
-    """Every metric of a web process stands in the page about operations."""
+    """The docs list every metric of a web process."""
     registry = CollectorRegistry()
     ProducerMetrics(registry)
-    shown = table(ROOT / "docs" / "operations.md", "producer metrics")
 
-    assert metric_rows(registry) == shown
+    assert metric_rows(registry) == table(MONITORING, "producer metrics")
 
 
 def ask(app: FastAPI) -> httpx.Response:
@@ -118,7 +138,7 @@ def service(
         exec(stamp, {})
         return answer
 
-    exec(snippets("python")[0], {"app": app})
+    exec(snippets(README)[0], {"app": app})
 
     assert 200 == ask(app).status_code
     return recorder
@@ -130,7 +150,7 @@ def test_ten_lines_add_the_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
 
     (event,) = service(monkeypatch, {"model": "m-1", "usage": usage}).events
 
-    assert len(snippets("python")[0].strip().splitlines()) <= 10
+    assert len(snippets(README)[0].strip().splitlines()) <= 10
     assert ("u-1", "Ada", "k-1", "apikey", "m-1", 9, 5, 14) == (
         event.user_id,
         event.user_name,
@@ -154,10 +174,10 @@ def test_nobody_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stamp_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's stamp is what is recorded, whatever the answer says."""
+    """The stamp of the docs is what is recorded, whatever the answer says."""
     answer = {"model": "other", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
 
-    (event,) = service(monkeypatch, answer, snippets("python")[1]).events
+    (event,) = service(monkeypatch, answer, snippets(DOCS / "recording.md")[0]).events
 
     assert ("llama-3", 12, 34, Decimal("0.00046")) == (
         event.model,
@@ -176,12 +196,12 @@ def test_a_stamp_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ([], None),
     ],
 )
-def test_the_callers_of_the_readme_are_known(
+def test_the_callers_of_the_docs_are_known(
     monkeypatch: pytest.MonkeyPatch,
     headers: list[tuple[bytes, bytes]],
     caller: tuple[str, str] | None,
 ) -> None:
-    """The README's chain asks sessions, keys and the old list, in this order."""
+    """The chain of the docs asks sessions, keys and the old list, in this order."""
     monkeypatch.setenv("KEY_SECRET", "0123456789abcdef")
     monkeypatch.setenv("OLD_KEYS", "old-1,old-2")
     names: dict[str, Any] = {
@@ -189,7 +209,7 @@ def test_the_callers_of_the_readme_are_known(
         "find_key": {"sk-bob": usagepipe.producer.Caller("u-bob")}.get,
     }
 
-    exec(snippets("python")[2], names)
+    exec(snippets(DOCS / "callers.md")[0], names)
 
     found = names["identify"]({"type": "http", "headers": headers})
     assert caller == (found and (found.user_id, found.source))
@@ -223,12 +243,12 @@ def test_the_query_snippet_prints_usage(
     assert {"connect", "by_key"} <= set(dir(usagepipe.query.UsageQueries))
     monkeypatch.setattr(usagepipe.query, "UsageQueries", Queries)
 
-    exec(snippets("python")[3], {})
+    exec(snippets(README)[1], {})
 
     assert "k-1 7 0.5\n" == capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every file and heading that a page names exists."""
     broken = []
@@ -240,13 +260,34 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [] == broken
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_named_files_exist(page: Path) -> None:
+    """Every file, folder and module of ours that a page names exists."""
+    text = page.read_text()
+    paths = [path for path in NAMED_PATH.findall(text) if not (ROOT / path).exists()]
+    modules = [name for name in NAMED_MODULE.findall(text) if not is_named(name)]
+
+    assert ([], []) == (paths, modules)
+
+
+def is_named(name: str) -> bool:
+    """Whether `producer.litellm.usage_logger` is a module, or a name inside one."""
+    path = ROOT.joinpath(*name.split("."))
+    inside = path.parent.with_suffix(".py")
+    return (
+        path.is_dir()
+        or path.with_suffix(".py").is_file()
+        or (inside.is_file() and path.name in inside.read_text())
+    )
+
+
 def headings(page: Path) -> set[str]:
     """The anchors of a page, as forges make them."""
     titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_and_their_options_exist(page: Path) -> None:
     """Every `usagepipe …` of a page is a command with those options."""
     for command, rest in re.findall(
@@ -260,13 +301,12 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 
 
 def test_make_targets_exist() -> None:
-    """Every `make …` of the pages stands in the Makefile, and CI runs the README's tests."""
+    """Every `make …` of the pages is in the Makefile, and CI runs the README's tests."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = {
-        t for page in PAGES for t in re.findall(r"^make (\w+)", page.read_text(), re.MULTILINE)
-    }
+    named = re.compile(r"(?:^|`)make (\w+)", re.MULTILINE)
+    targets = {target for page in PAGES for target in named.findall(page.read_text())}
 
-    assert {"demo", "test"} == targets
+    assert {"bench", "chaos", "demo", "lint", "requirements", "test"} == targets
     assert [] == [target for target in targets if f"\n{target}: " not in makefile]
     assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
 
