@@ -43,8 +43,8 @@ from usagepipe.consumer.runtime.persistence import Persistence
 from usagepipe.consumer.runtime.threads import Threads
 from usagepipe.consumer.topics.kafka_credentials import faust_credentials
 from usagepipe.consumer.worker.admission import Admission
+from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
 from usagepipe.consumer.worker.storing import Servers, Storing
-from usagepipe.consumer.worker.tenures import Tenures
 from usagepipe.schemas.settings import Settings
 
 log = structlog.get_logger()
@@ -121,7 +121,7 @@ class WorkerApp(faust.App):
             self.metrics,
             self.health,
         )
-        self.tenures = Tenures(
+        self.rebalance_handler = RebalanceHandler(
             storing,
             parking,
             BatchPolicy.of(settings),
@@ -157,7 +157,7 @@ class WorkerApp(faust.App):
     async def on_stop(self) -> None:
         _end_for_sure(self.settings.drain_seconds + STOP_SECONDS, self.exit_status)
         # First of all, while this worker still is in the group: store and commit what it has.
-        await self.tenures.close()
+        await self.rebalance_handler.close()
         _end_for_sure(STOP_SECONDS, self.exit_status)
         await super().on_stop()
         await self.letters.close()
@@ -213,7 +213,7 @@ def create_app(settings: Settings) -> WorkerApp:
 
 
 def _feed(app: WorkerApp, run: Run) -> None:
-    if not app.tenures.feed(run):
+    if not app.rebalance_handler.feed(run):
         log.error("run_lost", partition=str(run.partition), offset=run.first)
         app.add_future(app.consumer.perform_seek())
 
@@ -225,7 +225,7 @@ async def _watch(app: WorkerApp) -> None:
     waiting_since = clock()
     while not app.should_stop:
         await asyncio.sleep(WATCH_SECONDS)
-        app.metrics.buffered_rows.set(app.tenures.buffered_rows())
+        app.metrics.buffered_rows.set(app.rebalance_handler.buffered_rows())
         if app.health.refusal is not None:
             _end_refused(app, app.health.refusal)
             return
@@ -237,8 +237,8 @@ async def _watch(app: WorkerApp) -> None:
         elif clock() - waiting_since > WAITING_SECONDS:
             waiting_since = clock()
             log.info("waiting_for_partitions", at_most_seconds=app.settings.session_seconds)
-        if app.tenures.broken and not app.rebalancing:
-            log.error("tenure_broken")
+        if app.rebalance_handler.broken and not app.rebalancing:
+            log.error("assignment_broken")
             app.add_future(app.consumer.perform_seek())  # this watch goes on
         if not _stuck(app):
             stuck_since = None
@@ -251,7 +251,7 @@ async def _watch(app: WorkerApp) -> None:
 
 async def _look_at_lag(app: WorkerApp) -> None:
     """Ask Kafka for the ends of the logs. If it does not answer, the last lag stays."""
-    progress = app.tenures.progress()
+    progress = app.rebalance_handler.progress()
     with suppress(Exception):  # _look_at_kafka notes what is wrong
         ends = {}
         if progress:
@@ -279,7 +279,7 @@ async def _find_topic(app: WorkerApp, looking: Awaitable[TopicIdentity]) -> None
         app.health.failed("topic", error)
         return
     app.health.succeeded("topic")
-    if app.tenures.is_of_another(app.settings.topic, identity):
+    if app.rebalance_handler.is_of_another(app.settings.topic, identity):
         log.error("topic_made_anew", topic=app.settings.topic, topic_id=identity.topic_id)
         app.add_future(app.consumer.perform_seek())
 

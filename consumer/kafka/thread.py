@@ -1,8 +1,8 @@
 """aiokafka's consumer in the thread that Faust gives it: fetches runs, seeks, and commits.
 
-Everything that touches the consumer runs in that thread. What other parts call (`tenures.Log`) is
-at the end of the class; it crosses over by `_call`, because Faust's own queue has two workers and
-a fetch holds one of them.
+Everything that touches the consumer runs in that thread. What other parts call
+(`rebalance_handler.Log`) is at the end of the class; it crosses over by `_call`, because Faust's
+own queue has two workers and a fetch holds one of them.
 """
 
 import asyncio
@@ -51,9 +51,9 @@ from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import LogEnd
 from usagepipe.consumer.topics.leader_epochs import UNKNOWN, Lineage, epoch_ends
 from usagepipe.consumer.topics.leaders import log_ends
+from usagepipe.consumer.worker.assignment import Membership
 from usagepipe.consumer.worker.committer import FencedError, Position
 from usagepipe.consumer.worker.takeover import Found
-from usagepipe.consumer.worker.tenure import Membership
 
 Result = TypeVar("Result")
 
@@ -365,7 +365,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                 return
             await asyncio.sleep(delay)
 
-    # What the tenures call, from the worker's own thread (`tenures.Log`).
+    # What the rebalance handler calls, from the worker's own thread (`rebalance_handler.Log`).
 
     async def membership(self) -> Membership:
         """Who this worker is to the group at this moment.

@@ -16,7 +16,7 @@ from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.log.packs import Run
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.topics.leader_epochs import Lineage
-from usagepipe.consumer.worker.tenures import Tenures
+from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
 
 SCHEME: Final = "usagepipe"
 
@@ -96,18 +96,18 @@ class _NoReadOffsets(dict[TP, int | None]):
 
 
 class ChunkConsumer(stock.Consumer):
-    """Carries a run as one message, and leaves order, offsets and commits to the tenures."""
+    """Carries a run as one message, and leaves order, offsets and commits to others."""
 
     _thread: ChunkThread
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._read_offset = _NoReadOffsets()
-        self.tenures: Tenures = cast(Any, self.app).tenures
+        self.rebalance_handler: RebalanceHandler = cast(Any, self.app).rebalance_handler
 
     @property
     def log_of_kafka(self) -> ChunkThread:
-        """The log and the group, as the tenures see them."""
+        """The log and the group, as the rebalance handler sees them."""
         return self._thread
 
     def _new_consumer_thread(self) -> ChunkThread:
@@ -154,25 +154,25 @@ class ChunkConsumer(stock.Consumer):
         """Nothing: stock would acknowledge the records inside a run. Loss."""
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Nothing: stock would write offsets of its own, and wipe a tenure's metadata."""
+        """Nothing: stock would write offsets of its own, and wipe an assignment's metadata."""
         self._acked.clear()
         self._acked_index.clear()
         return False
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        raise AssertionError("only a tenure's committer writes offsets")
+        raise AssertionError("only an assignment's committer writes offsets")
 
     async def perform_seek(self) -> None:
         """Take the assignment over; Faust calls this after each. Never raises: Faust would hang."""
-        await self.tenures.take_over(self._thread, self)
+        await self.rebalance_handler.take_over(self._thread, self)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.tenures.assign({TopicPartition(*tp) for tp in assigned})
+        self.rebalance_handler.assign({TopicPartition(*tp) for tp in assigned})
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Give running inserts a grace before the partitions are another worker's."""
-        await self.tenures.release()
+        await self.rebalance_handler.release()
         await super().on_partitions_revoked(revoked)
 
 

@@ -134,14 +134,14 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything one fetch brought of one partition, and the tenure it was fetched under.
+    """Everything one fetch brought of one partition, and the assignment it was fetched under.
 
     Faust carries a run as one message, since its cost is a message's (68 µs each), not a byte's.
 
-    `stamp` is the number of the tenure that had sought the partition when the records were taken
-    out of the fetcher: a run of an older tenure may lie before or after the current position, and
-    is thrown away. `index` numbers the runs of a partition within a tenure: a number that is
-    missing is a run that got lost inside the process, and is read again.
+    `stamp` is the number of the assignment that had sought the partition when the records were
+    taken out of the fetcher: a run of an older one may lie before or after the current position,
+    and is thrown away. `index` numbers the runs of a partition within an assignment: a number that
+    is missing is a run that got lost inside the process, and is read again.
     """
 
     partition: TopicPartition

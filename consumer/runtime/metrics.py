@@ -61,7 +61,9 @@ class WorkerMetrics:
         self.commit_failures = Counter(
             "usagepipe_commit_failures", "Commits that failed and are retried.", registry=registry
         )
-        self.tenures = Counter("usagepipe_tenures", "Assignments taken over.", registry=registry)
+        self.assignments = Counter(
+            "usagepipe_assignments", "Assignments taken over.", registry=registry
+        )
         self.partitions = Gauge(
             "usagepipe_partitions", "Partitions this worker holds.", registry=registry
         )

@@ -1,4 +1,4 @@
-"""The one committer of a tenure: nothing else in the process writes an offset.
+"""The one committer of an assignment: nothing else in the process writes an offset.
 
 Positions of all partitions that come in while a commit is in flight go out together with the
 next one (a commit takes longer than an insert), each superseding the one before it.
@@ -30,7 +30,7 @@ Commit = Callable[[Mapping[TopicPartition, Position]], Awaitable[None]]
 
 
 class FencedError(Exception):
-    """The group moved on: this tenure's partitions may be another worker's by now."""
+    """The group moved on: this assignment's partitions may be another worker's by now."""
 
 
 class Committer:
@@ -103,7 +103,7 @@ class Committer:
 
     def _put(self, partition: TopicPartition, position: Position) -> None:
         if self.fenced:
-            self._fence(FencedError("the tenure is over"))
+            self._fence(FencedError("the assignment is over"))
             return
         self._waiting[partition] = position
         self._idle.clear()

@@ -48,7 +48,7 @@ class Flow(Protocol):
 
 
 class Offsets(Protocol):
-    """Where a lane announces and acknowledges: the tenure's committer."""
+    """Where a lane announces and acknowledges: the assignment's committer."""
 
     async def announce(self, partition: TopicPartition, pending: Announcement) -> None: ...
     def acknowledge(
@@ -103,7 +103,7 @@ class _Tried(NamedTuple):
 
 
 class Lane:
-    """Stores one partition from `start` on, for as long as its tenure lasts."""
+    """Stores one partition from `start` on, for as long as its assignment lasts."""
 
     def __init__(
         self,

@@ -35,7 +35,7 @@ class ParkingPlace(Protocol):
 
 
 class PartitionWorker:
-    """Stores one partition from `start` on, for as long as its tenure lasts."""
+    """Stores one partition from `start` on, for as long as its assignment lasts."""
 
     def __init__(
         self,

@@ -194,7 +194,7 @@ def test_a_zombie_that_wakes_up_in_an_empty_group(world: World, missing: str, po
     other.stop()
 
     zombie.send_signal(signal.SIGCONT)
-    eventually(lambda: zombie.stderr.count("tenure_began") == 2, SECONDS, "the zombie's return")
+    eventually(lambda: zombie.stderr.count("assignment_began") == 2, SECONDS, "the zombie's return")
     settled(world)
 
     assert (missing == "nothing") == (differences(world.settings, ledger) == [])

@@ -66,8 +66,8 @@ def assert_healthy_one_keeps_its_partitions(
     (line,) = [line for line in one.stderr.splitlines() if "worker_refused" in line]
     assert reason in line
     assert SECRET not in one.stderr
-    assert "tenure_began" not in one.stderr
-    assert 1 == healthy.stderr.count("tenure_began")
+    assert "assignment_began" not in one.stderr
+    assert 1 == healthy.stderr.count("assignment_began")
     assert 4 == health(healthy)["partitions"]
     assert 3 == status
     assert 0 == healthy.stop()
@@ -107,7 +107,7 @@ def test_a_worker_that_is_let_in_later_joins_then(
         eventually(lambda: clickhouse_trouble(health(worker)), SECONDS, worker.tail)
         report = health(worker)
         eventually(lambda: len(proxy.inserts) > 4, SECONDS, worker.tail)
-        assert "tenure_began" not in worker.stderr
+        assert "assignment_began" not in worker.stderr
     wait_until_committed(made, worker)
 
     wait_until_running(worker)
@@ -115,7 +115,7 @@ def test_a_worker_that_is_let_in_later_joins_then(
     assert "ClickHouse" in str(report["waiting_for"])
     assert "password is wrong" in clickhouse_trouble(report)["why"]
     assert health(worker)["waiting_for"] is None
-    assert 1 == worker.stderr.count("tenure_began")
+    assert 1 == worker.stderr.count("assignment_began")
     assert 0 == worker.stop()
     assert (40, 40) == raw_counts(clickhouse_client)
 
@@ -134,7 +134,7 @@ def test_a_worker_that_waits_for_clickhouse_ends_at_once(
     assert 0 == worker.wait(10)
     assert ("degraded", 0) == (report["state"], report["partitions"])
     assert "connection refused" in clickhouse_trouble(report)["why"]
-    assert "tenure_began" not in worker.stderr
+    assert "assignment_began" not in worker.stderr
     assert 1 == worker.stderr.count("worker_stopped")
 
 

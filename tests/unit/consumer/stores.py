@@ -1,4 +1,4 @@
-"""A store in memory, for lanes and tenures."""
+"""A store in memory, for partition workers and the rebalance handler."""
 
 import asyncio
 

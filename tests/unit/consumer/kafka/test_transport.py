@@ -23,8 +23,8 @@ from usagepipe.consumer.kafka.fetching import KeptRecords, as_packs, pack_fetche
 from usagepipe.consumer.kafka.log_watch import LogWatch
 from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.kafka.transport import OVERRIDDEN
+from usagepipe.consumer.worker.assignment import Membership
 from usagepipe.consumer.worker.committer import FencedError
-from usagepipe.consumer.worker.tenure import Membership
 
 HELD = TP("t", 0)
 MEMBERS = [(owner, member) for owner, members in OVERRIDDEN.items() for member in members]

@@ -74,7 +74,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
 
 
 async def test_a_fenced_committer_never_commits_again() -> None:
-    """After the group moved on, nothing of this tenure reaches the coordinator."""
+    """After the group moved on, nothing of this assignment reaches the coordinator."""
     coordinator = Coordinator(FencedError("moved on"))
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
 
@@ -100,7 +100,7 @@ async def test_an_announcement_returns_when_it_is_committed() -> None:
     assert [{ONE: Position(5, PENDING.encode())}] == coordinator.commits
 
 
-async def test_an_announcement_of_a_fenced_tenure_is_refused() -> None:
+async def test_an_announcement_of_a_fenced_assignment_is_refused() -> None:
     """Its insert must not begin, whether the fence falls before or after it was put in."""
     coordinator = Coordinator(FencedError("moved on"))
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())

@@ -1,4 +1,4 @@
-"""Begins and ends tenures as the group assigns and takes partitions: one at a time, or none.
+"""Begins and ends assignments as the group gives and takes partitions: one at a time, or none.
 
 Kafka may reassign, the broker may go away and Faust may time out in the middle of a takeover. So
 a takeover goes on by itself until it is done or another one begins; and neither this nor anything
@@ -22,19 +22,19 @@ from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.persistence import brief
 from usagepipe.consumer.topics.leader_epochs import Lineage
+from usagepipe.consumer.worker.assignment import Assignment, Membership
 from usagepipe.consumer.worker.buffer import Buffer
 from usagepipe.consumer.worker.committer import Committer, Position
 from usagepipe.consumer.worker.lane import Lane, Start
 from usagepipe.consumer.worker.partition_worker import ParkingPlace, PartitionWorker, Reading
 from usagepipe.consumer.worker.storing import Storing
 from usagepipe.consumer.worker.takeover import Found, where_to_start
-from usagepipe.consumer.worker.tenure import Membership, Tenure
 
 log = structlog.get_logger()
 
 # A rebalance waits for us at most so long: the others of the group stand still meanwhile.
 RELEASE_SECONDS = 5.0
-COMMIT_SECONDS = 1.0  # for the last commit of a tenure that ends
+COMMIT_SECONDS = 1.0  # for the last commit of an assignment that ends
 
 
 class Log(Protocol):
@@ -51,8 +51,8 @@ class Log(Protocol):
     ) -> None: ...
 
 
-class Tenures:
-    """Holds the current tenure, if there is one."""
+class RebalanceHandler:
+    """Holds the current assignment, if there is one."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Tenures:
         self._metrics = metrics
         self._health = health
         self._number = 0
-        self._tenure: Tenure | None = None
+        self._assignment: Assignment | None = None
         self._taking: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._assigned: Set[TopicPartition] | None = None  # None: in a rebalance, or stopping
@@ -84,7 +84,7 @@ class Tenures:
         self._health.assigned = True  # with no partition too: a stand-by is a healthy worker
 
     async def take_over(self, log_: Log, flow: Reading) -> None:
-        """Begin a tenure of what is assigned. Returns when it has begun, or may not begin."""
+        """Begin an assignment. Returns when it has begun, or may not begin."""
         if self._closed or self._assigned is None:
             return
         if self._taking is None or self._taking.done():
@@ -95,7 +95,7 @@ class Tenures:
         await asyncio.wait([self._taking])
 
     async def release(self) -> None:
-        """The group takes the partitions: end the tenure, quickly."""
+        """The group takes the partitions: end the assignment, quickly."""
         self._assigned = None
         self._health.assigned = False
         await self._end(RELEASE_SECONDS, keep=False)
@@ -109,7 +109,7 @@ class Tenures:
 
     def feed(self, run: Run) -> bool:
         """Give a run to its lane. False: a run got lost, so the caller must `take_over` again."""
-        return self._tenure is None or self._tenure.feed(run)
+        return self._assignment is None or self._assignment.feed(run)
 
     @property
     def broken(self) -> bool:
@@ -117,22 +117,22 @@ class Tenures:
         if self._closed or self._assigned is None or not self._assigned:
             return False
         taking = self._taking is not None and not self._taking.done()
-        return not taking and (self._tenure is None or self._tenure.broken)
+        return not taking and (self._assignment is None or self._assignment.broken)
 
     def is_of_another(self, topic: str, identity: TopicIdentity) -> bool:
         """Whether partitions of `topic` are held, of one that had another identity."""
-        return self._tenure is not None and any(
+        return self._assignment is not None and any(
             partition.topic == topic and lane.topic != identity
-            for partition, lane in self._tenure.lanes.items()
+            for partition, lane in self._assignment.lanes.items()
         )
 
     def progress(self) -> dict[TopicPartition, Progress]:
         """How far each partition has come that is held."""
-        lanes = self._tenure.lanes if self._tenure else {}
+        lanes = self._assignment.lanes if self._assignment else {}
         return {partition: lane.progress for partition, lane in lanes.items()}
 
     def buffered_rows(self) -> int:
-        lanes = self._tenure.lanes.values() if self._tenure else ()
+        lanes = self._assignment.lanes.values() if self._assignment else ()
         return sum(lane.buffered_rows for lane in lanes)
 
     async def _take_over(self, log_: Log, flow: Reading, partitions: Set[TopicPartition]) -> None:
@@ -150,12 +150,12 @@ class Tenures:
     async def _try_to_take_over(
         self, log_: Log, flow: Reading, partitions: Set[TopicPartition]
     ) -> None:
-        # 1. End the old tenure, if a rebalance did not: two must never store the same partition.
-        await self._end_tenure(RELEASE_SECONDS, keep=False)
+        # 1. End the old assignment, if a rebalance did not: two must never store one partition.
+        await self._end_assignment(RELEASE_SECONDS, keep=False)
         for partition in partitions:
             flow.on_buffer_drop(partition)  # a lane that was cut short may have held it
         # 2. Remember who we are to the group, before reading what is committed: if the group
-        #    moves on in between, every commit of this tenure is fenced.
+        #    moves on in between, every commit of this assignment is fenced.
         membership = await log_.membership()
         # 3. Read what was committed and what was pending. A crash up to here has changed nothing.
         found = await log_.positions(partitions)
@@ -176,8 +176,8 @@ class Tenures:
             tp: PartitionWorker(tp, start, partial(make_lane, tp), self._parking, flow)
             for tp, start in starts.items()
         }
-        self._tenure = Tenure(self._number, lanes, committer)
-        self._tenure.start()
+        self._assignment = Assignment(self._number, lanes, committer)
+        self._assignment.start()
         # Never below the log's start: aiokafka would reset such a position as it likes.
         await log_.seek_as(
             self._number,
@@ -186,26 +186,26 @@ class Tenures:
                 for tp, start in starts.items()
             },
         )
-        self._metrics.tenures.inc()
+        self._metrics.assignments.inc()
         self._metrics.partitions.set(len(partitions))
         self._health.partitions = len(partitions)
-        log.info("tenure_began", number=self._number, generation=membership.generation)
+        log.info("assignment_began", number=self._number, generation=membership.generation)
 
     async def _end(self, seconds: float, *, keep: bool) -> None:
         await self._cancel_taking()
-        await self._end_tenure(seconds, keep=keep)
+        await self._end_assignment(seconds, keep=keep)
         self._health.partitions = 0
         self._metrics.partitions.set(0)
 
-    async def _end_tenure(self, seconds: float, *, keep: bool) -> None:
-        """End the tenure, or wait for the one that ends already; not much longer than `seconds`.
+    async def _end_assignment(self, seconds: float, *, keep: bool) -> None:
+        """End the assignment, or wait for one that is ending; not much longer than `seconds`.
 
         A rebalance in the middle of a stop must not give the partitions away while the stop
         still stores them.
         """
-        tenure, self._tenure = self._tenure, None
-        if tenure is not None:
-            self._ending = asyncio.create_task(tenure.end(seconds, keep=keep))
+        assignment, self._assignment = self._assignment, None
+        if assignment is not None:
+            self._ending = asyncio.create_task(assignment.end(seconds, keep=keep))
         if self._ending is None:
             return
         await asyncio.wait([self._ending], timeout=seconds + COMMIT_SECONDS)

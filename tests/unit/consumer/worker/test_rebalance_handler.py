@@ -1,4 +1,4 @@
-"""Tenures begin and end as the group says, and survive what Kafka and Faust do meanwhile."""
+"""Assignments begin and end as the group says, and survive what Kafka and Faust do meanwhile."""
 
 import asyncio
 from collections.abc import Mapping, Set
@@ -14,11 +14,11 @@ from usagepipe.consumer.protocol.topic_identity import TopicIdentity
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.topics.leader_epochs import Lineage
+from usagepipe.consumer.worker.assignment import Membership
 from usagepipe.consumer.worker.committer import FencedError, Position
+from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
 from usagepipe.consumer.worker.storing import Storing
 from usagepipe.consumer.worker.takeover import Found
-from usagepipe.consumer.worker.tenure import Membership
-from usagepipe.consumer.worker.tenures import Tenures
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +71,7 @@ class World:
         self.storing = FakeStore()
         self.health = Health()
         policy = BatchPolicy(rows=10, size=1_000, seconds=60)
-        self.tenures = Tenures(
+        self.rebalance_handler = RebalanceHandler(
             cast(Storing, self.storing),
             FakeParking(),
             policy,
@@ -82,32 +82,32 @@ class World:
         )
 
     async def take_over(self) -> None:
-        self.tenures.assign({PARTITION})
+        self.rebalance_handler.assign({PARTITION})
         async with asyncio.timeout(5):
-            await self.tenures.take_over(self.log, Flow())
+            await self.rebalance_handler.take_over(self.log, Flow())
 
 
 async def test_a_stop_stores_and_commits_what_was_fetched() -> None:
     """Closing is a drain: nothing fetched is left for the next start."""
     world = World()
     await world.take_over()
-    world.tenures.feed(run_of(0, 1, 2))
+    world.rebalance_handler.feed(run_of(0, 1, 2))
 
-    await world.tenures.close()
+    await world.rebalance_handler.close()
 
     assert [(0, 2)] == world.storing.ranges
     assert 3 == world.log.committed
 
 
 async def test_a_run_fetched_before_the_seek_is_thrown_away() -> None:
-    """A stamp of an older tenure may stand anywhere in the log; the new one reads it again."""
+    """A stamp of an older assignment may stand anywhere in the log; the new one reads it again."""
     world = World()
     await world.take_over()
-    await world.tenures.release()
+    await world.rebalance_handler.release()
     await world.take_over()
 
-    fed = world.tenures.feed(run_of(7, 8, stamp=1))
-    await world.tenures.close()
+    fed = world.rebalance_handler.feed(run_of(7, 8, stamp=1))
+    await world.rebalance_handler.close()
 
     assert fed
     assert [(1, 0), (2, 0)] == world.log.sought
@@ -122,17 +122,17 @@ async def test_a_takeover_goes_on_until_kafka_answers() -> None:
 
     assert [(1, 0)] == world.log.sought
     assert "running" == world.health.state
-    await world.tenures.close()
+    await world.rebalance_handler.close()
 
 
 async def test_a_rebalance_in_a_takeover_ends_it_without_an_exception() -> None:
     """An exception would end Faust's recovery: the process would be up and idle."""
     world = World(*[ConnectionError("away")] * 1_000)
-    world.tenures.assign({PARTITION})
-    waiting = asyncio.create_task(world.tenures.take_over(world.log, Flow()))
+    world.rebalance_handler.assign({PARTITION})
+    waiting = asyncio.create_task(world.rebalance_handler.take_over(world.log, Flow()))
     await asyncio.sleep(0.01)
 
-    await world.tenures.release()
+    await world.rebalance_handler.release()
     async with asyncio.timeout(5):
         await waiting
 
@@ -140,19 +140,19 @@ async def test_a_rebalance_in_a_takeover_ends_it_without_an_exception() -> None:
 
 
 async def test_a_rebalance_leaves_no_lane_behind() -> None:
-    """Also where it cancels a takeover that waits for the old tenure's running insert: the lane
+    """Also where it cancels a takeover that waits for the old assignment's running insert: the lane
     would store later what by then is another's, and count it twice."""
     world = World()
     world.storing.answers.clear()
     await world.take_over()
     for offset in range(10):
-        world.tenures.feed(run_of(offset, index=offset))
+        world.rebalance_handler.feed(run_of(offset, index=offset))
     await world.storing.begun.wait()
-    again = asyncio.create_task(world.tenures.take_over(world.log, Flow()))
+    again = asyncio.create_task(world.rebalance_handler.take_over(world.log, Flow()))
     await asyncio.sleep(0.01)
 
     async with asyncio.timeout(30):
-        await world.tenures.release()
+        await world.rebalance_handler.release()
         await again
     world.storing.answers.set()
     await asyncio.sleep(0.01)
@@ -163,8 +163,8 @@ async def test_a_rebalance_leaves_no_lane_behind() -> None:
 async def test_a_caller_that_gives_up_does_not_end_the_takeover() -> None:
     """Faust waits for a bounded time; the takeover goes on and seeks in the end."""
     world = World(ConnectionError("away"))
-    world.tenures.assign({PARTITION})
-    caller = asyncio.create_task(world.tenures.take_over(world.log, Flow()))
+    world.rebalance_handler.assign({PARTITION})
+    caller = asyncio.create_task(world.rebalance_handler.take_over(world.log, Flow()))
     await asyncio.sleep(0.01)
 
     caller.cancel()
@@ -173,17 +173,17 @@ async def test_a_caller_that_gives_up_does_not_end_the_takeover() -> None:
             await asyncio.sleep(0.001)
 
     assert [(1, 0)] == world.log.sought
-    await world.tenures.close()
+    await world.rebalance_handler.close()
 
 
-async def test_an_old_tenure_commits_nothing_after_the_group_moved_on() -> None:
-    """The generation that a tenure began under is the only one it may commit under."""
+async def test_an_old_assignment_commits_nothing_after_the_group_moved_on() -> None:
+    """The generation that an assignment began under is the only one it may commit under."""
     world = World()
     await world.take_over()
-    world.tenures.feed(run_of(0, 1))
+    world.rebalance_handler.feed(run_of(0, 1))
     world.log.generation = 2
 
-    await world.tenures.close()
+    await world.rebalance_handler.close()
 
     assert 0 == world.log.committed
 
@@ -193,23 +193,23 @@ async def test_a_lane_that_ended_by_itself_is_noticed() -> None:
     world = World()
     world.storing.defect = RuntimeError("a defect of ours")
     await world.take_over()
-    healthy = world.tenures.broken
+    healthy = world.rebalance_handler.broken
 
     for offset in range(10):
-        world.tenures.feed(run_of(offset, index=offset))
+        world.rebalance_handler.feed(run_of(offset, index=offset))
     async with asyncio.timeout(5):
-        while not world.tenures.broken:
+        while not world.rebalance_handler.broken:
             await asyncio.sleep(0.001)
 
     assert not healthy
-    await world.tenures.close()
+    await world.rebalance_handler.close()
 
 
 async def test_nothing_begins_after_the_stop() -> None:
     """Faust seeks once more while it stops; that must not bring the lanes back."""
     world = World()
     await world.take_over()
-    await world.tenures.close()
+    await world.rebalance_handler.close()
 
     await world.take_over()
 
@@ -222,11 +222,11 @@ async def test_a_rebalance_in_a_stop_waits_for_the_insert_that_still_runs() -> N
     world = World()
     world.storing.answers.clear()
     await world.take_over()
-    world.tenures.feed(run_of(0, 1))
-    stop = asyncio.create_task(world.tenures.close())
+    world.rebalance_handler.feed(run_of(0, 1))
+    stop = asyncio.create_task(world.rebalance_handler.close())
     await world.storing.begun.wait()
 
-    release = asyncio.create_task(world.tenures.release())
+    release = asyncio.create_task(world.rebalance_handler.release())
     await asyncio.sleep(0.05)
     released_early = release.done()
     world.storing.answers.set()
@@ -241,11 +241,11 @@ async def test_a_takeover_resumes_partitions_that_the_old_lanes_held() -> None:
     """A lane that was cut short with a full buffer leaves its partition paused for ever."""
     world = World()
     flow = RememberingFlow()
-    world.tenures.assign({PARTITION})
+    world.rebalance_handler.assign({PARTITION})
 
     async with asyncio.timeout(5):
-        await world.tenures.take_over(world.log, flow)
-    await world.tenures.close()
+        await world.rebalance_handler.take_over(world.log, flow)
+    await world.rebalance_handler.close()
 
     assert [PARTITION] == flow.resumed
 
@@ -275,7 +275,7 @@ async def test_a_topic_that_was_made_anew_is_noticed(
     world = World()
     await world.take_over()
 
-    found = world.tenures.is_of_another(PARTITION.topic, identity)
-    await world.tenures.close()
+    found = world.rebalance_handler.is_of_another(PARTITION.topic, identity)
+    await world.rebalance_handler.close()
 
     assert another == found

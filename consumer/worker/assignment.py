@@ -1,4 +1,4 @@
-"""A tenure: the time in which this worker holds an assignment, from takeover to rebalance.
+"""An assignment: what this worker stores from one takeover to the next rebalance.
 
 It owns one lane a partition and one committer. What it may commit it may commit only as the
 group member it was when it began (`Membership`): after that the partitions may be another's.
@@ -27,7 +27,7 @@ class Membership(NamedTuple):
     member_id: str
 
 
-class Tenure:
+class Assignment:
     """Lanes and committer of one assignment. `number` is the stamp of its runs."""
 
     def __init__(
@@ -49,7 +49,7 @@ class Tenure:
     def feed(self, run: Run) -> bool:
         """Give a run to its lane. False: the log must be read again from the lanes' positions."""
         if run.stamp != self.number:
-            return True  # fetched before this tenure sought its positions: not ours
+            return True  # fetched before this assignment sought its positions: not ours
         lane = self.lanes.get(run.partition)
         return lane is not None and lane.take(run)
 
@@ -63,7 +63,7 @@ class Tenure:
             await self._finish(seconds, keep=keep)
         finally:
             # Also when a rebalance cancels us in the wait: a lane left behind would go on trying
-            # to store what by then is another tenure's.
+            # to store what by then is another assignment's.
             await self._cancel()
 
     async def _finish(self, seconds: float, *, keep: bool) -> None:
@@ -79,7 +79,7 @@ class Tenure:
         except TimeoutError:
             committed = False
         if not (stored and committed):
-            log.warning("tenure_cut_short", seconds=seconds, stored=stored, committed=committed)
+            log.warning("assignment_cut_short", seconds=seconds, stored=stored, committed=committed)
 
     async def _cancel(self) -> None:
         for task in self._tasks:
