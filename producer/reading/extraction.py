@@ -68,6 +68,8 @@ class Tally:
         self._repeats = False  # an earlier completion is sent again
         self._shifts = 0  # how often the id changed within a completion
         self._ended = False
+        self._is_done = False  # `[DONE]` has passed, and no usage of another chat after it
+        self._goes_on = False  # a chunk with a choice came after `[DONE]`
         self._broken = False  # by an error, with no usage after it
         self.failed = False  # the answer says so itself, whatever its status was
         self._model = ""
@@ -79,6 +81,8 @@ class Tally:
             return
         if says_it_failed(answer):
             self.fail()
+        if self._is_done and answer.get("choices"):
+            self._goes_on = True
         news = False
         found = self._usages_in(answer)
         for rank, usage in found:
@@ -104,6 +108,7 @@ class Tally:
         """The end has passed, by a mark that is no JSON object. After an error it is the end of
         the stream, not of what the model wrote."""
         self._ended = self._ended or not self._broken
+        self._is_done, self._goes_on = True, False
 
     def close(self) -> None:
         """The usage until now is final, unless the answer was cut."""
@@ -154,6 +159,10 @@ class Tally:
         """Whether usage counts: it goes on with this completion, or begins the next. If not, it
         repeats what has been added up already."""
         part = shape.part(answer)
+        if self._is_done and part not in self._past and self._is_of_next_chat(shape, usage):
+            self._turn()
+            self._past.pop(part or "", None)  # the next chat may have the same id
+            self._is_done = self._repeats = False
         if part is None:  # of the one that is under way
             return not self._repeats
         known = part in self._past
@@ -171,6 +180,16 @@ class Tally:
                 self._turn()
             self._note_part(part, begins=begins)
         return True
+
+    def _is_of_next_chat(self, shape: Shape, usage: Fields) -> bool:
+        """Whether usage after `[DONE]` is of another chat: a chunk of that came, or the numbers
+        are others. If not, the usage is sent again."""
+        if shape is not SHAPES[CHAT] or not has_tokens(shape, usage):
+            return False
+        earlier = self._completion.usage()
+        return earlier is not None and (
+            self._goes_on or shape.normal(Counts(usage)).counts != earlier.counts
+        )
 
     def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:
         """Whether usage under another id is of another completion."""

@@ -7,7 +7,8 @@ from usagepipe.producer.reading.framing.decoding import decoded
 from usagepipe.producer.reading.framing.glance import may_matter
 from usagepipe.producer.reading.framing.projection import Projection
 
-FIRST_DOCUMENTS: Final = 2  # always parsed: they name the model, which the last may not repeat
+# Always parsed: they name the model, which the last may not repeat, and show that a chat begins.
+FIRST_DOCUMENTS: Final = 2
 END_OF_CHAT: Final = b"[DONE]"
 
 
@@ -22,7 +23,7 @@ class Documents:
         self._max_bytes = max_bytes
         self._held = bytearray()
         self._projection: Projection | None = None
-        self.count = 0  # of the documents that were not left out
+        self.count = 0  # of the documents that were not left out, since the last end
 
     def can_skip(self, text: bytes | bytearray) -> bool:
         """Whether whole documents may be left out: nothing in them can matter."""
@@ -53,6 +54,7 @@ class Documents:
         self.count += 1
         if text.strip() == END_OF_CHAT:
             self._tally.end()
+            self.count = 0  # another chat may follow
             return
         try:
             self._tally.add(decoded(text))

@@ -191,6 +191,65 @@ def test_completions_of_one_stream_add_up(events: list[Event]) -> None:
     assert read(body) == tally_of(*events)
 
 
+def without_id(events: list[Event]) -> list[Event]:
+    return [{k: v for k, v in event.items() if k != "id"} for event in events]
+
+
+# Chats in one stream, each followed by `[DONE]`.
+ENDED = {
+    "without ids": [without_id(chat("", 100, 20)), without_id(chat("", 340, 35))],
+    "with one id": [chat("c", 100, 20), chat("c", 340, 35)],
+    "with empty ids": [chat("", 100, 20), chat("", 340, 35)],
+    "with ids of their own": [chat("c1", 100, 20), chat("c2", 340, 35)],
+    "alike": [chat("c", 200, 25), chat("c", 200, 25), chat("c", 40, 5)],
+    "with a prompt and an output that grow": [chat("c", 20, 5), chat("c", 420, 50)],
+    "of one chunk": [
+        [chunk("c", "stop", counts(100, 20))], [chunk("c", "stop", counts(340, 35))]
+    ],
+    "with usage in each chunk": [
+        without_id([chunk("", None, counts(100, n)) for n in range(1, 21)]),
+        without_id([chunk("", None, counts(340, n)) for n in range(1, 36)]),
+    ],
+    "with usage alone": [[last("c", counts(100, 20))], [last("c", counts(340, 35))]],
+    "with usage that is sent twice": [
+        [*chat("c", 100, 20), last("c", counts(100, 20))],
+        [*chat("c", 340, 35), last("c", counts(340, 35))],
+    ],
+    "without usage in one": [chat("c", 100, 20), chat("c", 0, 0)[:3], chat("c", 340, 35)],
+    "of several kinds": [
+        without_id(chat("", 100, 20)), chat("c1", 300, 30), without_id(chat("", 40, 5))
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("chats", ENDED.values(), ids=ENDED)
+def test_chats_that_each_have_their_end_add_up(chats: list[list[Event]]) -> None:
+    """What follows `[DONE]` is another completion, also without an id of its own."""
+    body = b"".join(stream(*events, end=DONE) for events in chats)
+
+    assert (440, 55, "complete") == sums(read(body))
+    assert read(body) == read(body, pieces=10_000)
+
+
+REPEATED = {
+    "the end": DONE,
+    "the usage": stream(last("c", counts(9, 4)), end=DONE),
+    "the usage with a cost": stream(last("c", counts(9, 4, cost=0)), end=DONE),
+    "a usage of zeros": stream(chunk("c", None, counts(0, 0)), end=DONE),
+    "a chunk without usage": stream(chunk("c", "stop"), end=DONE),
+    "a comment": b": bye\n\n",
+}
+
+
+@pytest.mark.parametrize("again", REPEATED.values(), ids=REPEATED)
+def test_repetition_after_the_end_adds_nothing(again: bytes) -> None:
+    """Without a chunk of an answer before it, the same usage is that of the same completion."""
+    body = stream(*chat("c", 9, 4), end=DONE) + again
+
+    assert (9, 4, "complete") == sums(read(body))
+    assert read(body) == read(body, pieces=10_000)
+
+
 ONE = {
     "usage in each chunk": [chunk("c", None, counts(9, n)) for n in range(5)],
     "an id in each chunk": [
