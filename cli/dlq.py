@@ -1,4 +1,4 @@
-"""`usagepipe dlq`: the dead letters, listed, shown, and put back on the topic of events."""
+"""`usagepipe dlq`: list, show and replay dead letters."""
 
 import re
 import sys
@@ -12,9 +12,15 @@ import click
 from usagepipe.cli import dlq_output, dlq_parked
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
 from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
-from usagepipe.consumer.dead_letters.letter_replay import Originals, Replay, replayable, why_missing
-from usagepipe.consumer.dead_letters.letter_topic import LetterTopic
-from usagepipe.consumer.dead_letters.letters import Envelope, Letter, Listing, Selection
+from usagepipe.consumer.dead_letters.listing import Listing
+from usagepipe.consumer.dead_letters.record import DeadLetter, Envelope, Selection
+from usagepipe.consumer.dead_letters.replay import (
+    DeadLetterReplay,
+    OriginalRecords,
+    replayable,
+    why_missing,
+)
+from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.query.tables import visible
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
 from usagepipe.schemas.settings import Settings
@@ -111,8 +117,8 @@ def list_letters(
     """
     selection = _selection(**filters)
     settings = load_settings(kafka=kafka, topic=topic)
-    with LetterTopic(settings, settings.dead_letter_topic) as letters:
-        listing = Listing.of(letters.letters(selection), 0 if summary else limit)
+    with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+        listing = Listing.of(letters.read(selection), 0 if summary else limit)
         _warn_of_others(letters)
     if summary:
         dlq_output.print_summary(listing, letters.topic, as_json=as_json)
@@ -156,8 +162,8 @@ def show(
     letter, copies = _only_letter(settings, selection)
     value = letter.value
     if letter.envelope.value_omitted:
-        with Originals(settings) as originals:
-            value = (originals.record_of(letter.envelope) or (None, None))[1]
+        with OriginalRecords(settings) as original_records:
+            value = (original_records.read(letter.envelope) or (None, None))[1]
     if not raw:
         dlq_output.print_letter(letter, value, copies, max_bytes)
     elif value is not None:
@@ -184,38 +190,40 @@ def replay(
     yes: bool,
     **filters: Any,
 ) -> int:
-    """Put the records of dead letters back on the topic of events.
+    """Send the records of dead letters to the topic of events again.
 
-    For letters whose cause is gone: a table was mended, a newer version knows the schema. Key and
-    value are put back untouched, each letter once; a value that was too large for its letter is
-    read from the topic where it stood. The letters stay where they are. Letters of the reason `gap`
-    hold no event and are left out.
+    Use it when the cause is fixed: a table was repaired, or a newer version knows the schema. Key
+    and value are sent unchanged, once for each dead letter. A value that was too large for its dead
+    letter is read from the record's own topic. The dead letters stay on their topic. Dead letters
+    of the reason `gap` hold no event and are skipped.
 
-    Valid events are stored once, however often they are put back. What is still refused comes back
-    as a new letter with new coordinates: choose by --reason, and a second time by --from, or it is
-    put back twice. Try a few first (--limit): where too many in a row are refused, their partition
-    is parked (usagepipe dlq parked).
+    Valid events are stored once, however often they are replayed. A record that still cannot be
+    stored becomes a new dead letter with new coordinates. Choose by --reason, and the next time by
+    --from as well, or it is replayed twice. Try a few first (--limit): if too many in a row are
+    refused, their partition is parked (usagepipe dlq parked).
 
-    Exit status 1: some could not be put back, or you declined.
+    Exit status 1: some could not be replayed, or you declined.
     """
     selection = replayable(_selection(**filters))
     settings = load_settings(kafka=kafka, topic=topic)
-    with LetterTopic(settings, settings.dead_letter_topic) as letters:
+    with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
         if dry_run or not yes:
-            counts = Counter(each.envelope.reason for each in letters.distinct(selection, limit))
+            counts = Counter(
+                each.envelope.reason for each in letters.read_distinct(selection, limit)
+            )
             dlq_output.print_plan(counts, settings.topic)
             if dry_run or not counts:
                 _warn_of_others(letters)
                 return 0
             if not _confirmed():
-                click.echo("Nothing was put back.", err=True)
+                click.echo("Nothing was replayed.", err=True)
                 return DECLINED
         return _replay(settings, letters, selection, limit)
 
 
 def _confirmed() -> bool:
     try:
-        return click.confirm("Put them back?", err=True)
+        return click.confirm("Replay them?", err=True)
     except click.Abort:
         if sys.stdin.isatty():
             raise
@@ -223,19 +231,19 @@ def _confirmed() -> bool:
 
 
 def _replay(
-    settings: Settings, letters: LetterTopic, selection: Selection, limit: int | None
+    settings: Settings, letters: DeadLetterTopic, selection: Selection, limit: int | None
 ) -> int:
     with (
-        Replay(settings, settings.topic, _tell_skipped) as replay,
+        DeadLetterReplay(settings, settings.topic, _tell_skipped) as replay,
         interrupt_noted() as interrupted,
     ):
         try:
-            replay.run(letters.distinct(selection, limit), interrupted)
+            replay.run(letters.read_distinct(selection, limit), interrupted)
         finally:
             dlq_output.print_replayed(replay, settings.topic)
         _warn_of_others(letters)
         if interrupted():
-            click.echo("Interrupted: the rest was not put back.", err=True)
+            click.echo("Interrupted: the rest was not replayed.", err=True)
             return INTERRUPTED
     return NOT_ALL if replay.skipped else 0
 
@@ -253,12 +261,12 @@ def _selection(
     return Selection(frozenset(reasons), frozenset(partitions), offsets, topic_id, start, end)
 
 
-def _only_letter(settings: Settings, selection: Selection) -> tuple[Letter, int]:
+def _only_letter(settings: Settings, selection: Selection) -> tuple[DeadLetter, int]:
     """The one selected letter, and how many times it was written."""
-    found: dict[str, Letter] = {}
+    found: dict[str, DeadLetter] = {}
     copies = 0
-    with LetterTopic(settings, settings.dead_letter_topic) as letters:
-        for letter in letters.letters(selection):
+    with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+        for letter in letters.read(selection):
             found.setdefault(letter.envelope.coordinates.topic_id, letter)
             copies += 1
     if not found:
@@ -273,13 +281,13 @@ def _only_letter(settings: Settings, selection: Selection) -> tuple[Letter, int]
 
 def _tell_skipped(envelope: Envelope, why: str) -> None:
     _, partition, offset = envelope.coordinates
-    click.echo(f"Not put back: partition {partition} offset {offset}: {visible(why)}", err=True)
+    click.echo(f"Not replayed: partition {partition} offset {offset}: {visible(why)}", err=True)
 
 
-def _warn_of_others(letters: LetterTopic) -> None:
-    if letters.others:
+def _warn_of_others(letters: DeadLetterTopic) -> None:
+    if letters.other_records:
         click.echo(
-            f"Warning: {letters.others:,} records on {letters.topic} are not dead letters"
+            f"Warning: {letters.other_records:,} records on {letters.topic} are not dead letters"
             " and are left out.",
             err=True,
         )

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import click
 
-from usagepipe.consumer.dead_letters.letter_replay import Replay, why_missing
-from usagepipe.consumer.dead_letters.letters import Letter, Listed, Listing, ReasonCount
+from usagepipe.consumer.dead_letters.listing import ListedDeadLetter, Listing, ReasonCount
+from usagepipe.consumer.dead_letters.record import DeadLetter
+from usagepipe.consumer.dead_letters.replay import DeadLetterReplay, why_missing
 from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.visible import visible
 
@@ -38,14 +39,14 @@ def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
         )
     else:
         click.echo(f"No dead letters on {topic} that are asked for.")
-    if listing.letters > len(rows):
+    if listing.total > len(rows):
         click.echo(
-            f"The first {len(rows):,} of {listing.letters:,}: see --limit and --summary.", err=True
+            f"The first {len(rows):,} of {listing.total:,}: see --limit and --summary.", err=True
         )
 
 
 def print_summary(listing: Listing, topic: str, *, as_json: bool) -> None:
-    counts = sorted(listing.reasons.values(), key=lambda count: (-count.letters, count.reason))
+    counts = sorted(listing.reasons.values(), key=lambda count: (-count.dead_letters, count.reason))
     if as_json:
         _print_json(map(_count_fields, counts))
     elif counts:
@@ -58,7 +59,7 @@ def print_summary(listing: Listing, topic: str, *, as_json: bool) -> None:
         click.echo(f"No dead letters on {topic} that are asked for.")
 
 
-def print_letter(letter: Letter, value: bytes | None, copies: int, max_bytes: int) -> None:
+def print_letter(letter: DeadLetter, value: bytes | None, copies: int, max_bytes: int) -> None:
     """All of a letter. `value` is the record's, wherever it was read."""
     envelope = letter.envelope
     fields = {"letter written": _moment(envelope.written_at), "copies": str(copies)}
@@ -75,28 +76,26 @@ def print_letter(letter: Letter, value: bytes | None, copies: int, max_bytes: in
 
 
 def print_plan(counts: Mapping[str, int], topic: str) -> None:
-    """What a replay would put back, or is about to."""
+    """The dead letters that a replay would send, or is about to send."""
     for reason, letters in sorted(counts.items()):
         click.echo(f"{visible(reason)}: {letters:,}")
     total = sum(counts.values())
     click.echo(
-        f"{total:,} dead letters to put back on {topic}."
-        if total
-        else "No dead letters to put back."
+        f"{total:,} dead letters to replay to {topic}." if total else "No dead letters to replay."
     )
 
 
-def print_replayed(replay: Replay, topic: str) -> None:
+def print_replayed(replay: DeadLetterReplay, topic: str) -> None:
     """What a replay has done, also when it was interrupted or failed."""
-    for reason, letters in sorted(replay.put_back.items()):
+    for reason, letters in sorted(replay.replayed.items()):
         click.echo(f"{visible(reason)}: {letters:,}")
-    click.echo(f"{replay.put_back.total():,} put back on {topic}.")
+    click.echo(f"{replay.replayed.total():,} replayed to {topic}.")
     if replay.skipped:
-        click.echo(f"{replay.skipped:,} could not be put back.", err=True)
+        click.echo(f"{replay.skipped:,} could not be replayed.", err=True)
     if replay.unconfirmed:
         click.echo(
             f"{replay.unconfirmed:,} were sent and not confirmed: they may be there or not."
-            " To put them back again does no harm to valid events.",
+            " Replaying them again does no harm to valid events.",
             err=True,
         )
     if replay.since:
@@ -106,7 +105,7 @@ def print_replayed(replay: Replay, topic: str) -> None:
         )
 
 
-def _listed_fields(listed: Listed) -> dict[str, Any]:
+def _listed_fields(listed: ListedDeadLetter) -> dict[str, Any]:
     envelope = listed.envelope
     topic_id, partition, offset = envelope.coordinates
     return {
@@ -127,7 +126,7 @@ def _listed_fields(listed: Listed) -> dict[str, Any]:
     }
 
 
-def _listed_cells(listed: Listed) -> tuple[str, ...]:
+def _listed_cells(listed: ListedDeadLetter) -> tuple[str, ...]:
     envelope = listed.envelope
     _, partition, offset = envelope.coordinates
     told = (f"code {envelope.code}" if envelope.code is not None else "", envelope.column)
@@ -150,7 +149,7 @@ def _listed_cells(listed: Listed) -> tuple[str, ...]:
 def _count_fields(count: ReasonCount) -> dict[str, Any]:
     return {
         "reason": count.reason,
-        "letters": count.letters,
+        "letters": count.dead_letters,
         "copies": count.copies,
         "first_letter_time": _iso(count.first_written_at),
         "last_letter_time": _iso(count.last_written_at),
@@ -160,7 +159,7 @@ def _count_fields(count: ReasonCount) -> dict[str, Any]:
 def _count_cells(count: ReasonCount) -> tuple[str, ...]:
     return (
         count.reason,
-        f"{count.letters:,}",
+        f"{count.dead_letters:,}",
         f"{count.copies:,}",
         _moment(count.first_written_at),
         _moment(count.last_written_at),

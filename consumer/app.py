@@ -24,13 +24,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
-from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.kafka.kafka_contact import contact
 from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer
 from usagepipe.consumer.log.packs import Run
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.decision import Parking
-from usagepipe.consumer.parking.limits import LetterLimits
+from usagepipe.consumer.parking.limits import DeadLetterLimits
 from usagepipe.consumer.parking.parking_table import ParkingTable
 from usagepipe.consumer.preflight.proof import Proof
 from usagepipe.consumer.protocol.batch import BatchPolicy
@@ -95,7 +95,7 @@ class WorkerApp(faust.App):
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
         self.admission = Admission(self.health, settings.lockout_seconds, self._try_out)
         self.proof = Proof(settings, self.health)
-        self.letters = DeadLetters(settings, settings.dead_letter_topic)
+        self.letters = DeadLetterProducer(settings, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
         self.rollups = Rollups(settings.clickhouse_address, settings.insert_seconds)
         self.parked = ParkingTable(
@@ -104,7 +104,7 @@ class WorkerApp(faust.App):
         persist = Persistence(self.metrics, self.health)
         parking = Parking(
             self.parked,
-            LetterLimits.of(settings),
+            DeadLetterLimits.of(settings),
             self.threads,
             persist,
             self.metrics,

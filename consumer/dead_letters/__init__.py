@@ -1,1 +1,1 @@
-"""Dead letters: their envelope, their topic, and how they are replayed."""
+"""Dead letters: records that could not be stored, the topic that keeps them, and their replay."""

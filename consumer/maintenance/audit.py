@@ -1,6 +1,6 @@
 """Holds the log against the tables: every offset must be somewhere, once, and every sum be right.
 
-Offsets below the group's committed one are claimed to be stored, dead-lettered or left out as
+Offsets below the group's committed one are claimed to be stored, dead-dead_lettered or left out as
 copies of stored events. What the table lacks of them is looked for in that order; an offset that
 the log itself does not hold (the mark of a transaction) lacks nothing, and what is older than the
 raw table's retention may have had its row. The order of reading matters: commits first, then rows,
@@ -15,6 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import Final
 
+from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import (
     OffsetRange,
     joined,
@@ -25,7 +26,6 @@ from usagepipe.consumer.log.offset_ranges import (
     without,
 )
 from usagepipe.consumer.maintenance.audit_hours import hours_of
-from usagepipe.consumer.maintenance.audit_letters import LetterFacts
 from usagepipe.consumer.maintenance.audit_report import Audit, PartitionAudit
 from usagepipe.consumer.maintenance.audit_rows import MAX_NAMED, AuditRows
 from usagepipe.consumer.maintenance.log_cuts import READ_THROUGH, LogCuts
@@ -87,7 +87,7 @@ class Auditor:
         )
         borders = partial(self._group.epoch_borders, settings.topic)
         self._cuts = LogCuts(self._log, borders, self._rows, self._reconciler)
-        self._letters: LetterFacts | None = None
+        self._letters: DeadLetterIndex | None = None
 
     def close(self) -> None:
         for each in (self._log, self._group, self._rows, self._reconciler):
@@ -265,9 +265,7 @@ class Auditor:
         doubtful = [
             offset
             for offset in found
-            if first_cut is not None
-            and offset >= first_cut
-            and facts.tells_value(partition, offset)
+            if first_cut is not None and offset >= first_cut and facts.has_value(partition, offset)
         ]
         sure = set(found) - set(doubtful)
         for group in near(ranges_of(doubtful), READ_THROUGH):
@@ -275,7 +273,7 @@ class Auditor:
                 sure |= {
                     record.offset
                     for record in _chosen(batch, group)
-                    if facts.is_about(partition, record.offset, record.value)
+                    if facts.matches(partition, record.offset, record.value)
                 }
         return sorted(sure)
 
@@ -285,18 +283,20 @@ class Auditor:
         settings = self._settings
         return map_log(settings, settings.topic, found.partition, unread)
 
-    def _dead_letters(self) -> LetterFacts:
+    def _dead_letters(self) -> DeadLetterIndex:
         if self._letters is None:
             settings = self._settings
-            self._letters = LetterFacts.read(settings, settings.dead_letter_topic, self._topic_id)
+            self._letters = DeadLetterIndex.read(
+                settings, settings.dead_letter_topic, self._topic_id
+            )
         return self._letters
 
     def _sequence_gaps(self, compared_from: datetime | None) -> tuple[SequenceGap, ...]:
         from_one = compared_from is None
         missing = self._rows.missing_sequences(from_one)
         # No row has the offset of a gap record: if there is one, the letters are read by now.
-        letters = self._dead_letters() if missing else self._letters or LetterFacts()
-        stored = self._rows.stored_sequences(letters.tellers, from_one)
+        letters = self._dead_letters() if missing else self._letters or DeadLetterIndex()
+        stored = self._rows.stored_sequences(letters.reporting_producers, from_one)
         return sequence_gaps(missing, stored, letters, compared_from)
 
     def _compare_rollups(self) -> tuple[list[Difference], str]:

@@ -75,7 +75,9 @@ class Findings:
     # Offsets whose event may have been stored, and its row have left by raw's retention since. The
     # rollups still hold it then, and nothing could tell that they do: it is never lacking.
     raw_expired: tuple[int, ...] = ()
-    lettered: int = 0  # events that have a dead letter; taken out of `lacking` by who knows them
+    dead_lettered: int = (
+        0  # events that have a dead letter; taken out of `lacking` by who knows them
+    )
 
 
 @dataclass(slots=True)

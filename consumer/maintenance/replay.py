@@ -13,8 +13,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import OffsetRange
-from usagepipe.consumer.maintenance.audit_letters import LetterFacts
 from usagepipe.consumer.maintenance.log_cuts import first_cut
 from usagepipe.consumer.maintenance.reconcile import Findings, LogRecord, Reconciler, batches
 from usagepipe.consumer.rollups.rollup_comparison import Stretch
@@ -88,7 +88,7 @@ class Tally:
 
     def add(self, found: Findings) -> None:
         lacking = len(found.lacking)
-        rejected = len(found.rejected) + found.lettered
+        rejected = len(found.rejected) + found.dead_lettered
         raw_expired = len(found.raw_expired)
         self.records += found.stored + len(found.copies) + rejected + lacking + raw_expired
         self.stored += found.stored
@@ -116,7 +116,7 @@ class Replayer:
         self._topic = settings.topic
         self._settings = settings
         self._letter_topic = settings.dead_letter_topic
-        self._letters: LetterFacts | None = None
+        self._letters: DeadLetterIndex | None = None
         self._cuts: dict[int, int | None] = {}
         self._wait_seconds = wait_seconds
         self._log = LogReader(settings, settings.topic)
@@ -207,7 +207,7 @@ class Replayer:
         if not found.lacking:
             return found
         if self._letters is None:
-            self._letters = LetterFacts.read(self._settings, self._letter_topic, self._topic_id)
+            self._letters = DeadLetterIndex.read(self._settings, self._letter_topic, self._topic_id)
         refused = set(self._letters.offsets(found.partition))
         cut = self._first_cut(found.partition)
         if cut is not None:  # an old letter may be of a record that the log has lost
@@ -215,11 +215,11 @@ class Replayer:
                 record.offset
                 for record in batch
                 if record.offset >= cut
-                and not self._letters.is_about(found.partition, record.offset, record.value)
+                and not self._letters.matches(found.partition, record.offset, record.value)
             }
         left = tuple(each for each in found.lacking if each.offset not in refused)
-        lettered = len(found.lacking) - len(left)
-        return replace(found, lacking=left, lettered=lettered)
+        dead_lettered = len(found.lacking) - len(left)
+        return replace(found, lacking=left, dead_lettered=dead_lettered)
 
     def _first_cut(self, partition: int) -> int | None:
         if partition not in self._cuts:

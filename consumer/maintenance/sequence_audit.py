@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import OffsetRange, size, without
-from usagepipe.consumer.maintenance.audit_letters import LetterFacts
 from usagepipe.schemas.gap import UsageGap
 
 _NO_ROWS: Final = OffsetRange(1, 0)
@@ -34,7 +34,7 @@ class SequenceGap:
 def sequence_gaps(
     between: Mapping[str, Sequence[OffsetRange]],
     stored: Mapping[str, OffsetRange],
-    letters: LetterFacts,
+    letters: DeadLetterIndex,
     compared_from: datetime | None,
 ) -> tuple[SequenceGap, ...]:
     """The gaps of all producers that have any.
@@ -43,7 +43,7 @@ def sequence_gaps(
     `between` the numbers without a row from the first to the last. Raw is not whole before
     `compared_from`: what was lost until then is no longer looked for outside of the rows.
     """
-    producers = [*between, *(each for each in letters.tellers if each not in between)]
+    producers = [*between, *(each for each in letters.reporting_producers if each not in between)]
     gaps = (
         _gap(
             producer,
@@ -61,10 +61,10 @@ def _gap(
     producer: str,
     between: Sequence[OffsetRange],
     stored: OffsetRange,
-    letters: LetterFacts,
+    letters: DeadLetterIndex,
     compared_from: datetime | None,
 ) -> SequenceGap:
-    told = letters.told(producer)
+    told = letters.gap_records(producer)
     counted = [gap for gap in told if compared_from is None or gap.until >= compared_from]
     refused = letters.sequences(producer)
     between = without(between, refused)

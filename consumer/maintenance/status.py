@@ -12,8 +12,9 @@ from typing import Final
 
 from clickhouse_connect.driver.exceptions import Error
 
-from usagepipe.consumer.dead_letters.letter_topic import LetterTopic
-from usagepipe.consumer.dead_letters.letters import Listing, Selection, moment
+from usagepipe.consumer.dead_letters.listing import Listing
+from usagepipe.consumer.dead_letters.record import Selection, moment
+from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.consumer.maintenance.parked_partitions import STATEMENT_SECONDS, read_parked
 from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets, Member, unconsumed
@@ -173,8 +174,8 @@ def _in_clickhouse(
 def _recent_letters(settings: Settings, topic_id: str) -> dict[str, int]:
     selection = Selection(topic_id=topic_id, start=datetime.now(UTC) - RECENT)
     try:
-        with LetterTopic(settings, settings.dead_letter_topic) as letters:
-            listing = Listing.of(letters.letters(selection), 0)
+        with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+            listing = Listing.of(letters.read(selection), 0)
     except MissingTopicError:
         return {}
-    return {reason: count.letters for reason, count in sorted(listing.reasons.items())}
+    return {reason: count.dead_letters for reason, count in sorted(listing.reasons.items())}

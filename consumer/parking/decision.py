@@ -23,7 +23,13 @@ import structlog
 
 from usagepipe import __version__
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.parking.limits import NOTHING, Counted, Excess, LetterCount, LetterLimits
+from usagepipe.consumer.parking.limits import (
+    NOTHING,
+    Counted,
+    DeadLetterCounter,
+    DeadLetterLimits,
+    Excess,
+)
 from usagepipe.consumer.parking.parked import Parked, ParkedError, Report
 from usagepipe.consumer.parking.parking_table import Mode, Notes, ParkingTable, Release
 from usagepipe.consumer.protocol.batch import Batch
@@ -45,7 +51,7 @@ class Parking:
     def __init__(
         self,
         table: ParkingTable,
-        limits: LetterLimits,
+        limits: DeadLetterLimits,
         threads: Threads,
         persist: Persistence,
         metrics: WorkerMetrics,
@@ -57,7 +63,7 @@ class Parking:
         self._persist = persist
         self._metrics = metrics
         self._health = health
-        self._counts: dict[TopicPartition, LetterCount] = {}
+        self._counts: dict[TopicPartition, DeadLetterCounter] = {}
         self._resumed: dict[TopicPartition, Parked] = {}
         self._worker = worker_name()
 
@@ -149,8 +155,8 @@ class Parking:
         """Whether this worker may find the range within its limits: nobody need ask it to."""
         return parked.report.limits != self._limits or parked.report.version != __version__
 
-    def _count(self, partition: TopicPartition) -> LetterCount:
-        return self._counts.setdefault(partition, LetterCount(self._limits))
+    def _count(self, partition: TopicPartition) -> DeadLetterCounter:
+        return self._counts.setdefault(partition, DeadLetterCounter(self._limits))
 
     def _count_from(
         self, partition: TopicPartition, counted: Counted, release: Release | None
@@ -159,7 +165,7 @@ class Parking:
         exempt = range(0)
         if release is not None and release.mode is Mode.LETTERS:
             exempt, counted = range(release.first, release.last + 1), NOTHING
-        self._counts[partition] = LetterCount(self._limits, counted, exempt)
+        self._counts[partition] = DeadLetterCounter(self._limits, counted, exempt)
 
     def _error(
         self, batch: Batch, topic_id: str, rejected: Sequence[Rejected], excess: Excess

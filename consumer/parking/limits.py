@@ -19,7 +19,7 @@ RATIO_VARIABLE: Final = "USAGEPIPE_DEAD_LETTER_RATIO"
 
 
 @dataclass(frozen=True, slots=True)
-class LetterLimits:
+class DeadLetterLimits:
     """The most of a partition's records that may be refused: in a row, and as a share."""
 
     run: int
@@ -57,11 +57,11 @@ class Excess:
 NOTHING: Final = Counted()
 
 
-class LetterCount:
+class DeadLetterCounter:
     """Counts one partition's records and refused ones against the limits."""
 
     def __init__(
-        self, limits: LetterLimits, counted: Counted = NOTHING, exempt: range = range(0)
+        self, limits: DeadLetterLimits, counted: Counted = NOTHING, exempt: range = range(0)
     ) -> None:
         """Go on from `counted`. Offsets in `exempt` never count."""
         self._limits = limits

@@ -16,8 +16,8 @@ from usagepipe.consumer.parking.limits import (
     LEAST_RECORDS,
     RATIO_VARIABLE,
     RUN_VARIABLE,
+    DeadLetterLimits,
     Excess,
-    LetterLimits,
 )
 from usagepipe.consumer.rows.rows import Rejected
 
@@ -51,12 +51,12 @@ class Report:
     records: int
     reasons: Mapping[str, Reason]
     excess: Excess
-    limits: LetterLimits
+    limits: DeadLetterLimits
     version: str  # of usagepipe, which judged the records
 
     @classmethod
     def of(
-        cls, records: int, rejected: Iterable[Rejected], excess: Excess, limits: LetterLimits
+        cls, records: int, rejected: Iterable[Rejected], excess: Excess, limits: DeadLetterLimits
     ) -> Self:
         reasons: dict[str, Reason] = {}
         for each in rejected:

@@ -18,7 +18,7 @@ from usagepipe.consumer.clickhouse.lookups import Lookups
 from usagepipe.consumer.clickhouse.refusals import Refusal
 from usagepipe.consumer.clickhouse.stored import NO_EPOCH, Copy, Place, StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
-from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.protocol.announcement import Announcement
@@ -64,7 +64,7 @@ class Servers:
     writer: Writer
     stored: StoredRows
     rollups: Rollups
-    letters: DeadLetters
+    letters: DeadLetterProducer
 
 
 class Storing:

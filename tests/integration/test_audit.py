@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.support.programs import Programs
 from tests.support.running_worker import start_worker
-from tests.support.stored_log import commit_log, store_log, write_letter
+from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
 from tests.support.waiting import eventually
 from usagepipe.cli.root import root
@@ -203,7 +203,7 @@ def test_dead_letters_and_bad_records_are_told_apart(world: Settings, topic: str
 
     assert (1, [[EVENTS, EVENTS]]) == (without_letter, found["partitions"][0]["missing"])
     assert found["partitions"][0]["missing_ids"][str(EVENTS)].startswith("no event")
-    write_letter(world, found["topic_id"], 0, EVENTS)
+    write_dead_letter(world, found["topic_id"], 0, EVENTS)
     with_letter, found = audit(world)
     assert (0, [[EVENTS, EVENTS]]) == (with_letter, found["partitions"][0]["letters"])
 

@@ -5,7 +5,7 @@ import os
 
 from tests.support import topics
 from tests.unit.consumer.records import PARTITION, FakeRecord
-from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.rows.rows import Rejected
 from usagepipe.schemas import Settings
 from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES, dead_letter_topic
@@ -17,7 +17,7 @@ def letters_of(kafka: str, topic: str, *records: FakeRecord) -> list[topics.Reco
     """What stands on the topic of dead letters after `records` were sent there, in one go."""
 
     async def send() -> None:
-        letters = DeadLetters(Settings.load(kafka=kafka), dead_letter_topic(topic))
+        letters = DeadLetterProducer(Settings.load(kafka=kafka), dead_letter_topic(topic))
         rejected = [Rejected(record, "not_json", "no JSON") for record in records]
         try:
             async with asyncio.timeout(SECONDS):

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from tests.support import topics
-from tests.support.letters import (
+from tests.support.dead_letters import (
     DlqCommand,
     await_topics,
     headers_of,
     put_records,
     topic_id_of,
-    write_letters,
+    write_dead_letters,
 )
 from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
@@ -42,7 +42,7 @@ def offsets(rows: Iterable[dict[str, Any]]) -> list[int]:
 
 def test_a_list_tells_all_but_what_records_hold(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """Coordinates, reason, times and sizes; neither key nor value."""
-    write_letters(kafka, topic, FakeRecord(7, b"a secret", key=b"whose"))
+    write_dead_letters(kafka, topic, FakeRecord(7, b"a secret", key=b"whose"))
 
     (row,) = dlq.listed()
 
@@ -70,10 +70,10 @@ def test_a_list_tells_all_but_what_records_hold(kafka: str, topic: str, dlq: Dlq
 
 
 def test_a_letter_written_twice_is_one(kafka: str, topic: str, dlq: DlqCommand) -> None:
-    """Listed once with its count; a topic made anew has letters of its own."""
+    """ListedDeadLetter once with its count; a topic made anew has letters of its own."""
     for _ in range(3):
-        write_letters(kafka, topic, FakeRecord(7), FakeRecord(8))
-    write_letters(kafka, topic, FakeRecord(7), topic_id="f" * 32)
+        write_dead_letters(kafka, topic, FakeRecord(7), FakeRecord(8))
+    write_dead_letters(kafka, topic, FakeRecord(7), topic_id="f" * 32)
 
     rows = dlq.listed()
 
@@ -85,8 +85,8 @@ def test_a_letter_written_twice_is_one(kafka: str, topic: str, dlq: DlqCommand) 
 
 def test_filters_choose_letters(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """By reason, by the record's place, and by number, oldest first."""
-    write_letters(kafka, topic, *(FakeRecord(offset) for offset in range(5)))
-    write_letters(kafka, topic, FakeRecord(2), FakeRecord(9), reason="tombstone", partition=3)
+    write_dead_letters(kafka, topic, *(FakeRecord(offset) for offset in range(5)))
+    write_dead_letters(kafka, topic, FakeRecord(2), FakeRecord(9), reason="tombstone", partition=3)
 
     assert [2, 9] == offsets(dlq.listed("--reason", "tombstone"))
     assert 7 == len(dlq.listed("--reason", "tombstone", "--reason", "not_json"))
@@ -101,12 +101,12 @@ def test_filters_choose_letters(kafka: str, topic: str, dlq: DlqCommand) -> None
 
 def test_times_are_those_of_the_letters(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """`--from` includes its moment, `--to` does not; the record's own time is another."""
-    write_letters(kafka, topic, FakeRecord(1))
+    write_dead_letters(kafka, topic, FakeRecord(1))
     (first,) = dlq.listed()
     wrote_at = datetime.fromisoformat(first["letter_time"])
     later = wrote_at + timedelta(milliseconds=1)
     eventually(lambda: datetime.now(wrote_at.tzinfo) > later)
-    write_letters(kafka, topic, FakeRecord(2))
+    write_dead_letters(kafka, topic, FakeRecord(2))
 
     assert [1, 2] == offsets(dlq.listed("--from", wrote_at.isoformat()))
     assert [2] == offsets(dlq.listed("--from", later.isoformat()))
@@ -121,27 +121,27 @@ def test_an_empty_topic_is_said_to_be_empty(dlq: DlqCommand) -> None:
     assert [] == dlq.listed()
     assert (0, True) == (dlq("list"), dlq.out.startswith("No dead letters on "))
     assert (0, True) == (dlq("list", "--summary"), dlq.out.startswith("No dead letters on "))
-    assert (0, "No dead letters to put back.\n") == (dlq("replay", "--dry-run"), dlq.out)
-    assert (0, True) == (dlq("replay", "--yes"), dlq.out.startswith("0 put back on "))
+    assert (0, "No dead letters to replay.\n") == (dlq("replay", "--dry-run"), dlq.out)
+    assert (0, True) == (dlq("replay", "--yes"), dlq.out.startswith("0 replayed to "))
 
 
-def test_nothing_is_put_back_without_a_yes(
+def test_nothing_is_replayed_without_a_yes(
     kafka: str, topic: str, dlq: DlqCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where nobody sits at a terminal: a script says --yes."""
-    write_letters(kafka, topic, FakeRecord(1))
+    write_dead_letters(kafka, topic, FakeRecord(1))
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
 
     assert 1 == dlq("replay")
-    assert "Nothing was put back." in dlq.err
+    assert "Nothing was replayed." in dlq.err
     assert [1] == offsets(dlq.listed())
 
 
 def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """Whoever wrote it there: letters beside it are listed, and its number is told."""
     topics.send(kafka, dead_letter_topic(topic), [b"who", None])
-    write_letters(kafka, topic, FakeRecord(1))
+    write_dead_letters(kafka, topic, FakeRecord(1))
 
     assert [1] == offsets(dlq.listed())
     assert "Warning: 2 records on" in dlq.err
@@ -182,7 +182,7 @@ def test_a_count_that_is_none_consumes_nothing(
     them, and `dlq replay`, which puts them back. Both refuse with one line that names option and
     value; letters, events and committed offsets are as they were.
     """
-    write_letters(kafka, topic, FakeRecord(1, b"a"), FakeRecord(2, b"b"))
+    write_dead_letters(kafka, topic, FakeRecord(1, b"a"), FakeRecord(2, b"b"))
     before = all_of(kafka, topic)
 
     status = dlq(name, *(["--yes"] if name == "replay" else []), "--limit", count)
@@ -228,8 +228,8 @@ def test_kafka_away_is_status_three(capsys: Output) -> None:
 
 def test_a_letter_is_shown_with_what_it_holds(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """All headers, and key and value as text."""
-    write_letters(kafka, topic, FakeRecord(7, '{"naïve": 1}\n'.encode(), key=b"k-1"))
-    write_letters(kafka, topic, FakeRecord(7, b"another", key=b"k-2"), partition=2)
+    write_dead_letters(kafka, topic, FakeRecord(7, '{"naïve": 1}\n'.encode(), key=b"k-1"))
+    write_dead_letters(kafka, topic, FakeRecord(7, b"another", key=b"k-2"), partition=2)
 
     assert 0 == dlq("show", "1", "7")
 
@@ -252,8 +252,8 @@ def test_bytes_that_a_terminal_would_obey_are_shown_as_digits(
     kafka: str, topic: str, dlq: DlqCommand
 ) -> None:
     """Neither escapes nor bytes that are no text reach a terminal; long values are cut."""
-    write_letters(kafka, topic, FakeRecord(7, b"\x1b[31m" + b"x" * 95, key=None))
-    write_letters(kafka, topic, FakeRecord(8, "ü".encode() * 50, key=b"\xff"))
+    write_dead_letters(kafka, topic, FakeRecord(7, b"\x1b[31m" + b"x" * 95, key=None))
+    write_dead_letters(kafka, topic, FakeRecord(8, "ü".encode() * 50, key=b"\xff"))
 
     assert 0 == dlq("show", "1", "7", "--max-bytes", "16")
     assert "00000000  1b 5b 33 31 6d 78 78 78" in dlq.out
@@ -270,7 +270,7 @@ def test_raw_bytes_are_untouched(
 ) -> None:
     """All of them and nothing else: fit for a file."""
     value = bytes(range(256)) * 40
-    write_letters(kafka, topic, FakeRecord(7, value))
+    write_dead_letters(kafka, topic, FakeRecord(7, value))
 
     assert 0 == run(["dlq", "show", "1", "7", "--raw", "--kafka", kafka, "--topic", topic])
 
@@ -279,11 +279,11 @@ def test_raw_bytes_are_untouched(
 
 def test_what_cannot_be_shown_is_said(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """No such letter; one that has no value; one of two topics of the same name."""
-    write_letters(kafka, topic, FakeRecord(7, None))
+    write_dead_letters(kafka, topic, FakeRecord(7, None))
 
     assert (1, True) == (dlq("show", "1", "8"), "No dead letter of that record" in dlq.err)
     assert (1, True) == (dlq("show", "1", "7", "--raw"), "The record has no value." in dlq.err)
-    write_letters(kafka, topic, FakeRecord(7, b"of another"), topic_id="e" * 32)
+    write_dead_letters(kafka, topic, FakeRecord(7, b"of another"), topic_id="e" * 32)
     assert (2, True) == (dlq("show", "1", "7"), f"--topic-id {'e' * 32}" in dlq.err)
     assert (0, True) == (dlq("show", "1", "7", "--topic-id", "e" * 32), "of another" in dlq.out)
 
@@ -311,7 +311,7 @@ def test_letters_fit_every_width(
 ) -> None:
     """In a narrow terminal each letter is a card; no figure and no time is cut or wrapped."""
     monkeypatch.setenv("COLUMNS", str(width))
-    write_letters(kafka, topic, FakeRecord(1_234_567_890_123, b"x" * 5000), reason="not_json")
+    write_dead_letters(kafka, topic, FakeRecord(1_234_567_890_123, b"x" * 5000), reason="not_json")
 
     assert 0 == dlq(*arguments)
     assert all(len(line) <= width for line in dlq.out.splitlines()[1:])

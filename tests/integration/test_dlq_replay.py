@@ -12,14 +12,14 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from tests.support import topics
 from tests.support.apache_kafka import ApacheKafka
-from tests.support.letters import (
+from tests.support.dead_letters import (
     DlqCommand,
     await_topics,
     headers_of,
     put_records,
     topic_id_of,
     values,
-    write_letters,
+    write_dead_letters,
 )
 from tests.support.programs import Programs
 from tests.support.running_worker import event, start_worker
@@ -27,9 +27,9 @@ from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets, raw_counts
 from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
-from usagepipe.consumer.dead_letters.letter_replay import Replay
-from usagepipe.consumer.dead_letters.letter_topic import LetterTopic
-from usagepipe.consumer.dead_letters.letters import Letter, Selection
+from usagepipe.consumer.dead_letters.record import DeadLetter, Selection
+from usagepipe.consumer.dead_letters.replay import DeadLetterReplay
+from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.consumer.log.unread import UnreadRecord
 from usagepipe.consumer.topics import log_writer
 from usagepipe.schemas import Settings, encode
@@ -55,7 +55,7 @@ def test_a_replay_needs_the_topic_of_events(kafka: str, topic_name: str, capsys:
     admin = AdminClient({"bootstrap.servers": kafka})
     letters = dead_letter_topic(topic_name)
     admin.create_topics([NewTopic(letters, 1)])[letters].result()
-    write_letters(kafka, topic_name, FakeRecord(1), topic_id="a" * 32)
+    write_dead_letters(kafka, topic_name, FakeRecord(1), topic_id="a" * 32)
 
     dlq = DlqCommand(kafka, topic_name, capsys)
 
@@ -69,15 +69,15 @@ def test_a_replay_puts_untouched_bytes_back_once(kafka: str, topic: str, dlq: Dl
     """Keys and values as they were, no headers. A dry run changes nothing."""
     records = [FakeRecord(1, b"\x00\xff", key=None), FakeRecord(2, None, key=b"k"), FakeRecord(3)]
     for _ in range(2):
-        write_letters(kafka, topic, *records)
-    write_letters(kafka, topic, FakeRecord(4, b"other"), reason="tombstone")
+        write_dead_letters(kafka, topic, *records)
+    write_dead_letters(kafka, topic, FakeRecord(4, b"other"), reason="tombstone")
 
     assert 0 == dlq("replay", "--dry-run", "--reason", "not_json")
-    assert f"not_json: 3\n3 dead letters to put back on {topic}.\n" == dlq.out
+    assert f"not_json: 3\n3 dead letters to replay to {topic}.\n" == dlq.out
     assert [] == topics.read(kafka, topic)
     assert 0 == dlq("replay", "--yes", "--reason", "not_json")
 
-    assert dlq.out.startswith(f"not_json: 3\n3 put back on {topic}.\n")
+    assert dlq.out.startswith(f"not_json: 3\n3 replayed to {topic}.\n")
     assert sorted(((r.key, r.value) for r in records), key=repr) == values(kafka, topic)
     assert [{}] * 3 == [record.headers for record in topics.read(kafka, topic)]
 
@@ -85,27 +85,27 @@ def test_a_replay_puts_untouched_bytes_back_once(kafka: str, topic: str, dlq: Dl
 def test_a_limit_is_of_letters(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """The oldest; copies do not count."""
     for _ in range(2):
-        write_letters(kafka, topic, *(FakeRecord(n, str(n).encode()) for n in range(4)))
+        write_dead_letters(kafka, topic, *(FakeRecord(n, str(n).encode()) for n in range(4)))
 
     assert 0 == dlq("replay", "--yes", "--limit", "3")
 
     assert [b"0", b"1", b"2"] == [value for _, value in values(kafka, topic)]
 
 
-def test_gap_records_are_neither_planned_nor_put_back(
+def test_gap_records_are_neither_planned_nor_replayed(
     kafka: str, topic: str, dlq: DlqCommand
 ) -> None:
     """They hold no event: a dry run counts none, and a limit is filled with other letters."""
-    write_letters(kafka, topic, *(FakeRecord(n) for n in range(12)), reason="gap")
-    write_letters(kafka, topic, *(FakeRecord(n, b"bad") for n in range(20, 23)))
+    write_dead_letters(kafka, topic, *(FakeRecord(n) for n in range(12)), reason="gap")
+    write_dead_letters(kafka, topic, *(FakeRecord(n, b"bad") for n in range(20, 23)))
 
     assert 0 == dlq("replay", "--dry-run")
-    assert f"not_json: 3\n3 dead letters to put back on {topic}.\n" == dlq.out
+    assert f"not_json: 3\n3 dead letters to replay to {topic}.\n" == dlq.out
     assert 0 == dlq("replay", "--dry-run", "--reason", "gap")
-    assert "No dead letters to put back.\n" == dlq.out
+    assert "No dead letters to replay.\n" == dlq.out
     assert 0 == dlq("replay", "--yes", "--limit", "2")
 
-    assert dlq.out.startswith(f"not_json: 2\n2 put back on {topic}.\n")
+    assert dlq.out.startswith(f"not_json: 2\n2 replayed to {topic}.\n")
     assert [b"bad", b"bad"] == [record.value for record in topics.read(kafka, topic)]
 
 
@@ -117,18 +117,18 @@ def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
     make_topic_of_large_records(kafka, topic)
     large = os.urandom(2 * MAX_DEAD_LETTER_BYTES)
     put_records(kafka, topic, [(b"big", large, {})])
-    write_letters(kafka, topic, FakeRecord(0, large, key=b"big"))
-    write_letters(kafka, topic, FakeRecord(99, large, key=b"gone"))
-    write_letters(kafka, topic, FakeRecord(0, large, key=b"other"), topic_id="d" * 32)
-    write_letters(kafka, topic, FakeRecord(5, b"small"))
+    write_dead_letters(kafka, topic, FakeRecord(0, large, key=b"big"))
+    write_dead_letters(kafka, topic, FakeRecord(99, large, key=b"gone"))
+    write_dead_letters(kafka, topic, FakeRecord(0, large, key=b"other"), topic_id="d" * 32)
+    write_dead_letters(kafka, topic, FakeRecord(5, b"small"))
 
     status = run(["dlq", "replay", "--yes", "--kafka", kafka, "--topic", topic])
 
     told = capsysbinary.readouterr()
     assert 1 == status
-    assert b"2 put back" in told.out
-    assert b"Not put back: partition 1 offset 99: the letter has no value" in told.err
-    assert b"2 could not be put back." in told.err
+    assert b"2 replayed" in told.out
+    assert b"Not replayed: partition 1 offset 99: the letter has no value" in told.err
+    assert b"2 could not be replayed." in told.err
     assert [(b"big", large), (b"big", large), (b"key", b"small")] == sorted(
         (record.key or b"", record.value) for record in topics.read(kafka, topic)
     )
@@ -144,7 +144,7 @@ def test_a_record_whose_batch_cannot_be_unpacked_is_left_where_it_is(
     """The client would unpack all of it, to find out how large it is."""
     put_records(kafka, topic, [(b"k", b"v", {})])
     unread = UnreadRecord(0, 1_700_000_000_123, "batch_too_large", "more than it may")
-    write_letters(kafka, topic, unread, reason=unread.reason)
+    write_dead_letters(kafka, topic, unread, reason=unread.reason)
 
     (listed,) = dlq.listed()
 
@@ -170,19 +170,19 @@ def make_topic_of_large_records(kafka: str, topic: str) -> None:
     await_topics(kafka, topic)
 
 
-def test_a_record_that_kafka_refuses_is_told_and_the_rest_is_put_back(
+def test_a_record_that_kafka_refuses_is_told_and_the_rest_is_replayed(
     kafka: str, topic: str, dlq: DlqCommand
 ) -> None:
     """One that fits into the topic of dead letters and not into the topic of events."""
     large = os.urandom((MAX_RECORD_BYTES + MAX_DEAD_LETTER_BYTES) // 2)
-    write_letters(
+    write_dead_letters(
         kafka, topic, FakeRecord(1, b"before"), FakeRecord(2, large), FakeRecord(3, b"after")
     )
 
     assert 1 == dlq("replay", "--yes")
 
-    assert "Not put back: partition 1 offset 2: Broker: Message size too large" in dlq.err
-    assert dlq.out.startswith(f"not_json: 2\n2 put back on {topic}.\n")
+    assert "Not replayed: partition 1 offset 2: Broker: Message size too large" in dlq.err
+    assert dlq.out.startswith(f"not_json: 2\n2 replayed to {topic}.\n")
     assert [b"after", b"before"] == sorted(value or b"" for _, value in values(kafka, topic))
 
 
@@ -193,20 +193,22 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
     monkeypatch.setattr(log_writer, "DELIVERY_SECONDS", 2)
     kafka = crashable_kafka.bootstrap
     topics.make_topics(kafka, topic_name, 1)
-    write_letters(kafka, topic_name, *(FakeRecord(n) for n in range(4)))
-    with LetterTopic(Settings.load(kafka=kafka), dead_letter_topic(topic_name)) as letter_topic:
-        letters = list(letter_topic.distinct(Selection()))
+    write_dead_letters(kafka, topic_name, *(FakeRecord(n) for n in range(4)))
+    with DeadLetterTopic(Settings.load(kafka=kafka), dead_letter_topic(topic_name)) as letter_topic:
+        letters = list(letter_topic.read_distinct(Selection()))
 
-    def kill_after_one() -> Iterator[Letter]:
+    def kill_after_one() -> Iterator[DeadLetter]:
         replay.run(letters[:1], stopped=lambda: False)
         crashable_kafka.kill()
         yield from letters[1:]
 
-    with Replay(Settings.load(kafka=kafka), topic_name, on_skip=lambda *_: None) as replay:
+    with DeadLetterReplay(
+        Settings.load(kafka=kafka), topic_name, on_skip=lambda *_: None
+    ) as replay:
         with pytest.raises(ServerUnavailableError):
             replay.run(kill_after_one(), stopped=lambda: False)
 
-        assert (1, 3, 0) == (replay.put_back.total(), replay.unconfirmed, replay.skipped)
+        assert (1, 3, 0) == (replay.replayed.total(), replay.unconfirmed, replay.skipped)
 
 
 def test_ctrl_c_ends_a_replay_between_two_records(
@@ -222,15 +224,15 @@ def test_ctrl_c_ends_a_replay_between_two_records(
     ]
     put_records(kafka, dead_letter_topic(topic), omitted, partition=0)
     replay = run_program("dlq", "replay", "--yes", "--kafka", kafka, "--topic", topic)
-    eventually(lambda: len(topics.read(kafka, topic)) > letters, SECONDS, "a record put back")
+    eventually(lambda: len(topics.read(kafka, topic)) > letters, SECONDS, "a replayed record")
 
     replay.send_signal(signal.SIGINT)
 
     assert 130 == replay.wait()
     added = len(topics.read(kafka, topic)) - letters
     assert 0 < added < letters
-    assert f"{added:,} put back on {topic}.\n" in replay.stdout
-    assert "Interrupted: the rest was not put back." in replay.stderr
+    assert f"{added:,} replayed to {topic}.\n" in replay.stdout
+    assert "Interrupted: the rest was not replayed." in replay.stderr
 
 
 @pytest.mark.usefixtures("migrated")
@@ -249,7 +251,7 @@ def test_what_is_still_bad_comes_back_and_what_is_good_is_stored(
     topics.send(made.kafka, made.topic, [b"no event"], partition=2)
     start_worker(run_program, made)
     eventually(dlq.listed, SECONDS, "the letter")
-    write_letters(
+    write_dead_letters(
         made.kafka, made.topic, FakeRecord(40, encode(good)), reason="unknown_schema_version"
     )
 
@@ -275,12 +277,12 @@ def test_somebody_at_a_terminal_is_asked(
     kafka: str, topic: str, dlq: DlqCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After being told how many there are; `--yes` asks nobody."""
-    write_letters(kafka, topic, FakeRecord(1))
+    write_dead_letters(kafka, topic, FakeRecord(1))
 
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
     assert 1 == dlq("replay")
-    assert "1 dead letters to put back" in dlq.out
-    assert "Nothing was put back." in dlq.err
+    assert "1 dead letters to replay" in dlq.out
+    assert "Nothing was replayed." in dlq.err
     assert [] == topics.read(kafka, topic)
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert 0 == dlq("replay")

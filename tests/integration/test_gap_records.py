@@ -87,7 +87,7 @@ def test_events_that_a_gap_record_has_overtaken_are_no_loss(
     assert "8 of them may still be on their way" in printed
 
 
-def test_gap_records_stop_no_worker_and_are_not_put_back(
+def test_gap_records_stop_no_worker_and_are_not_replayed(
     settings: Callable[..., Settings], migrated: "ClickHouseAddress", run_program: Programs
 ) -> None:
     """More gap records than the limits allow of bad ones: the worker goes on, makes letters of
@@ -106,4 +106,4 @@ def test_gap_records_stop_no_worker_and_are_not_put_back(
 
     assert 50 == metric(worker, 'usagepipe_dead_letters_total{reason="gap"}')
     assert 0 == status
-    assert f"0 put back on {world.topic}." in printed
+    assert f"0 replayed to {world.topic}." in printed

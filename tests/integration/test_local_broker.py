@@ -11,8 +11,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 )
 
 from tests.support.topics import make_topics
-from usagepipe.consumer.dead_letters.letter_topic import LetterTopic
-from usagepipe.consumer.dead_letters.letters import Selection
+from usagepipe.consumer.dead_letters.record import Selection
+from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
@@ -94,7 +94,7 @@ def test_letters_of_the_last_record_batch_are_found() -> None:
             }
             producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
         undelivered = producer.flush(30)
-        with LetterTopic(settings, settings.dead_letter_topic) as letters:
-            found = [each.envelope.coordinates.offset for each in letters.letters(Selection())]
+        with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+            found = [each.envelope.coordinates.offset for each in letters.read(Selection())]
 
     assert (0, list(range(9))) == (undelivered, found)

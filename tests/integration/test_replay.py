@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tests.support.stored_log import commit_log, store_log, write_letter
+from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
 from usagepipe.cli.root import root
 from usagepipe.consumer.maintenance import replay as replay_module
@@ -170,7 +170,7 @@ def test_a_record_that_has_a_dead_letter_is_left(
     with LogReader(world, world.topic) as log:
         topic_id = log.topic_id()
         partition = next(number for number in log.partitions if log.span(number)[1])
-    write_letter(world, topic_id, partition, 0)
+    write_dead_letter(world, topic_id, partition, 0)
 
     told = replay(world)
 

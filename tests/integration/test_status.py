@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
-from tests.support.letters import await_topics, write_letters
+from tests.support.dead_letters import await_topics, write_dead_letters
 from tests.support.ports import lasting_port
 from tests.support.programs import Programs
 from tests.support.running_worker import (
@@ -129,7 +129,7 @@ def test_marks_of_transactions_do_not_wait(world: Settings, run_program: Program
 
 def test_dead_letters_of_the_last_hour_are_counted_by_reason(world: Settings) -> None:
     """Each letter once."""
-    write_letters(world.kafka, world.topic, FakeRecord(1, b"x"), FakeRecord(2, b"y"))
+    write_dead_letters(world.kafka, world.topic, FakeRecord(1, b"x"), FakeRecord(2, b"y"))
 
     _, found = status(world)
 

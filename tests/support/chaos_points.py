@@ -21,7 +21,7 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
-from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.worker.committer import Committer
 
@@ -112,7 +112,7 @@ class Points:
         self._wrap(ChunkThread, "_commit_as", "before_commit")
         self._wrap(GroupCoordinator, "_do_commit_offsets", "in_commit")
         self._wrap(StoredRows, "copies", "before_lookup", "after_lookup")
-        self._wrap(DeadLetters, "send", "before_letters", "after_letters")
+        self._wrap(DeadLetterProducer, "send", "before_letters", "after_letters")
         self._wrap_insert()
 
     def _wrap(self, owner: type, method: str, before: str, after: str = "") -> None:

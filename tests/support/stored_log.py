@@ -54,7 +54,7 @@ def commit_log(
     group.close()
 
 
-def write_letter(settings: Settings, topic_id: str, partition: int, offset: int) -> None:
+def write_dead_letter(settings: Settings, topic_id: str, partition: int, offset: int) -> None:
     """The dead letter of a record, as far as it tells where the record stood."""
     producer = Producer({"bootstrap.servers": settings.kafka})
     headers: dict[str, str | bytes | None] = {

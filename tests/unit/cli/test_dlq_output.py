@@ -3,7 +3,7 @@
 import pytest
 
 from usagepipe.cli.dlq_output import print_letter
-from usagepipe.consumer.dead_letters.letters import Coordinates, Envelope, Letter
+from usagepipe.consumer.dead_letters.record import Coordinates, DeadLetter, Envelope
 
 Output = pytest.CaptureFixture[str]
 
@@ -13,7 +13,7 @@ def shown(capsys: Output, value: bytes | None, max_bytes: int = 100) -> str:
     envelope = Envelope(
         Coordinates("id", 0, 0), "t", "not_json", "", None, "", None, None, None, None, False
     )
-    print_letter(Letter(envelope, [], None, value), value, copies=1, max_bytes=max_bytes)
+    print_letter(DeadLetter(envelope, [], None, value), value, copies=1, max_bytes=max_bytes)
     return capsys.readouterr().out.partition("\nvalue")[2]
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from usagepipe.consumer.dead_letters.letters import Coordinates, Envelope, Letter
+from usagepipe.consumer.dead_letters.record import Coordinates, DeadLetter, Envelope
 from usagepipe.consumer.log.packs import Loose, Run, packs_of
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.parking.limits import Counted, Excess, LetterLimits
+from usagepipe.consumer.parking.limits import Counted, DeadLetterLimits, Excess
 from usagepipe.consumer.parking.parked import Parked, Reason, Report, Sample
 
 PARTITION = TopicPartition("usage.events.v1", 3)
@@ -56,10 +56,10 @@ def packed_run_of(*offsets: int, index: int = 0, size: int = 2) -> Run:
     return Run(PARTITION, [each.pack for each in found if each.pack is not None], 1, index)
 
 
-def letters(values: Iterable[bytes | None]) -> list[Letter]:
+def letters(values: Iterable[bytes | None]) -> list[DeadLetter]:
     """A letter of each value, at the offsets 0, 1, 2 … of partition 3."""
     return [
-        Letter(
+        DeadLetter(
             Envelope(
                 Coordinates("id", 3, offset),
                 "t",
@@ -86,5 +86,5 @@ def parked_at(first: int, last: int) -> Parked:
     count = last - first + 1
     reasons = {"not_json": Reason(count, [Sample(first, "no JSON")])}
     excess = Excess(count, count, count, Counted())
-    report = Report(count, reasons, excess, LetterLimits(10, 0.2), "0.0.0")
+    report = Report(count, reasons, excess, DeadLetterLimits(10, 0.2), "0.0.0")
     return Parked(PARTITION, "topic-id", first, last, report)

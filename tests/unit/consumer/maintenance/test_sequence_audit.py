@@ -3,14 +3,14 @@
 from datetime import UTC, datetime, timedelta
 
 from tests.unit.consumer.records import letters
+from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import OffsetRange
-from usagepipe.consumer.maintenance.audit_letters import LetterFacts
 from usagepipe.consumer.maintenance.sequence_audit import SequenceGap, sequence_gaps
 from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.gap import UsageGap, encode_gap
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
-NOTHING = LetterFacts()
+NOTHING = DeadLetterIndex()
 DAY = timedelta(days=1)
 
 
@@ -21,8 +21,8 @@ def gap(last: int, lost: int, producer: str = "p") -> UsageGap:
     )
 
 
-def told(*gaps: UsageGap) -> LetterFacts:
-    return LetterFacts(letters(map(encode_gap, gaps)))
+def told(*gaps: UsageGap) -> DeadLetterIndex:
+    return DeadLetterIndex(letters(map(encode_gap, gaps)))
 
 
 def facts(found: tuple[SequenceGap, ...]) -> tuple[str, int, int]:
@@ -49,7 +49,7 @@ def test_a_number_with_a_dead_letter_is_not_lost() -> None:
     refused = [
         encode(UsageEvent.new(user_id="u", producer_id="p", sequence=number)) for number in (4, 10)
     ]
-    known = LetterFacts(letters([*refused, encode_gap(gap(11, lost=2))]))
+    known = DeadLetterIndex(letters([*refused, encode_gap(gap(11, lost=2))]))
 
     assert ("3, 11", 2, 0) == facts(sequence_gaps(missing(3, 4), rows(1, 9), known, None))
 

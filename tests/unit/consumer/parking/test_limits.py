@@ -2,13 +2,13 @@
 
 import pytest
 
-from usagepipe.consumer.parking.limits import Counted, Excess, LetterCount, LetterLimits
+from usagepipe.consumer.parking.limits import Counted, DeadLetterCounter, DeadLetterLimits, Excess
 
-LIMITS = LetterLimits(run=10, ratio=0.2)
+LIMITS = DeadLetterLimits(run=10, ratio=0.2)
 
 
-def count(counted: Counted = Counted(), exempt: range = range(0)) -> LetterCount:  # noqa: B008
-    return LetterCount(LIMITS, counted, exempt)
+def count(counted: Counted = Counted(), exempt: range = range(0)) -> DeadLetterCounter:  # noqa: B008
+    return DeadLetterCounter(LIMITS, counted, exempt)
 
 
 def found(excess: Excess | None) -> tuple[int, int, int] | None:

@@ -12,7 +12,7 @@ from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer.log.packs import Loose
 from usagepipe.consumer.log.records import Record
 from usagepipe.consumer.parking.decision import Parking
-from usagepipe.consumer.parking.limits import LetterLimits
+from usagepipe.consumer.parking.limits import DeadLetterLimits
 from usagepipe.consumer.parking.parked import Parked, ParkedError
 from usagepipe.consumer.parking.parking_table import Mode, Notes, ParkingTable, Release, parked_now
 from usagepipe.consumer.protocol.batch import Batch
@@ -23,7 +23,7 @@ from usagepipe.consumer.runtime.persistence import Persistence
 from usagepipe.consumer.runtime.threads import Threads
 
 pytestmark = pytest.mark.anyio
-LIMITS = LetterLimits(run=10, ratio=0.2)
+LIMITS = DeadLetterLimits(run=10, ratio=0.2)
 TOPIC_ID = "topic-id"
 
 
@@ -66,7 +66,7 @@ class World:
         self.metrics = WorkerMetrics()
         self.parking = self.worker()
 
-    def worker(self, limits: LetterLimits = LIMITS) -> Parking:
+    def worker(self, limits: DeadLetterLimits = LIMITS) -> Parking:
         persist = Persistence(self.metrics, self.health)
         table = cast(ParkingTable, self.table)
         return Parking(table, limits, self.threads, persist, self.metrics, self.health)
@@ -147,7 +147,7 @@ async def test_a_group_that_is_past_the_range_is_not_parked(
 async def test_a_worker_with_other_limits_judges_the_range_itself(world: World) -> None:
     """It counts on from what was counted before the range."""
     await park(world)
-    higher, lower = LetterLimits(run=100, ratio=1.0), LetterLimits(run=19, ratio=1.0)
+    higher, lower = DeadLetterLimits(run=100, ratio=1.0), DeadLetterLimits(run=19, ratio=1.0)
 
     assert await begin(world.worker(lower), 0) is None
     judged = world.worker(lower)

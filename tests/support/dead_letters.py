@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from tests.support import topics
 from tests.support.waiting import eventually
 from usagepipe.cli.root import run
-from usagepipe.consumer.dead_letters.sender import DeadLetters
+from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.rows.rows import Rejected
 from usagepipe.consumer.topics.log_reader import LogReader
@@ -23,7 +23,7 @@ SECONDS = 60
 Output = pytest.CaptureFixture[str]
 
 
-def write_letters(
+def write_dead_letters(
     kafka: str,
     topic: str,
     *records: Record,
@@ -37,7 +37,7 @@ def write_letters(
     identity = topic_id or topic_id_of(kafka, topic)
 
     async def send() -> None:
-        letters = DeadLetters(Settings.load(kafka=kafka), letter_topic)
+        letters = DeadLetterProducer(Settings.load(kafka=kafka), letter_topic)
         rejected = [Rejected(record, reason, "told in full") for record in records]
         try:
             async with asyncio.timeout(SECONDS):

@@ -8,15 +8,15 @@ from typing import cast
 import pytest
 from confluent_kafka import Message
 
-from usagepipe.consumer.dead_letters.letters import (
+from usagepipe.consumer.dead_letters.listing import Listing
+from usagepipe.consumer.dead_letters.record import (
     Coordinates,
+    DeadLetter,
     Envelope,
-    Letter,
-    Listing,
-    Seen,
+    SeenCoordinates,
     Selection,
     moment,
-    read_letter,
+    read_dead_letter,
 )
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -66,8 +66,8 @@ class FakeMessage:
         return 2, 1_772_366_400_000
 
 
-def letter_of(headers: dict[str, bytes], value: bytes | None = b"{]") -> Letter | None:
-    return read_letter(cast(Message, FakeMessage(headers.items(), value)))
+def letter_of(headers: dict[str, bytes], value: bytes | None = b"{]") -> DeadLetter | None:
+    return read_dead_letter(cast(Message, FakeMessage(headers.items(), value)))
 
 
 def envelope_of(**headers: bytes) -> Envelope:
@@ -80,7 +80,7 @@ def test_a_letter_is_what_its_headers_tell() -> None:
     """Coordinates, reason and times; the record is untouched."""
     letter = letter_of(HEADERS)
 
-    assert Letter(ENVELOPE, list(HEADERS.items()), b"k", b"{]") == letter
+    assert DeadLetter(ENVELOPE, list(HEADERS.items()), b"k", b"{]") == letter
 
 
 def test_a_refusal_has_clickhouses_code_and_column() -> None:
@@ -129,7 +129,7 @@ def test_what_has_other_headers_is_no_letter(
     headers: Iterable[tuple[str, bytes | None]] | None,
 ) -> None:
     """Neither none at all nor bytes that are no number raise."""
-    assert None is read_letter(cast(Message, FakeMessage(headers)))
+    assert None is read_dead_letter(cast(Message, FakeMessage(headers)))
 
 
 @pytest.mark.parametrize("milliseconds", [-1, 253_402_300_800_000, 2**63 - 1])
@@ -144,9 +144,9 @@ def test_a_time_that_is_no_date_is_unknown(milliseconds: int) -> None:
         (Selection(), True),
         (Selection(reasons=frozenset(["not_json", "tombstone"])), True),
         (Selection(reasons=frozenset(["tombstone"])), False),
-        (Selection(left_out=frozenset(["gap"])), True),
-        (Selection(left_out=frozenset(["not_json"])), False),
-        (Selection(frozenset(["not_json"]), left_out=frozenset(["not_json"])), False),
+        (Selection(excluded=frozenset(["gap"])), True),
+        (Selection(excluded=frozenset(["not_json"])), False),
+        (Selection(frozenset(["not_json"]), excluded=frozenset(["not_json"])), False),
         (Selection(partitions=frozenset([3, 4])), True),
         (Selection(partitions=frozenset([4])), False),
         (Selection(offsets=(120, 120)), True),
@@ -168,10 +168,10 @@ def test_a_selection_chooses_by_all_that_is_given(selection: Selection, chosen: 
 
 def test_coordinates_are_new_once() -> None:
     """The same offset of another partition or topic is another."""
-    seen = Seen()
+    seen = SeenCoordinates()
     places = [("a", 1, 5), ("a", 2, 5), ("b", 1, 5), ("a", 1, 6), ("a", 1, 5), ("b", 1, 5)]
 
-    news = [seen.is_new(Coordinates(*place)) for place in places]
+    news = [seen.add(Coordinates(*place)) for place in places]
 
     assert [True, True, True, True, False, False] == news
 
@@ -180,7 +180,7 @@ def test_a_listing_counts_what_it_does_not_list() -> None:
     """The first letters, each with its copies; letters and copies by reason for all."""
     places = [1, 2, 1, 3, 3, 1]
     letters = [
-        Letter(
+        DeadLetter(
             replace(
                 ENVELOPE,
                 coordinates=Coordinates("a", 0, offset),
@@ -200,5 +200,5 @@ def test_a_listing_counts_what_it_does_not_list() -> None:
         (listed.envelope.coordinates.offset, listed.copies) for listed in listing.rows.values()
     ]
     odd = listing.reasons["odd"]
-    assert (3, 2, 5) == (listing.letters, odd.letters, odd.copies)
+    assert (3, 2, 5) == (listing.total, odd.dead_letters, odd.copies)
     assert (NOON, NOON + timedelta(seconds=5)) == (odd.first_written_at, odd.last_written_at)

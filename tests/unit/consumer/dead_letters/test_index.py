@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 from tests.unit.consumer.records import letters
-from usagepipe.consumer.maintenance.audit_letters import LetterFacts
+from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.gap import UsageGap, encode_gap
 
@@ -22,19 +22,19 @@ def test_offsets_sequences_and_losses_are_kept() -> None:
     event = UsageEvent.new(user_id="u", producer_id="p", sequence=7)
     values = [encode(event), None, b"{", encode_gap(gap(3)), encode_gap(gap(9, "q"))]
 
-    facts = LetterFacts(letters(values))
+    facts = DeadLetterIndex(letters(values))
 
     assert [0, 1, 2, 3, 4] == facts.offsets(3)
     assert ({7}, set()) == (facts.sequences("p"), facts.sequences("q"))
-    assert ["p", "q"] == facts.tellers
-    assert ([gap(3)], [gap(9, "q")], []) == (facts.told("p"), facts.told("q"), facts.told("r"))
+    assert ["p", "q"] == facts.reporting_producers
+    assert [[gap(3)], [gap(9, "q")], []] == [facts.gap_records(each) for each in "pqr"]
 
 
 def test_a_gap_record_that_was_sent_twice_is_one_word() -> None:
     """A spill that is sent again tells no loss again."""
-    facts = LetterFacts(letters([encode_gap(gap(3)), encode_gap(gap(4)), encode_gap(gap(3))]))
+    facts = DeadLetterIndex(letters([encode_gap(gap(3)), encode_gap(gap(4)), encode_gap(gap(3))]))
 
-    assert [gap(3), gap(4)] == facts.told("p")
+    assert [gap(3), gap(4)] == facts.gap_records("p")
 
 
 def test_many_gap_records_of_a_producer_are_read_in_linear_time() -> None:
@@ -42,7 +42,7 @@ def test_many_gap_records_of_a_producer_are_read_in_linear_time() -> None:
     many = letters(encode_gap(gap(last)) for last in range(1, 5_001))
     started = time.monotonic()
 
-    facts = LetterFacts(many)
+    facts = DeadLetterIndex(many)
 
     assert time.monotonic() - started < 5  # 0.1 s; a quarter of a minute if each asked for all
-    assert 5_000 == len(facts.told("p"))
+    assert 5_000 == len(facts.gap_records("p"))

@@ -1,8 +1,8 @@
-"""Sends records that are no event to the dead-letter topic, with the reason and untouched bytes.
+"""Sends rejected records to the dead-letter topic, untouched, with the reason in the headers.
 
-A dead letter is delivered before the batch it came from is committed, so a crash in between sends
-it again: its coordinates (`topic_id`, `partition`, `offset`) tell that it is the same one. A record
-that no letter could be made of would stop its partition for ever: there must be none.
+A dead letter is delivered before the batch of its record is committed, so a crash in between sends
+it again: equal coordinates (`topic_id`, `partition`, `offset`) identify it. Every record must fit
+into some dead letter. One that did not would stop its partition for ever.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from usagepipe.schemas.kafka_settings import KafkaSettings
 
 log = structlog.get_logger()
 
-# The topic's limit is one of compressed bytes: a record may hold many times more, and the letter
-# with it. The client would compare what is not compressed yet, so the broker alone is to judge.
+# The topic limits compressed bytes, and the client compares uncompressed ones. A record may hold
+# many times more than its compressed size, so only the broker decides.
 NO_CLIENT_LIMIT = 1 << 30
 
 
-class DeadLetters:
-    """Producer of the dead-letter topic. Connects at the first letter: most workers send none."""
+class DeadLetterProducer:
+    """Producer of the dead-letter topic. Connects at the first send: most workers send nothing."""
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self._kafka = kafka
@@ -38,34 +38,34 @@ class DeadLetters:
     async def send(
         self, rejected: Iterable[Rejected], partition: TopicPartition, topic_id: str
     ) -> None:
-        """Deliver a letter for each of `rejected`; returns when the brokers have them all.
+        """Send a dead letter for each of `rejected`; returns when the brokers have them all.
 
         Raises:
-            aiokafka.errors.KafkaError: some may be delivered and some not; send all again.
+            aiokafka.errors.KafkaError: some may have arrived; send all of them again.
         """
         producer = await self._started()
-        letters = [(letter, _headers(letter, partition, topic_id)) for letter in rejected]
+        sent = [(each, _headers(each, partition, topic_id)) for each in rejected]
         deliveries = [
             await producer.send(
-                self._topic, value=letter.record.value, key=_key(letter), headers=headers
+                self._topic, value=each.record.value, key=_key(each), headers=headers
             )
-            for letter, headers in letters
+            for each, headers in sent
         ]
         outcomes = await asyncio.gather(*deliveries, return_exceptions=True)
-        for (letter, headers), outcome in zip(letters, outcomes, strict=True):
+        for (each, headers), outcome in zip(sent, outcomes, strict=True):
             if isinstance(outcome, MessageSizeTooLargeError):
-                await self._send_without_value(producer, letter, headers)
+                await self._send_without_value(producer, each, headers)
             elif isinstance(outcome, BaseException):
                 raise outcome
 
     async def _send_without_value(
-        self, producer: AIOKafkaProducer, letter: Rejected, headers: list[tuple[str, bytes]]
+        self, producer: AIOKafkaProducer, rejected: Rejected, headers: list[tuple[str, bytes]]
     ) -> None:
-        """Tell at least where the record is, while its own topic keeps it."""
-        size = len(letter.record.value or b"")
-        log.warning("dead_letter_too_large", offset=letter.record.offset, value_bytes=size)
+        """Send the coordinates alone: the record's own topic may still hold the value."""
+        size = len(rejected.record.value or b"")
+        log.warning("dead_letter_too_large", offset=rejected.record.offset, value_bytes=size)
         headers = [*headers, ("omitted_value_bytes", str(size).encode())]
-        await producer.send_and_wait(self._topic, key=letter.record.key or b"", headers=headers)
+        await producer.send_and_wait(self._topic, key=rejected.record.key or b"", headers=headers)
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
@@ -77,16 +77,16 @@ class DeadLetters:
             if self._producer is None:
                 producer = AIOKafkaProducer(
                     **aiokafka_options(self._kafka),
-                    # Not idempotent: a letter that came twice is told by its coordinates, while
-                    # aiokafka's idempotent producer is dead for good after one refused batch.
+                    # Not idempotent: coordinates identify copies, and aiokafka's idempotent
+                    # producer stays broken after one refused batch.
                     acks="all",
                     compression_type="zstd",
                     max_request_size=NO_CLIENT_LIMIT,
                 )
                 try:
                     await producer.start()
-                    # The client would let the broker make a topic that nobody made, with settings
-                    # of the broker's own.
+                    # Fails if the topic is missing. Without this check the broker could create it
+                    # with its own default settings.
                     await topic_identity(producer.client, self._topic)
                 except BaseException:
                     await producer.stop()
@@ -95,25 +95,27 @@ class DeadLetters:
             return self._producer
 
 
-def _key(letter: Rejected) -> bytes | None:
-    """The record's key. A tombstone without one gets an empty one: the client sends no nothing."""
-    key = letter.record.key
-    return b"" if key is None and letter.record.value is None else key
+def _key(rejected: Rejected) -> bytes | None:
+    """The record's key; empty for a tombstone without a key, which the client would not send."""
+    key = rejected.record.key
+    return b"" if key is None and rejected.record.value is None else key
 
 
-def _headers(letter: Rejected, partition: TopicPartition, topic_id: str) -> list[tuple[str, bytes]]:
-    record = letter.record
+def _headers(
+    rejected: Rejected, partition: TopicPartition, topic_id: str
+) -> list[tuple[str, bytes]]:
+    record = rejected.record
     fields: dict[str, object] = {
-        "reason": letter.reason,
-        "detail": letter.detail,
+        "reason": rejected.reason,
+        "detail": rejected.detail,
         "topic": partition.topic,
         "topic_id": topic_id,
         "partition": partition.partition,
         "offset": record.offset,
         "timestamp": record.timestamp,
     }
-    if letter.code is not None:
-        fields |= {"code": letter.code, "column": letter.column}
+    if rejected.code is not None:
+        fields |= {"code": rejected.code, "column": rejected.column}
     if isinstance(record, UnreadRecord):
         known = record.value_bytes
         fields["omitted_value_bytes"] = "" if known is None else known
