@@ -117,7 +117,7 @@ def test_times_are_those_of_the_letters(kafka: str, topic: str, dlq: DlqCommand)
 
 
 def test_an_empty_topic_is_said_to_be_empty(dlq: DlqCommand) -> None:
-    """In words, or as no line of JSON; nothing is put back."""
+    """In words, or as no line of JSON; nothing is replayed."""
     assert [] == dlq.listed()
     assert (0, True) == (dlq("list"), dlq.out.startswith("No dead letters on "))
     assert (0, True) == (dlq("list", "--summary"), dlq.out.startswith("No dead letters on "))
@@ -179,7 +179,7 @@ def test_a_count_that_is_none_consumes_nothing(
     """T-38: of a queue that is emptied by reading it, a count of 0, -1 or `abc` must take nothing.
 
     Nothing here is emptied by reading: what takes a number of records is `dlq list`, which reads
-    them, and `dlq replay`, which puts them back. Both refuse with one line that names option and
+    them, and `dlq replay`. Both refuse with one line that names option and
     value; letters, events and committed offsets are as they were.
     """
     write_dead_letters(kafka, topic, FakeRecord(1, b"a"), FakeRecord(2, b"b"))

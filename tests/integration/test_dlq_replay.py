@@ -1,4 +1,4 @@
-"""`usagepipe dlq replay` as a user runs it: what is put back, and what is told of the rest."""
+"""`usagepipe dlq replay` as a user runs it: what is replayed, and what it reports of the rest."""
 
 import io
 import os
@@ -112,7 +112,7 @@ def test_gap_records_are_neither_planned_nor_replayed(
 def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
     kafka: str, topic_name: str, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Shown and put back whole. Where the topic is another or keeps it no longer, that is told."""
+    """Shown and replayed whole; if the topic is gone or keeps it no longer, the command says so."""
     topic = topic_name
     make_topic_of_large_records(kafka, topic)
     large = os.urandom(2 * MAX_DEAD_LETTER_BYTES)
@@ -214,7 +214,7 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
 def test_ctrl_c_ends_a_replay_between_two_records(
     kafka: str, topic: str, run_program: Programs
 ) -> None:
-    """It tells how many were put back, and so many are there."""
+    """It reports how many were replayed, and exactly these are on the topic."""
     letters = 1_000  # each read from its own topic, which takes seconds for all
     put_records(kafka, topic, [(b"k", b"v", {})] * letters)
     identity = topic_id_of(kafka, topic)
@@ -242,7 +242,7 @@ def test_what_is_still_bad_comes_back_and_what_is_good_is_stored(
     clickhouse_client: "Client",
     capsys: Output,
 ) -> None:
-    """T-62: the worker judges what was put back as any record: an event is stored once,
+    """T-62: the worker treats replayed records like any others: an event is stored once,
     however often it comes, and what is none is a letter with new coordinates.
     """
     made = settings()
