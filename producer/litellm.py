@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from usagepipe.producer.delivery.recorder import Recorder, UsageRecorder
 from usagepipe.producer.process.native import Lock
-from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.events import wrong_fields
 from usagepipe.producer.watching.litellm_calls import fields_of, traceparent_of

@@ -51,6 +51,13 @@ def to_canonical_decimal(number: Decimal) -> Decimal:
     return Decimal(f"{number.normalize():f}") if number else Decimal(0)
 
 
+def clip(text: str, chars: int) -> str:
+    """The first `chars` of `text`, with what UTF-8 cannot carry (lone surrogates) replaced."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return text[:chars]
+
+
 Id = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 RequiredId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS)]

@@ -36,9 +36,10 @@ from usagepipe.producer.delivery.spill import Record, Spill, events_in, is_event
 from usagepipe.producer.delivery.spilled_batch import SpilledBatch
 from usagepipe.producer.delivery.teller import Teller
 from usagepipe.producer.process.native import Event
+from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.telemetry.counters import Counters, DropReason
-from usagepipe.producer.telemetry.faults import describe, log
-from usagepipe.producer.telemetry.meters import Meter, Progress
+from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
+from usagepipe.producer.telemetry.meters import Meter
 from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
@@ -68,14 +69,10 @@ class Courier:
         meter: Meter,
         teller: Teller,
     ) -> None:
-        self.settled = 0  # events that this process need not hold in memory any more
-        self.delivered = 0  # of this process' events
-        self.lost = 0  # of the same, after they were accepted
-        self.kept = 0  # of the same, on disk
-        self.spilled = 0
-        self.resent = 0
-        self.spill_bytes = 0
-        self.oldest_seconds = 0.0
+        self.numbers = DeliveryNumbers()
+        self._lost = 0  # of this process' events, after they were accepted
+        self._spilled = 0
+        self._resent = 0
         self.is_hurried = False  # somebody waits: nothing lingers
         self.refusal: DropReason | None = None  # why nothing more can be accepted now
         self._settings = settings
@@ -192,7 +189,7 @@ class Courier:
             kept, given_up = self.spill.write(some, busy)
             for _ in range(kept):
                 self._pop()
-            self.spilled += events_in(some[:kept])
+            self._spilled += events_in(some[:kept])
             for segment in given_up:
                 self._lose("spill_overwritten", segment.events, segment.last_sequence)
                 self._teller.take_back(segment.gaps)
@@ -266,7 +263,7 @@ class Courier:
         self._batch = None
         self._segments = min(self._segments * 2, MOST_SEGMENTS)
         self._is_prompt = batch.seconds < PROMPT_SECONDS
-        self.resent += batch.events - len(batch.refused)
+        self._resent += batch.events - len(batch.refused)
         for segment in batch.segments:
             self.spill.remove(segment)
         self._lose("spill_damaged", batch.damaged, batch.last_sequence, own=batch.is_own)
@@ -283,7 +280,7 @@ class Courier:
         self._keep(0.0)
         if left := [number_of(each) for each in self._waiting if is_event(each)]:
             self._teller.lost("delivery_failed", len(left), max(left))
-            self.lost += len(left)
+            self._lost += len(left)
             self._counters.drop("delivery_failed", len(left))  # told once, by whoever closes
         self._teller.take_back(self._waiting)
         self._waiting.clear()
@@ -320,7 +317,7 @@ class Courier:
             return
         if own:
             self._teller.lost(reason, events, last or self._last_number)
-            self.lost += events
+            self._lost += events
         if self._counters.drop(reason, events):
             dropped = self._counters.dropped
             log.warning("usage_events_dropped", reason=reason, detail=detail, dropped=dropped)
@@ -331,31 +328,32 @@ class Courier:
         return len(self._handle) if self._batch is None else 0
 
     def _publish(self) -> None:
-        """Tell the other threads; `delivered` is never too many."""
-        kept = self.spill.events
+        """Show the other threads where the events are."""
+        before, kept = self.numbers, self.spill.events
         # The handle counts its pending reports too, so this may be less than it was.
-        now = self._taken - self.lost - len(self._waiting) - self._direct - kept
-        self.delivered = max(self.delivered, now)
-        self.settled = self.delivered + self.lost + kept
-        self.kept, self.spill_bytes = kept, self.spill.bytes
-        self._handle.acknowledged = self.delivered + self.resent
+        now = self._taken - self._lost - len(self._waiting) - self._direct - kept
+        delivered = max(before.delivered, now)
+        self._handle.acknowledged = delivered + self._resent
         if self._teller.is_telling and not (self._waiting or self._direct or self.spill.has_own):
             self._teller.settle()
         self.refusal = self._refusal()
-        self.oldest_seconds = self._oldest_seconds()
-        self._meter.progress(self._progress())
-
-    def _progress(self) -> Progress:
-        recorded = self._taken + len(self._inbox)
-        return Progress(
-            recorded,
-            self.delivered,
-            self.spilled,
-            self.resent,
-            max(0, recorded - self.settled),
-            self.spill_bytes,
-            round(self.oldest_seconds, 1),
+        self.numbers = DeliveryNumbers(
+            recorded=self._taken + len(self._inbox),
+            delivered=delivered,
+            lost=self._lost,
+            kept=kept,
+            settled=delivered + self._lost + kept,
+            spilled=self._spilled,
+            resent=self._resent,
+            spill_bytes=self.spill.bytes,
+            oldest_seconds=round(self._oldest_seconds(), 3),
         )
+        self._meter.delivery(self.numbers)
+
+    def give_up(self, events: int) -> None:
+        """Count events that a dead thread has neither delivered nor kept."""
+        lost, settled = self.numbers.lost + events, self.numbers.settled + events
+        self.numbers = self.numbers._replace(lost=lost, settled=settled)
 
     def _refusal(self) -> DropReason | None:
         if self._spilling and self.spill.is_full:

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from usagepipe.producer.telemetry.faults import log
+from usagepipe.producer.process.safe_log import log
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_trouble import WRITE, probe, refusal
 from usagepipe.schemas.settings import Settings

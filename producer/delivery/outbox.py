@@ -16,9 +16,9 @@ from typing import Final
 from usagepipe.producer.delivery.courier import Courier, Inbox
 from usagepipe.producer.delivery.teller import Teller
 from usagepipe.producer.process.native import Event, RLock, Thread, pause
+from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.telemetry.counters import Counters, CountersSnapshot, DropReason
-from usagepipe.producer.telemetry.faults import describe, log
-from usagepipe.producer.telemetry.meters import Meter, meter_of
+from usagepipe.producer.telemetry.meters import Meter, NoMeter, meter_of
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
@@ -47,7 +47,7 @@ def _meter_of(settings: Settings) -> Meter:
         return meter_of(settings)
     except Exception as error:
         log.error("metrics_failed", error=describe(error))
-        return Meter()
+        return NoMeter()
 
 
 class Outbox:
@@ -93,7 +93,7 @@ class Outbox:
         courier = self._courier
         if courier.refusal is not None:
             return courier.refusal
-        if self._accepted - courier.settled >= self._most_events:
+        if self._accepted - courier.numbers.settled >= self._most_events:
             return "queue_full"
         self._inbox.append((event, number))
         self._accepted += 1
@@ -143,7 +143,7 @@ class Outbox:
         """How long to wait in all: `seconds` for events that would be lost, `kept_seconds` for
         those on disk, and not for long for a gap record."""
         if queued := self.queued:
-            return seconds if queued > self._courier.kept else kept_seconds
+            return seconds if queued > self._courier.numbers.kept else kept_seconds
         if self._thread is None:
             return 0.0  # that nobody tells
         return min(seconds, TOLD_SECONDS) if self._teller.is_telling else 0.0
@@ -157,8 +157,7 @@ class Outbox:
 
     def patience(self, seconds: float) -> float:
         """`seconds`, or a moment while events are left that a `stop` has waited for in vain."""
-        settled = self._courier.delivered + self._courier.lost
-        return min(seconds, AGAIN_SECONDS) if settled < self._waited_for else seconds
+        return min(seconds, AGAIN_SECONDS) if self._done < self._waited_for else seconds
 
     def close(self, seconds: float) -> int:
         """Refuse new events, deliver what was taken, put the rest on disk, give up what does not
@@ -174,12 +173,12 @@ class Outbox:
             self.flush(seconds, kept_seconds=KEPT_SECONDS)
             waited = time.monotonic() - started
             # 3. End the thread: its last act is to save what is left.
-            lost = self._courier.lost
+            lost = self._courier.numbers.lost
             self._stopped.set()
             self._await_end(self._thread, END_SECONDS)
             if self._is_dead:
-                self._give_up(self._accepted - self._courier.settled)
-            return self._tell(self._courier.lost - lost, waited)
+                self._give_up(self._accepted - self._courier.numbers.settled)
+            return self._tell(self._courier.numbers.lost - lost, waited)
 
     def _await_end(self, thread: Thread, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -195,13 +194,12 @@ class Outbox:
     def _give_up(self, left: int) -> None:
         """Count what the thread has neither delivered nor kept, as its last act failed."""
         if left > 0:
-            self._courier.lost += left
-            self._courier.settled += left
+            self._courier.give_up(left)
             self.counters.drop("delivery_failed", left)
 
     def _tell(self, given_up: int, waited: float) -> int:
         facts = {"waited_seconds": round(waited, 1), "dropped": self.counters.dropped}
-        if kept := self._courier.kept:
+        if kept := self._courier.numbers.kept:
             log.warning("usage_events_kept_on_disk", events=kept, **facts)
         if given_up:
             log.warning("usage_events_given_up", events=given_up, **facts)
@@ -210,23 +208,26 @@ class Outbox:
     @property
     def queued(self) -> int:
         """Events that were accepted and are neither delivered nor given up."""
-        courier = self._courier
-        settled = courier.delivered + courier.lost
-        return max(0, self._accepted - settled)
+        return max(0, self._accepted - self._done)
+
+    @property
+    def _done(self) -> int:
+        numbers = self._courier.numbers
+        return numbers.delivered + numbers.lost
 
     def snapshot(self) -> CountersSnapshot:
-        courier = self._courier
-        delivered = courier.delivered
+        numbers = self._courier.numbers
+        accepted = self._accepted
         return CountersSnapshot(
-            recorded=self._accepted,
-            delivered=delivered,
-            queued=self.queued,
+            recorded=accepted,
+            delivered=numbers.delivered,
+            queued=max(0, accepted - numbers.delivered - numbers.lost),
             dropped=self.counters.dropped,
             unrecorded=self.counters.unrecorded,
-            spilled=courier.spilled,
-            resent=courier.resent,
-            spill_bytes=courier.spill_bytes,
-            oldest_unsent_seconds=round(courier.oldest_seconds, 3),
+            spilled=numbers.spilled,
+            resent=numbers.resent,
+            spill_bytes=numbers.spill_bytes,
+            oldest_unsent_seconds=numbers.oldest_seconds,
         )
 
     def _drop(self, reason: DropReason, number: int) -> bool:

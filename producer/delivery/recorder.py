@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from usagepipe.producer.delivery.outbox import Outbox
-from usagepipe.producer.process.farewells import add_farewell, remove_farewell
+from usagepipe.producer.process.safe_log import describe, log
+from usagepipe.producer.process.sigterm import call_on_sigterm, forget_on_sigterm
 from usagepipe.producer.telemetry.counters import Counters, CountersSnapshot
-from usagepipe.producer.telemetry.faults import describe, log
 from usagepipe.producer.telemetry.meters import meter_of
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.logger import set_level
@@ -57,7 +57,7 @@ class UsageRecorder:
         self._closed = False
         if self.settings.enabled:
             atexit.register(self.close)
-            add_farewell(self, self.close)
+            call_on_sigterm(self, self.close)
 
     def record(self, event: UsageEvent) -> bool:
         """Take `event` for Kafka, with this producer's id and the event's number in it.
@@ -116,7 +116,7 @@ class UsageRecorder:
         patience = outbox.patience(self.settings.close_seconds)
         left = outbox.close(patience if timeout is None else timeout)
         atexit.unregister(self.close)
-        remove_farewell(self)
+        forget_on_sigterm(self)
         return left
 
     @property

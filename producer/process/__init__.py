@@ -1,1 +1,1 @@
-"""What depends on the process around us: native threads, uWSGI, SIGTERM."""
+"""What depends on the process around us: native threads, uWSGI, SIGTERM, a log that cannot fail."""

@@ -1,8 +1,9 @@
-"""Threads and locks of the operating system, also where gevent or eventlet has replaced Python's.
+"""Threads and locks of the operating system, even where gevent or eventlet has patched Python's.
 
-Their monkey patches make a greenlet of each thread. The delivery thread waits inside librdkafka
-and never gives way to a greenlet, so as one it would stop its whole process. In the same way a
-greenlet that waits here stops all others: locks are held for moments, and `pause` is for waiting.
+Their monkey patches turn each thread into a greenlet. The delivery thread waits inside librdkafka
+and never yields to other greenlets, so as a greenlet it would block the whole process. A greenlet
+that waits on a lock of this module blocks all others too: hold these locks for moments only, and
+use `pause` to wait.
 """
 
 import _thread
@@ -10,18 +11,19 @@ import signal
 import sys
 import threading
 import time
-from _thread import RLock  # which neither of the two replaces
+from _thread import RLock  # neither gevent nor eventlet replaces it
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
-from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.process.safe_log import describe, log
 
 __all__ = ["Event", "Lock", "RLock", "Thread", "pause", "sleep"]
 
 
-# The application's are for its own threads. A fault's must kill or be reported where it happens.
+# Block signals that are meant for the application's own threads. Signals of a crash must still end
+# the process, or be reported, in the thread that crashed.
 _SIGNALS: Final = signal.valid_signals() - {
     signal.SIGSEGV,
     signal.SIGBUS,
@@ -32,7 +34,7 @@ _SIGNALS: Final = signal.valid_signals() - {
 
 
 def _original(module: str, name: str) -> Any:
-    """What `name` was in `module` before it was replaced."""
+    """The original `name` of `module`, before monkey patches."""
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     if gevent is not None and gevent.is_object_patched(module, name):
         return gevent.get_original(module, name)
@@ -41,13 +43,13 @@ def _original(module: str, name: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def Lock() -> _thread.LockType:  # stands for threading.Lock
-    """A lock that threads share. It is no greenlet's: do not give way while holding it."""
+def Lock() -> _thread.LockType:  # named like threading.Lock, which it replaces
+    """A lock for native threads. Do not yield to another greenlet while you hold it."""
     return _original("_thread", "allocate_lock")()  # type: ignore[no-any-return]
 
 
 class Event:
-    """A flag that threads wait for."""
+    """A flag that threads can wait for."""
 
     def __init__(self) -> None:
         self._closed = Lock()
@@ -61,14 +63,14 @@ class Event:
             self._closed.release()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it is set, within `seconds`. Stops all greenlets of this thread."""
+        """Wait at most `seconds`; return whether it is set. Blocks all greenlets of the thread."""
         if is_set := self._closed.acquire(timeout=seconds):
             self._closed.release()
         return is_set
 
 
 class Thread:
-    """A thread that ends with the process."""
+    """A native daemon thread: it does not keep the process alive."""
 
     def __init__(self, work: Callable[[], object], name: str) -> None:
         self._work = work
@@ -76,7 +78,7 @@ class Thread:
         self._ended = Event()
 
     def start(self) -> None:
-        """Raises RuntimeError where no thread can be had."""
+        """Start the thread. Raises RuntimeError if the system cannot create one."""
         _original("_thread", "start_new_thread")(self._run, ())
 
     def _run(self) -> None:
@@ -90,7 +92,7 @@ class Thread:
             self._ended.set()
 
     def is_alive(self) -> bool:
-        """Whether it has not ended, once it was started."""
+        """Whether the started thread still runs."""
         return not self._ended.is_set()
 
     def join(self, seconds: float) -> None:
@@ -98,13 +100,13 @@ class Thread:
 
 
 def sleep(seconds: float) -> None:
-    """Sleep in a thread of the operating system: the patched one would make a hub of greenlets."""
+    """Sleep in a native thread. The patched `time.sleep` would start an event loop of greenlets."""
     _original("time", "sleep")(seconds)
 
 
 def pause(seconds: float) -> None:
-    """Sleep, and let other greenlets run meanwhile where there are any."""
+    """Sleep, and let other greenlets run meanwhile."""
     try:
         time.sleep(seconds)
-    except Exception:  # in a signal's handler that has interrupted the loop of greenlets
+    except Exception:  # a signal handler that interrupted the loop of greenlets
         sleep(seconds)

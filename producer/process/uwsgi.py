@@ -1,11 +1,13 @@
-"""What is different in a process of uWSGI, which runs Python inside of a server written in C.
+"""Delivers queued events when uWSGI ends a worker. uWSGI is a server in C that embeds Python.
 
-It handles signals in C, where Python does not see it. Its handler ends a worker by `exit`, and that
-runs `atexit`, but not where the worker is busy, nor where a second signal comes meanwhile: systemd
-and containers send SIGTERM to all processes, and the master sends SIGINT to its workers then.
+uWSGI handles signals in C, so Python does not see them. Its handler ends a worker with `exit`.
+That runs `atexit`, except when the worker is busy or when a second signal arrives meanwhile.
+A second signal is usual: systemd and containers send SIGTERM to all processes, and then the
+master sends SIGINT to its workers.
 
-So a thread takes these signals for a worker. An idle one is ended by SIGHUP, uWSGI's graceful end,
-which nothing interrupts. A busy one is ended as hard as uWSGI does, once its events are delivered.
+So a thread receives these signals for the worker. It ends an idle worker with SIGHUP, uWSGI's
+graceful shutdown, which nothing interrupts. It ends a busy worker as hard as uWSGI does, after
+the events are delivered.
 """
 
 import atexit
@@ -20,20 +22,20 @@ from typing import Any, Final
 from usagepipe.producer.process.native import Event, Thread
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT)
-END_STATUS: Final = 30  # with which uWSGI's own handler ends a worker
-IDLE_SECONDS: Final = 1.0  # more than an idle worker takes to begin its end
+END_STATUS: Final = 30  # the exit status of a worker that uWSGI's own handler ends
+IDLE_SECONDS: Final = 1.0  # an idle worker begins its shutdown sooner than this
 
-_watched: set[Callable[[], object]] = set()  # what is called when a worker is to end
+_watched: set[Callable[[], object]] = set()  # to be called before a worker ends
 
 
 def is_uwsgi() -> bool:
-    """Whether this process is uWSGI's: only there is a module of that name."""
+    """Whether uWSGI runs this process. Only there a module of that name exists."""
     return "uwsgi" in sys.modules
 
 
 def before_end(end: Callable[[], object]) -> None:
-    """Have `end` called in a thread when a busy worker is to end; for an idle one, and for one
-    without a master, `atexit` does."""
+    """Call `end` in a thread before a busy worker ends. `atexit` covers idle workers, and workers
+    without a master."""
     uwsgi: Any = sys.modules["uwsgi"]
     if end in _watched:
         return
@@ -54,7 +56,7 @@ def before_end(end: Callable[[], object]) -> None:
 def _watch(end: Callable[[], object]) -> None:
     exiting = Event()
     atexit.register(exiting.set)
-    # Threads that are started later inherit it, so a signal stays for the one that waits.
+    # Threads that start later inherit the mask, so only the waiting thread receives the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     Thread(partial(_wait, end, exiting, threading.get_ident()), "usagepipe-uwsgi").start()
 

@@ -1,1 +1,1 @@
-"""The producer's numbers and logs."""
+"""The producer's numbers: counters, and metrics for Prometheus."""

@@ -1,10 +1,10 @@
-"""What became of each request and event, as numbers. Nothing is lost without being counted here.
+"""Counts what became of each request and event. No loss goes uncounted.
 
-`recorded` = `delivered` + `queued` + what was dropped afterwards, of this process' own events;
-`queue_full`, `spill_full` and `closed` are events that were never accepted. Each request that is
-watched is an event with tokens given to the recorder, or one in `unrecorded`; a call that a
-provider redirects is neither, as the next one counts. Of those in `unrecorded`, the ones whose
-tokens are not known are events of zero tokens as well, where the setting `record` says so.
+For this process' own events, `recorded` = `delivered` + `queued` + those dropped afterwards.
+Events dropped as `queue_full`, `spill_full` or `closed` were never accepted. Each watched request
+either became an event with tokens, or counts once in `unrecorded`; calls that a provider redirects
+count as neither, because the next call counts. Unrecorded requests whose tokens are unknown become
+events of zero tokens as well, if the setting `record` asks for it.
 """
 
 from collections import Counter
@@ -12,72 +12,69 @@ from dataclasses import dataclass
 from typing import Literal
 
 from usagepipe.producer.process.native import RLock
-from usagepipe.producer.telemetry.meters import Meter
-from usagepipe.producer.watching.events import clip
+from usagepipe.producer.telemetry.labels import BoundedLabels
+from usagepipe.producer.telemetry.meters import Meter, NoMeter
 from usagepipe.schemas.event import MAX_NAME_CHARS
 
 DropReason = Literal[
-    "queue_full",  # Kafka is away or slow, the queue is at its bound and there is no spill
-    "spill_full",  # the same, and the spill on disk is at its bound as well
-    "spill_overwritten",  # given up in the spill for newer events (spill_policy=oldest)
-    "spill_damaged",  # written to the spill and not readable again: torn by a crash, or a bad disk
-    "too_large",  # larger than the topic takes
+    "queue_full",  # Kafka is unreachable or slow, the queue is full and there is no spill
+    "spill_full",  # the same, and the spill on disk is full as well
+    "spill_overwritten",  # deleted from the spill for newer events (spill_policy=oldest)
+    "spill_damaged",  # written to the spill and unreadable now: a crash while writing, a bad disk
+    "too_large",  # larger than the topic allows
     "delivery_failed",  # accepted, then refused by Kafka or left over when the recorder closed
-    "invalid",  # it cannot be encoded: an event made without its checks
+    "invalid",  # cannot be encoded: the event was made without validation
     "closed",  # recorded after close()
     "record_failed",  # anything else; the log names the error
 ]
 UnrecordedReason = Literal[
-    "no_user",  # identify knew nobody
-    # The tokens are not known:
+    "no_user",  # identify returned nobody
+    # The tokens are unknown:
     "no_usage",  # neither a stamp nor usage in the answer
     "parse_failed",  # the answer claims to be JSON and is not, or was cut
-    "too_large",  # the answer unpacks to more than any answer has
-    "compressed",  # the answer is compressed: put UsageMiddleware inside of the compression
+    "too_large",  # the answer unpacks to more bytes than any real answer has
+    "compressed",  # the answer is compressed: put UsageMiddleware inside the compression
     "failed",  # the request failed
-    "cancelled",  # the client went away before usage came, or while the caller was looked up
+    "cancelled",  # the client disconnected before usage came, or while identify ran
     # Something went wrong:
     "identify_failed",  # the identify hook raised
     "invalid",  # ids, stamped values or tags break the contract; the log names the fields
     "record_failed",  # anything else; the log names the error
 ]
 
-# Paths are the caller's to choose: without a bound, of their number and of each one's length, they
-# would fill the memory; and a lone surrogate in one would end the metrics for good.
-MAX_ENDPOINTS = 1_000
-OTHER = "(other)"  # the rest
+MAX_ENDPOINTS = 1_000  # clients choose the paths
 WARN_EVERY = 1_024
 
 
 @dataclass(frozen=True, slots=True)
 class CountersSnapshot:
-    """The numbers of one process at one moment; `dataclasses.asdict` of it is JSON as it is."""
+    """The numbers of one process at one moment. `dataclasses.asdict` makes JSON of it."""
 
     recorded: int  # events that record() accepted
     delivered: int  # of these, acknowledged by Kafka
-    queued: int  # of these, on their way
+    queued: int  # of these, neither delivered nor lost
     dropped: dict[str, int]  # by DropReason
     unrecorded: dict[str, dict[str, int]]  # requests by endpoint, then UnrecordedReason
     spilled: int = 0  # of these, written to disk because Kafka did not take them
-    resent: int = 0  # events from disk that Kafka has acknowledged, those of dead processes too
+    resent: int = 0  # events from disk that Kafka has acknowledged, of dead processes too
     spill_bytes: int = 0  # on disk now
     oldest_unsent_seconds: float = 0.0  # how long the oldest event has waited for Kafka, about
 
 
 class Counters:
-    """Counts, from any thread."""
+    """The counts of one process. Threads share it."""
 
     def __init__(self, meter: Meter | None = None) -> None:
-        self._meter = meter or Meter()
-        self._lock = RLock()  # a signal's handler may record while its thread holds it
+        self._meter = meter or NoMeter()
+        self._lock = RLock()  # a signal handler may record while its thread holds the lock
         self._dropped: Counter[str] = Counter()
         self._dropped_total = 0
         self._unrecorded: Counter[tuple[str, str]] = Counter()
         self._unrecorded_total: Counter[str] = Counter()
-        self._endpoints: set[str] = set()
+        self._endpoints = BoundedLabels(MAX_ENDPOINTS, MAX_NAME_CHARS)
 
     def drop(self, reason: DropReason, events: int = 1) -> bool:
-        """Count lost events; whether the 1st, 1025th, 2049th … is among them: worth a warning."""
+        """Count lost events. True if they include the 1st, 1025th, 2049th …: log a warning then."""
         with self._lock:
             before = self._dropped_total
             self._dropped[reason] += events
@@ -86,9 +83,9 @@ class Counters:
         return (before - 1) // WARN_EVERY != (after - 1) // WARN_EVERY
 
     def leave_out(self, endpoint: str, reason: UnrecordedReason) -> bool:
-        """Count a request of which no token is recorded; whether that is worth a log line."""
+        """Count a request of which no token is recorded. True if it should be logged."""
         with self._lock:
-            label = self._label(endpoint)
+            label = self._endpoints.of(endpoint)
             self._unrecorded[label, reason] += 1
             self._unrecorded_total[reason] += 1
             total = self._unrecorded_total[reason]
@@ -96,16 +93,8 @@ class Counters:
         return total % WARN_EVERY == 1
 
     def add_seconds(self, seconds: float) -> None:
-        """Note what a request took longer, as it was watched."""
+        """Note how many seconds our code added to a request."""
         self._meter.added(seconds)
-
-    def _label(self, endpoint: str) -> str:
-        endpoint = clip(endpoint, MAX_NAME_CHARS)
-        if endpoint not in self._endpoints:
-            if len(self._endpoints) >= MAX_ENDPOINTS:
-                return OTHER
-            self._endpoints.add(endpoint)
-        return endpoint
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -1,57 +1,58 @@
-"""Where a process tells its numbers to as they come about: nobody, unless the setting `metrics`
-says so. What Prometheus makes of them is in `metrics.py`, which is imported then only.
+"""Where a process reports its numbers as they change: nowhere, unless `metrics` is set.
+
+`metrics.py` reports them to Prometheus; it is imported only if the setting asks for it.
 """
 
-from typing import NamedTuple
+from typing import Protocol
 
+from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
 
-class Progress(NamedTuple):
-    """How far the events of one process have come: sums since it began, and what there is now."""
-
-    recorded: int
-    delivered: int
-    spilled: int
-    resent: int
-    queued: int  # now, in memory
-    spill_bytes: int  # now
-    oldest_seconds: float  # now
-
-
-class Meter:
-    """Takes the numbers of one process and keeps none. Any thread may call."""
+class Meter(Protocol):
+    """Receives the numbers of one process, from any thread. No method raises."""
 
     def tokens(self, event: UsageEvent) -> None:
-        """An event that was recorded."""
+        """Count the tokens of a recorded event."""
 
-    def progress(self, progress: Progress) -> None:
-        """How far the events are now. One thread calls."""
+    def delivery(self, numbers: DeliveryNumbers) -> None:
+        """Take the latest numbers of the delivery. Only one thread calls this."""
 
     def ended(self) -> None:
-        """The events are in nobody's hands any more: with Kafka, on disk or given up."""
+        """The process holds no events any more: they are in Kafka, on disk or given up."""
 
     def dropped(self, reason: str, events: int) -> None:
-        """Events that were lost."""
+        """Count lost events."""
 
     def unrecorded(self, endpoint: str, reason: str) -> None:
-        """A request of which no token is recorded; `endpoint` is one of a bounded number."""
+        """Count a request of which no token is recorded. `endpoint` is a bounded label."""
 
     def added(self, seconds: float) -> None:
-        """What a request took longer, as it was watched."""
+        """Note how many seconds our code added to a request."""
+
+
+class NoMeter:
+    """A `Meter` that reports nothing."""
+
+    def tokens(self, event: UsageEvent) -> None: ...
+    def delivery(self, numbers: DeliveryNumbers) -> None: ...
+    def ended(self) -> None: ...
+    def dropped(self, reason: str, events: int) -> None: ...
+    def unrecorded(self, endpoint: str, reason: str) -> None: ...
+    def added(self, seconds: float) -> None: ...
 
 
 def meter_of(settings: Settings) -> Meter:
-    """The meter for one process.
+    """The meter that the settings ask for.
 
     Raises:
-        MissingExtraError: metrics are wanted and prometheus-client is not installed.
-        SettingsError: its folder for several processes cannot be written.
+        MissingExtraError: `metrics` is set and prometheus-client is not installed.
+        SettingsError: its folder for several processes is not writable.
     """
     if not settings.metrics:
-        return Meter()
+        return NoMeter()
     from usagepipe.producer.telemetry.metrics import PrometheusMeter, shared_metrics
 
     try:

@@ -1,9 +1,9 @@
-"""Every metric of the producer, declared once with its meaning; nothing else can be emitted.
+"""Every metric of the producer, declared once with its meaning. No other can be emitted.
 
-They are prometheus-client's own, in its global registry: a `/metrics` that a service has shows
-them, and with `PROMETHEUS_MULTIPROC_DIR` it shows those of all workers of a server together.
-A process tells them from the outbox's thread where it can, so requests hardly pay for them. A
-registry that fails (its folder is full, say) costs numbers, never a request or an event.
+They live in prometheus-client's global registry: the `/metrics` of a service shows them, and with
+`PROMETHEUS_MULTIPROC_DIR` it shows the sums over all workers of a server. Most are updated by the
+delivery thread, so requests pay very little. An error of the registry (its folder is full, say)
+costs numbers, never a request or an event.
 """
 
 import os
@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Final
 
 from usagepipe.producer.process.native import Lock
-from usagepipe.producer.telemetry.counters import OTHER
-from usagepipe.producer.telemetry.faults import describe, log
-from usagepipe.producer.telemetry.meters import Meter, Progress
-from usagepipe.producer.watching.events import clip
+from usagepipe.producer.process.safe_log import describe, log
+from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
+from usagepipe.producer.telemetry.labels import BoundedLabels
 from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.event import MAX_ID_CHARS, UsageEvent
 
@@ -24,21 +23,21 @@ try:
 except ImportError as error:
     raise MissingExtraError("metrics", "prometheus_client") from error
 
-MAX_MODELS: Final = 1_000  # answers may name whatever they like
-# From what a request should cost (60 µs) to what nobody would forgive.
+MAX_MODELS: Final = 1_000  # answers can name any model
+# From the expected cost of a request (60 µs) up to an unacceptable one.
 SECONDS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1)
 
 
 class _Recorders:
-    """Those of one process, by meter: what each has told of now."""
+    """The recorders of one process: the latest numbers of each, by meter."""
 
     def __init__(self) -> None:
         self.lock = Lock()
-        self.now: dict[object, Progress] = {}
+        self.now: dict[object, DeliveryNumbers] = {}
 
 
 class ProducerMetrics:
-    """What web processes count. Names are part of the public contract."""
+    """The metrics of web processes. Their names are part of the public contract."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.recorded = Counter(
@@ -46,17 +45,17 @@ class ProducerMetrics:
         )
         self.delivered = Counter(
             "usagepipe_events_delivered",
-            "Of these, events that Kafka has acknowledged.",
+            "Accepted events that Kafka has acknowledged.",
             registry=registry,
         )
         self.spilled = Counter(
             "usagepipe_events_spilled",
-            "Events written to disk because Kafka did not take them.",
+            "Events written to disk because Kafka was unavailable.",
             registry=registry,
         )
         self.resent = Counter(
             "usagepipe_events_resent",
-            "Events from disk that Kafka has acknowledged, those of dead processes too.",
+            "Events from disk that Kafka has acknowledged, of dead processes too.",
             registry=registry,
         )
         self.dropped = Counter(
@@ -83,7 +82,7 @@ class ProducerMetrics:
         )
         self.spill_bytes = Gauge(
             "usagepipe_spill_bytes",
-            "Bytes of events on disk.",
+            "Bytes of events on disk now.",
             multiprocess_mode="livesum",
             registry=registry,
         )
@@ -95,37 +94,38 @@ class ProducerMetrics:
         )
         self.added_seconds = Histogram(
             "usagepipe_added_seconds",
-            "Seconds that watching a request took.",
+            "Seconds that usagepipe added to a request.",
             buckets=SECONDS,
             registry=registry,
         )
-        # By process id. A child has none of its parent's recorders, and may inherit a held lock.
+        # By process id: a forked child has none of its parent's recorders, and may inherit a held
+        # lock.
         self._recorders: dict[int, _Recorders] = {}
 
-    def show(self, meter: object, progress: Progress | None) -> None:
-        """Have the gauges tell of all recorders of this process; None: that one has ended."""
+    def show(self, meter: object, numbers: DeliveryNumbers | None) -> None:
+        """Update the gauges, which cover all recorders of this process. None: `meter` ended."""
         recorders = self._recorders.setdefault(os.getpid(), _Recorders())
         with recorders.lock:
             recorders.now.pop(meter, None)
-            if progress is not None:
-                recorders.now[meter] = progress
+            if numbers is not None:
+                recorders.now[meter] = numbers
             now = recorders.now.values()
-            self.queued.set(sum(each.queued for each in now))
+            self.queued.set(sum(each.in_memory for each in now))
             self.spill_bytes.set(sum(each.spill_bytes for each in now))
             self.oldest_seconds.set(max((each.oldest_seconds for each in now), default=0.0))
 
 
 @cache
 def shared_metrics() -> ProducerMetrics:
-    """Those in the global registry, which takes each name once."""
+    """The metrics in the global registry, which accepts each name once."""
     return ProducerMetrics()
 
 
 class _Harmless:
-    """Lets no error of the registry out of a `with`; the first one is told."""
+    """A context manager that suppresses errors of the registry. It logs the first one."""
 
     def __init__(self) -> None:
-        self._has_told = False
+        self._has_logged = False
 
     def __enter__(self) -> None: ...
 
@@ -135,24 +135,24 @@ class _Harmless:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        if isinstance(error, Exception) and not self._has_told:
-            self._has_told = True
+        if isinstance(error, Exception) and not self._has_logged:
+            self._has_logged = True
             log.error("metrics_failed", error=describe(error))
         return isinstance(error, Exception)
 
 
-class PrometheusMeter(Meter):
-    """Counts one process into `metrics`, which several may share."""
+class PrometheusMeter:
+    """A `Meter` that counts one process into `metrics`, which several processes may share."""
 
     def __init__(self, metrics: ProducerMetrics) -> None:
         self._metrics = metrics
-        self._last = Progress(0, 0, 0, 0, 0, 0, 0.0)
-        self._models: set[str] = set()
+        self._last = DeliveryNumbers()
+        self._models = BoundedLabels(MAX_MODELS, MAX_ID_CHARS)
         self._harmless = _Harmless()
 
     def tokens(self, event: UsageEvent) -> None:
         with self._harmless:
-            model = self._label(event.model or event.requested_model)
+            model = self._models.of(event.model or event.requested_model)
             for kind, tokens in (
                 ("prompt", event.prompt_tokens),
                 ("cached", event.cached_tokens),
@@ -163,17 +163,18 @@ class PrometheusMeter(Meter):
                 if tokens:
                     self._metrics.tokens.labels(model, kind).inc(tokens)
 
-    def progress(self, progress: Progress) -> None:
-        if progress == self._last:
+    def delivery(self, numbers: DeliveryNumbers) -> None:
+        numbers = numbers._replace(oldest_seconds=round(numbers.oldest_seconds, 1))
+        if numbers == self._last:
             return  # nothing happened: the usual case of an idle process
-        last, self._last = self._last, progress
+        last, self._last = self._last, numbers
         metrics = self._metrics
         with self._harmless:
-            metrics.recorded.inc(progress.recorded - last.recorded)
-            metrics.delivered.inc(progress.delivered - last.delivered)
-            metrics.spilled.inc(progress.spilled - last.spilled)
-            metrics.resent.inc(progress.resent - last.resent)
-            metrics.show(self, progress)
+            metrics.recorded.inc(numbers.recorded - last.recorded)
+            metrics.delivered.inc(numbers.delivered - last.delivered)
+            metrics.spilled.inc(numbers.spilled - last.spilled)
+            metrics.resent.inc(numbers.resent - last.resent)
+            metrics.show(self, numbers)
 
     def ended(self) -> None:
         with self._harmless:
@@ -190,11 +191,3 @@ class PrometheusMeter(Meter):
     def added(self, seconds: float) -> None:
         with self._harmless:
             self._metrics.added_seconds.observe(seconds)
-
-    def _label(self, model: str) -> str:
-        model = clip(model, MAX_ID_CHARS)
-        if model not in self._models:
-            if len(self._models) >= MAX_MODELS:
-                return OTHER
-            self._models.add(model)
-        return model

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypedDict
 from pydantic import ValidationError
 
 from usagepipe.producer.delivery.recorder import Recorder
+from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.reading.extraction import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
-from usagepipe.producer.telemetry.faults import describe, log
 from usagepipe.producer.watching.callers import Caller, Found, at_once
 from usagepipe.producer.watching.courses import course_of
 from usagepipe.producer.watching.events import event_of, has_tokens, wrong_fields

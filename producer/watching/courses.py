@@ -2,10 +2,10 @@
 
 from decimal import Decimal, InvalidOperation
 
-from usagepipe.producer.watching.events import Course, clip
+from usagepipe.producer.watching.events import Course
 from usagepipe.producer.watching.exchanges import Exchange
 from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
-from usagepipe.schemas.event import MAX_ID_CHARS
+from usagepipe.schemas.event import MAX_ID_CHARS, clip
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, in US dollars
 VERSION_HEADER = "x-litellm-version"  # its price list comes with it

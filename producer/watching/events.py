@@ -22,6 +22,7 @@ from usagepipe.schemas.event import (
     MAX_TAG_VALUE_CHARS,
     MAX_TAGS,
     UsageEvent,
+    clip,
 )
 
 TOKEN_FIELDS = (
@@ -178,10 +179,3 @@ def _rounded(cost: Decimal) -> Decimal:
     """`cost` to the decimals of the contract: a price that was divided has 28 digits."""
     _, _, exponent = cost.as_tuple()
     return cost if -int(exponent) <= COST_DECIMALS else cost.quantize(_LEAST_COST)
-
-
-def clip(text: str, chars: int) -> str:
-    """The first `chars` of `text`, with what UTF-8 cannot carry (lone surrogates) replaced."""
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode("utf-8")
-    return text[:chars]

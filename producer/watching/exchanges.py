@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from usagepipe.producer.process.safe_log import describe
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
-from usagepipe.producer.telemetry.faults import describe
 from usagepipe.producer.watching.openings import Asked, Opening, asks_no_model, model_in_path
 from usagepipe.producer.watching.stamps import Stamp
 

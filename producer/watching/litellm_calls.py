@@ -15,13 +15,14 @@ from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.openai import subset
 from usagepipe.producer.reading.usage import COUNTS, Usage
 from usagepipe.producer.watching.callers import Caller
-from usagepipe.producer.watching.events import clip, reported_cost, with_trace
+from usagepipe.producer.watching.events import reported_cost, with_trace
 from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
 from usagepipe.schemas.event import (
     MAX_ID_CHARS,
     MAX_NAME_CHARS,
     MAX_TOKENS,
     UsageQuality,
+    clip,
 )
 
 SUCCESS: Final = 200

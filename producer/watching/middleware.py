@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, Unpack
 
 from usagepipe.producer.delivery.recorder import Recorder
-from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.watching.asgi import App, Message, Receive, Scope, Send
 from usagepipe.producer.watching.callers import Identify
 from usagepipe.producer.watching.conclusions import Conclusions, WatchOptions

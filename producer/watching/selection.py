@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from posixpath import normpath
 
-from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.watching.exchanges import Exchange
 from usagepipe.producer.watching.openings import asks_no_model
 

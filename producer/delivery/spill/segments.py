@@ -17,7 +17,7 @@ from typing import Final
 
 from usagepipe.producer.delivery.spill.frames import Found, read_frames, write_frames
 from usagepipe.producer.delivery.spill.records import Record, is_event, number_of
-from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.process.safe_log import describe, log
 
 FAMILY: Final = b"usagepipe spill "
 HEADER: Final = FAMILY + b"1\n"

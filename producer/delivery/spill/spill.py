@@ -17,7 +17,7 @@ from usagepipe.producer.delivery.spill.folders import HeldFolder, adopt_folder, 
 from usagepipe.producer.delivery.spill.frames import FRAME_BYTES, Found
 from usagepipe.producer.delivery.spill.records import Record
 from usagepipe.producer.delivery.spill.segments import HEADER, Segment, Segments
-from usagepipe.producer.telemetry.faults import describe, log
+from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.settings import Settings
 

@@ -14,7 +14,7 @@ from tests.support.logs import capture_logs
 from tests.unit.producer.watched import CHAT, PATH, Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.telemetry.counters import Counters
-from usagepipe.producer.telemetry.meters import Progress
+from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
 from usagepipe.producer.telemetry.metrics import MAX_MODELS, ProducerMetrics, PrometheusMeter
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.schemas import UsageEvent
@@ -42,6 +42,15 @@ def value(registry: CollectorRegistry) -> Value:
 
 def event(**fields: Any) -> UsageEvent:
     return UsageEvent.new(user_id="u", **fields)
+
+
+def numbers(
+    recorded: int, delivered: int, spilled: int, resent: int, *, queued: int, **now: Any
+) -> DeliveryNumbers:
+    settled = recorded - queued
+    return DeliveryNumbers(
+        recorded, delivered, settled=settled, spilled=spilled, resent=resent, **now
+    )
 
 
 def test_tokens_are_counted_by_model_and_kind(meter: PrometheusMeter, value: Value) -> None:
@@ -81,9 +90,9 @@ def test_labels_that_a_stranger_chose_can_be_exposed(
 
 def test_progress_is_counted_once(meter: PrometheusMeter, value: Value) -> None:
     """Sums that are told again and again count what has come since; the rest is what it is now."""
-    meter.progress(Progress(5, 2, 1, 0, queued=3, spill_bytes=100, oldest_seconds=1.5))
-    meter.progress(Progress(9, 9, 1, 1, queued=0, spill_bytes=0, oldest_seconds=0.0))
-    meter.progress(Progress(9, 9, 1, 1, queued=0, spill_bytes=0, oldest_seconds=0.0))
+    meter.delivery(numbers(5, 2, 1, 0, queued=3, spill_bytes=100, oldest_seconds=1.5))
+    meter.delivery(numbers(9, 9, 1, 1, queued=0, spill_bytes=0, oldest_seconds=0.0))
+    meter.delivery(numbers(9, 9, 1, 1, queued=0, spill_bytes=0, oldest_seconds=0.0))
 
     names = ("recorded", "delivered", "spilled", "resent")
     assert [9, 9, 1, 1] == [value(f"events_{name}_total") for name in names]
@@ -100,10 +109,10 @@ def test_gauges_are_of_all_recorders_of_a_process(
     def now() -> tuple[float | None, ...]:
         return value("queue_events"), value("spill_bytes"), value("oldest_unsent_seconds")
 
-    one.progress(Progress(5, 0, 0, 0, queued=5, spill_bytes=100, oldest_seconds=7.0))
-    other.progress(Progress(1, 0, 0, 0, queued=1, spill_bytes=10, oldest_seconds=2.0))
+    one.delivery(numbers(5, 0, 0, 0, queued=5, spill_bytes=100, oldest_seconds=7.0))
+    other.delivery(numbers(1, 0, 0, 0, queued=1, spill_bytes=10, oldest_seconds=2.0))
     both = now()
-    other.progress(Progress(1, 1, 0, 0, queued=0, spill_bytes=0, oldest_seconds=0.0))
+    other.delivery(numbers(1, 1, 0, 0, queued=0, spill_bytes=0, oldest_seconds=0.0))
     one_waits = now()
     one.ended()
 
@@ -113,12 +122,12 @@ def test_gauges_are_of_all_recorders_of_a_process(
 
 def test_gauges_of_a_forked_process_are_its_own(meter: PrometheusMeter, value: Value) -> None:
     """A child has none of its parent's events, and does not wait for a lock that was held then."""
-    meter.progress(Progress(5, 0, 0, 0, queued=5, spill_bytes=100, oldest_seconds=7.0))
+    meter.delivery(numbers(5, 0, 0, 0, queued=5, spill_bytes=100, oldest_seconds=7.0))
     metrics = meter._metrics
     with metrics._recorders[os.getpid()].lock:
         child = os.fork()
         if child == 0:
-            PrometheusMeter(metrics).progress(Progress(1, 0, 0, 0, 1, 0, 0.0))
+            PrometheusMeter(metrics).delivery(numbers(1, 0, 0, 0, queued=1))
             os._exit(int(value("queue_events") or 0))
         _, status = os.waitpid(child, 0)
 

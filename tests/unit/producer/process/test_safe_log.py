@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 from tests.unit.producer.watched import CHAT, Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.delivery.courier import Courier
-from usagepipe.producer.telemetry.faults import log
+from usagepipe.producer.process.safe_log import log
 from usagepipe.schemas import UsageEvent
 
 NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
@@ -126,7 +126,7 @@ def test_the_thread_goes_on_after_anything(
         eventually(lambda: len(steps) > 1, SECONDS, "another step")
         recorder.close(timeout=0.1)
 
-    assert "Panic at test_faults.py" in logs[0]["error"]
+    assert "Panic at test_safe_log.py" in logs[0]["error"]
 
 
 @pytest.mark.parametrize("dying", ["run", "_finish"])

@@ -1,7 +1,7 @@
-"""How the producer logs faults: by type and place, never by their text, and without a fault.
+"""Logs errors by type and location, never by message (it may quote a key). Never raises.
 
-The text of an error quotes values, and a value in a web process may be a key or a prompt. And a
-log can fail too: its disk is full or its pipe closed. Every module of the producer logs by `log`.
+The message of an error quotes values, and in a web process a value may be a key or a prompt.
+Logging itself can fail too: a full disk, a closed pipe. All modules of the producer use `log`.
 """
 
 import os
@@ -15,8 +15,11 @@ log: Final = HarmlessLogger("usagepipe.producer")
 
 
 def describe(error: BaseException) -> str:
-    """`KeyError at app.py:12`: the kind of error, and the line that raised it. Of the system's
-    errors its own word too: `OSError (No space left on device) at segments.py:140`."""
+    """The type of the error and the line that raised it: `KeyError at app.py:12`.
+
+    An error of the operating system also has its description:
+    `OSError (No space left on device) at segments.py:140`.
+    """
     kind = type(error).__name__
     if isinstance(error, OSError) and isinstance(error.errno, int):
         kind += f" ({os.strerror(error.errno)})"
