@@ -65,9 +65,11 @@ def prepare(world: World, settings: Settings) -> Path:
     folder = world.folder / "bodies"
     if not folder.exists():
         folder.mkdir()
-        lanes = [batches(world.kafka.bootstrap, number, settings) for number in range(PARTITIONS)]
-        # Lanes take turns.
-        for turn, some in enumerate(zip_longest(*lanes)):
+        per_partition = [
+            batches(world.kafka.bootstrap, number, settings) for number in range(PARTITIONS)
+        ]
+        # Partitions take turns.
+        for turn, some in enumerate(zip_longest(*per_partition)):
             for batch in filter(None, some):
                 rows = encode_rows(batch.records(), batch.partition, TOPIC_ID, 0)
                 name = f"{turn:04}-{batch.partition.partition}"

@@ -219,7 +219,7 @@ def _feed(app: WorkerApp, run: Run) -> None:
 
 
 async def _watch(app: WorkerApp) -> None:
-    """Look at the servers; read on where a lane ended by itself; end where nothing else helps."""
+    """Check the servers; take over again where a partition worker ended; exit if stuck."""
     stuck_since: float | None = None
     clock = asyncio.get_running_loop().time
     waiting_since = clock()

@@ -1,4 +1,4 @@
-"""Looks up the ids of several lanes' batches in one query.
+"""Looks up the ids of several partition workers' batches in one query.
 
 Batches that are prepared at the same time hold events of the same time, so their look-ups would
 read the same part of the table, each for itself. What comes in while a query runs goes together
@@ -54,5 +54,5 @@ class Lookups:
 
 
 def _still_wanted(gathered: Iterable[Asked]) -> list[asyncio.Future[list[Copy]]]:
-    """Those whose lane was not cancelled."""
+    """Those whose partition worker was not cancelled."""
     return [asked.found for asked in gathered if not asked.found.done()]

@@ -192,8 +192,9 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
     async def _find_log(self, error: OffsetOutOfRangeError) -> None:
         """Go on where the log begins, if retention was faster than we, and tell what it took.
 
-        Stock aiokafka does so without a word. What the lanes have in hand is stored as it is. Must
-        not raise, since Faust's fetcher would end: aiokafka comes back with the same error.
+        Stock aiokafka does so without a word. What the partition workers have in hand is stored as
+        it is. Must not raise, since Faust's fetcher would end: aiokafka comes back with the same
+        error.
         """
         positions = {TopicPartition(*tp): offset for tp, offset in error.args[0].items()}
         try:

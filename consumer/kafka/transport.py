@@ -86,7 +86,7 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class _NoReadOffsets(dict[TP, int | None]):
-    """Forgets every read offset. Faust silently drops what lies below one; lanes keep order."""
+    """Forgets every read offset. Faust would drop older records silently."""
 
     def __getitem__(self, key: TP) -> None:
         return None

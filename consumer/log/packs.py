@@ -116,7 +116,7 @@ class Packed:
 
     @property
     def weight(self) -> int:
-        # The answer it came in stays until all its packs are gone: one fetch for each lane.
+        # The fetched bytes stay until all packs of the fetch are gone.
         return len(self._data)
 
     @property

@@ -1,8 +1,8 @@
 """Tries a server until it does what it is asked to, and tells of it: nothing is lost by trying.
 
 What an attempt raises is classified (`refusals`): a refusal of the content is not tried again, it
-is the caller's to divide. Everything else is, with a growing delay; the lane's back-pressure bounds
-what waits meanwhile.
+is the caller's to divide. Everything else is, with a growing delay; the partition worker's
+back-pressure bounds what waits meanwhile.
 """
 
 import asyncio

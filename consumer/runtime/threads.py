@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 class Threads(NamedTuple):
     """Pools of their own: an insert that waits for its server must not keep the next batch from
-    being prepared, nor the encoding of many lanes the look-ups of the first.
+    being prepared, nor the encoding of many partition workers the look-ups of the first.
     """
 
     prepare: ThreadPoolExecutor

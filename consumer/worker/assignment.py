@@ -1,7 +1,7 @@
 """An assignment: what this worker stores from one takeover to the next rebalance.
 
-It owns one lane a partition and one committer. What it may commit it may commit only as the
-group member it was when it began (`Membership`): after that the partitions may be another's.
+It owns one supervisor per partition and one committer. It commits only as the group member that it
+was when it began (`Membership`): after that the partitions may be another worker's.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import structlog
 from usagepipe.consumer.log.packs import Run
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.worker.committer import Committer
-from usagepipe.consumer.worker.partition_worker import PartitionWorker
+from usagepipe.consumer.worker.partition_supervisor import PartitionSupervisor
 from usagepipe.schemas.errors import UsagePipeError
 
 log = structlog.get_logger()
@@ -28,13 +28,16 @@ class Membership(NamedTuple):
 
 
 class Assignment:
-    """Lanes and committer of one assignment. `number` is the stamp of its runs."""
+    """The supervisors and the committer of one assignment. `number` is the stamp of its runs."""
 
     def __init__(
-        self, number: int, lanes: Mapping[TopicPartition, PartitionWorker], committer: Committer
+        self,
+        number: int,
+        supervisors: Mapping[TopicPartition, PartitionSupervisor],
+        committer: Committer,
     ) -> None:
         self.number = number
-        self.lanes = lanes
+        self.supervisors = supervisors
         self.committer = committer
         self._committing: asyncio.Task[None] | None = None
         self._storing: list[asyncio.Task[None]] = []
@@ -42,16 +45,16 @@ class Assignment:
     def start(self) -> None:
         self._committing = asyncio.create_task(self.committer.run(), name="committer")
         self._storing = [
-            asyncio.create_task(lane.run(), name=f"lane {partition}")
-            for partition, lane in self.lanes.items()
+            asyncio.create_task(supervisor.run(), name=f"store {partition}")
+            for partition, supervisor in self.supervisors.items()
         ]
 
     def feed(self, run: Run) -> bool:
-        """Give a run to its lane. False: the log must be read again from the lanes' positions."""
+        """Give a run to its partition. False: the log must be read again from the positions."""
         if run.stamp != self.number:
             return True  # fetched before this assignment sought its positions: not ours
-        lane = self.lanes.get(run.partition)
-        return lane is not None and lane.take(run)
+        supervisor = self.supervisors.get(run.partition)
+        return supervisor is not None and supervisor.take(run)
 
     async def end(self, seconds: float, *, keep: bool) -> None:
         """Let running inserts finish and be committed, for `seconds` at most; then stop.
@@ -62,14 +65,14 @@ class Assignment:
         try:
             await self._finish(seconds, keep=keep)
         finally:
-            # Also when a rebalance cancels us in the wait: a lane left behind would go on trying
-            # to store what by then is another assignment's.
+            # Also when a rebalance cancels us in the wait: a task left behind would go on trying to
+            # store what by then is another assignment's.
             await self._cancel()
 
     async def _finish(self, seconds: float, *, keep: bool) -> None:
         deadline = time.monotonic() + seconds
-        for lane in self.lanes.values():
-            lane.drain(keep=keep)
+        for supervisor in self.supervisors.values():
+            supervisor.drain(keep=keep)
         if self._storing:
             await asyncio.wait(self._storing, timeout=seconds)
         stored = all(task.done() for task in self._storing)
@@ -88,11 +91,11 @@ class Assignment:
             if isinstance(ended, UsagePipeError):
                 continue  # told in health; the worker ends
             if isinstance(ended, Exception):
-                log.error("lane_failed", exc_info=ended)
+                log.error("partition_worker_failed", exc_info=ended)
 
     @property
     def broken(self) -> bool:
-        """Whether a lane or the committer ended by itself, which none does while all is well."""
+        """Whether a supervisor or the committer ended by itself. In good order none does."""
         return any(task.done() for task in self._tasks)
 
     @property

@@ -1,10 +1,10 @@
-"""Bounds what the lanes of a worker hold in memory together, without giving each the same.
+"""Bounds the memory that all partition workers hold together, without an equal share for each.
 
 One half is for records as they came, which wait; with skewed keys one partition has most of them,
-so its lane may fill half of that half while the others need little. When it is used up, each lane
-keeps to an equal share of the rest. The other half is for batches that are unpacked, from then
-until they are stored: for these lanes take turns, and so their batches are large even where many
-lanes have a backlog.
+so its partition worker may fill half of that half while the others need little. When it is used up,
+each partition worker keeps to an equal share of the rest. The other half is for batches that are
+unpacked, from then until they are stored: for these partition workers take turns, and so their
+batches are large even where many partition workers have a backlog.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from collections import deque
 class Buffer:
     """Counts bytes of records that wait and of those in work."""
 
-    def __init__(self, size: int, lanes: int) -> None:
+    def __init__(self, size: int, workers: int) -> None:
         self._common = size // 4
-        self._share = max(1, self._common // max(1, lanes))
+        self._share = max(1, self._common // max(1, workers))
         self.waiting = 0  # bytes of records, as they came
         self._most_in_work = size // 2
         self.in_work = 0  # bytes of batches, unpacked
@@ -24,7 +24,7 @@ class Buffer:
 
     @property
     def is_asked(self) -> bool:
-        """Whether a lane waits for its turn."""
+        """Whether a partition worker waits for its turn."""
         return bool(self._turns)
 
     def add(self, size: int) -> None:
@@ -32,11 +32,11 @@ class Buffer:
         self.waiting += size
 
     def has_room(self, held: int) -> bool:
-        """Whether a lane that holds `held` bytes may take more."""
+        """Whether a partition worker that holds `held` bytes may take more."""
         return self.waiting < self._common or held < self._share
 
     def take_turn(self, size: int, turn: asyncio.Event) -> bool:
-        """Whether the lane whose event is `turn` may unpack `size` bytes, and does: `begin` next.
+        """Whether the partition worker with the event `turn` may unpack `size` bytes: `begin` next.
 
         If not, the event is set when it is worth asking again; `give_up` what is not wanted then.
         """

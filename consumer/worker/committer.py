@@ -132,7 +132,7 @@ class Committer:
 
 def _resolve(done: "asyncio.Future[None]", error: FencedError | None = None) -> None:
     if done.done():
-        return  # its lane was cancelled
+        return  # its partition worker was cancelled
     if error is None:
         done.set_result(None)
     else:

@@ -87,7 +87,7 @@ class Corrections:
         return await in_thread(self._threads.prepare, rows.moments)
 
     def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[Stretch]:
-        """What other lanes and workers may be about to insert again; asked for in a thread.
+        """What other partitions' owners may be about to insert again. Called in a thread.
 
         Raises:
             NotQuietError: the range is another worker's by now, and with it the correction.
@@ -95,8 +95,8 @@ class Corrections:
         own = block.batch.partition
         asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(own.topic)), loop)
         acknowledged = asking.result(QUIET_SECONDS)
-        # As long as it is ours, the last commit is its announcement. A lane that is cut short
-        # leaves this thread behind.
+        # As long as it is ours, the last commit is its announcement. A partition worker that is cut
+        # short leaves this thread behind.
         if acknowledged.get(own) != block.pending.first:
             raise NotQuietError(f"{block.batch} is another worker's: it is corrected there.")
         return [

@@ -25,8 +25,12 @@ from usagepipe.consumer.topics.leader_epochs import Lineage
 from usagepipe.consumer.worker.assignment import Assignment, Membership
 from usagepipe.consumer.worker.buffer import Buffer
 from usagepipe.consumer.worker.committer import Committer, Position
-from usagepipe.consumer.worker.lane import Lane, Start
-from usagepipe.consumer.worker.partition_worker import ParkingPlace, PartitionWorker, Reading
+from usagepipe.consumer.worker.partition_supervisor import (
+    ParkingPlace,
+    PartitionSupervisor,
+    Reading,
+)
+from usagepipe.consumer.worker.partition_worker import PartitionWorker, Start
 from usagepipe.consumer.worker.storing import Storing
 from usagepipe.consumer.worker.takeover import Found, where_to_start
 
@@ -108,7 +112,10 @@ class RebalanceHandler:
         await self._end(0.0 if refused else self._drain_seconds, keep=not refused)
 
     def feed(self, run: Run) -> bool:
-        """Give a run to its lane. False: a run got lost, so the caller must `take_over` again."""
+        """Give a run to its partition.
+
+        False: one got lost, so the caller must `take_over` again.
+        """
         return self._assignment is None or self._assignment.feed(run)
 
     @property
@@ -122,18 +129,18 @@ class RebalanceHandler:
     def is_of_another(self, topic: str, identity: TopicIdentity) -> bool:
         """Whether partitions of `topic` are held, of one that had another identity."""
         return self._assignment is not None and any(
-            partition.topic == topic and lane.topic != identity
-            for partition, lane in self._assignment.lanes.items()
+            partition.topic == topic and supervisor.topic != identity
+            for partition, supervisor in self._assignment.supervisors.items()
         )
 
     def progress(self) -> dict[TopicPartition, Progress]:
         """How far each partition has come that is held."""
-        lanes = self._assignment.lanes if self._assignment else {}
-        return {partition: lane.progress for partition, lane in lanes.items()}
+        supervisors = self._assignment.supervisors if self._assignment else {}
+        return {partition: supervisor.progress for partition, supervisor in supervisors.items()}
 
     def buffered_rows(self) -> int:
-        lanes = self._assignment.lanes.values() if self._assignment else ()
-        return sum(lane.buffered_rows for lane in lanes)
+        supervisors = self._assignment.supervisors.values() if self._assignment else ()
+        return sum(supervisor.buffered_rows for supervisor in supervisors)
 
     async def _take_over(self, log_: Log, flow: Reading, partitions: Set[TopicPartition]) -> None:
         for delay in SERVER_AWAY.delays():
@@ -153,7 +160,7 @@ class RebalanceHandler:
         # 1. End the old assignment, if a rebalance did not: two must never store one partition.
         await self._end_assignment(RELEASE_SECONDS, keep=False)
         for partition in partitions:
-            flow.on_buffer_drop(partition)  # a lane that was cut short may have held it
+            flow.on_buffer_drop(partition)  # a partition worker that was cut short may have held it
         # 2. Remember who we are to the group, before reading what is committed: if the group
         #    moves on in between, every commit of this assignment is fenced.
         membership = await log_.membership()
@@ -163,20 +170,22 @@ class RebalanceHandler:
             topic: await log_.topic_identity(topic) for topic in {tp.topic for tp in partitions}
         }
         starts = {tp: where_to_start(tp, found[tp], topics[tp.topic]) for tp in partitions}
-        # 4. Begin, then seek: runs of the new stamp find their lanes. Each lane first recovers
-        #    what was pending.
+        # 4. Begin, then seek: runs of the new stamp find their supervisors. Each partition worker
+        #    first recovers what was pending.
         self._number += 1
         buffer = Buffer(self._buffer_bytes, len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
 
-        def make_lane(partition: TopicPartition, start: Start) -> Lane:
-            return Lane(partition, start, self._policy, buffer, self._storing, committer, flow)
+        def make_worker(partition: TopicPartition, start: Start) -> PartitionWorker:
+            return PartitionWorker(
+                partition, start, self._policy, buffer, self._storing, committer, flow
+            )
 
-        lanes = {
-            tp: PartitionWorker(tp, start, partial(make_lane, tp), self._parking, flow)
+        supervisors = {
+            tp: PartitionSupervisor(tp, start, partial(make_worker, tp), self._parking, flow)
             for tp, start in starts.items()
         }
-        self._assignment = Assignment(self._number, lanes, committer)
+        self._assignment = Assignment(self._number, supervisors, committer)
         self._assignment.start()
         # Never below the log's start: aiokafka would reset such a position as it likes.
         await log_.seek_as(

@@ -1,7 +1,7 @@
 """How a batch becomes stored rows: prepared, inserted, verified; each part for one block.
 
-The order in which a lane does these, with the announcement in between, is in `lane`. Each part
-tries its server until it answers.
+The order in which a partition worker does these, with the announcement in between, is in
+`partition_worker`. Each part tries its server until it answers.
 """
 
 import math

@@ -13,7 +13,7 @@ from usagepipe.consumer.protocol.announcement import Announcement, Kept
 from usagepipe.consumer.protocol.topic_identity import TopicIdentity
 from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd, Lineage
 from usagepipe.consumer.worker.committer import Position
-from usagepipe.consumer.worker.lane import Start
+from usagepipe.consumer.worker.partition_worker import Start
 from usagepipe.schemas.errors import UsagePipeError
 
 log = structlog.get_logger()
@@ -37,7 +37,7 @@ class AnotherTopicError(UsagePipeError):
 
 
 def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity) -> Start:
-    """Where the lane of `partition` begins, and what it has to recover first.
+    """Where the partition worker of `partition` begins, and what it has to recover first.
 
     Raises:
         AnotherTopicError: the offset belongs to another topic of this name. Offsets of one log
@@ -64,7 +64,8 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
     cut = Lineage(offset, leader_epoch).end_in(found.epoch_end)
     if cut is not None and offset >= found.start:
         # What follows may have the offsets of what was stored. Its events are stored all the same:
-        # the lane looks up every event from here to the last stored offset (`Lane._doubt`).
+        # the partition worker looks up every event from here to the last stored offset
+        # (`_first_epoch`).
         again_from = max(cut, found.start)
         log.error("log_cut", partition=str(partition), committed=offset, read_from=again_from)
         return Start(again_from, topic)

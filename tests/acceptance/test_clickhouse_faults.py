@@ -197,7 +197,7 @@ def test_a_backlog_is_left_in_kafka(world: FaultWorld, worker: Watched, user: st
 
     assert 0 < buffered <= PARTITIONS * 3 * BATCH_ROWS
     assert worker.memory_mib("VmHWM") < MEMORY_MIB
-    # Each lane waits twice as long each time, up to 3 s, and none as long as another.
+    # Each partition worker waits twice as long each time, up to 3 s, and none as long as another.
     assert PARTITIONS <= len(tries) <= PARTITIONS * (6 + seconds / 1.5)
     pauses = {round(later - earlier, 2) for earlier, later in pairwise(tries)}
     assert len(pauses) > len(tries) / 2

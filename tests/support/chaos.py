@@ -39,7 +39,7 @@ POINTS: Final = (  # each worker dies at one of them sooner or later
 # What a worker says when something is wrong that no chaos explains.
 BAD_WORDS: Final = (
     "Traceback",
-    "lane_failed",
+    "partition_worker_failed",
     "pending_range_changed",
     "committed_beyond_log",
     "announced_range_expired",

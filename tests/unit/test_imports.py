@@ -125,7 +125,7 @@ def test_the_import_directions_hold() -> None:
     [
         ("schemas/event.py", "usagepipe.producer"),
         ("producer/delivery/recorder.py", "usagepipe.query"),
-        ("consumer/worker/lane.py", "usagepipe.producer"),
+        ("consumer/worker/partition_worker.py", "usagepipe.producer"),
         ("query/periods.py", "usagepipe.consumer"),
         ("query/periods.py", "usagepipe.local"),
         ("local/ports.py", "usagepipe.cli"),

@@ -43,7 +43,7 @@ async def test_what_comes_in_while_one_runs_goes_together() -> None:
     assert [{"s1", "s2"}] * 3 + [{"s4"}] * 2 == found
 
 
-async def test_a_lane_that_gives_up_takes_nobody_with_it() -> None:
+async def test_a_partition_worker_that_gives_up_takes_nobody_with_it() -> None:
     """A rebalance cancels the one; the other gets its answer."""
     table = Table()
     lookups = Lookups(table.ask)

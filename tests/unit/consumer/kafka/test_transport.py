@@ -218,7 +218,10 @@ async def _find_log(consumer: Outside, errors: int = 1) -> int:
 
 @pytest.mark.anyio
 async def test_a_log_that_begins_later_is_read_from_there() -> None:
-    """Retention was faster than the worker; no takeover, since the lanes have work in hand."""
+    """Retention was faster than the worker.
+
+    No takeover, since the partition workers have work in hand.
+    """
     consumer = Outside(start=500)
 
     takeovers = await _find_log(consumer)

@@ -33,7 +33,7 @@ def test_an_error_is_told_in_a_line_without_what_it_quotes(error: Exception, tol
     assert told == brief(error)
 
 
-def test_trouble_ends_with_the_lane_that_had_it() -> None:
+def test_trouble_ends_with_the_partition_worker_that_had_it() -> None:
     """A batch whose partition went to another worker is nobody's trouble here any more."""
     health = Health(assigned=True)
     failed = asyncio.Event()

@@ -49,7 +49,7 @@ def test_a_lockout_that_lasts_closes_once_and_success_opens() -> None:
     world.health.failed("clickhouse", WRONG_PASSWORD, "a batch")
 
     closed = world.look(WRONG_PASSWORD, WRONG_PASSWORD, FULL_DISK)
-    world.health.succeeded("clickhouse", "a batch")  # its lane has ended
+    world.health.succeeded("clickhouse", "a batch")  # its partition worker has ended
     state = world.health.state
     opened = world.look(None)
 

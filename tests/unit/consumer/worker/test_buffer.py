@@ -1,13 +1,13 @@
-"""What lanes hold together is bounded, and they take turns."""
+"""What partition workers hold together is bounded, and they take turns."""
 
 import asyncio
 
 from usagepipe.consumer.worker.buffer import Buffer
 
 
-def test_lanes_take_turns() -> None:
+def test_partition_workers_take_turns() -> None:
     """Who asked first begins first, also where a smaller batch would fit."""
-    buffer = Buffer(200, lanes=3)
+    buffer = Buffer(200, workers=3)
     one, two, three = asyncio.Event(), asyncio.Event(), asyncio.Event()
     assert buffer.take_turn(80, one)
     buffer.begin(80)
@@ -26,14 +26,14 @@ def test_lanes_take_turns() -> None:
 
 def test_a_batch_that_is_larger_than_all_there_may_be_goes_alone() -> None:
     """Else it would wait for ever."""
-    buffer = Buffer(100, lanes=1)
+    buffer = Buffer(100, workers=1)
 
     assert buffer.take_turn(1_000, asyncio.Event())
 
 
-def test_a_lane_that_ends_is_not_waited_for() -> None:
+def test_a_partition_worker_that_ends_is_not_waited_for() -> None:
     """The next in the line is called."""
-    buffer = Buffer(100, lanes=2)
+    buffer = Buffer(100, workers=2)
     buffer.begin(50)
     gone, next_one = asyncio.Event(), asyncio.Event()
     buffer.take_turn(50, gone)
@@ -46,9 +46,9 @@ def test_a_lane_that_ends_is_not_waited_for() -> None:
     assert buffer.take_turn(50, next_one)
 
 
-def test_one_lane_may_fill_the_common_part_and_each_keeps_a_share() -> None:
+def test_one_partition_worker_may_fill_the_common_part_and_each_keeps_a_share() -> None:
     """With skewed keys one partition has most of the events."""
-    buffer = Buffer(800, lanes=4)
+    buffer = Buffer(800, workers=4)
     buffer.add(199)
     alone = buffer.has_room(199)
     buffer.add(1)

@@ -79,8 +79,6 @@ async def test_what_others_have_not_acknowledged_is_unsettled() -> None:
 async def test_a_range_of_another_worker_is_not_corrected(
     committed: Mapping[TopicPartition, int],
 ) -> None:
-    """A lane that is cut short leaves its correction's thread behind: what the next owner inserts
-    by then would be corrected and healed, so counted twice.
-    """
+    """A correction whose partition moved on must end, or it would count rows twice."""
     with pytest.raises(NotQuietError):
         await _unsettled(committed)

@@ -139,9 +139,8 @@ async def test_a_rebalance_in_a_takeover_ends_it_without_an_exception() -> None:
     assert [] == world.log.sought
 
 
-async def test_a_rebalance_leaves_no_lane_behind() -> None:
-    """Also where it cancels a takeover that waits for the old assignment's running insert: the lane
-    would store later what by then is another's, and count it twice."""
+async def test_a_rebalance_leaves_no_partition_worker_behind() -> None:
+    """Also where it cancels a takeover that waits for a running insert, which would count twice."""
     world = World()
     world.storing.answers.clear()
     await world.take_over()
@@ -188,8 +187,8 @@ async def test_an_old_assignment_commits_nothing_after_the_group_moved_on() -> N
     assert 0 == world.log.committed
 
 
-async def test_a_lane_that_ended_by_itself_is_noticed() -> None:
-    """The watchdog asks `broken`, so that an idle lane never goes unseen."""
+async def test_a_partition_worker_that_ended_by_itself_is_noticed() -> None:
+    """The watchdog asks `broken`, so that an idle partition worker never goes unseen."""
     world = World()
     world.storing.defect = RuntimeError("a defect of ours")
     await world.take_over()
@@ -206,7 +205,7 @@ async def test_a_lane_that_ended_by_itself_is_noticed() -> None:
 
 
 async def test_nothing_begins_after_the_stop() -> None:
-    """Faust seeks once more while it stops; that must not bring the lanes back."""
+    """Faust seeks once more while it stops; that must not bring the partition workers back."""
     world = World()
     await world.take_over()
     await world.rebalance_handler.close()
@@ -237,8 +236,8 @@ async def test_a_rebalance_in_a_stop_waits_for_the_insert_that_still_runs() -> N
     assert 2 == world.log.committed
 
 
-async def test_a_takeover_resumes_partitions_that_the_old_lanes_held() -> None:
-    """A lane that was cut short with a full buffer leaves its partition paused for ever."""
+async def test_a_takeover_resumes_partitions_that_the_old_partition_workers_held() -> None:
+    """A partition worker that is cut short with full memory would leave its partition paused."""
     world = World()
     flow = RememberingFlow()
     world.rebalance_handler.assign({PARTITION})

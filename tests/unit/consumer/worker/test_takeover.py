@@ -8,7 +8,7 @@ from usagepipe.consumer.protocol.announcement import Announcement, acknowledgeme
 from usagepipe.consumer.protocol.topic_identity import TopicIdentity
 from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd
 from usagepipe.consumer.worker.committer import Position
-from usagepipe.consumer.worker.lane import Start
+from usagepipe.consumer.worker.partition_worker import Start
 from usagepipe.consumer.worker.takeover import AnotherTopicError, Found, where_to_start
 
 TOPIC = TopicIdentity("cluster", "topic-id")
@@ -16,7 +16,7 @@ PENDING = Announcement("topic-id", 20, 29, records=10, epoch=0)
 
 
 def start(offset: int, metadata: str = "") -> Start:
-    """Where the lane begins in a log of 10 … 99."""
+    """Where the partition worker begins in a log of 10 … 99."""
     return where_to_start(PARTITION, Found(Position(offset, metadata), 10, 100), TOPIC)
 
 
