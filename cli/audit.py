@@ -17,6 +17,7 @@ from usagepipe.cli.options import (
 from usagepipe.consumer.maintenance.audit import Auditor, UnprovenError
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.settings import StorageSettings
 
 DOES_NOT_BALANCE = 1
 
@@ -77,7 +78,9 @@ def command(
     the later ones by hand (DELETE FROM usage_events WHERE …), and run it again: it corrects the
     rollups.
     """
-    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    settings = load_settings(
+        StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
+    )
     settings.check_retention()
     configure_logs("warning")
     try:

@@ -19,8 +19,8 @@ from usagepipe.local.demo.run import Plan, run
 from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
 from usagepipe.local.demo.trace import MAX_REQUESTS, TraceRow, read_trace
 from usagepipe.local.ports import HOST, free_port
-from usagepipe.schemas.clickhouse_settings import ClickHouseAddress
 from usagepipe.schemas.logs import configure_logs, quiet_driver
+from usagepipe.schemas.settings import ClickHouseAddress, Settings
 
 DOES_NOT_BALANCE = 1
 PASSWORD_VARIABLE: Final = "USAGEPIPE_CLICKHOUSE_PASSWORD"
@@ -74,7 +74,7 @@ def command(
 
     The run has a database and topics of its own and removes them: your tables are not touched.
     """
-    settings = load_settings(kafka=kafka, clickhouse=clickhouse)
+    settings = load_settings(Settings, kafka=kafka, clickhouse=clickhouse)
     configure_logs("warning")
     quiet_driver()
     given = settings.model_fields_set

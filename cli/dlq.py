@@ -23,7 +23,7 @@ from usagepipe.consumer.dead_letters.replay import (
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.query.tables import visible
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 NOT_ALL = 1
 DECLINED = 1
@@ -116,7 +116,7 @@ def list_letters(
     is shown beside it.
     """
     selection = _selection(**filters)
-    settings = load_settings(kafka=kafka, topic=topic)
+    settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
     with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
         listing = Listing.of(letters.read(selection), 0 if summary else limit)
         _warn_of_others(letters)
@@ -155,7 +155,7 @@ def show(
     anything. Bytes that are not text are shown as hexadecimal digits. A value that was too large
     for its letter is read from the record's own topic, if it is still there.
     """
-    settings = load_settings(kafka=kafka, topic=topic)
+    settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
     selection = Selection(
         partitions=frozenset([partition]), offsets=(offset, offset), topic_id=topic_id
     )
@@ -205,7 +205,7 @@ def replay(
     Exit status 1: some could not be replayed, or you declined.
     """
     selection = replayable(_selection(**filters))
-    settings = load_settings(kafka=kafka, topic=topic)
+    settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
     with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
         if dry_run or not yes:
             counts = Counter(
@@ -231,7 +231,7 @@ def _confirmed() -> bool:
 
 
 def _replay(
-    settings: Settings, letters: DeadLetterTopic, selection: Selection, limit: int | None
+    settings: StorageSettings, letters: DeadLetterTopic, selection: Selection, limit: int | None
 ) -> int:
     with (
         DeadLetterReplay(settings, settings.topic, _tell_skipped) as replay,
@@ -261,7 +261,7 @@ def _selection(
     return Selection(frozenset(reasons), frozenset(partitions), offsets, topic_id, start, end)
 
 
-def _only_letter(settings: Settings, selection: Selection) -> tuple[DeadLetter, int]:
+def _only_letter(settings: StorageSettings, selection: Selection) -> tuple[DeadLetter, int]:
     """The one selected letter, and how many times it was written."""
     found: dict[str, DeadLetter] = {}
     copies = 0

@@ -21,7 +21,7 @@ from usagepipe.consumer.maintenance.parked_partitions import ParkedPartitions, W
 from usagepipe.consumer.parking.parking_table import Mode
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 
 @click.command("parked")
@@ -37,7 +37,7 @@ def parked(as_json: bool, **options: Any) -> None:
     allow. Nothing of the shown range is acknowledged, and none of it is a dead letter yet. The
     other partitions go on.
     """
-    settings = load_settings(**options)
+    settings = load_settings(StorageSettings, **options)
     found = _read(settings)
     parked_output.print_parked(found, settings, as_json=as_json)
 
@@ -84,7 +84,7 @@ def release(
     if last_offset is not None and retry:
         raise WrongUseError("--last-offset goes with --letters.")
     mode = Mode.RETRY if retry else Mode.LETTERS
-    settings = load_settings(**options)
+    settings = load_settings(StorageSettings, **options)
     chosen = _chosen(_read(settings), partitions)
     lasts = [_last(each, mode, last_offset) for each in chosen]  # all, before one is released
     with closing(ParkedPartitions(settings)) as parked_partitions:
@@ -96,7 +96,7 @@ def release(
             parked_output.print_release(each, mode, last)
 
 
-def _read(settings: Settings) -> list[Waiting]:
+def _read(settings: StorageSettings) -> list[Waiting]:
     try:
         with closing(ParkedPartitions(settings)) as parked_partitions:
             return parked_partitions.read()

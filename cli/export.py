@@ -16,6 +16,7 @@ from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.export_file import Output
 from usagepipe.schemas.logs import configure_logs, quiet_driver
+from usagepipe.schemas.settings import QuerySettings
 
 STDOUT = Path("-")
 
@@ -41,7 +42,7 @@ def command(
     names and tags too: keep it as you keep the database.
     """
     span = TimeRange(start or EVER.start, end or EVER.end)
-    settings = load_settings(clickhouse=clickhouse)
+    settings = load_settings(QuerySettings, clickhouse=clickhouse)
     configure_logs(settings.log_level)
     quiet_driver()
     with closing(Store(connect(settings.clickhouse_address))) as store, _opened(output) as out:

@@ -16,7 +16,7 @@ from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.export_file import ExportReader
 from usagepipe.schemas.logs import configure_logs, quiet_driver
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 from usagepipe.schemas.visible import visible
 
 NOT_ALL = 1
@@ -47,7 +47,7 @@ def command(
 
     Exit status: 1 some events were left out, as told; 2 the file is wrong; 3 a server went away.
     """
-    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic)
+    settings = load_settings(StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic)
     _check(settings)
     configure_logs("warning")
     quiet_driver()
@@ -61,7 +61,7 @@ def command(
             raise as_usagepipe_error(error, settings.clickhouse_address) from None
 
 
-def _check(settings: Settings) -> None:
+def _check(settings: StorageSettings) -> None:
     settings.check_retention()
     if not settings.dedup_days:
         raise WrongUseError(
@@ -82,7 +82,7 @@ def _seekable(file: BinaryIO) -> Iterator[BinaryIO]:
         yield copy
 
 
-def _import(settings: Settings, export: BinaryIO, restore: bool) -> int:
+def _import(settings: StorageSettings, export: BinaryIO, restore: bool) -> int:
     with (
         EventImport(settings, keep_numbers=restore) as events,
         interrupt_noted() as interrupted,

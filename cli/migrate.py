@@ -9,9 +9,9 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.logs import configure_logs, quiet_driver
+from usagepipe.schemas.settings import MigrationSettings
 from usagepipe.schemas.topic_admin import EnsuredTopic, ensure_topics, wanted_topics
 from usagepipe.schemas.topics import TopicSpec
 from usagepipe.schemas.visible import LINES, visible
@@ -48,7 +48,7 @@ def command(
     It may run at any time and leaves alone what exists. Exit status 1 means that a table
     was altered by hand, that an applied migration was edited, or that a topic is compacted.
     """
-    settings = load_settings(clickhouse=clickhouse, kafka=kafka, topic=topic)
+    settings = load_settings(MigrationSettings, clickhouse=clickhouse, kafka=kafka, topic=topic)
     settings.check_retention()
     configure_logs(settings.log_level)
     quiet_driver()
@@ -73,7 +73,9 @@ def _print_tables(migrated: Migrated, dry_run: bool) -> None:
         )
 
 
-def _make_topics(settings: Settings, dry_run: bool, wait: float) -> tuple[EnsuredTopic, ...]:
+def _make_topics(
+    settings: MigrationSettings, dry_run: bool, wait: float
+) -> tuple[EnsuredTopic, ...]:
     if dry_run:
         for spec in wanted_topics(settings):
             click.echo(f"topic {spec.name}: {spec.partitions} partitions, {_settings(spec)}")

@@ -11,6 +11,7 @@ import click
 
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import PREFIX, Settings
+from usagepipe.schemas.settings.base import ProcessSettings
 
 # Read by the tests and by docker-compose.yml: they may stand in an environment beside the settings.
 _OTHERS = ("USAGEPIPE_TEST_", "USAGEPIPE_REQUIRE_SERVERS", "USAGEPIPE_CLICKHOUSE_PASSWORD")
@@ -20,6 +21,7 @@ CLICKHOUSE_HELP = (
     " USAGEPIPE_CLICKHOUSE_PASSWORD_FILE instead."
 )
 Function = TypeVar("Function", bound=Callable[..., object])
+Model = TypeVar("Model", bound=ProcessSettings)
 
 
 class Moment(click.ParamType):
@@ -72,18 +74,18 @@ def group_option(function: Function) -> Function:
     )
 
 
-def load_settings(**options: object) -> Settings:
-    """The settings of a command: `options` (None is "not given") over the environment.
+def load_settings(model: type[Model], **options: object) -> Model:
+    """The settings of a command. An option wins over its variable; None means "not given".
 
-    Warns on standard error of variables that are not a setting: a typo has no effect.
+    Warns on standard error about variables that are not a setting, such as a mistyped name.
 
     Raises:
-        SettingsError: with one sentence for every wrong one, by the option's name if it was given.
+        SettingsError: with one sentence for every wrong setting. It names the option, if given.
     """
     for warning in unknown_variables(os.environ):
         click.echo(f"Warning: {warning}", err=True)
     try:
-        return Settings.load(**options)
+        return model.load(**options)
     except SettingsError as error:
         given = [name for name, value in options.items() if value is not None]
         raise SettingsError(tuple(_by_option(text, given) for text in error.problems)) from None

@@ -15,12 +15,12 @@ from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.parking.parking_table import Mode
 from usagepipe.query.cards import json_text
 from usagepipe.query.tables import visible
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 WIDEST: Final = 100  # longer lines are hard to read
 
 
-def print_parked(found: Sequence[Waiting], settings: Settings, *, as_json: bool) -> None:
+def print_parked(found: Sequence[Waiting], settings: StorageSettings, *, as_json: bool) -> None:
     """A card for each parked partition, which fits a narrow terminal."""
     if as_json:
         for each in found:
@@ -65,7 +65,7 @@ def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
     _print_wrapped("", text)
 
 
-def _parked_lines(waiting: Waiting, settings: Settings) -> Iterator[tuple[str, str]]:
+def _parked_lines(waiting: Waiting, settings: StorageSettings) -> Iterator[tuple[str, str]]:
     parked, report = waiting.parked, waiting.parked.report
     yield "", _heading(parked)
     yield "offsets", f"{parked.range}; {waiting.after:,} more wait after them"

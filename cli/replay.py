@@ -21,6 +21,7 @@ from usagepipe.consumer.maintenance.replay import Part, Replayer, Tally, Wanted
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.settings import StorageSettings
 
 
 @click.command("replay")
@@ -76,7 +77,9 @@ def command(
     """
     wanted = Wanted(partition, start, end, from_offset, to_offset)
     _check(wanted)
-    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    settings = load_settings(
+        StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
+    )
     settings.check_retention()
     configure_logs("warning")
     address = settings.clickhouse_address

@@ -13,6 +13,7 @@ from usagepipe.cli.options import (
 from usagepipe.consumer.maintenance.status import read_status
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.settings import StorageSettings
 
 NOT_CONSUMED = 1
 
@@ -35,7 +36,9 @@ def command(
     Exit status 1: records wait that nobody consumes, or a partition is parked. 3: a server does
     not answer; what the other one knows is printed all the same.
     """
-    settings = load_settings(kafka=kafka, clickhouse=clickhouse, topic=topic, group=group)
+    settings = load_settings(
+        StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
+    )
     configure_logs("warning")
     found = read_status(settings)
     status_output.print_status(found, as_json=as_json)

@@ -26,6 +26,7 @@ from usagepipe.query.tables import NONE, roll_up_table, series_table, totals_tab
 from usagepipe.query.usage_queries import GROUPS, TIME, Group, Period
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs, quiet_driver
+from usagepipe.schemas.settings import QuerySettings
 
 TWO_TABLES: tuple[Group, ...] = ("source", "key")  # what is shown unless something is asked for
 FILTERS = {
@@ -104,7 +105,7 @@ def command(
     """
     by = tuple(dict.fromkeys(by))
     _check(by, sort, width, time_zone, start, end)
-    settings = load_settings(clickhouse=clickhouse)
+    settings = load_settings(QuerySettings, clickhouse=clickhouse)
     configure_logs(settings.log_level)
     quiet_driver()
     zone = time_zone or "UTC"

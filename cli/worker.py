@@ -14,6 +14,7 @@ from usagepipe.cli.options import (
 from usagepipe.consumer.app import create_app
 from usagepipe.consumer.program import run_worker
 from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.settings import WorkerSettings
 
 
 @click.command("worker")
@@ -35,7 +36,12 @@ def command(
     fetched, then ends. /health, /live and /metrics answer on the web port.
     """
     settings = load_settings(
-        kafka=kafka, clickhouse=clickhouse, topic=topic, group=group, web_port=web_port
+        WorkerSettings,
+        kafka=kafka,
+        clickhouse=clickhouse,
+        topic=topic,
+        group=group,
+        web_port=web_port,
     )
     settings.check_retention()
     port = _free_port(settings.web_host, settings.web_port)

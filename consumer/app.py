@@ -45,7 +45,7 @@ from usagepipe.consumer.topics.kafka_credentials import faust_credentials
 from usagepipe.consumer.worker.admission import Admission
 from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
 from usagepipe.consumer.worker.storing import Servers, Storing
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import WorkerSettings
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class WorkerApp(faust.App):
 
     BootStrategy = WithoutProducer
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.exit_status = 0
         self.metrics = WorkerMetrics()
@@ -169,7 +169,7 @@ class WorkerApp(faust.App):
         self.parked.close()
 
 
-def _configuration(settings: Settings) -> dict[str, Any]:
+def _configuration(settings: WorkerSettings) -> dict[str, Any]:
     servers = settings.kafka.split(",")
     return {
         "broker": [f"{SCHEME}://{server.strip()}" for server in servers],
@@ -197,7 +197,7 @@ def _configuration(settings: Settings) -> dict[str, Any]:
     }
 
 
-def create_app(settings: Settings) -> WorkerApp:
+def create_app(settings: WorkerSettings) -> WorkerApp:
     """The worker of these settings. Nothing is connected or started yet."""
     app = WorkerApp(settings)
     events = app.topic(settings.topic, schema=RunSchema())
@@ -358,7 +358,7 @@ def _add_pages(app: WorkerApp) -> None:
 
 @cache
 def _app_of_environment() -> WorkerApp:
-    settings = Settings.load()
+    settings = WorkerSettings.load()
     settings.check_retention()
     return create_app(settings)
 

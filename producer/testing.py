@@ -2,14 +2,14 @@
 
 from usagepipe.producer.telemetry.counters import Counters
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 
 
 class MemoryRecorder:
     """Stands where a `UsageRecorder` would: `events` holds what was recorded, in order."""
 
     def __init__(self, **options: object) -> None:
-        self.settings = Settings.load(**options)
+        self.settings = ProducerSettings.load(**options)
         self.counters = Counters()
         self.events: list[UsageEvent] = []
 

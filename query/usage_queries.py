@@ -32,7 +32,7 @@ from usagepipe.query.questions import GroupQuestion, RollUpQuestion, SeriesQuest
 from usagepipe.query.statements import Dimension, Sort
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import connect
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ClickHouseSettings, QuerySettings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -80,7 +80,9 @@ class UsageQueries:
         self._clock = clock
 
     @classmethod
-    def connect(cls, server: Settings | str | None = None, *, wait_seconds: float = 0) -> Self:
+    def connect(
+        cls, server: ClickHouseSettings | str | None = None, *, wait_seconds: float = 0
+    ) -> Self:
         """Ask the server at a URL (`http://user:password@host:8123/database`), or the one that the
         settings name, those of the environment unless given.
 
@@ -89,7 +91,11 @@ class UsageQueries:
             AccessError: the server refuses the user or the password.
             ServerUnavailableError: nobody answered within `wait_seconds`.
         """
-        settings = server if isinstance(server, Settings) else Settings.load(clickhouse=server)
+        settings = (
+            server
+            if isinstance(server, ClickHouseSettings)
+            else QuerySettings.load(clickhouse=server)
+        )
         return cls(connect(settings.clickhouse_address, wait_seconds=wait_seconds))
 
     def close(self) -> None:

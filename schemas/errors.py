@@ -102,7 +102,7 @@ class SemanticsError(StartRefusedError):
         super().__init__(
             f"ClickHouse would lose or double events. {case}: expected {expected}, found {found}."
             " Check its version and the profile of its user, or start at your own risk with"
-            " USAGEPIPE_PROOF=off."
+            " USAGEPIPE_PREFLIGHT=off."
         )
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from usagepipe.schemas.kafka_settings import OAUTH, KafkaSettings
 from usagepipe.schemas.oauth_tokens import oauth_tokens
+from usagepipe.schemas.settings.kafka import OAUTH, KafkaSettings
 
 
 def librdkafka_config(kafka: KafkaSettings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
-from usagepipe.schemas.kafka_settings import OAUTH, KafkaSettings
+from usagepipe.schemas.settings.kafka import OAUTH, KafkaSettings
 
 PROBE_SECONDS: Final = 2.0  # for each step of a connection to one server
 READ: Final = "Read and Describe"

@@ -21,8 +21,8 @@ from typing import IO, Any, Final
 from urllib.parse import quote, urlencode
 
 from usagepipe.schemas.errors import AccessError
-from usagepipe.schemas.kafka_settings import KafkaSettings
-from usagepipe.schemas.secret_files import tls_context
+from usagepipe.schemas.settings.kafka import KafkaSettings
+from usagepipe.schemas.settings.secret_files import tls_context
 
 REQUEST_SECONDS: Final = 5.0
 DEFAULT_LIFE_SECONDS: Final = 300.0  # where the provider does not say, or no time (`expires_in`)

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_trouble import MANAGE, RIGHTS, Complaints, kafka_error
 from usagepipe.schemas.logger import HarmlessLogger
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import MigrationSettings
 from usagepipe.schemas.topics import TopicSpec, topic_specs
 
 log = HarmlessLogger("usagepipe.schemas")
@@ -57,7 +57,7 @@ class EnsuredTopic:
     differences: tuple[Difference, ...]
 
 
-def wanted_topics(settings: Settings) -> tuple[TopicSpec, TopicSpec]:
+def wanted_topics(settings: MigrationSettings) -> tuple[TopicSpec, TopicSpec]:
     """The topics of events and of dead letters, as the settings want them."""
     return topic_specs(
         settings.topic,
@@ -67,7 +67,9 @@ def wanted_topics(settings: Settings) -> tuple[TopicSpec, TopicSpec]:
     )
 
 
-def ensure_topics(settings: Settings, *, wait_seconds: float = 0) -> tuple[EnsuredTopic, ...]:
+def ensure_topics(
+    settings: MigrationSettings, *, wait_seconds: float = 0
+) -> tuple[EnsuredTopic, ...]:
     """Make the topics that do not stand yet. Blocks, up to `wait_seconds` for a starting broker.
 
     Raises:

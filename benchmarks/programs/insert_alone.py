@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from usagepipe.consumer.clickhouse.writer import Writer
-from usagepipe.schemas import Settings
+from usagepipe.schemas.settings import WorkerSettings
 
 
 def main(folder: str, inserts: str) -> None:
     """Insert every body once, then wait to be killed."""
-    settings = Settings.load()
+    settings = WorkerSettings.load()
     writer = Writer(settings.clickhouse_address, 600)
     writer.ping()
     bodies = [(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]

@@ -13,7 +13,7 @@ from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.consumer.log.unread import UNREADABLE
 from usagepipe.schemas.errors import MissingTopicError
 from usagepipe.schemas.gap import UsageGap, decode_gap
-from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 
 class DeadLetterIndex:

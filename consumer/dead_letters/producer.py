@@ -17,7 +17,7 @@ from usagepipe.consumer.log.unread import UnreadRecord
 from usagepipe.consumer.protocol.topic_identity import topic_identity
 from usagepipe.consumer.rows.rows import Rejected
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
-from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 log = structlog.get_logger()
 

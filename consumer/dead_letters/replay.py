@@ -21,7 +21,7 @@ from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.consumer.topics.log_writer import LogWriter
 from usagepipe.schemas.errors import MissingTopicError
 from usagepipe.schemas.gap import GAP
-from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 _GONE: Final = "the dead letter has no value, and the record is no longer kept."
 _UNREADABLE: Final = "the dead letter has no value, and the record's batch cannot be unpacked."

@@ -15,7 +15,7 @@ from usagepipe.consumer.dead_letters.record import (
     read_dead_letter,
 )
 from usagepipe.consumer.topics.log_reader import LogReader
-from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 
 class DeadLetterTopic:

@@ -14,8 +14,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
 from usagepipe.schemas.errors import AccessError
-from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.kafka_trouble import login_refusal
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 LOGIN_ERRORS = (
     AuthenticationFailedError,

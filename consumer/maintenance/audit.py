@@ -43,7 +43,7 @@ from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.event import EARLIEST, LATEST
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 STATEMENT_SECONDS: Final = 300.0
 
@@ -63,7 +63,7 @@ class UnprovenError(UsagePipeError):
 class Auditor:
     """Audits one topic and group. Use it in one thread and close it."""
 
-    def __init__(self, settings: Settings, wait_seconds: float) -> None:
+    def __init__(self, settings: StorageSettings, wait_seconds: float) -> None:
         """Blocks until Kafka answers.
 
         `wait_seconds` is how long a rollup may be under way before it is told as undecided.

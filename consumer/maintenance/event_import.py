@@ -19,7 +19,7 @@ from usagepipe.consumer.topics.log_writer import LogWriter
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.codec import encode, record_key
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -36,7 +36,7 @@ class EventImport:
     them, so they are left out. `refused` are those that Kafka does not take, with `refusal` why.
     """
 
-    def __init__(self, settings: Settings, *, keep_numbers: bool) -> None:
+    def __init__(self, settings: StorageSettings, *, keep_numbers: bool) -> None:
         """Blocks. `keep_numbers` leaves each event the number that its producer gave it.
 
         An audit takes a number that is not there for an event that was lost before Kafka. That is

@@ -9,7 +9,7 @@ from usagepipe.consumer.parking.parked import Parked, as_text
 from usagepipe.consumer.parking.parking_table import Mode, Notes, ParkingTable, Release, parked_now
 from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 STATEMENT_SECONDS = 30.0
 
@@ -44,7 +44,7 @@ class Waiting:
 
 
 def read_parked(
-    settings: Settings, topic_id: str, committed: Mapping[int, GroupOffset], seconds: float
+    settings: StorageSettings, topic_id: str, committed: Mapping[int, GroupOffset], seconds: float
 ) -> dict[int, Parked]:
     """The partitions that are parked now. Blocks; `seconds` is the most that one answer may take.
 
@@ -58,7 +58,7 @@ def read_parked(
 class ParkedPartitions:
     """Reads and releases the parked partitions of one topic and group. Close it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: StorageSettings) -> None:
         """Blocks until Kafka answers.
 
         Raises:

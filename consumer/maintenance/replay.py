@@ -21,7 +21,7 @@ from usagepipe.consumer.rollups.rollup_comparison import Stretch
 from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.errors import WrongUseError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 STATEMENT_SECONDS: Final = 300.0
 HEAL_EVERY_SECONDS: Final = 15.0  # each time compares the days that were written to
@@ -101,7 +101,7 @@ class Tally:
 class Replayer:
     """Replays a topic. Use it in one thread and close it."""
 
-    def __init__(self, settings: Settings, progress_group: str, wait_seconds: float) -> None:
+    def __init__(self, settings: StorageSettings, progress_group: str, wait_seconds: float) -> None:
         """Blocks until Kafka answers. `wait_seconds`: how long a rollup may be under way.
 
         Raises:

@@ -21,7 +21,7 @@ from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets, M
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
 from usagepipe.schemas.errors import MissingTopicError, UsagePipeError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 RECENT: Final = timedelta(hours=1)  # dead letters of this last stretch are counted
 # The table's order backwards reads one row, where max(ingested_at) would read all of them.
@@ -90,7 +90,7 @@ class Status:
         return tuple(each for each in self.partitions if each.partition in alone)
 
 
-def read_status(settings: Settings) -> Status:
+def read_status(settings: StorageSettings) -> Status:
     """Ask Kafka and ClickHouse once. Blocks.
 
     Raises:
@@ -147,7 +147,7 @@ def _position(committed: GroupOffset | None, low: int) -> int:
 
 
 def _in_clickhouse(
-    settings: Settings,
+    settings: StorageSettings,
     topic_id: str,
     partitions: Sequence[int],
     committed: Mapping[int, GroupOffset],
@@ -171,7 +171,7 @@ def _in_clickhouse(
     return newest, tuple(parked.values()), ()
 
 
-def _recent_letters(settings: Settings, topic_id: str) -> dict[str, int]:
+def _recent_letters(settings: StorageSettings, topic_id: str) -> dict[str, int]:
     selection = Selection(topic_id=topic_id, start=datetime.now(UTC) - RECENT)
     try:
         with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:

@@ -9,7 +9,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import WorkerSettings
 
 # A share of fewer records says nothing: one bad record of two is no wrong topic.
 LEAST_RECORDS: Final = 1_000
@@ -26,7 +26,7 @@ class DeadLetterLimits:
     ratio: float
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: WorkerSettings) -> Self:
         return cls(settings.dead_letter_run, settings.dead_letter_ratio)
 
 

@@ -31,7 +31,7 @@ from usagepipe.schemas.errors import (
     StartRefusedError,
     UsagePipeError,
 )
-from usagepipe.schemas.settings import ClickHouseAddress, Settings
+from usagepipe.schemas.settings import ClickHouseAddress, WorkerSettings
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ REFUSED_SECONDS = 6.0  # a migration under way, or a server that starts, is done
 class Proof:
     """What is proved before a worker of these settings may store."""
 
-    def __init__(self, settings: Settings, health: Health) -> None:
+    def __init__(self, settings: WorkerSettings, health: Health) -> None:
         self._settings = settings
         self._health = health
         self._proving: asyncio.Task[None] | None = None
@@ -65,14 +65,14 @@ class Proof:
     async def prove(self) -> None:
         """Return when the worker may begin. Waits without limit for servers that are away.
 
-        With `USAGEPIPE_PROOF=off` nothing is made on ClickHouse, and a refusal is only logged as a
-        warning, except that of a server that does not let the worker in.
+        With `USAGEPIPE_PREFLIGHT=off` it creates nothing on ClickHouse. A failed check is then only
+        logged as a warning, unless a server refuses the worker's login.
 
         Raises:
             StartRefusedError: it must not begin. The health reports the reason.
         """
-        if not self._settings.proof:
-            log.warning("proof_skipped", cure="unset USAGEPIPE_PROOF")
+        if not self._settings.preflight:
+            log.warning("proof_skipped", cure="unset USAGEPIPE_PREFLIGHT")
         await self._when_answered("clickhouse", self._in_thread)
         self.clickhouse_passed.set()
         await self._when_answered("kafka", self._prove_topic)
@@ -90,7 +90,7 @@ class Proof:
         with connect(address, send_receive_timeout=self._settings.insert_seconds) as client:
             engine = check_tables(client, target)
             self._raw_days = live_retention_days(client)
-            if self._settings.proof:
+            if self._settings.preflight:
                 replicated = engine.startswith("Replicated")
                 prove_clickhouse(client, INSERT_SETTINGS, replicated=replicated)
 
@@ -123,7 +123,7 @@ class Proof:
 
     def _refuse(self, reason: UsagePipeError, error: Exception) -> None:
         doubts = isinstance(reason, StartRefusedError | MigrationError)
-        if doubts and not self._settings.proof:
+        if doubts and not self._settings.preflight:
             log.warning("proof_failed", reason=str(reason))
             return
         self._health.refuse(str(reason), reason.exit_status)

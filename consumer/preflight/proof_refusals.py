@@ -13,7 +13,7 @@ from usagepipe.schemas.errors import RightMissingError, StartRefusedError
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-AT_OWN_RISK: Final = "To start without this proof, at your own risk: USAGEPIPE_PROOF=off."
+AT_OWN_RISK: Final = "To start without this proof, at your own risk: USAGEPIPE_PREFLIGHT=off."
 
 _ACCESS_DENIED: Final = 497
 # Somebody has to change something before it can succeed.

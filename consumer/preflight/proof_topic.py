@@ -26,7 +26,7 @@ from aiokafka.errors import (
 
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
 from usagepipe.schemas.errors import StartRefusedError
-from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.topics import ARRIVAL
 
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from usagepipe.consumer.protocol.left_out import LeftOut
 from usagepipe.consumer.topics.leader_epochs import UNKNOWN
-from usagepipe.schemas.settings import MAX_BATCH_ROWS
+from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
 MAX_METADATA_BYTES: Final = 4_096  # Kafka's `offset.metadata.max.bytes`
 MAX_EPOCH: Final = 2**32 - 1  # `reconcile` writes under it

@@ -14,7 +14,7 @@ from typing import Self
 from usagepipe.consumer.log.packs import Loose, Pack, Run, split, split_behind
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.topics.leader_epochs import UNKNOWN
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class BatchPolicy:
     seconds: float
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def of(cls, settings: WorkerSettings) -> Self:
         return cls(
             settings.batch_rows,
             settings.batch_megabytes << 20,

@@ -34,8 +34,8 @@ from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
 from usagepipe.consumer.topics.log_reader import REQUEST_SECONDS, translated
 from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.kafka_trouble import READ, probe, right_refusal
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 Result = TypeVar("Result")
 

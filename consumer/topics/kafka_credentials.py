@@ -9,8 +9,8 @@ from aiokafka.errors import AuthenticationFailedError
 from faust.types.auth import CredentialsT
 
 from usagepipe.schemas.errors import AccessError
-from usagepipe.schemas.kafka_settings import OAUTH, KafkaSettings
 from usagepipe.schemas.oauth_tokens import oauth_tokens
+from usagepipe.schemas.settings.kafka import OAUTH, KafkaSettings
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped

@@ -20,7 +20,7 @@ from usagepipe.consumer.log.transactions import READ_COMMITTED
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
 from usagepipe.consumer.topics.leaders import by_leader, raise_for
 from usagepipe.schemas.errors import ServerUnavailableError
-from usagepipe.schemas.kafka_settings import KafkaSettings
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 MAX_BYTES: Final = 16 << 20  # of one answer; the first batch comes whole, whatever its size
 MAX_WAIT_MS: Final = 500

@@ -25,8 +25,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.kafka_trouble import AWAY, RIGHTS, Complaints, kafka_error
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 REACH_SECONDS: Final = 5.0  # librdkafka goes on connecting until then, whatever comes back
 REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election

@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.kafka_trouble import WRITE, Complaints, kafka_error
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 # How long Kafka may be away: the client tries again until then.
 DELIVERY_SECONDS: Final = 30.0

@@ -26,7 +26,7 @@ from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.topics.leader_epochs import UNKNOWN
 from usagepipe.consumer.worker.buffer import Buffer
 from usagepipe.consumer.worker.committer import FencedError
-from usagepipe.schemas.settings import MAX_BATCH_ROWS
+from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
 log = structlog.get_logger()
 

@@ -42,7 +42,7 @@ from usagepipe.consumer.runtime.threads import Threads, in_thread
 from usagepipe.consumer.worker.correction import Acknowledged, Corrections
 from usagepipe.consumer.worker.quiet import Quiet
 from usagepipe.schemas.errors import StartRefusedError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import WorkerSettings
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -74,7 +74,7 @@ class Storing:
         self,
         servers: Servers,
         threads: Threads,
-        settings: Settings,
+        settings: WorkerSettings,
         parking: Parking,
         acknowledged: Acknowledged,
         ready: Ready,

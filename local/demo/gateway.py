@@ -24,8 +24,8 @@ from usagepipe.local.demo.plan import BROKEN, REFUSED
 from usagepipe.local.demo.population import BEARER, LEGACY, SESSION, Population
 from usagepipe.local.ports import HOST, bound_socket
 from usagepipe.producer import Caller, UsageMiddleware, UsageRecorder, stamp_usage
-from usagepipe.schemas import Settings
 from usagepipe.schemas.logs import configure_logs
+from usagepipe.schemas.settings import ProducerSettings
 
 PATH = "/v1/chat/completions"
 
@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m usagepipe.local.demo.gateway")
     parser.add_argument("--seed", type=int, default=0, help="of the people who may call")
     arguments = parser.parse_args()
-    settings = Settings.load()
+    settings = ProducerSettings.load()
     configure_logs(settings.log_level)
     app = create_app(UsageRecorder(settings), Population(arguments.seed))
     listener = bound_socket(0, "--port")

@@ -21,12 +21,11 @@ from usagepipe.local.ports import HOST, free_port
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrate import migrate
-from usagepipe.schemas.clickhouse_settings import ClickHouseSettings
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.kafka_settings import KafkaSettings
-from usagepipe.schemas.secret_files import revealed
-from usagepipe.schemas.settings import PREFIX, ClickHouseAddress, plain
+from usagepipe.schemas.settings import PREFIX, ClickHouseAddress, ClickHouseSettings, plain
+from usagepipe.schemas.settings.kafka import KafkaSettings
+from usagepipe.schemas.settings.secret_files import revealed
 from usagepipe.schemas.topic_admin import ensure_topics
 
 log = structlog.get_logger()

@@ -9,8 +9,8 @@ from typing import Any
 from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.local.demo.check import Count
-from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+from usagepipe.schemas.settings import QuerySettings
 
 EVENTS = "usage_events"
 
@@ -27,7 +27,7 @@ class Tables:
     UsagePipeError: it refuses.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: QuerySettings) -> None:
         self._address = settings.clickhouse_address
         self._client = connect(self._address)
 

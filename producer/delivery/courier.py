@@ -42,7 +42,7 @@ from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
 from usagepipe.producer.telemetry.meters import Meter
 from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 
 Inbox = deque[tuple[UsageEvent, int]]  # each with its number
 
@@ -62,7 +62,7 @@ class Courier:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: ProducerSettings,
         producer_id: str,
         inbox: Inbox,
         counters: Counters,

@@ -28,7 +28,7 @@ from usagepipe.producer.delivery.librdkafka import (
 from usagepipe.producer.delivery.spill import Record, is_event, number_of
 from usagepipe.producer.process.native import Lock, Thread, sleep
 from usagepipe.schemas.errors import AccessError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 
 CONNECT_SECONDS: Final = 2.0  # for each step of the first connection, while all goes well
 PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
@@ -77,7 +77,7 @@ class Handle:
     are missing still tell of the loss.
     """
 
-    def __init__(self, settings: Settings, *, patience_seconds: float) -> None:
+    def __init__(self, settings: ProducerSettings, *, patience_seconds: float) -> None:
         """`patience_seconds` is how long Kafka may take to acknowledge an event."""
         self.returned: deque[Record] = deque()  # came back, to be sent again
         self.refused: list[Refused] = []  # came back for good

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError
 from usagepipe.producer.process.safe_log import log
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_trouble import WRITE, probe, refusal
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 from usagepipe.schemas.topics import MAX_RECORD_BYTES
 
 # A batch may hold as much as one message, and the topic's bound counts the batch's frame too.
@@ -31,7 +31,7 @@ OF_THE_RECORD = (
 Report = dict[str, Any]  # librdkafka's statistics, which come each REPORT_MILLISECONDS
 
 
-def producer_config(settings: Settings) -> dict[str, Any]:
+def producer_config(settings: ProducerSettings) -> dict[str, Any]:
     """librdkafka's properties for the events' producer."""
     return librdkafka_config(settings) | {
         "client.id": "usagepipe",
@@ -76,7 +76,7 @@ class LibraryLog:
 class Availability:
     """Says once that Kafka is in trouble, by kind of trouble, and once that it works again."""
 
-    def __init__(self, kafka: Settings) -> None:
+    def __init__(self, kafka: ProducerSettings) -> None:
         self._kafka = kafka
         self._told: set[str] = set()
         self._delivered_then = 0

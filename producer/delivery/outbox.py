@@ -20,7 +20,7 @@ from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.telemetry.counters import Counters, CountersSnapshot, DropReason
 from usagepipe.producer.telemetry.meters import Meter, NoMeter, meter_of
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 
 LOOK_SECONDS: Final = 0.01  # between two looks at what is left, for those who wait
 TOLD_SECONDS: Final = 2.0  # longer than a Kafka that is well takes, for losses to be told
@@ -41,7 +41,7 @@ def new_producer_id() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
-def _meter_of(settings: Settings) -> Meter:
+def _meter_of(settings: ProducerSettings) -> Meter:
     """Its folder may have gone since the recorder was made: that costs numbers, no event."""
     try:
         return meter_of(settings)
@@ -53,7 +53,7 @@ def _meter_of(settings: Settings) -> Meter:
 class Outbox:
     """Takes events for Kafka. All methods may be called from any thread of its process."""
 
-    def __init__(self, settings: Settings, *, closed: bool = False) -> None:
+    def __init__(self, settings: ProducerSettings, *, closed: bool = False) -> None:
         self.producer_id = new_producer_id()
         meter = _meter_of(settings)
         self.counters = Counters(meter)

@@ -18,14 +18,14 @@ from usagepipe.producer.telemetry.counters import Counters, CountersSnapshot
 from usagepipe.producer.telemetry.meters import meter_of
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.logger import set_level
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 
 
 class Recorder(Protocol):
     """What `UsageMiddleware` needs of a recorder."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> ProducerSettings: ...
     @property
     def counters(self) -> Counters: ...
     def record(self, event: UsageEvent) -> bool: ...
@@ -36,7 +36,7 @@ class Recorder(Protocol):
 class UsageRecorder:
     """Records usage events. Making one does nothing yet: no connection, no thread.
 
-    Takes `Settings`, or their fields as keyword options over the environment:
+    Takes `ProducerSettings`, or their fields as keyword options over the environment:
     `UsageRecorder(kafka="kafka:9092", topic="usage.events.v1")`. Close it, or use it in a `with`;
     the end of the interpreter and SIGTERM close it too.
 
@@ -45,10 +45,10 @@ class UsageRecorder:
         MissingExtraError: the setting `metrics` needs prometheus-client.
     """
 
-    def __init__(self, settings: Settings | None = None, **options: object) -> None:
+    def __init__(self, settings: ProducerSettings | None = None, **options: object) -> None:
         if settings is not None and options:
             raise TypeError(f"give settings or options, not both: {', '.join(sorted(options))}")
-        self.settings = settings or Settings.load(**options)
+        self.settings = settings or ProducerSettings.load(**options)
         if "log_level" in self.settings.model_fields_set:
             set_level(self.settings.log_level)
         meter_of(self.settings)  # what is not installed is told now, not with the first event

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from usagepipe.producer.watching.callers import Caller, Identify
 from usagepipe.schemas.errors import WrongUseError
-from usagepipe.schemas.settings import state_path
+from usagepipe.schemas.settings.producer import state_path
 
 LOCAL_USER_NAME = "local"
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 
 
 class Meter(Protocol):
@@ -44,7 +44,7 @@ class NoMeter:
     def added(self, seconds: float) -> None: ...
 
 
-def meter_of(settings: Settings) -> Meter:
+def meter_of(settings: ProducerSettings) -> Meter:
     """The meter that the settings ask for.
 
     Raises:

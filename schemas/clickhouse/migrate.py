@@ -34,7 +34,7 @@ from usagepipe.schemas.clickhouse.plan import (
 from usagepipe.schemas.clickhouse.retention import retentions
 from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.logger import HarmlessLogger
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -51,7 +51,7 @@ class Migrated:
 
 
 def migrate(
-    settings: Settings,
+    settings: StorageSettings,
     *,
     dry_run: bool = False,
     accept_drift: bool = False,
@@ -93,7 +93,7 @@ def migrate(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    settings: Settings
+    settings: StorageSettings
     target: Target
     migrations: Sequence[Migration]
     dry_run: bool

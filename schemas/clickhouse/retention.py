@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from usagepipe.schemas.clickhouse.migrations import Target, load_statement
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import StorageSettings
 
 _LIVE_DAYS = re.compile(r"\bTTL .*?\btoIntervalDay\(1 \+ (\d+)\)")
 _LIVE_TTL = re.compile(r"\bTTL\b")
@@ -35,7 +35,7 @@ class Retention:
         )
 
 
-def retentions(settings: Settings) -> tuple[Retention, ...]:
+def retentions(settings: StorageSettings) -> tuple[Retention, ...]:
     """What the settings say for every table that holds events or what is made of them."""
     return (
         Retention("usage_events", "stored_at", settings.raw_retention_days),

@@ -118,7 +118,7 @@ def test_an_answer_that_got_lost(world: World, missing: str) -> None:
     world.proxy.arm("after", 2)  # the client itself tries twice
 
     # At its start a worker would refuse a rollup without a window.
-    world.worker(missing=missing, batch_rows=100, batch_seconds=5, proof=False)
+    world.worker(missing=missing, batch_rows=100, batch_seconds=5, preflight=False)
     eventually(lambda: not world.proxy.armed, SECONDS, "the answers to get lost")
     if missing != "token":  # a worker may refuse to go on from doubled rows
         settled(world)
@@ -136,7 +136,7 @@ def test_a_worker_killed_at_each_point_of_a_batch(world: World, points: list[str
         poison = 1 if points is POISON_POINTS else 0
         sent(world.settings, ledger, 100, bad=2, poison=poison, twice=20)
         # A start-up proof before each death would take longer than what is proved here.
-        worker = world.worker(points=point, batch_rows=60 + 7 * number, proof=False)
+        worker = world.worker(points=point, batch_rows=60 + 7 * number, preflight=False)
         assert -signal.SIGKILL == worker.wait(), point
     world.worker(batch_rows=40)
     settled(world)

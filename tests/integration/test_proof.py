@@ -158,7 +158,7 @@ def test_a_user_without_rights_is_told_the_grant(clickhouse_client: "Client") ->
     text = str(refused.value)
     assert "lacks CREATE TABLE." in text
     assert f"GRANT {grant} ON {clickhouse_client.database}.* TO default." in text
-    assert "USAGEPIPE_PROOF=off" in text
+    assert "USAGEPIPE_PREFLIGHT=off" in text
 
 
 def test_a_setting_that_the_server_does_not_know_is_refused(clickhouse_client: "Client") -> None:
@@ -417,7 +417,7 @@ def test_a_proof_that_is_off_only_warns(
     settings: MakeSettings, clickhouse_client: "Client", migrated: ClickHouseAddress
 ) -> None:
     """It makes nothing on the server; what it reads and would refuse is in the log."""
-    made = settings(proof=False)
+    made = settings(preflight=False)
     make(
         clickhouse_client,
         "ALTER TABLE usage_names MODIFY SETTING non_replicated_deduplication_window = 0",

@@ -20,7 +20,7 @@ from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.worker.committer import Committer
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import WorkerSettings
 
 SESSION_VARIABLE: Final = "CHAOS_SESSION_SECONDS"
 _numbers = itertools.count()
@@ -66,7 +66,7 @@ def without_fence() -> None:
 def with_session(seconds: float) -> None:
     """A session shorter than a setting may be: each death costs the group one."""
 
-    def create(settings: Settings) -> app.WorkerApp:
+    def create(settings: WorkerSettings) -> app.WorkerApp:
         return original(settings.model_copy(update={"session_seconds": seconds}))
 
     original = app.create_app

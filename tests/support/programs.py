@@ -13,8 +13,8 @@ from typing import Final
 
 from tests.support.tether import Tether
 from tests.support.waiting import eventually
-from usagepipe.schemas.secret_files import revealed
 from usagepipe.schemas.settings import PREFIX, Settings
+from usagepipe.schemas.settings.secret_files import revealed
 
 STOP_SECONDS: Final = 45
 TAIL_CHARS: Final = 6_000

@@ -19,7 +19,7 @@ from usagepipe.producer.delivery.spill.records import Record
 from usagepipe.producer.delivery.spill.segments import HEADER, Segment, Segments
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.schemas.errors import UsagePipeError
-from usagepipe.schemas.settings import Settings
+from usagepipe.schemas.settings import ProducerSettings
 
 SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
 SHARES: Final = 16  # of a small spill a segment is no more than this part
@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 class Spill:
     """Files of events. Nothing is touched before `open`, and nothing raises OSError but `read`."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: ProducerSettings, name: str) -> None:
         self._settings = settings
         self._root: Path | None = None  # known once it is open
         self._name = name
@@ -232,7 +232,7 @@ class Spill:
         self._own = self._own_folder = None
 
 
-def spill_root(settings: Settings) -> Path | None:
+def spill_root(settings: ProducerSettings) -> Path | None:
     """Where processes of these servers and this topic keep their events; None for nowhere.
 
     Events of one topic or cluster must never be sent to another that shares the folder.

@@ -6,6 +6,7 @@ import pytest
 from usagepipe.cli.options import Number, load_settings, unknown_variables
 from usagepipe.cli.root import run
 from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.settings import Settings
 
 
 def test_a_wrong_option_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,7 +14,7 @@ def test_a_wrong_option_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("USAGEPIPE_TOPIC", "a b")
 
     with pytest.raises(SettingsError) as caught:
-        load_settings(kafka="localhost", web_port=70_000, group=None)
+        load_settings(Settings, kafka="localhost", web_port=70_000, group=None)
 
     kafka, topic, port = caught.value.problems
     assert kafka.startswith("--kafka (USAGEPIPE_KAFKA) is 'localhost': write host:port")
@@ -45,7 +46,9 @@ def test_the_warning_stands_on_standard_error(
     """Output that a program reads stays what it is."""
     monkeypatch.setenv("USAGEPIPE_TOPICS", "t")
 
-    load_settings()
+    load_settings(
+        Settings,
+    )
 
     output = capsys.readouterr()
     expected = "Warning: USAGEPIPE_TOPICS is not a setting: did you mean USAGEPIPE_TOPIC?\n"

@@ -103,7 +103,7 @@ def test_without_descriptors_recording_goes_on(tmp_path: Path) -> None:
 
 def test_a_relative_state_folder_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     """XDG_STATE_HOME counts if it is a whole path, as its specification says."""
-    from usagepipe.schemas.settings import state_path
+    from usagepipe.schemas.settings.producer import state_path
 
     monkeypatch.setenv("XDG_STATE_HOME", "state")
 

@@ -8,9 +8,9 @@ import pytest
 from usagepipe.schemas import kafka_clients
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.kafka_settings import KafkaSettings
 from usagepipe.schemas.oauth_tokens import Token
 from usagepipe.schemas.settings import PREFIX, Settings, plain
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 SECRET = "hunter2"
 PLAIN: dict[str, object] = {

@@ -6,9 +6,26 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from usagepipe.schemas.errors import SettingsError
-from usagepipe.schemas.settings import PREFIX, ClickHouseAddress, Settings
+from usagepipe.schemas.settings import (
+    PREFIX,
+    ClickHouseAddress,
+    MigrationSettings,
+    ProducerSettings,
+    QuerySettings,
+    Settings,
+    StorageSettings,
+    WorkerSettings,
+)
+from usagepipe.schemas.settings.base import ProcessSettings
 
 PASSWORD = "hunter2"
+PROCESSES: tuple[type[ProcessSettings], ...] = (
+    ProducerSettings,
+    QuerySettings,
+    StorageSettings,
+    MigrationSettings,
+    WorkerSettings,
+)
 URL = f"https://ann:{PASSWORD}@db.example:9440/usage"
 
 
@@ -44,9 +61,9 @@ def test_error_tells_the_value_and_the_cure() -> None:
 
 def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says so."""
-    monkeypatch.setenv("USAGEPIPE_PROOF", "banana")
+    monkeypatch.setenv("USAGEPIPE_PREFLIGHT", "banana")
 
-    with pytest.raises(SettingsError, match=r"USAGEPIPE_PROOF is 'banana': write on or off\."):
+    with pytest.raises(SettingsError, match=r"USAGEPIPE_PREFLIGHT is 'banana': write on or off\."):
         Settings.load()
 
 
@@ -210,9 +227,9 @@ def test_retention_that_does_not_fit_is_told_with_the_cure() -> None:
 
     raw, rollup = caught.value.problems
     assert "USAGEPIPE_RAW_RETENTION_DAYS is 30: a record that Kafka still keeps" in raw
-    assert "Write 35 or more (above USAGEPIPE_TOPIC_RETENTION_DAYS, which is 7, and at" in raw
-    assert "least USAGEPIPE_DEDUP_DAYS, which is 35), or 0 for ever." in raw
-    assert rollup.startswith("USAGEPIPE_ROLLUP_RETENTION_DAYS is 20: rollups would leave before")
+    assert "Write 35 or more (more than USAGEPIPE_TOPIC_RETENTION_DAYS, which is 7," in raw
+    assert "at least USAGEPIPE_DEDUP_DAYS, which is 35), or 0 for ever." in raw
+    assert rollup.startswith("USAGEPIPE_ROLLUP_RETENTION_DAYS is 20: rollups would expire before")
     assert rollup.endswith("Write 30 or more, or 0 for ever.")
 
 
@@ -343,3 +360,59 @@ def test_kinds_of_requests_are_a_list_of_known_words() -> None:
     )
     assert {"failed", "missing"} == Settings.load(record=" failed, missing,").recorded_kinds
     assert set() == Settings.load(record="").recorded_kinds
+
+
+@pytest.mark.parametrize(
+    ("variable", "wrong", "stopped"),
+    [
+        ("BATCH_ROWS", "0", {WorkerSettings}),
+        ("QUEUE_EVENTS", "0", {ProducerSettings}),
+        ("TOPIC_PARTITIONS", "0", {MigrationSettings}),
+        ("DEDUP_DAYS", "-1", {StorageSettings, MigrationSettings, WorkerSettings}),
+        ("CLICKHOUSE", "db", {QuerySettings, StorageSettings, MigrationSettings, WorkerSettings}),
+        ("KAFKA", "kafka", {ProducerSettings, StorageSettings, MigrationSettings, WorkerSettings}),
+        (
+            "LOG_LEVEL",
+            "loud",
+            {ProducerSettings, QuerySettings, StorageSettings, MigrationSettings, WorkerSettings},
+        ),
+    ],
+)
+def test_a_wrong_setting_stops_only_the_processes_that_use_it(
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    wrong: str,
+    stopped: set[type[ProcessSettings]],
+) -> None:
+    """Each kind of process checks its own settings; the complete model checks all of them."""
+    monkeypatch.setenv(f"{PREFIX}{variable}", wrong)
+
+    found = {model for model in PROCESSES if is_refused(model)}
+
+    assert stopped == found
+    assert is_refused(Settings)
+
+
+def is_refused(model: type[ProcessSettings]) -> bool:
+    try:
+        model.load()
+    except SettingsError:
+        return True
+    return False
+
+
+def test_a_wrong_clickhouse_file_does_not_stop_a_web_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A producer has no ClickHouse, so it reads none of its files."""
+    monkeypatch.setenv("USAGEPIPE_CLICKHOUSE_FILE", "/nowhere")
+
+    assert not is_refused(ProducerSettings)
+    assert is_refused(QuerySettings)
+
+
+def test_the_complete_model_has_every_setting_of_every_process() -> None:
+    """The table of settings and the check for mistyped variables use it."""
+    names = {name for model in PROCESSES for name in model.model_fields}
+
+    assert names == set(Settings.model_fields)

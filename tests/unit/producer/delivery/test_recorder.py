@@ -348,3 +348,11 @@ def _python(script: str, *inside: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def test_a_wrong_worker_setting_does_not_stop_a_recorder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web process may share its environment with a worker."""
+    monkeypatch.setenv("USAGEPIPE_BATCH_ROWS", "many")
+    monkeypatch.setenv("USAGEPIPE_CLICKHOUSE", "db")
+
+    UsageRecorder(enabled=False).close()

@@ -1,8 +1,7 @@
-"""How every client of usagepipe reaches Kafka: the address, TLS, and how it logs in.
+"""The Kafka of a process: its address, TLS and login.
 
-One block for producer, worker and commands; `kafka_problems` finds what does not fit together.
-`kafka_clients` makes librdkafka's settings of it, and the consumer's `kafka_credentials` those of
-Faust and aiokafka.
+`kafka_checks` finds settings that do not fit together. `kafka_clients` turns these settings into
+librdkafka's properties, and the consumer's `kafka_credentials` into those of Faust and aiokafka.
 """
 
 import re
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from usagepipe.schemas.secret_files import secret, tls_context
+from usagepipe.schemas.settings.secret_files import secret, tls_context
 
 OAUTH: Final = "OAUTHBEARER"
 _HOST = re.compile(r"[^\s/@]+")  # a name or an address, and no URL

@@ -1,100 +1,20 @@
-"""How every client of usagepipe reaches ClickHouse: the address, and TLS."""
+"""The ClickHouse of a process: its address, login and TLS, and the checks of what fits together."""
 
-import re
-import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Annotated, Final, Self
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from usagepipe.schemas.secret_files import check_file, problem, read_secret, secret, tls_context
+from usagepipe.schemas.settings.address import ClickHouseAddress, ClickHouseTls
+from usagepipe.schemas.settings.secret_files import check_file, problem, read_secret, secret
 
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEFAULT_URL: Final = "http://default:@127.0.0.1:8123/default"
-# How a URL holds these characters of a password.
-_ENCODED: Final = "(in a password write %2F for /, %40 for @, %3A for :, %3F for ?, %23 for #)"
 _NO_SECRET = SecretStr("")
 _TLS: Final = ("ca", "certificate", "key", "key_password", "key_password_file")
 _FILES: Final = ("ca", "certificate", "key")
-
-
-@dataclass(frozen=True, slots=True)
-class ClickHouseTls:
-    """How a client of ClickHouse talks TLS."""
-
-    ca: str = ""  # "" is what the system trusts
-    certificate: str = ""
-    key: str = ""
-    key_password: str = field(default="", repr=False)
-    verify: bool = True
-
-    def context(self) -> ssl.SSLContext:
-        """For Python's clients.
-
-        Raises:
-            ValueError: a file is not what it should be.
-        """
-        return tls_context(
-            self.ca, self.certificate, self.key, self.key_password, verify=self.verify
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ClickHouseAddress:
-    """Where a ClickHouse server answers over HTTP. `str()` of it never shows the password."""
-
-    host: str
-    port: int
-    user: str
-    password: str
-    database: str
-    secure: bool
-    tls: ClickHouseTls = ClickHouseTls()
-
-    @classmethod
-    def parse(cls, url: str) -> Self:
-        """The parts of `http://user:password@host:8123/database`.
-
-        Raises:
-            ValueError: it is another URL. The text never shows it: it may hold a password.
-        """
-        form = "write http://user:password@host:8123/database"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:  # its text may quote a part of the password
-            raise ValueError(f"is not a URL {_ENCODED}: {form}") from None
-        if parts.scheme not in {"http", "https"}:
-            raise ValueError(f"does not begin with http:// or https://: {form}")
-        if parts.query or parts.fragment:  # before the host: a ? in a password ends it early
-            raise ValueError(f"has a ? or # {_ENCODED}; query parameters are not supported: {form}")
-        if not parts.hostname:
-            raise ValueError(f"has no host: {form}")
-        database = unquote(parts.path.strip("/")) or "default"
-        if not IDENTIFIER.fullmatch(database):
-            raise ValueError(
-                f"names a database with other characters than letters, digits and _: {form}"
-            )
-        secure = parts.scheme == "https"
-        return cls(
-            host=parts.hostname,
-            port=port or (8443 if secure else 8123),
-            user=unquote(parts.username or "default"),
-            password=unquote(parts.password or ""),
-            database=database,
-            secure=secure,
-        )
-
-    def __str__(self) -> str:
-        scheme = "https" if self.secure else "http"
-        return f"{scheme}://{self.host}:{self.port}/{self.database}"
-
-    def __repr__(self) -> str:
-        return f"ClickHouseAddress({self})"
 
 
 def _check_clickhouse(value: SecretStr) -> SecretStr:

@@ -1,4 +1,4 @@
-"""What does not fit together in the settings of Kafka: one sentence for each mistake.
+"""Checks that the Kafka settings fit together: one sentence for each mistake.
 
 Each names the variable to change and the cure. None quotes a secret, or a file's content.
 """
@@ -9,10 +9,10 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-from usagepipe.schemas.kafka_settings import OAUTH, KafkaSettings
-from usagepipe.schemas.secret_files import check_file, problem, read_secret
+from usagepipe.schemas.settings.checks import PREFIX
+from usagepipe.schemas.settings.kafka import OAUTH, KafkaSettings
+from usagepipe.schemas.settings.secret_files import check_file, problem, read_secret
 
-PREFIX: Final = "USAGEPIPE_"
 _EXTENSION = re.compile(r"[A-Za-z]+=[\x21-\x2b\x2d-\x7e]+")  # RFC 7628, without our comma
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _WITH_TLS: Final = ("tls_ca", "tls_certificate", "tls_key", "tls_key_password")

@@ -1,0 +1,86 @@
+"""How the settings of a process are read: once, from options and USAGEPIPE_* variables.
+
+All wrong settings are reported at once. Secrets stay masked in every text made of a model.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.settings.address import ClickHouseAddress
+from usagepipe.schemas.settings.checks import PREFIX, setting_problem
+from usagepipe.schemas.settings.clickhouse import ClickHouseSettings, clickhouse_problems
+from usagepipe.schemas.settings.kafka import KafkaSettings
+from usagepipe.schemas.settings.kafka_checks import kafka_problems
+from usagepipe.schemas.settings.secret_files import revealed
+
+# Each can also come from a file, named by USAGEPIPE_<FIELD>_FILE.
+SECRETS = {
+    *("kafka_tls_key_password", "kafka_sasl_password", "kafka_oauth_client_secret"),
+    *("clickhouse", "clickhouse_tls_key_password"),
+}
+
+
+class ProcessSettings(BaseSettings):
+    """The settings of one kind of process. Frozen: a process reads them once."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="Lowest level that is logged. A web process logs through Python's `logging`, "
+        "as the application has configured it; unless this is set, that configuration decides the "
+        "level.",
+    )
+
+    @classmethod
+    def load(cls, **options: object) -> Self:
+        """The settings of this process. An option wins over its variable; None means "not given".
+
+        Raises:
+            SettingsError: with one sentence for every wrong setting.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in _overridden_files(given):
+            given.setdefault(name, "")
+        problems: list[str] = []
+        try:
+            settings = cls(**given)  # type: ignore[arg-type]  # checked by the model itself
+        except ValidationError as error:
+            wrong = {str(p["loc"][0]): p for p in error.errors(include_url=False)}
+            for name, each in wrong.items():
+                field = cls.model_fields.get(name)
+                problems.append(setting_problem(PREFIX + name.upper(), field, each))
+            # The other settings are checked too: all mistakes are reported at once.
+            settings = cls(**cls._with_defaults(given, set(wrong)))
+        if isinstance(settings, KafkaSettings):
+            problems += kafka_problems(settings)
+        if isinstance(settings, ClickHouseSettings):
+            problems += clickhouse_problems(settings)
+        if problems:
+            raise SettingsError(tuple(problems)) from None  # the model's text quotes secrets
+        return settings
+
+    @classmethod
+    def _with_defaults(cls, given: dict[str, object], wrong: set[str]) -> dict[str, Any]:
+        """`given`, with the defaults of the `wrong` fields."""
+        fields = cls.model_fields
+        right = {name: value for name, value in given.items() if name not in wrong}
+        return right | {name: fields[name].get_default() for name in wrong if name in fields}
+
+
+def plain(server: type[KafkaSettings] | type[ClickHouseSettings]) -> dict[str, object]:
+    """Options for a server without TLS and login. They override the environment."""
+    return {name: field.get_default() for name, field in server.model_fields.items()}
+
+
+def _overridden_files(given: Mapping[str, object]) -> Iterator[str]:
+    """The settings that name files of secrets which are given as options."""
+    yield from (f"{name}_file" for name in SECRETS & given.keys())
+    with suppress(ValueError):  # a wrong URL is reported as such
+        if ClickHouseAddress.parse(revealed(given.get("clickhouse", ""))).password:
+            yield "clickhouse_password_file"
