@@ -1,34 +1,27 @@
-"""What README and docs say is held against the code: tables, snippets, links, commands."""
+"""What README and docs say is held against the code: tables, links, names, commands."""
 
-import asyncio
+import ast
 import re
 import subprocess
-from datetime import UTC, datetime
-from decimal import Decimal
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Self
 
-import httpx
 import pytest
 from click.testing import CliRunner
-from fastapi import FastAPI, Request
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
-import usagepipe.producer
-import usagepipe.query
 from tests.support.installs import ROOT
 from usagepipe.cli.root import root
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.producer.telemetry.metrics import ProducerMetrics
-from usagepipe.producer.testing import MemoryRecorder
-from usagepipe.query.answers import KeyUsage, RollUp
 from usagepipe.schemas.settings import PREFIX, Settings
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 SETTINGS = DOCS / "settings.md"
+BEHAVIOUR = DOCS / "behaviour.md"
 MONITORING = DOCS / "operations" / "monitoring.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 MAX_README_LINES = 120
@@ -38,6 +31,10 @@ NAMED_PATH = re.compile(
     r"`((?:schemas|producer|consumer|query|local|cli|tests|benchmarks|examples|scripts|docs|src|\.ci)"
     r"/[\w./-]*)`"
 )
+CODE_FOLDERS = ("schemas", "producer", "consumer", "query", "local", "cli", "benchmarks", "tests")
+# A name in backticks that only code has: a_function, LOG_EVENT, AClass, f().
+NAMED_CODE = re.compile(r"`(\w+(?:_\w+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+|\w+\(\))`")
+CASE = re.compile(r"\bT-\d\d[a-z]?\b")
 NAMED_MODULE = re.compile(
     r"\busagepipe\.((?:schemas|producer|consumer|query|local|cli)(?:\.[A-Za-z_]\w*)*)"
 )
@@ -54,11 +51,6 @@ def between(page: Path, start: str, end: str) -> str:
 def table(page: Path, name: str) -> list[str]:
     """The lines of the table that two comments enclose."""
     return between(page, f"<!-- {name}: ", f"<!-- end of {name} -->").splitlines()[1:]
-
-
-def snippets(page: Path) -> list[str]:
-    """The Python snippets of a page."""
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def shown(default: object) -> str:
@@ -101,151 +93,24 @@ def metric_rows(registry: CollectorRegistry) -> list[str]:
     return ["| metric | type | meaning |", "| --- | --- | --- |", *rows]
 
 
+def worker_metrics() -> list[str]:
+    return metric_rows(WorkerMetrics().registry)
+
+
+def producer_metrics() -> list[str]:
+    registry = CollectorRegistry()
+    ProducerMetrics(registry)
+    return metric_rows(registry)
+
+
 def test_the_table_of_metrics_is_the_worker() -> None:
     """The docs list every metric of the worker."""
-    assert metric_rows(WorkerMetrics().registry) == table(MONITORING, "metrics")
+    assert worker_metrics() == table(MONITORING, "metrics")
 
 
 def test_the_table_of_metrics_is_the_producer() -> None:
     """The docs list every metric of a web process."""
-    registry = CollectorRegistry()
-    ProducerMetrics(registry)
-
-    assert metric_rows(registry) == table(MONITORING, "producer metrics")
-
-
-def ask(app: FastAPI) -> httpx.Response:
-    async def request() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            return await client.post("/v1/chat/completions")
-
-    return asyncio.run(request())
-
-
-def service(
-    monkeypatch: pytest.MonkeyPatch, answer: object, stamp: str = "", *, known: bool = True
-) -> MemoryRecorder:
-    """A service with authentication under the README's middleware, asked once."""
-    recorder = MemoryRecorder()
-    monkeypatch.setattr(usagepipe.producer, "UsageRecorder", lambda: recorder)
-    app = FastAPI()
-
-    @app.post("/v1/chat/completions")
-    async def complete(request: Request) -> object:
-        if known:
-            request.state.user = SimpleNamespace(id="u-1", name="Ada", key_id="k-1")
-        exec(stamp, {})
-        return answer
-
-    exec(snippets(README)[0], {"app": app})
-
-    assert 200 == ask(app).status_code
-    return recorder
-
-
-def test_ten_lines_add_the_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's lines, at most ten, record a request of an application that had none of it."""
-    usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
-
-    (event,) = service(monkeypatch, {"model": "m-1", "usage": usage}).events
-
-    assert len(snippets(README)[0].strip().splitlines()) <= 10
-    assert ("u-1", "Ada", "k-1", "apikey", "m-1", 9, 5, 14) == (
-        event.user_id,
-        event.user_name,
-        event.api_key_id,
-        event.source,
-        event.model,
-        event.prompt_tokens,
-        event.completion_tokens,
-        event.total_tokens,
-    )
-
-
-def test_nobody_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """T-06: a request that the README's lines find nobody for is no event, and counted."""
-    answer = {"model": "m-1", "usage": {"prompt_tokens": 9, "completion_tokens": 5}}
-
-    recorder = service(monkeypatch, answer, known=False)
-
-    assert [] == recorder.events
-    assert {"/v1/chat/completions": {"no_user": 1}} == recorder.counters.unrecorded
-
-
-def test_a_stamp_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stamp of the docs is what is recorded, whatever the answer says."""
-    answer = {"model": "other", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-
-    (event,) = service(monkeypatch, answer, snippets(DOCS / "recording.md")[0]).events
-
-    assert ("llama-3", 12, 34, Decimal("0.00046")) == (
-        event.model,
-        event.prompt_tokens,
-        event.completion_tokens,
-        event.cost,
-    )
-
-
-@pytest.mark.parametrize(
-    ("headers", "caller"),
-    [
-        ([(b"cookie", b"session=s-1")], ("u-ada", "web")),
-        ([(b"x-api-key", b"sk-bob")], ("u-bob", "apikey")),
-        ([(b"authorization", b"Bearer old-2")], ("legacy-api-key", "legacy")),
-        ([], None),
-    ],
-)
-def test_the_callers_of_the_docs_are_known(
-    monkeypatch: pytest.MonkeyPatch,
-    headers: list[tuple[bytes, bytes]],
-    caller: tuple[str, str] | None,
-) -> None:
-    """The chain of the docs asks sessions, keys and the old list, in this order."""
-    monkeypatch.setenv("KEY_SECRET", "0123456789abcdef")
-    monkeypatch.setenv("OLD_KEYS", "old-1,old-2")
-    names: dict[str, Any] = {
-        "find_session": {"s-1": usagepipe.producer.Caller("u-ada")}.get,
-        "find_key": {"sk-bob": usagepipe.producer.Caller("u-bob")}.get,
-    }
-
-    exec(snippets(DOCS / "callers.md")[0], names)
-
-    found = names["identify"]({"type": "http", "headers": headers})
-    assert caller == (found and (found.user_id, found.source))
-
-
-def test_the_query_snippet_prints_usage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The README's loop reads what a roll-up by key answers."""
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    zeros = dict.fromkeys((n for n in KeyUsage.model_fields if n.endswith("_tokens")), 0)
-    words = dict.fromkeys(("api_key_name", "user_id", "user_name"), "")
-    counts = {"requests": 1, "failures": 0, "unpriced_requests": 0, "users": 1, "last_used": now}
-    row = zeros | words | counts | {"api_key_id": "k-1", "total_tokens": 7, "cost": Decimal("0.5")}
-    answer = {"start": now, "end": now, "truncated": False, "rows": [row]}
-
-    class Queries:
-        @classmethod
-        def connect(cls) -> Self:
-            return cls()
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *ended: object) -> None: ...
-
-        def by_key(self, period: str) -> RollUp[KeyUsage]:
-            assert "week" == period
-            return RollUp[KeyUsage].model_validate(answer)
-
-    assert {"connect", "by_key"} <= set(dir(usagepipe.query.UsageQueries))
-    monkeypatch.setattr(usagepipe.query, "UsageQueries", Queries)
-
-    exec(snippets(README)[1], {})
-
-    assert "k-1 7 0.5\n" == capsys.readouterr().out
+    assert producer_metrics() == table(MONITORING, "producer metrics")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
@@ -268,6 +133,55 @@ def test_named_files_exist(page: Path) -> None:
     modules = [name for name in NAMED_MODULE.findall(text) if not is_named(name)]
 
     assert ([], []) == (paths, modules)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_named_code_exists(page: Path) -> None:
+    """Every setting, metric, log event, function and class that a page names is in the code."""
+    names = {name.removesuffix("()") for name in NAMED_CODE.findall(page.read_text())}
+
+    assert [] == sorted(names - code_words())
+
+
+@cache
+def code_words() -> set[str]:
+    """Every word of the code, and what is put together from several: settings and metrics."""
+    files = [file for name in CODE_FOLDERS for file in (ROOT / name).rglob("*") if is_code(file)]
+    text = "\n".join(file.read_text() for file in [*files, ROOT / "docker-compose.yml"])
+    settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    metrics = {
+        name.strip("`")
+        for row in worker_metrics() + producer_metrics()
+        for name in row.split()[1:2]
+    }
+    return {*re.findall(r"\w+", text), *settings, *(f"{name}_FILE" for name in settings), *metrics}
+
+
+def is_code(file: Path) -> bool:
+    return file.suffix in {".py", ".sql"}
+
+
+def test_acceptance_cases_are_those_of_the_tests() -> None:
+    """The page about behaviour has every case, and names exactly the tests that refer to it."""
+    rows = re.findall(r"^\| (T-\w+) \|.*\| (.*) \|$", BEHAVIOUR.read_text(), re.MULTILINE)
+    shown = {case: set(re.findall(r"`(\w+)`", tests)) for case, tests in rows}
+    found: dict[str, set[str]] = {}
+    for file in (ROOT / "tests").rglob("*.py"):
+        for case, test in cases_in(file):
+            found.setdefault(case, set()).add(test)
+
+    assert found == {case: tests for case, tests in shown.items() if tests}
+
+
+def cases_in(file: Path) -> Iterator[tuple[str, str]]:
+    """The cases of a file with the tests that name them, in their docstrings or parameters."""
+    text = file.read_text()
+    if not CASE.search(text):
+        return
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for case in CASE.findall("\n".join(map(ast.unparse, [node, *node.decorator_list]))):
+                yield case, node.name
 
 
 def is_named(name: str) -> bool:
