@@ -14,8 +14,9 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.maintenance.audit import Auditor, UnprovenError
+from usagepipe.consumer.maintenance.audit import Auditor
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.errors import UnprovenRawError
 from usagepipe.schemas.logs import configure_logs
 from usagepipe.schemas.settings import StorageSettings
 
@@ -89,7 +90,7 @@ def command(
             if repair and not found.balances:
                 try:
                     rows, corrections = auditor.repair(found, trust_raw=trust_raw)
-                except UnprovenError:
+                except UnprovenRawError:
                     audit_output.print_audit(found, as_json=as_json)
                     raise
                 except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from usagepipe.consumer.log.offset_ranges import OffsetRange, size
 from usagepipe.consumer.maintenance.audit_report import Audit, HourAudit, PartitionAudit
 from usagepipe.consumer.maintenance.audit_rows import Double
 from usagepipe.consumer.maintenance.sequence_audit import SequenceGap
-from usagepipe.consumer.rollups.rollups import Difference
+from usagepipe.consumer.rollups.verification import Difference
 from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.visible import visible

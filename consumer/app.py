@@ -35,7 +35,7 @@ from usagepipe.consumer.parking.parking_table import ParkingTable
 from usagepipe.consumer.preflight.proof import Proof
 from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.topic_identity import TopicIdentity
-from usagepipe.consumer.rollups.rollups import Rollups
+from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.runtime.health import Health, worker_name
 from usagepipe.consumer.runtime.lag import Lag
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
@@ -97,7 +97,7 @@ class WorkerApp(faust.App):
         self.proof = Proof(settings, self.health)
         self.letters = DeadLetterProducer(settings, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
-        self.rollups = Rollups(settings.clickhouse_address, settings.insert_seconds)
+        self.rollups = RollupRebuilder(settings.clickhouse_address, settings.insert_seconds)
         self.parked = ParkingTable(
             settings.clickhouse_address, settings.group, settings.insert_seconds
         )

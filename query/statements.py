@@ -4,12 +4,11 @@ No value is ever put into the text: values travel as parameters. What stands in 
 fragment file or one of the words below.
 """
 
-import re
-from functools import cache
-from importlib.resources import files
+from functools import cache, partial
 from typing import Literal, cast, get_args
 
 from usagepipe.query.periods import WIDTHS, Width
+from usagepipe.schemas.clickhouse.sql_files import fill, read_fragment, read_sql
 from usagepipe.schemas.errors import WrongUseError
 
 Dimension = Literal[
@@ -34,7 +33,8 @@ _START_OF: dict[Width, str] = {
     "day": "toStartOfDay",
     "month": "toStartOfMonth",
 }
-_PLACEHOLDER = re.compile(r"^(?P<indent> *)[^\n]*?\$\{(?P<name>\w+)\}", re.MULTILINE)
+_read = partial(read_sql, "usagepipe.query")
+_fragment = partial(read_fragment, "usagepipe.query")
 
 
 @cache
@@ -58,7 +58,7 @@ def statement(
         words["start"] = _start(width)
     if name in _KEYS:
         words["order"] = _order(order, _KEYS[name] or (str(dimension),))
-    return _fill(_read(name), words)
+    return fill(_read(name), words)
 
 
 @cache
@@ -87,7 +87,7 @@ def grouped_statement(
     words["condition"] = " AND ".join(conditions) or "1"
     words["names"] = ",\n".join(names)
     words["order"] = _order(order, names)
-    return _fill(_read("grouped"), words)
+    return fill(_read("grouped"), words)
 
 
 # What a row of a roll-up is about: rows that are equal otherwise are in this order.
@@ -100,13 +100,13 @@ _KEYS: dict[str, tuple[str, ...]] = {
 
 def _fragments() -> dict[str, str]:
     words = {"measures": _fragment("measures"), "filters": _fragment("filters")}
-    words["slices"] = _fill(_fragment("slices"), words)
+    words["slices"] = fill(_fragment("slices"), words)
     return words
 
 
 def _start(width: str) -> str:
     _check_listed("width", width, WIDTHS)
-    return _fill(_fragment("start"), {"start_of": _START_OF[cast(Width, width)]})
+    return fill(_fragment("start"), {"start_of": _START_OF[cast(Width, width)]})
 
 
 def _order(order: str, names: tuple[str, ...]) -> str:
@@ -121,24 +121,3 @@ def _order(order: str, names: tuple[str, ...]) -> str:
 def _check_listed(kind: str, word: str, listed: tuple[str, ...]) -> None:
     if word not in listed:
         raise WrongUseError(f"no {kind} {word!r}: it is one of {', '.join(listed)}.")
-
-
-def _read(name: str) -> str:
-    return (files("usagepipe.query") / "sql" / f"{name}.sql").read_text(encoding="utf-8").strip()
-
-
-def _fragment(name: str) -> str:
-    """A file without its first line, which tells its purpose."""
-    return _read(name).partition("\n")[2]
-
-
-def _fill(text: str, words: dict[str, str]) -> str:
-    """`text` with its placeholders filled in, each word's later lines indented as its first."""
-
-    def line(found: re.Match[str]) -> str:
-        later = "\n" + found["indent"]
-        return found[0].replace(f"${{{found['name']}}}", words[found["name"]].replace("\n", later))
-
-    while _PLACEHOLDER.search(text):
-        text = _PLACEHOLDER.sub(line, text)
-    return text

@@ -5,6 +5,7 @@ when the error reaches it: 1 the answer is no, 2 wrong use, 3 a server cannot be
 or does not let usagepipe in.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -126,3 +127,24 @@ class ExportFileError(WrongUseError):
         self.line = line
         self.detail = detail
         super().__init__(f"Line {line} of the file: {detail}")
+
+
+class RollupsBusyError(UsagePipeError):
+    """A rollup's keys were being written the whole time: repeat it when less is written."""
+
+
+class UnprovenRawError(UsagePipeError):
+    """Rollups hold more than raw, and the log can no longer show whether raw is complete.
+
+    `keys` counts the rollup keys that hold more; `partitions` are those the log cannot judge.
+    """
+
+    def __init__(self, keys: int, partitions: Sequence[int]) -> None:
+        self.keys = keys
+        self.partitions = partitions
+        super().__init__(
+            f"Nothing was repaired: {keys:,} keys of rollups hold more than raw, and for the "
+            f"partitions {', '.join(map(str, partitions))} the log cannot show whether raw is "
+            "complete (see above). The rollups may be the last right record. If raw is right, "
+            "--trust-raw lowers the rollups to match it."
+        )

@@ -34,30 +34,18 @@ from usagepipe.consumer.maintenance.reconcile import Findings, LogRecord, Reconc
 from usagepipe.consumer.maintenance.sequence_audit import SequenceGap, sequence_gaps
 from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.protocol.announcement import Kept
-from usagepipe.consumer.rollups.raw_retention import kept_from
-from usagepipe.consumer.rollups.rollup_comparison import Stretch
-from usagepipe.consumer.rollups.rollups import Difference, NotQuietError, Rollups
+from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
+from usagepipe.consumer.rollups.raw_retention import raw_complete_from
+from usagepipe.consumer.rollups.verification import Difference, RollupVerifier
 from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.topics.log_map import LogMap, map_log
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import connect
-from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.errors import RollupsBusyError, UnprovenRawError
 from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.settings import StorageSettings
 
 STATEMENT_SECONDS: Final = 300.0
-
-
-class UnprovenError(UsagePipeError):
-    """Rollups hold more than raw, and the log can no longer tell whether raw is whole."""
-
-    def __init__(self, keys: int, partitions: Sequence[int]) -> None:
-        super().__init__(
-            f"Nothing was repaired: {keys:,} keys of rollups hold more than raw, and of the "
-            f"partitions {', '.join(map(str, partitions))} the log cannot tell whether raw is "
-            "whole (see above). The rollups may be the last right record. If raw is right, "
-            "--trust-raw takes away from them."
-        )
 
 
 class Auditor:
@@ -108,7 +96,7 @@ class Auditor:
             )
         doubled_rows, doubles = self._rows.doubles()
         with connect(self._settings.clickhouse_address) as client:
-            compared_from = kept_from(client)
+            compared_from = raw_complete_from(client)
         gaps = self._sequence_gaps(compared_from)
         differences, undecided = self._compare_rollups()
         return Audit(
@@ -135,11 +123,11 @@ class Auditor:
         `trust_raw` takes away from rollups also where raw may have lost rows.
 
         Raises:
-            UnprovenError: it would, and `trust_raw` is not given. Nothing was changed.
-            NotQuietError: the rollups were being written the whole time.
+            UnprovenRawError: it would, and `trust_raw` is not given. Nothing was changed.
+            RollupsBusyError: the rollups were being written the whole time.
         """
         if audit.lowering and audit.unproven and not trust_raw:
-            raise UnprovenError(audit.lowering, audit.unproven)
+            raise UnprovenRawError(audit.lowering, audit.unproven)
         rows, days = 0, set[datetime]()
         for each in audit.partitions:
             for group in near(each.missing, READ_THROUGH):
@@ -153,10 +141,10 @@ class Auditor:
     def _committed(self) -> dict[int, GroupOffset]:
         return self._group.read(self._settings.topic, self._log.partitions)
 
-    def _unsettled(self) -> Sequence[Stretch]:
+    def _unsettled(self) -> Sequence[UnsettledOffsets]:
         """A partition without a commit has nothing under way: the announcement is a commit."""
         return [
-            Stretch(self._topic_id, number, committed.offset)
+            UnsettledOffsets(self._topic_id, number, committed.offset)
             for number, committed in self._committed().items()
         ]
 
@@ -300,16 +288,16 @@ class Auditor:
         return sequence_gaps(missing, stored, letters, compared_from)
 
     def _compare_rollups(self) -> tuple[list[Difference], str]:
-        rollups = Rollups(self._settings.clickhouse_address, STATEMENT_SECONDS)
-        with closing(rollups):
+        verifier = RollupVerifier(self._settings.clickhouse_address, STATEMENT_SECONDS)
+        with closing(verifier):
             try:
                 return (
-                    rollups.differences(
+                    verifier.differences(
                         EARLIEST, LATEST, self._wait_seconds, unsettled=self._unsettled
                     ),
                     "",
                 )
-            except NotQuietError as error:
+            except RollupsBusyError as error:
                 return [], str(error)
 
 

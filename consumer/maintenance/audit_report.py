@@ -12,7 +12,7 @@ from usagepipe.consumer.log.offset_ranges import OffsetRange, size
 from usagepipe.consumer.maintenance.audit_rows import Double
 from usagepipe.consumer.maintenance.sequence_audit import SequenceGap
 from usagepipe.consumer.parking.parked import Parked
-from usagepipe.consumer.rollups.rollups import Difference
+from usagepipe.consumer.rollups.verification import Difference
 
 
 @dataclass(frozen=True, slots=True)

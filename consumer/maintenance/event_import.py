@@ -14,7 +14,7 @@ from confluent_kafka import Message
 
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.maintenance.reconcile import ANY_AGE
-from usagepipe.consumer.rollups.raw_retention import kept_from
+from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.topics.log_writer import LogWriter
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.codec import encode, record_key
@@ -92,7 +92,7 @@ class EventImport:
         if not absent:
             return []
         # Asked after their rows were looked for: retention goes on meanwhile.
-        whole_from = kept_from(self._connected())
+        whole_from = raw_complete_from(self._connected())
         if whole_from is None:
             return absent
         lacking = [event for event in absent if event.occurred_at >= whole_from]

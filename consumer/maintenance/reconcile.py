@@ -16,8 +16,9 @@ from usagepipe.consumer.clickhouse.stored import Copy, Place, StoredRows
 from usagepipe.consumer.clickhouse.writer import TABLE, Writer
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.records import Record, TopicPartition
-from usagepipe.consumer.rollups.raw_retention import kept_from
-from usagepipe.consumer.rollups.rollups import Rollups, Unsettled
+from usagepipe.consumer.rollups.raw_retention import raw_complete_from
+from usagepipe.consumer.rollups.rebuild import RollupRebuilder
+from usagepipe.consumer.rollups.tables import Unsettled
 from usagepipe.consumer.rows.rows import Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.persistence import brief
 from usagepipe.consumer.topics.log_reader import LogReader
@@ -91,13 +92,13 @@ class Reconciler:
     unsettled: Unsettled
     _stored: StoredRows = field(init=False)
     _writer: Writer = field(init=False)
-    _rollups: Rollups = field(init=False)
+    _rollups: RollupRebuilder = field(init=False)
     _client: "Client | None" = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._stored = StoredRows(self.address, self.seconds)
         self._writer = Writer(self.address, self.seconds)
-        self._rollups = Rollups(self.address, self.seconds)
+        self._rollups = RollupRebuilder(self.address, self.seconds)
 
     def close(self) -> None:
         for each in (self._stored, self._writer, self._rollups):
@@ -191,10 +192,10 @@ class Reconciler:
         """Make the rollups of the UTC days equal to raw; the number of corrections.
 
         Raises:
-            NotQuietError: they were being written for `wait_seconds`.
+            RollupsBusyError: they were being written for `wait_seconds`.
         """
         return sum(
-            self._rollups.correct(day, day + _DAY, wait_seconds, unsettled=self.unsettled)
+            self._rollups.rebuild(day, day + _DAY, wait_seconds, unsettled=self.unsettled)
             for day in sorted(days)
         )
 
@@ -206,7 +207,7 @@ class Reconciler:
 
         To be asked after their rows were looked for: retention goes on meanwhile.
         """
-        kept = kept_from(self._connected())
+        kept = raw_complete_from(self._connected())
         if kept is None:
             return frozenset()
         first = kept.timestamp() * 1000

@@ -17,7 +17,7 @@ from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.maintenance.log_cuts import first_cut
 from usagepipe.consumer.maintenance.reconcile import Findings, LogRecord, Reconciler, batches
-from usagepipe.consumer.rollups.rollup_comparison import Stretch
+from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
 from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.errors import WrongUseError
@@ -165,7 +165,7 @@ class Replayer:
         """Replay the parts; `rate` is the most records a second. A dry run changes nothing.
 
         Raises:
-            NotQuietError: the rollups were being written the whole time. Run it again.
+            RollupsBusyError: the rollups were being written the whole time. Run it again.
         """
         tally, pace = Tally(), _Pace(rate)
         for part in parts:
@@ -277,9 +277,12 @@ class Replayer:
             pass  # another tool's, or a broker that keeps no metadata
         return part
 
-    def _unsettled(self) -> Sequence[Stretch]:
+    def _unsettled(self) -> Sequence[UnsettledOffsets]:
         committed = self._workers.read(self._topic, self._log.partitions)
-        return [Stretch(self._topic_id, number, kept.offset) for number, kept in committed.items()]
+        return [
+            UnsettledOffsets(self._topic_id, number, kept.offset)
+            for number, kept in committed.items()
+        ]
 
 
 class _Pace:

@@ -1,1 +1,1 @@
-"""Compares the rollups with the raw rows, and rebuilds what differs."""
+"""Compares the rollups with the raw rows, and rebuilds buckets that differ."""

@@ -1,95 +1,80 @@
-"""Since when the raw table has every event that the rollups sum.
+"""Finds the time from which the raw table is complete. Earlier buckets are never compared.
 
-Rollups outlive raw rows. A bucket whose raw rows are gone holds the only record of that usage:
-"raw minus rollup" would wipe it out. So what lies before that moment is never compared. Nor is a
-record of the log that arrived before it ever "missing": stored again, it would be summed again.
+Rollups outlive raw rows. A bucket whose raw rows have expired is the only record of that usage:
+"raw minus rollup" would erase it. For the same reason a log record that arrived before that time is
+never "missing": storing it again would count it again.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from usagepipe.consumer.clickhouse.writer import TABLE
-from usagepipe.consumer.rollups.rollup_comparison import DAYS, QUARTERS
-from usagepipe.schemas.clickhouse.ledger import LEDGER
+from usagepipe.consumer.rollups.comparison_sql import QUARTERS
 from usagepipe.schemas.clickhouse.retention import live_days
+from usagepipe.schemas.clickhouse.sql_files import read_sql
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-_DAY = timedelta(days=1)
-# Rows are stored by ClickHouse's clock and arrive by Kafka's: these may be so far apart.
-_CLOCKS_APART = timedelta(minutes=10)
+_sql = partial(read_sql, "usagepipe.consumer.rollups")
+_DAY: Final = timedelta(days=1)
+# Rows are stored by ClickHouse's clock and arrive by Kafka's; this is the most they may differ.
+_CLOCK_DIFFERENCE: Final = timedelta(minutes=10)
 
 
-def kept_from(client: "Client") -> datetime | None:
-    """The beginning of the first UTC day that raw has whole; None when it has all there ever was.
+def raw_complete_from(client: "Client") -> datetime | None:
+    """The start of the first UTC day of which no raw row has left; None if none ever left.
 
-    An event is stored after it occurred, and raw rows leave by the time they were stored. So a
-    bucket that begins after the last row that left was stored has lost nothing. Two bounds on that
-    moment:
+    An event is stored after it occurred, and raw rows expire by the time they were stored. So a
+    bucket that begins after the last expired row was stored is complete. Two bounds for that time:
 
-    1. The table's retention: rows stored more than so many days ago may have left. (Rows of
-       imported history occurred earlier, but are stored as late as the import.)
-    2. What stands there: an event that a rollup has, and that was stored before the oldest row
-       arrived, has left: by a retention that has since been changed, or by hand.
+    1. The table's retention: rows stored before it may have expired. (Imported history occurred
+       long ago, but it was stored at the time of the import.)
+    2. The rollups: an event that a rollup has, stored before the oldest raw row arrived, has left
+       raw, by an earlier retention or by hand.
 
-    A table younger than 1 has lost nothing to its retention, one whose first row came within a day
-    of its making has lost nothing to 2: there, history of any age is compared.
+    A table younger than its retention has lost nothing to 1. A table whose first row came within a
+    day of its creation has lost nothing to 2. There, history of any age is compared.
 
-    `occurred_at` is the client's word: where its clock ran ahead by more than a day, an event may
-    lie in a bucket after this moment although its row has left.
+    `occurred_at` is the client's time. If its clock was ahead by more than a day, an event may lie
+    in a bucket after the returned time although its raw row has left.
     """
-    made = _made_at(client)
-    bounds = [_by_retention(client, made), _by_oldest(client, made)]
+    created = _created_at(client)
+    bounds = [_bound_by_retention(client, created), _bound_by_rollups(client, created)]
     return max((bound for bound in bounds if bound is not None), default=None)
 
 
 def live_retention_days(client: "Client") -> int:
-    """How many days raw rows stay after they were stored, as the table has it; 0 is for ever."""
-    tables = client.query(
-        "SELECT create_table_query FROM system.tables"
-        " WHERE database = currentDatabase() AND name IN ({table:String}, {local:String})",
-        parameters={"table": TABLE, "local": f"{TABLE}_local"},
-    )
-    # A TTL that is not ours (None) is taken for the shortest one.
-    days = [live_days(definition) for (definition,) in tables.result_rows]
+    """Days that the table keeps raw rows after they were stored; 0 is for ever."""
+    tables = client.query(_sql("table_definitions")).result_rows
+    # A TTL that usagepipe did not write (None) counts as the shortest one.
+    days = [live_days(definition) for (definition,) in tables]
     return min((1 if each is None else each for each in days if each != 0), default=0)
 
 
-def _by_retention(client: "Client", made: datetime | None) -> datetime | None:
+def _bound_by_retention(client: "Client", created: datetime | None) -> datetime | None:
     days = live_retention_days(client)
     if not days:
         return None
-    left = datetime.now(UTC) - (days + 1) * _DAY
-    return None if made is not None and made >= left else _next_day(left)
+    expired = datetime.now(UTC) - (days + 1) * _DAY
+    return None if created is not None and created >= expired else _next_day(expired)
 
 
-def _by_oldest(client: "Client", made: datetime | None) -> datetime | None:
-    # From the statistics that each part keeps of its partition's key: no row is read.
-    ((rows, oldest),) = client.query(f"SELECT count(), min(ingested_at) FROM {TABLE}").result_rows
+def _bound_by_rollups(client: "Client", created: datetime | None) -> datetime | None:
+    ((rows, oldest),) = client.query(_sql("oldest_row")).result_rows
     moment: datetime = oldest if rows else datetime.now(UTC)
-    if made is not None and moment <= made + _DAY:
+    if created is not None and moment <= created + _DAY:
         return None
-    left = _last_left(client, moment)
-    # A key of the next bucket may have lost rows and have others left.
-    return None if left is None else _next_day(left + QUARTERS.width)
-
-
-def _last_left(client: "Client", moment: datetime) -> datetime | None:
-    """When the last event was stored that a rollup has and that raw, from `moment` on, has not."""
-    tables = (f"SELECT last_stored_at FROM {rollup.table}" for rollup in (QUARTERS, DAYS))
-    rows = client.query(
-        f"SELECT max(last_stored_at) FROM ({' UNION ALL '.join(tables)})"
-        " WHERE last_stored_at < {before:DateTime64(3, 'UTC')} HAVING count() > 0",
-        parameters={"before": moment - _CLOCKS_APART},
+    last = client.query(
+        _sql("last_stored_before"), parameters={"before": moment - _CLOCK_DIFFERENCE}
     ).result_rows
-    return rows[0][0] if rows else None
+    # A key in the next bucket may have lost some of its rows.
+    return _next_day(last[0][0] + QUARTERS.width) if last else None
 
 
-def _made_at(client: "Client") -> datetime | None:
-    rows = client.query(f"SELECT count(), min(applied_at) FROM {LEDGER}").result_rows
-    ((count, made),) = rows
-    return made if count else None
+def _created_at(client: "Client") -> datetime | None:
+    ((count, created),) = client.query(_sql("created_at")).result_rows
+    return created if count else None
 
 
 def _next_day(moment: datetime) -> datetime:

@@ -14,13 +14,14 @@ import structlog
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.block import Block
-from usagepipe.consumer.rollups.rollup_comparison import QUARTERS, Stretch
-from usagepipe.consumer.rollups.rollups import NotQuietError, Rollups
+from usagepipe.consumer.rollups.comparison_sql import QUARTERS, UnsettledOffsets
+from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.persistence import Persistence
 from usagepipe.consumer.runtime.threads import Threads, in_thread
 from usagepipe.consumer.worker.quiet import Quiet
+from usagepipe.schemas.errors import RollupsBusyError
 
 Result = TypeVar("Result")
 
@@ -42,7 +43,7 @@ class Corrections:
 
     def __init__(
         self,
-        rollups: Rollups,
+        rollups: RollupRebuilder,
         threads: Threads,
         persist: Persistence,
         quiet: Quiet,
@@ -63,7 +64,7 @@ class Corrections:
         """
         for first, end in spans(await self._moments(block)):
             correct = partial(
-                self._rollups.correct,
+                self._rollups.rebuild,
                 first,
                 end,
                 QUIET_SECONDS,
@@ -86,11 +87,11 @@ class Corrections:
         )
         return await in_thread(self._threads.prepare, rows.moments)
 
-    def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[Stretch]:
+    def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[UnsettledOffsets]:
         """What other partitions' owners may be about to insert again. Called in a thread.
 
         Raises:
-            NotQuietError: the range is another worker's by now, and with it the correction.
+            RollupsBusyError: the range is another worker's by now, and with it the correction.
         """
         own = block.batch.partition
         asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(own.topic)), loop)
@@ -98,9 +99,9 @@ class Corrections:
         # As long as it is ours, the last commit is its announcement. A partition worker that is cut
         # short leaves this thread behind.
         if acknowledged.get(own) != block.pending.first:
-            raise NotQuietError(f"{block.batch} is another worker's: it is corrected there.")
+            raise RollupsBusyError(f"{block.batch} is another worker's: it is corrected there.")
         return [
-            Stretch(block.topic.topic_id, partition.partition, first)
+            UnsettledOffsets(block.topic.topic_id, partition.partition, first)
             for partition, first in acknowledged.items()
             if partition != own
         ]

@@ -33,7 +33,7 @@ from usagepipe.consumer.protocol.block import (
     make_block,
 )
 from usagepipe.consumer.protocol.topic_identity import TopicIdentity
-from usagepipe.consumer.rollups.rollups import Rollups
+from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.rows.rows import Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
@@ -63,7 +63,7 @@ class Servers:
 
     writer: Writer
     stored: StoredRows
-    rollups: Rollups
+    rollups: RollupRebuilder
     letters: DeadLetterProducer
 
 

@@ -3,21 +3,20 @@
 Asks with SQL of its own, not through `query`: the check also covers what `query` answers.
 """
 
-from importlib.resources import files
+from functools import partial
 from typing import Any
 
 from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.local.demo.check import Count
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.settings import QuerySettings
 
 EVENTS = "usage_events"
 
 
-def load_statement(name: str) -> str:
-    """The text of a file in `sql/`."""
-    return (files("usagepipe.local.demo") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+load_statement = partial(read_sql, "usagepipe.local.demo")
 
 
 class Tables:

@@ -18,9 +18,9 @@ from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
 from tests.support.waiting import eventually
 from usagepipe.cli.root import root
-from usagepipe.consumer.maintenance.audit import UnprovenError
 from usagepipe.consumer.maintenance.audit_rows import PRODUCERS_AT_ONCE, AuditRows
 from usagepipe.schemas import Settings, UsageEvent, encode
+from usagepipe.schemas.errors import UnprovenRawError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -182,7 +182,7 @@ def test_rollups_are_not_lowered_where_the_log_proves_nothing(
     clickhouse_client.command("DELETE FROM usage_events WHERE kafka_offset IN (2, 3)")
 
     told = run(world).stdout
-    with pytest.raises(UnprovenError, match="Nothing was repaired"):
+    with pytest.raises(UnprovenRawError, match="Nothing was repaired"):
         run(world, "--repair")
     rolled = clickhouse_client.command("SELECT sum(requests) FROM rollup_usage_15m")
     trusted, after = audit(world, "--repair", "--trust-raw")

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.test_migrate_old_tables import counts, events
 from tests.support.clickhouse_server import url_of
 from tests.support.stored_events import store, usage_sums
-from usagepipe.consumer.rollups.rollups import Rollups
+from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.query import UsageQueries
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
@@ -21,8 +21,8 @@ ROLLUPS = ("rollup_usage_15m", "rollup_usage_1d")
 
 
 def repair(address: ClickHouseAddress) -> None:
-    rollups = Rollups(address, 30)
-    rollups.correct(EARLIEST, LATEST, 10)
+    rollups = RollupRebuilder(address, 30)
+    rollups.rebuild(EARLIEST, LATEST, 10)
     rollups.close()
 
 

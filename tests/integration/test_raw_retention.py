@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 from usagepipe.cli.root import root
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.maintenance.reconcile import LogRecord
-from usagepipe.consumer.rollups.raw_retention import kept_from
+from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas import Settings, UsageEvent, encode
@@ -254,10 +254,10 @@ def test_rows_that_left_are_known_by_what_the_rollups_hold(
     world: Settings, clickhouse_client: "Client"
 ) -> None:
     """What a rollup has of before the oldest row has left: raw is whole from the day after."""
-    before = kept_from(clickhouse_client)
+    before = raw_complete_from(clickhouse_client)
     clickhouse_client.command("DELETE FROM usage_events WHERE kafka_offset < 10")
 
-    after = kept_from(clickhouse_client)
+    after = raw_complete_from(clickhouse_client)
 
     stored = datetime.now(UTC) - 6 * DAY
     day_after = (stored + timedelta(minutes=15)).date() + DAY

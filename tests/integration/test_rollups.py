@@ -1,11 +1,12 @@
-"""Rollups that were broken on purpose are found and mended, also while events come in."""
+"""Rollups that were damaged on purpose are found and rebuilt, also while events come in."""
 
 import json
 import random
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -17,11 +18,13 @@ from clickhouse_connect.driver.exceptions import Error
 
 from tests.support.stored_events import rows_of, store
 from usagepipe.consumer.clickhouse.writer import Writer
-from usagepipe.consumer.rollups.raw_retention import kept_from
-from usagepipe.consumer.rollups.rollup_comparison import Stretch
-from usagepipe.consumer.rollups.rollups import NotQuietError, Rollups
+from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
+from usagepipe.consumer.rollups.raw_retention import raw_complete_from
+from usagepipe.consumer.rollups.rebuild import RollupRebuilder
+from usagepipe.consumer.rollups.verification import RollupVerifier
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.clickhouse.client import error_code
+from usagepipe.schemas.errors import RollupsBusyError
 from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -45,11 +48,25 @@ def event(user: str = "u-1", at: datetime = NOON, **fields: Any) -> UsageEvent:
     return UsageEvent(event_id=uuid.uuid4(), occurred_at=at, user_id=user, **given)
 
 
+@dataclass
+class Rollups:
+    """Verification and rebuild of one test's tables."""
+
+    address: InitVar[ClickHouseAddress]
+
+    def __post_init__(self, address: ClickHouseAddress) -> None:
+        self.verifier, self.rebuilder = RollupVerifier(address, 30), RollupRebuilder(address, 30)
+        self.differences, self.rebuild = self.verifier.differences, self.rebuilder.rebuild
+
+    def close(self) -> None:
+        self.verifier.close()
+        self.rebuilder.close()
+
+
 @pytest.fixture
 def rollups(migrated: ClickHouseAddress) -> Iterator[Rollups]:
-    rollups = Rollups(migrated, seconds=30)
-    yield rollups
-    rollups.close()
+    with closing(Rollups(migrated)) as rollups:
+        yield rollups
 
 
 def sums(client: "Client", table: str) -> tuple[Any, ...]:
@@ -79,11 +96,11 @@ def break_missing(client: "Client", table: str, condition: str = "1") -> None:
 def test_rollups_that_equal_raw_do_not_differ(
     rollups: Rollups, clickhouse_client: "Client"
 ) -> None:
-    """Where every sum is that of the raw rows there is no difference and nothing to correct."""
+    """Where every sum is that of the raw rows there is no difference and nothing to rebuild."""
     store(clickhouse_client, event(), event(cost=None), event("u-2", NEXT))
 
     assert [] == rollups.differences(EARLIEST, LATEST)
-    assert 0 == rollups.correct(EARLIEST, LATEST, 5)
+    assert 0 == rollups.rebuild(EARLIEST, LATEST, 5)
 
 
 def test_a_difference_names_bucket_key_and_what_is_missing(
@@ -113,7 +130,7 @@ def test_what_a_rollup_lost_is_added(
     store(clickhouse_client, event("u-1"), event("u-2", cost=None), event("u-1", NEXT))
     break_missing(clickhouse_client, table, "1" if whole else "user_id = 'u-2'")
 
-    rollups.correct(EARLIEST, LATEST, 10)
+    rollups.rebuild(EARLIEST, LATEST, 10)
 
     assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
     assert raw_sums(clickhouse_client) == sums(clickhouse_client, DAYS)
@@ -130,7 +147,7 @@ def test_what_a_rollup_has_too_much_is_taken_off(
     store(clickhouse_client, event("u-1"))
     break_extra(clickhouse_client, table, user)
 
-    rollups.correct(EARLIEST, LATEST, 10)
+    rollups.rebuild(EARLIEST, LATEST, 10)
 
     before = [sums(clickhouse_client, each) for each in (QUARTERS, DAYS)]
     for each in (QUARTERS, DAYS):
@@ -139,30 +156,28 @@ def test_what_a_rollup_has_too_much_is_taken_off(
     assert before == [sums(clickhouse_client, each) for each in (QUARTERS, DAYS)]
 
 
-def test_the_same_damage_again_is_mended_again(
+def test_the_same_damage_again_is_repaired_again(
     rollups: Rollups, clickhouse_client: "Client"
 ) -> None:
-    """A correction of equal content is no repetition of the one before."""
+    """A second rebuild with equal content is not dropped as a duplicate of the first."""
     store(clickhouse_client, event())
     for _ in range(2):
         break_missing(clickhouse_client, QUARTERS)
-        rollups.correct(NOON, NEXT, 10)
+        rollups.rebuild(NOON, NEXT, 10)
 
     assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
 
 
-def test_only_the_range_that_was_asked_is_corrected(
-    rollups: Rollups, clickhouse_client: "Client"
-) -> None:
+def test_only_the_given_range_is_rebuilt(rollups: Rollups, clickhouse_client: "Client") -> None:
     """Buckets beside the range stay as they are."""
     store(clickhouse_client, event(at=NOON), event(at=NEXT))
     break_missing(clickhouse_client, QUARTERS)
 
-    corrected = rollups.correct(NOON + timedelta(minutes=1), NOON + timedelta(minutes=2), 10)
+    rebuilt = rollups.rebuild(NOON + timedelta(minutes=1), NOON + timedelta(minutes=2), 10)
 
     rows = clickhouse_client.query(f"SELECT DISTINCT bucket FROM {QUARTERS}").result_rows
     assert [(NOON,)] == rows
-    assert corrected > 0
+    assert rebuilt > 0
 
 
 def test_keys_of_an_insert_that_may_be_repeated_are_left(
@@ -176,11 +191,11 @@ def test_keys_of_an_insert_that_may_be_repeated_are_left(
         settings={"date_time_input_format": "best_effort"},
     )
     break_missing(clickhouse_client, QUARTERS)
-    waiting = [Stretch("a-topic", 3, 70)]
+    waiting, settled = ([UnsettledOffsets("a-topic", 3, first)] for first in (70, 71))
 
-    with pytest.raises(NotQuietError, match="rollup_usage_15m from 2026-01-15"):
-        rollups.correct(NOON, NEXT, 0.5, unsettled=lambda: waiting)
-    assert rollups.correct(NOON, NEXT, 10, unsettled=lambda: [Stretch("a-topic", 3, 71)]) > 0
+    with pytest.raises(RollupsBusyError, match="rollup_usage_15m from 2026-01-15"):
+        rollups.rebuild(NOON, NEXT, 0.5, unsettled=lambda: waiting)
+    assert rollups.rebuild(NOON, NEXT, 10, unsettled=lambda: settled) > 0
 
 
 def test_what_raw_no_longer_keeps_is_not_wiped_out(
@@ -197,7 +212,7 @@ def test_what_raw_no_longer_keeps_is_not_wiped_out(
     clickhouse_client.command("DELETE FROM usage_events WHERE occurred_at < '2026-02-01'")
 
     assert [] == rollups.differences(EARLIEST, LATEST)
-    assert 0 == rollups.correct(EARLIEST, LATEST, 5)
+    assert 0 == rollups.rebuild(EARLIEST, LATEST, 5)
     assert 2 == sums(clickhouse_client, QUARTERS)[0]
 
 
@@ -208,8 +223,8 @@ def test_a_young_table_is_compared_whatever_its_events_age(
     store(clickhouse_client, event(at=datetime(2020, 1, 1, tzinfo=UTC)))
     break_missing(clickhouse_client, DAYS)
 
-    assert kept_from(clickhouse_client) is None
-    assert 1 == rollups.correct(EARLIEST, LATEST, 5)
+    assert raw_complete_from(clickhouse_client) is None
+    assert 1 == rollups.rebuild(EARLIEST, LATEST, 5)
 
 
 def body(offset: int, rows: int, partition: int) -> bytes:
@@ -240,10 +255,10 @@ def again(action: Callable[[], Result]) -> Result:
                 raise
 
 
-def test_several_correctors_at_work_while_events_come_in_end_in_equal_sums(
+def test_concurrent_rebuilds_while_events_come_in_end_in_equal_sums(
     migrated: ClickHouseAddress, clickhouse_client: "Client"
 ) -> None:
-    """Inserts, damage and two correctors at once: what is left at the end is mended, exactly."""
+    """Inserts, damage and two rebuilds at once: one rebuild at the end makes the sums exact."""
     store(clickhouse_client, event())
     over = Event()
     writer = Writer(migrated, 30)
@@ -256,14 +271,14 @@ def test_several_correctors_at_work_while_events_come_in_end_in_equal_sums(
             offset += 300
             over.wait(0.05)
 
-    def correct() -> int:
-        rollups, corrected = Rollups(migrated, 30), 0
+    def rebuild() -> int:
+        rollups, rebuilt = RollupRebuilder(migrated, 30), 0
         while not over.is_set():
-            with suppress(NotQuietError):
-                corrected += again(partial(rollups.correct, EARLIEST, LATEST, 1))
+            with suppress(RollupsBusyError):
+                rebuilt += again(partial(rollups.rebuild, EARLIEST, LATEST, 1))
             over.wait(0.05)
         rollups.close()
-        return corrected
+        return rebuilt
 
     def damage() -> None:
         for number in range(6):
@@ -274,15 +289,15 @@ def test_several_correctors_at_work_while_events_come_in_end_in_equal_sums(
 
     with ThreadPoolExecutor() as threads:
         running: list[Future[Any]] = [threads.submit(insert, 0), threads.submit(insert, 1)]
-        running += [threads.submit(correct), threads.submit(correct)]
+        running += [threads.submit(rebuild), threads.submit(rebuild)]
         try:
             damage()
         finally:
             over.set()
         for each in running:
             each.result()
-    rollups = Rollups(migrated, 30)
-    rollups.correct(EARLIEST, LATEST, 20)
+    rollups = Rollups(migrated)
+    rollups.rebuild(EARLIEST, LATEST, 20)
 
     assert [] == rollups.differences(EARLIEST, LATEST)
     assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
@@ -291,31 +306,31 @@ def test_several_correctors_at_work_while_events_come_in_end_in_equal_sums(
     writer.close()
 
 
-def test_a_rollup_of_many_keys_is_filled_anew(
+def test_a_rollup_of_many_keys_is_filled_again(
     rollups: Rollups, clickhouse_client: "Client"
 ) -> None:
-    """The statement that names thousands of keys is longer than what a server tells of a running
-    query: it must know itself there, or it would correct nothing, again and again.
+    """A statement with thousands of keys is longer than the text that a server shows of a running
+    query: its marker must be in that text, or every rebuild would insert nothing.
     """
     store(clickhouse_client, *(event(f"u-{number}") for number in range(6_000)))
     for table in (QUARTERS, DAYS):
         clickhouse_client.command(f"TRUNCATE TABLE {table}")
 
-    corrected = rollups.correct(EARLIEST, LATEST, 30)
+    rebuilt = rollups.rebuild(EARLIEST, LATEST, 30)
 
     # The days are fed by what is added to the quarters.
-    assert 6_000 == corrected
+    assert 6_000 == rebuilt
     assert raw_sums(clickhouse_client) == sums(clickhouse_client, QUARTERS)
     assert raw_sums(clickhouse_client) == sums(clickhouse_client, DAYS)
 
 
-def test_a_correction_that_corrects_nothing_ends(
+def test_a_rebuild_that_inserts_nothing_ends(
     rollups: Rollups, clickhouse_client: "Client", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever keeps the server from inserting: the caller is told when its time is up."""
+    """If the server inserts nothing, the rebuild ends with an error at its deadline."""
     store(clickhouse_client, event())
     break_missing(clickhouse_client, QUARTERS)
-    monkeypatch.setattr(Rollups, "_insert", lambda *_: None)
+    monkeypatch.setattr(RollupRebuilder, "_insert", lambda *_: None)
 
-    with pytest.raises(NotQuietError):
-        rollups.correct(NOON, NEXT, 0.5)
+    with pytest.raises(RollupsBusyError):
+        rollups.rebuild(NOON, NEXT, 0.5)

@@ -9,7 +9,7 @@ import pytest
 from usagepipe.consumer.log.offset_ranges import OffsetRange, size
 from usagepipe.consumer.maintenance.audit_report import Audit, PartitionAudit
 from usagepipe.consumer.maintenance.sequence_audit import SequenceGap
-from usagepipe.consumer.rollups.rollups import Difference
+from usagepipe.consumer.rollups.verification import Difference
 
 WHOLE = PartitionAudit(0, 10, 100, 100, stored=90)
 AUDIT = Audit("t", "id", "g", (WHOLE,), (), 0, (), (), "", None)

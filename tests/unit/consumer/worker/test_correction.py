@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.rollups.rollup_comparison import Stretch
-from usagepipe.consumer.rollups.rollups import NotQuietError
+from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
 from usagepipe.consumer.worker.correction import LONGEST, NEAR, Corrections, spans
+from usagepipe.schemas.errors import RollupsBusyError
 
 BUCKET = timedelta(minutes=15)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -52,7 +52,7 @@ def test_a_stretch_is_never_long() -> None:
 OWN, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
-async def _unsettled(committed: Mapping[TopicPartition, int]) -> list[Stretch]:
+async def _unsettled(committed: Mapping[TopicPartition, int]) -> list[UnsettledOffsets]:
     """What is unsettled beside the range 100 … 199 of `OWN`."""
 
     async def acknowledged(_: str) -> Mapping[TopicPartition, int]:
@@ -71,7 +71,7 @@ async def _unsettled(committed: Mapping[TopicPartition, int]) -> list[Stretch]:
 @pytest.mark.anyio
 async def test_what_others_have_not_acknowledged_is_unsettled() -> None:
     """Their inserts may wait to heal a view; the range itself is what is corrected."""
-    assert [Stretch("id", 1, 50)] == await _unsettled({OWN: 100, OTHER: 50})
+    assert [UnsettledOffsets("id", 1, 50)] == await _unsettled({OWN: 100, OTHER: 50})
 
 
 @pytest.mark.anyio
@@ -80,5 +80,5 @@ async def test_a_range_of_another_worker_is_not_corrected(
     committed: Mapping[TopicPartition, int],
 ) -> None:
     """A correction whose partition moved on must end, or it would count rows twice."""
-    with pytest.raises(NotQuietError):
+    with pytest.raises(RollupsBusyError):
         await _unsettled(committed)

@@ -1,8 +1,10 @@
-"""The SQL that holds a rollup against what it sums: which keys differ, and what would mend them.
+"""Generates the SQL that compares a rollup with its origin, and the SQL that adds the difference.
 
-The trap: a difference alone proves nothing. An insert lands in the raw table first and in the
-rollups a moment later, so a key that is being written differs without being wrong. Which
-differences are real is decided in `rollups`, by the hash of a key's whole state that is made here.
+The SQL is generated, not read from files, because each statement repeats some 30 columns.
+
+A difference alone proves nothing. An insert writes the raw table first and the rollups a moment
+later, so a key that is being written differs without being wrong. `real_differences` decides which
+differences are real, by the hash of a key's whole state that is computed here.
 """
 
 import hashlib
@@ -35,8 +37,8 @@ SUMS: Final = (
     "inconsistent_requests",
     "failures_without_usage",
 )
-# What one raw row adds to the columns that are no plain sum of a raw column. `events.` keeps an
-# alias from being meant.
+# What one raw row adds to the columns that are not the sum of a raw column. The prefix `events.`
+# prevents that ClickHouse resolves a name to an alias.
 _ROW_OF_EVENTS: Final = {
     "requests": "toUInt64(1)",
     "failures": "toUInt64(events.failed)",
@@ -56,8 +58,8 @@ _OF_EVENTS: Final = {
 _SPANS: Final = {"first_occurred_at": "min", "last_occurred_at": "max", "last_stored_at": "max"}
 
 
-class Stretch(NamedTuple):
-    """Offsets of a partition whose insert may still be repeated: from `first` on, all of them."""
+class UnsettledOffsets(NamedTuple):
+    """Offsets whose insert may still be repeated: all of the partition from `first` on."""
 
     topic_id: str
     partition: int
@@ -65,34 +67,34 @@ class Stretch(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A rollup table and what it is made of: the raw rows, or a finer rollup."""
+class ComparisonSql:
+    """The SQL for one rollup table and its origin: the raw table, or a finer rollup."""
 
     table: str
     origin: str
-    start: str  # the function that gives a moment's bucket
-    time: str  # the origin's column that says when
+    start: str  # function from a time to the start of its bucket
+    time: str  # the time column of the origin
     width: timedelta  # of a bucket
 
     def bucket_of(self, moment: datetime) -> datetime:
-        """Where the bucket of `moment` begins (UTC)."""
+        """The start of the bucket that contains `moment` (UTC)."""
         seconds = self.width.total_seconds()
         return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
 
-    def differing(self, unsettled: Sequence[Stretch]) -> str:
+    def differences(self, unsettled: Sequence[UnsettledOffsets]) -> str:
         """SELECT: one row for each bucket and key that differs in `first` … `end` (parameters).
 
-        `raw_…` is what should be, `rolled_…` what is; `state` is a hash of both, so two equal
-        states are the same numbers on both sides. `unsettled` counts the raw rows of the given
-        stretches.
+        `raw_…` columns are the correct sums, `rolled_…` the sums in the rollup. `state` is a hash
+        of both: equal states are equal numbers on both sides. The column `unsettled` counts the
+        raw rows at the given unsettled offsets.
         """
         raw = [f"sumIf({column}, side = 0) AS raw_{column}" for column in (*SUMS, "cost")]
         rolled = [f"sumIf({column}, side = 1) AS rolled_{column}" for column in (*SUMS, "cost")]
-        # min and max over both sides: what a correction may carry without changing either.
+        # min and max over both sides: an added row with them changes neither side.
         spans = [f"{function}({column}) AS {column}_" for column, function in _SPANS.items()]
         differs = [f"raw_{column} != rolled_{column}" for column in SUMS]
-        # Nothing known is null, in both. Adding cannot make a sum null again, so a rollup that
-        # sums nothing but zeros where raw knows none is left.
+        # NULL is "no cost known", on both sides. An added row cannot turn a sum into NULL again, so
+        # a rollup with 0 where raw has NULL is not a difference.
         differs.append("ifNull(raw_cost, 0) != ifNull(rolled_cost, 0)")
         differs.append("(raw_cost IS NOT NULL AND rolled_cost IS NULL)")
         keys = ", ".join(("bucket", *KEYS))
@@ -105,12 +107,12 @@ class Comparison:
         )
 
     def fingerprints(self) -> tuple[str, str]:
-        """Two SELECTs, of the origin and of the rollup: a number for each day of `first` … `end`.
+        """Two SELECTs, one of the origin and one of the rollup: a number for each UTC day.
 
-        Equal numbers are equal sums of every key in every bucket of the day, but for a chance of
-        one in 2^64: the number is a sum over the rows, of the key's hash times a mix of the
-        columns, so it does not matter how rows were added up before. It takes one pass and no
-        memory, where a comparison holds each key.
+        Equal numbers mean equal sums of every key in every bucket of the day (a collision has a
+        chance of one in 2^64). The number adds up, over all rows, the hash of the key times a
+        weighted sum of the columns, so rows that were summed before give the same number. One pass
+        without memory, where a comparison keeps every key.
         """
         of_raw = _ROW_OF_EVENTS if self.origin == "usage_events" else {}
         return (
@@ -131,14 +133,15 @@ class Comparison:
             " GROUP BY day"
         )
 
-    def insert_corrections(self, states: Sequence[int], mark: str, processes: str) -> str:
-        """INSERT of what is missing (or too much), for the keys whose state is one of `states`.
+    def insert_differences(self, states: Sequence[int], marker: str, processes: str) -> str:
+        """INSERT of raw minus rollup, for the keys whose state is one of `states`.
 
-        The server looks again as it inserts: a key that has changed since is left alone, however
-        late the statement arrives. And it inserts nothing while another correction runs (its
-        query holds `mark` too): two would each add the same. `processes` is where they are seen,
-        without comments and cut behind 100,000 characters (`log_queries_cut_to_length`): the mark
-        is a part of the statement, and stands in front.
+        The server compares again while it inserts, so a key that has changed since is skipped,
+        however late the statement arrives. It inserts nothing while another such statement runs
+        (its text contains `marker` too), because two of them would each add the difference.
+
+        `processes` is the table of running queries. It shows queries without comments and cut to
+        100,000 characters (`log_queries_cut_to_length`), so the marker is a literal near the start.
         """
         sums = [f"toUInt64(raw_{column} - rolled_{column}) AS {column}_" for column in SUMS]
         cost = (
@@ -149,14 +152,14 @@ class Comparison:
         spans = ", ".join(f"{column}_" for column in _SPANS)
         return (
             f"INSERT INTO {self.table} ({columns})"
-            f" WITH (SELECT count() FROM {processes} WHERE position(query, '{mark}') > 0)"
+            f" WITH (SELECT count() FROM {processes} WHERE position(query, '{marker}') > 0)"
             " AS running"
             f" SELECT bucket, {', '.join(KEYS)}, {', '.join(sums)}, {cost}, {spans}"
-            f" FROM ({self.differing(())}) WHERE state IN ({', '.join(map(str, states))})"
+            f" FROM ({self.differences(())}) WHERE state IN ({', '.join(map(str, states))})"
             " AND running = 1"
         )
 
-    def _sides(self, unsettled: Sequence[Stretch]) -> list[str]:
+    def _sides(self, unsettled: Sequence[UnsettledOffsets]) -> list[str]:
         sides = [self._origin_side(), self._rollup_side()]
         return [*sides, self._unsettled_side(unsettled)] if unsettled else sides
 
@@ -185,8 +188,8 @@ class Comparison:
             f" GROUP BY bucket, {', '.join(KEYS)}"
         )
 
-    def _unsettled_side(self, unsettled: Sequence[Stretch]) -> str:
-        """The raw rows of the stretches: read by primary key, also for the rollup of days."""
+    def _unsettled_side(self, unsettled: Sequence[UnsettledOffsets]) -> str:
+        """The raw rows at the unsettled offsets, read by primary key, for both rollups."""
         sums = [f"sumIf(events.total_tokens, 0) AS {column}" for column in SUMS]
         spans = [f"{_OF_EVENTS[column]} AS {column}" for column in _SPANS]
         return (
@@ -200,14 +203,14 @@ class Comparison:
         )
 
 
-QUARTERS: Final = Comparison(
+QUARTERS: Final = ComparisonSql(
     table="rollup_usage_15m",
     origin="usage_events",
     start="toStartOfFifteenMinutes",
     time="occurred_at",
     width=timedelta(minutes=15),
 )
-DAYS: Final = Comparison(
+DAYS: Final = ComparisonSql(
     table="rollup_usage_1d",
     origin="rollup_usage_15m",
     start="toStartOfDay",
@@ -217,8 +220,10 @@ DAYS: Final = Comparison(
 
 
 def _between(column: str) -> str:
-    """A condition on the origin's times, in the column's own type: another one ends in an error
-    that the engine catches, but counts."""
+    """A condition on the origin's time, in the type of the column.
+
+    Another type causes an error in the engine: it is handled, but counted in `system.errors`.
+    """
     first, end = "{first:DateTime('UTC')}", "{end:DateTime('UTC')}"
     if column == "occurred_at":
         first, end = (f"toDateTime64({moment}, 3, 'UTC')" for moment in (first, end))
@@ -226,7 +231,7 @@ def _between(column: str) -> str:
 
 
 def _factor(column: str) -> int:
-    """A fixed odd number of 64 bits for each column, so that no two can stand for each other."""
+    """A fixed odd 64-bit weight of a column: equal sums in two columns have different products."""
     return int.from_bytes(hashlib.sha256(column.encode()).digest()[:8]) | 1
 
 
@@ -237,9 +242,9 @@ def _hashed() -> str:
     return ", ".join([*sums, *costs, *(f"{column}_" for column in _SPANS)])
 
 
-def _condition(stretch: Stretch) -> str:
-    topic_id = stretch.topic_id.replace("\\", "\\\\").replace("'", "\\'")
+def _condition(offsets: UnsettledOffsets) -> str:
+    topic_id = offsets.topic_id.replace("\\", "\\\\").replace("'", "\\'")
     return (
-        f"(events.kafka_topic_id = '{topic_id}' AND events.kafka_partition = {stretch.partition:d}"
-        f" AND events.kafka_offset >= {stretch.first:d})"
+        f"(events.kafka_topic_id = '{topic_id}' AND events.kafka_partition = {offsets.partition:d}"
+        f" AND events.kafka_offset >= {offsets.first:d})"
     )
