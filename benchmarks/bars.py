@@ -14,7 +14,7 @@ Measured = Callable[[Results], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A number to reach: at least `limit`, or at most. Without one it is told, and is no bar."""
+    """A number to reach: at least `limit`, or at most. Without a limit it is reported only."""
 
     what: str
     wanted: str
@@ -70,7 +70,7 @@ def _measure(name: str, field: str) -> Measured:
 
 def _added(what: str, field: str, limit: float | None = None, form: str = ".1f") -> Bar:
     """A row of the measure `requests`, in microseconds."""
-    wanted = "told" if limit is None else f"≤ {limit:g} µs"
+    wanted = "reported" if limit is None else f"≤ {limit:g} µs"
     measured = _measure("requests", field)
     return Bar(what, wanted, measured, limit, at_most=True, unit=" µs", form=form)
 

@@ -1,4 +1,4 @@
-"""What is a bar, and what is told only."""
+"""What is a bar, and what is reported only."""
 
 import pytest
 
