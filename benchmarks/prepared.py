@@ -10,9 +10,11 @@ from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 
 from benchmarks.world import PARTITIONS, TOPIC, World
-from usagepipe.consumer.log.packs import Loose, Run
+from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.log.record_batches import DecodedBatch
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.protocol.batch import Batch, BatchPolicy, Cutter
+from usagepipe.consumer.protocol.batch import Batch, BatchPolicy
+from usagepipe.consumer.protocol.batcher import Batcher
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.schemas import Settings
 
@@ -35,13 +37,13 @@ class Read:
 def batches(bootstrap: str, partition: int, settings: Settings) -> Iterator[Batch]:
     """The batches of a partition, as a worker that has all partitions cuts a backlog."""
     own = TopicPartition(TOPIC, partition)
-    cutter = Cutter(own, 0, BatchPolicy.of(settings))
+    batcher = Batcher(own, 0, BatchPolicy.of(settings))
     for index, records in enumerate(_runs(bootstrap, partition)):
-        cutter.add(Run(own, [Loose.of(records)], 0, index), 0)
-        while cutter.seconds_to_close(0) == 0:
-            yield cutter.cut()
-    while cutter.rows:
-        yield cutter.cut()
+        batcher.add(Chunk(own, [DecodedBatch.of(records)], 0, index), 0)
+        while batcher.seconds_to_close(0) == 0:
+            yield batcher.cut()
+    while batcher.rows:
+        yield batcher.cut()
 
 
 def _runs(bootstrap: str, partition: int) -> Iterator[list[Read]]:

@@ -26,15 +26,15 @@ from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.kafka.kafka_contact import contact
-from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer
-from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer, RebalanceListener
+from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
 from usagepipe.consumer.parking.parking_table import ParkingTable
 from usagepipe.consumer.preflight.proof import Proof
 from usagepipe.consumer.protocol.batch import BatchPolicy
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.runtime.health import Health, worker_name
 from usagepipe.consumer.runtime.lag import Lag
@@ -60,8 +60,8 @@ STUCK_STATUS = 70  # EX_SOFTWARE of sysexits.h
 FETCH_BYTES = 1 << 19
 
 
-class RunSchema(Schema[Any, Any]):
-    """Hands the agent a run as it is: bytes are read in `rows`, not here."""
+class ChunkSchema(Schema[Any, Any]):
+    """Hands the agent a chunk as it is: bytes are read in `rows`, not here."""
 
     def compile(self, app: Any, **_: Any) -> Any:
         async def as_it_is(message: Message, *, propagate: bool = False) -> Any:
@@ -132,6 +132,11 @@ class WorkerApp(faust.App):
         )
         super().__init__(settings.group, **_configuration(settings))
 
+    @property
+    def rebalance_listener(self) -> RebalanceListener:
+        """What `ChunkConsumer` calls when the group assigns or revokes partitions."""
+        return self.rebalance_handler
+
     def _try_out(self) -> None:
         """Raise what the next batch would, on its way into ClickHouse. Blocks.
 
@@ -182,7 +187,7 @@ def _configuration(settings: WorkerSettings) -> dict[str, Any]:
         "consumer_auto_offset_reset": "none",  # we seek, and say so (thread.py)
         "consumer_max_fetch_size": FETCH_BYTES,
         # Faust takes these from the environment: with transactions, records of aborted ones would
-        # leave a pending range; with a limit, packs would be counted as records.
+        # leave a pending range; with a limit, record batches would be counted as records.
         "processing_guarantee": "at_least_once",
         "broker_max_poll_records": None,
         "consumer_metadata_max_age_ms": 30_000,  # a topic that is made later is found
@@ -200,21 +205,21 @@ def _configuration(settings: WorkerSettings) -> dict[str, Any]:
 def create_app(settings: WorkerSettings) -> WorkerApp:
     """The worker of these settings. Nothing is connected or started yet."""
     app = WorkerApp(settings)
-    events = app.topic(settings.topic, schema=RunSchema())
+    events = app.topic(settings.topic, schema=ChunkSchema())
 
-    @app.agent(events, name="runs")
-    async def feed(runs: Any) -> None:
-        # Must not raise: Faust would acknowledge the run and go on without it.
-        async for run in runs:
-            _feed(app, run)
+    @app.agent(events, name="chunks")
+    async def feed(chunks: Any) -> None:
+        # Must not raise: Faust would acknowledge the chunk and go on without it.
+        async for chunk in chunks:
+            _feed(app, chunk)
 
     _add_pages(app)
     return app
 
 
-def _feed(app: WorkerApp, run: Run) -> None:
-    if not app.rebalance_handler.feed(run):
-        log.error("run_lost", partition=str(run.partition), offset=run.first)
+def _feed(app: WorkerApp, chunk: Chunk) -> None:
+    if not app.rebalance_handler.feed(chunk):
+        log.error("chunk_lost", partition=str(chunk.partition), offset=chunk.first)
         app.add_future(app.consumer.perform_seek())
 
 

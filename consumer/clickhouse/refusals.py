@@ -9,9 +9,9 @@ a view above all, proves nothing: the raw rows may have landed.
 import re
 from typing import Final, NamedTuple
 
-from usagepipe.consumer.rows.rows import COLUMNS
 from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.clickhouse.codes import TABLE, Kind, Known
+from usagepipe.schemas.clickhouse.usage_events import COLUMNS
 
 
 class Refusal(NamedTuple):

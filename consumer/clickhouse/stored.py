@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from usagepipe.consumer.clickhouse.sought_ids import fingerprint_in, packed, window_of
+from usagepipe.consumer.rows.rows import Place
 from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, connect
+from usagepipe.schemas.clickhouse.usage_events import TABLE
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-TABLE: Final = "usage_events"
 
 # A replica answers when it has what any other has confirmed.
 # A stored event that an answer left out would seem to be absent.
@@ -47,14 +47,6 @@ _COPIES_SETTINGS: Final[Mapping[str, int]] = {
 _MAX_IDS: Final = 100_000
 NO_EPOCH: Final = 2**32  # beyond the column: every row has another
 _MAX_OFFSET: Final = 2**63 - 1  # Kafka's offsets are signed
-
-
-class Place(NamedTuple):
-    """A stored row of one partition. The offset alone does not say of which event it is: a log
-    that lost its end gives the same offsets to other events."""
-
-    offset: int
-    event_id: str  # canonical lower-case text
 
 
 class Copy(NamedTuple):

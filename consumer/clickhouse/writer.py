@@ -7,14 +7,12 @@ same block; a server's defaults (they changed in 24.7, 25.9, 25.10 and 26.2) mus
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from usagepipe.consumer.rows.rows import COLUMNS
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.usage_events import COLUMNS, TABLE
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-TABLE: Final = "usage_events"
 
 # Public, because the proof at the start must use the very same.
 INSERT_SETTINGS: Final[Mapping[str, str | int]] = {

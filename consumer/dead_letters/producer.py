@@ -14,9 +14,9 @@ from aiokafka.errors import MessageSizeTooLargeError
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.log.unread import UnreadRecord
-from usagepipe.consumer.protocol.topic_identity import topic_identity
 from usagepipe.consumer.rows.rows import Rejected
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
+from usagepipe.consumer.topics.topic_identity import topic_identity
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
 log = structlog.get_logger()

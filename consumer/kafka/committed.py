@@ -19,7 +19,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.worker.committer import Position
+from usagepipe.consumer.protocol.positions import Position
 
 
 async def committed_positions(

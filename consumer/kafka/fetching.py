@@ -1,7 +1,7 @@
 """Takes whole record batches out of aiokafka's fetcher, where stock gives record after record.
 
 aiokafka makes an object of each record as soon as it is asked for it, which costs the worker a
-fifth of its time and most of its memory (`packs`).
+fifth of its time and most of its memory (`log/record_batches.py`).
 """
 
 import asyncio
@@ -14,7 +14,13 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.record.memory_records import MemoryRecords
 
 from usagepipe.consumer.log.offset_ranges import OffsetRange
-from usagepipe.consumer.log.packs import Loose, Pack, Packed, are_packed, packs_of
+from usagepipe.consumer.log.record_batches import (
+    CompressedBatch,
+    DecodedBatch,
+    RecordBatch,
+    are_format_2,
+    record_batches_of,
+)
 from usagepipe.consumer.log.records import TopicPartition
 
 
@@ -43,8 +49,8 @@ def keep_fetched_bytes() -> None:
 Missing = dict[TopicPartition, list[OffsetRange]]
 
 
-def pack_fetched(fetcher: Fetcher, missing: Missing) -> None:
-    """Turn what lies in `fetcher` into whole packs. What cannot be stays as it is.
+def take_record_batches(fetcher: Fetcher, missing: Missing) -> None:
+    """Make `fetcher` hand out whole record batches. Older message formats stay as they are.
 
     As they are taken, offsets that the log has lost are added to `missing`.
     """
@@ -53,13 +59,13 @@ def pack_fetched(fetcher: Fetcher, missing: Missing) -> None:
             continue
         found = result._partition_records
         kept = found._records
-        if type(kept) is KeptRecords and type(found._records_iterator) is not _Packs:
+        if type(kept) is KeptRecords and type(found._records_iterator) is not _RecordBatches:
             data = memoryview(kept.data)
-            if are_packed(data):
-                found._records_iterator = _Packs(found, data, missing)
+            if are_format_2(data):
+                found._records_iterator = _RecordBatches(found, data, missing)
 
 
-class _Packs(Iterator[Pack]):
+class _RecordBatches(Iterator[RecordBatch]):
     """In the place of the generator that `PartitionRecords` goes through."""
 
     def __init__(self, found: PartitionRecords, data: memoryview, missing: Missing) -> None:
@@ -67,22 +73,28 @@ class _Packs(Iterator[Pack]):
         self._partition = TopicPartition(found._tp.topic, found._tp.partition)
         self._missing = missing
         aborted = found._aborted_transactions
-        self._packs = packs_of(self._partition, data, found.next_fetch_offset, aborted)
+        self._record_batches = record_batches_of(
+            self._partition, data, found.next_fetch_offset, aborted
+        )
 
-    def __next__(self) -> Pack:
-        for each in self._packs:
+    def __next__(self) -> RecordBatch:
+        for each in self._record_batches:
             self._found.next_fetch_offset = each.next_offset
             if each.missing:
                 self._missing.setdefault(self._partition, []).extend(each.missing)
-            if each.pack is not None:
-                return each.pack
+            if each.record_batch is not None:
+                return each.record_batch
         raise StopIteration
 
 
-def as_packs(records: list[Any]) -> list[Pack]:
+def as_record_batches(records: list[Any]) -> list[RecordBatch]:
     """Packs as they are, and records that could not be packed as one."""
     # All came out of one iterator, so they are all of one kind.
-    return records if isinstance(records[0], Packed | Loose) else [Loose.of(records)]
+    return (
+        records
+        if isinstance(records[0], CompressedBatch | DecodedBatch)
+        else [DecodedBatch.of(records)]
+    )
 
 
 async def wait_for_more(fetcher: Fetcher, deadline: float) -> bool:

@@ -6,11 +6,12 @@ from typing import Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, Lineage
 from usagepipe.consumer.log.offset_ranges import OffsetRange, joined, size
-from usagepipe.consumer.log.packs import Run
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN, Lineage, epoch_ends
+from usagepipe.consumer.topics.leader_epochs import epoch_ends
 
 log = structlog.get_logger()
 
@@ -24,25 +25,25 @@ class LogWatch:
         self.missing: dict[TopicPartition, list[OffsetRange]] = {}  # not told yet
         self.read: dict[TopicPartition, Lineage] = {}
 
-    async def continues(self, consumer: Any, run: Run, is_current: Callable[[], bool]) -> bool:
-        """Whether `run` is of the log that was read before it; `consumer` is aiokafka's.
+    async def continues(self, consumer: Any, chunk: Chunk, is_current: Callable[[], bool]) -> bool:
+        """Whether `chunk` is of the log that was read before it; `consumer` is aiokafka's.
 
         A log can lose its end and grow beyond our position while its broker does not answer us:
         no fetch fails then, and only the leader epoch tells. It changes with each election, so
         the leader is asked then. False, too, where nobody answers. `is_current` tells whether a
         seek came in between.
         """
-        known = self.read.get(run.partition)
-        epoch, last = run.packs[0].leader_epoch, run.packs[-1]
+        known = self.read.get(chunk.partition)
+        epoch, last = chunk.record_batches[0].leader_epoch, chunk.record_batches[-1]
         if (
             known is not None
             and known.leader_epoch != epoch
-            and UNKNOWN not in (known.leader_epoch, epoch)
-            and not await _still_has(consumer._client, run.partition, known)
+            and UNKNOWN_EPOCH not in (known.leader_epoch, epoch)
+            and not await _still_has(consumer._client, chunk.partition, known)
         ):
             return False
         if is_current():
-            self.read[run.partition] = Lineage(last.last + 1, last.leader_epoch)
+            self.read[chunk.partition] = Lineage(last.last + 1, last.leader_epoch)
         return True
 
     def tell_missing(self, metrics: WorkerMetrics) -> None:

@@ -1,4 +1,4 @@
-"""aiokafka's consumer in the thread that Faust gives it: fetches runs, seeks, and commits.
+"""aiokafka's consumer in the thread that Faust gives it: fetches chunks, seeks, and commits.
 
 Everything that touches the consumer runs in that thread. What other parts call
 (`rebalance_handler.Log`) is at the end of the class; it crosses over by `_call`, because Faust's
@@ -36,24 +36,29 @@ from faust.transport.drivers import aiokafka as stock
 
 from usagepipe.consumer.kafka.committed import committed_positions
 from usagepipe.consumer.kafka.fetching import (
-    as_packs,
+    as_record_batches,
     keep_fetched_bytes,
-    pack_fetched,
+    take_record_batches,
     wait_for_more,
 )
 from usagepipe.consumer.kafka.log_watch import LogWatch
-from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, Lineage
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.protocol.announcement import Kept
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity, topic_identity
+from usagepipe.consumer.protocol.announcement import CommitMetadata
+from usagepipe.consumer.protocol.positions import (
+    FencedError,
+    Membership,
+    PartitionOffsets,
+    Position,
+)
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import LogEnd
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN, Lineage, epoch_ends
+from usagepipe.consumer.topics.leader_epochs import epoch_ends
 from usagepipe.consumer.topics.leaders import log_ends
-from usagepipe.consumer.worker.assignment import Membership
-from usagepipe.consumer.worker.committer import FencedError, Position
-from usagepipe.consumer.worker.takeover import Found
+from usagepipe.consumer.topics.topic_identity import topic_identity
 
 Result = TypeVar("Result")
 
@@ -90,11 +95,11 @@ def _by_partition(offsets: Mapping[AIOTopicPartition, int]) -> dict[TopicPartiti
 
 
 class ChunkThread(stock.AIOKafkaConsumerThread):
-    """aiokafka's consumer in its own thread: fetches runs, seeks, commits under a membership."""
+    """aiokafka's consumer in its own thread: fetches chunks, seeks, commits under a membership."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._stamp = 0
+        self._assignment_id = 0
         self._indexes: dict[TopicPartition, int] = {}
         self._watch = LogWatch()
         self._seeking: Future[None] | None = None
@@ -166,12 +171,12 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> RecordMap:
-        """As stock, but in whole packs, and the partitions that go on meanwhile are seen."""
+        """As stock, but in whole record batches, and it sees partitions that resume meanwhile."""
         deadline = time.monotonic() + (timeout or 0.0)
         while True:
             fetched: RecordMap = {}
             if active := set(active_partitions):  # to aiokafka, none would be all
-                pack_fetched(consumer._fetcher, self._watch.missing)
+                take_record_batches(consumer._fetcher, self._watch.missing)
                 try:
                     fetched = await super()._fetch_records(consumer, active, 0.0, max_records)
                 except NoOffsetForPartitionError:
@@ -181,9 +186,9 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
                     await asyncio.sleep(FETCH_WAIT_MS / 1000)
             if self._watch.missing:
                 self._watch.tell_missing(cast(Any, self.app).metrics)
-            # No await between the fetcher's answer and the stamp: a seek cannot come in between.
-            if runs := {tp: [self._run(consumer, tp, found)] for tp, found in fetched.items()}:
-                return await self._of_the_same_log(runs)
+            # No await between the fetcher's answer and the assignment_id: no seek comes in between.
+            if chunks := {tp: [self._chunk(consumer, tp, found)] for tp, found in fetched.items()}:
+                return await self._of_the_same_log(chunks)
             if not self.consumer.flow_active or consumer._fetcher._closed:
                 return {}
             if not await wait_for_more(consumer._fetcher, deadline):
@@ -221,15 +226,17 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             seeking = self.consumer.perform_seek()
             self._seeking = asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
 
-    async def _of_the_same_log(self, runs: dict[Any, list[Run]]) -> dict[Any, list[Run]]:
-        """`runs` without those of a log that lost what was read of it: the takeover reads again."""
-        return {tp: [run] for tp, (run,) in runs.items() if await self._continues(run)}
+    async def _of_the_same_log(self, chunks: dict[Any, list[Chunk]]) -> dict[Any, list[Chunk]]:
+        """`chunks` without those of a log that lost what we read: the takeover reads again."""
+        return {tp: [chunk] for tp, (chunk,) in chunks.items() if await self._continues(chunk)}
 
-    async def _continues(self, run: Run) -> bool:
+    async def _continues(self, chunk: Chunk) -> bool:
         consumer = self._ensure_consumer()
-        if await self._watch.continues(consumer, run, lambda: run.stamp == self._stamp):
+        if await self._watch.continues(
+            consumer, chunk, lambda: chunk.assignment_id == self._assignment_id
+        ):
             return True
-        self._seek_anew(run.partition, run.first)
+        self._seek_anew(chunk.partition, chunk.first)
         return False
 
     def _position(self, partition: TopicPartition) -> int | None:
@@ -242,7 +249,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         state = assignment.state_value(tp)
         return int(state.position) if state.has_valid_position else None
 
-    def _run(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Run:
+    def _chunk(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Chunk:
         state = consumer._fetcher._subscriptions.subscription.assignment.state_value(tp)
         # What lies behind an open transaction cannot be had yet.
         end = state.highwater or 0 if state.lso is None else state.lso
@@ -250,7 +257,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         partition = TopicPartition(tp.topic, tp.partition)
         index = self._indexes.get(partition, 0)
         self._indexes[partition] = index + 1
-        return Run(partition, as_packs(records), self._stamp, index, behind)
+        return Chunk(partition, as_record_batches(records), self._assignment_id, index, behind)
 
     def _current_membership(self) -> Membership:
         coordinator = self._ensure_consumer()._coordinator
@@ -264,20 +271,22 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
             raise FencedError("not in the group")
         return current
 
-    async def _positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
+    async def _positions(
+        self, partitions: Set[TopicPartition]
+    ) -> dict[TopicPartition, PartitionOffsets]:
         consumer = self._ensure_consumer()
         committed = await committed_positions(consumer._coordinator, partitions)
         starts = await self._starts(partitions)
         ends = await log_ends(consumer._client, partitions)
-        kept = {tp: Kept.decode(position.metadata) for tp, position in committed.items()}
+        kept = {tp: CommitMetadata.decode(position.metadata) for tp, position in committed.items()}
         epochs = {
             tp: each.leader_epoch
             for tp, each in kept.items()
-            if each is not None and each.leader_epoch != UNKNOWN
+            if each is not None and each.leader_epoch != UNKNOWN_EPOCH
         }
         epochs_end = await epoch_ends(consumer._client, epochs)
         return {
-            tp: Found(committed.get(tp), starts[tp], ends[tp], epochs_end.get(tp))
+            tp: PartitionOffsets(committed.get(tp), starts[tp], ends[tp], epochs_end.get(tp))
             for tp in partitions
         }
 
@@ -300,16 +309,18 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         # An announcement is a commit.
         return {partition: position.offset for partition, position in committed.items()}
 
-    async def _seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
+    async def _seek_as(
+        self, assignment_id: int, positions: Mapping[TopicPartition, Lineage]
+    ) -> None:
         consumer = self._ensure_consumer()
-        self._stamp = stamp
+        self._assignment_id = assignment_id
         self._indexes.clear()
         self._watch.read = dict(positions)
         for partition, read in positions.items():
             consumer.seek(AIOTopicPartition(*partition), read.offset)
 
     async def _seek_one(self, partition: TopicPartition, read: Lineage) -> int:
-        # Without an await: no run of an older fetch gets a later index.
+        # Without an await: no chunk of an older fetch gets a later index.
         self._watch.read[partition] = read
         self._ensure_consumer().seek(AIOTopicPartition(*partition), read.offset)
         return self._indexes.get(partition, 0)
@@ -376,7 +387,9 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         """
         return await self._call(self._membership())
 
-    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
+    async def positions(
+        self, partitions: Set[TopicPartition]
+    ) -> dict[TopicPartition, PartitionOffsets]:
         """What is committed for each, with its metadata, and where its log begins and ends."""
         return await self._call(self._positions(partitions))
 
@@ -395,12 +408,14 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         """The ids of the topic and its cluster."""
         return await self._call(topic_identity(self._ensure_consumer()._client, topic))
 
-    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
-        """Seek behind what was read, and stamp what is fetched from now on: one step."""
-        await self._call(self._seek_as(stamp, positions))
+    async def seek_as(
+        self, assignment_id: int, positions: Mapping[TopicPartition, Lineage]
+    ) -> None:
+        """Seek each partition after what was read; later chunks carry `assignment_id`. One step."""
+        await self._call(self._seek_as(assignment_id, positions))
 
     async def seek_one(self, partition: TopicPartition, read: Lineage) -> int:
-        """Seek one partition behind what was read; the index of the first run from there."""
+        """Seek one partition behind what was read; the index of the first chunk from there."""
         return await self._call(self._seek_one(partition, read))
 
     async def commit_as(

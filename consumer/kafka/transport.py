@@ -5,18 +5,17 @@ lists. What is overridden of Faust and aiokafka is named in `OVERRIDDEN` and hel
 test; their versions are bounded in `pyproject.toml`.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Mapping, Set
+from typing import Any, Final, Protocol, cast
 
 from faust.transport.drivers import TRANSPORTS
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, ConsumerMessage
 
 from usagepipe.consumer.kafka.thread import ChunkThread
-from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.topics.leader_epochs import Lineage
-from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
 
 SCHEME: Final = "usagepipe"
 
@@ -85,6 +84,17 @@ OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+class RebalanceListener(Protocol):
+    """The worker's side: what `ChunkConsumer` calls when the group assigns or revokes partitions.
+
+    No method raises: Faust would hang.
+    """
+
+    def assign(self, partitions: Set[TopicPartition], /) -> None: ...
+    async def take_over(self, log: ChunkThread, consumer: "ChunkConsumer", /) -> None: ...
+    async def release(self) -> None: ...
+
+
 class _NoReadOffsets(dict[TP, int | None]):
     """Forgets every read offset. Faust would drop older records silently."""
 
@@ -96,14 +106,14 @@ class _NoReadOffsets(dict[TP, int | None]):
 
 
 class ChunkConsumer(stock.Consumer):
-    """Carries a run as one message, and leaves order, offsets and commits to others."""
+    """Carries a chunk as one message, and leaves order, offsets and commits to others."""
 
     _thread: ChunkThread
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._read_offset = _NoReadOffsets()
-        self.rebalance_handler: RebalanceHandler = cast(Any, self.app).rebalance_handler
+        self._listener: RebalanceListener = cast(Any, self.app).rebalance_listener
 
     @property
     def log_of_kafka(self) -> ChunkThread:
@@ -114,16 +124,16 @@ class ChunkConsumer(stock.Consumer):
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        run = cast(Run, record)
+        chunk = cast(Chunk, record)
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
-            offset=run.first,
+            offset=chunk.first,
             timestamp=0.0,
             timestamp_type=0,
             headers=[],
             key=None,
-            value=run,  # type: ignore[arg-type]  # the schema passes it through
+            value=chunk,  # type: ignore[arg-type]  # the schema passes it through
             checksum=None,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
@@ -147,11 +157,11 @@ class ChunkConsumer(stock.Consumer):
         self._thread.look_again()
 
     async def read_from(self, tp: TopicPartition, read: Lineage) -> int:
-        """Fetch `tp` again behind what was read; the index of the first run from there."""
+        """Fetch `tp` again behind what was read; the index of the first chunk from there."""
         return await self._thread.seek_one(tp, read)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Nothing: stock would acknowledge the records inside a run. Loss."""
+        """Nothing: stock would acknowledge the records inside a chunk. Loss."""
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Nothing: stock would write offsets of its own, and wipe an assignment's metadata."""
@@ -164,15 +174,15 @@ class ChunkConsumer(stock.Consumer):
 
     async def perform_seek(self) -> None:
         """Take the assignment over; Faust calls this after each. Never raises: Faust would hang."""
-        await self.rebalance_handler.take_over(self._thread, self)
+        await self._listener.take_over(self._thread, self)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.rebalance_handler.assign({TopicPartition(*tp) for tp in assigned})
+        self._listener.assign({TopicPartition(*tp) for tp in assigned})
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Give running inserts a grace before the partitions are another worker's."""
-        await self.rebalance_handler.release()
+        await self._listener.release()
         await super().on_partitions_revoked(revoked)
 
 

@@ -33,7 +33,7 @@ from usagepipe.consumer.maintenance.parked_partitions import read_parked
 from usagepipe.consumer.maintenance.reconcile import Findings, LogRecord, Reconciler, batches
 from usagepipe.consumer.maintenance.sequence_audit import SequenceGap, sequence_gaps
 from usagepipe.consumer.parking.parked import Parked
-from usagepipe.consumer.protocol.announcement import Kept
+from usagepipe.consumer.protocol.announcement import CommitMetadata
 from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.verification import Difference, RollupVerifier
@@ -159,9 +159,9 @@ class Auditor:
         found = PartitionAudit(number, low, high, offset, parked=parked)
         if committed is None:
             return found
-        kept = Kept.decode(committed.metadata)
-        if kept is not None and kept.topic_id != self._topic_id:
-            problem = f"the group's offset is of the topic {kept.topic_id}, which is gone"
+        metadata = CommitMetadata.decode(committed.metadata)
+        if metadata is not None and metadata.topic_id != self._topic_id:
+            problem = f"the group's offset is of the topic {metadata.topic_id}, which is gone"
             return replace(found, problem=problem)
         if committed.offset > high:
             high = self._log.end_behind(number, high)
@@ -177,7 +177,7 @@ class Auditor:
             stored=offsets.stored - size(bare),
             diverged=diverged.rows,
             doubled=tuple(without(offsets.doubled, _offsets(diverged.rows))),
-            pending=_pending(kept, found),
+            pending=_pending(metadata, found),
             expired=self._expired(number, committed.offset, low),
             beyond=self._rows.count(number, 0, low - 1) if low else 0,
             holes=self._holes(number, low),
@@ -315,12 +315,12 @@ def _lost(looked: Findings) -> dict[int, str]:
     return lost | {each.record.offset: f"no event ({each.reason})" for each in looked.rejected}
 
 
-def _pending(kept: Kept | None, found: PartitionAudit) -> tuple[OffsetRange, ...]:
+def _pending(metadata: CommitMetadata | None, found: PartitionAudit) -> tuple[OffsetRange, ...]:
     """The announced range, as far as it lies in the log behind what is settled."""
-    if kept is None or kept.pending is None:
+    if metadata is None or metadata.pending is None:
         return ()
-    first = max(kept.pending.first, found.settled)
-    last = min(kept.pending.last, found.high - 1)
+    first = max(metadata.pending.first, found.settled)
+    last = min(metadata.pending.last, found.high - 1)
     return (OffsetRange(first, last),) if first <= last else ()
 
 

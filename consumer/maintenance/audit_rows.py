@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from usagepipe.consumer.clickhouse.writer import TABLE
 from usagepipe.consumer.log.offset_ranges import OffsetRange, joined, ranges_of, without
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.usage_events import TABLE
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self, cast
 
 from confluent_kafka import Message
 
-from usagepipe.consumer.clickhouse.stored import Copy, Place, StoredRows
-from usagepipe.consumer.clickhouse.writer import TABLE, Writer
+from usagepipe.consumer.clickhouse.stored import Copy, StoredRows
+from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.rollups.tables import Unsettled
-from usagepipe.consumer.rows.rows import Rejected, Rows, encode_rows
-from usagepipe.consumer.runtime.persistence import brief
+from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
+from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import connect, error_code
+from usagepipe.schemas.clickhouse.usage_events import TABLE
 from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.settings import ClickHouseAddress
 

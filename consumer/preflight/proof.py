@@ -20,8 +20,8 @@ from usagepipe.consumer.preflight.proof_tables import check_tables
 from usagepipe.consumer.preflight.proof_topic import check_topic
 from usagepipe.consumer.rollups.raw_retention import live_retention_days
 from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.runtime.health import Health
-from usagepipe.consumer.runtime.persistence import brief
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect, error_code
 from usagepipe.schemas.clickhouse.codes import LOCKED_OUT
 from usagepipe.schemas.clickhouse.migrations import Target

@@ -9,8 +9,8 @@ from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH
 from usagepipe.consumer.protocol.left_out import LeftOut
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN
 from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
 MAX_METADATA_BYTES: Final = 4_096  # Kafka's `offset.metadata.max.bytes`
@@ -34,7 +34,7 @@ class Announcement:
     # Of the events to be inserted; empty: not known. A log that lost its end gives the range to
     # other events, which the tables would take for a repetition under the same token.
     digest: str = ""
-    leader_epoch: int = UNKNOWN  # of the record before it
+    leader_epoch: int = UNKNOWN_EPOCH  # of the record before it
 
     def encode(self) -> str:
         """The metadata of the commit that announces it."""
@@ -82,12 +82,12 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What a worker left with its offset: the topic's id, and the range it had announced."""
+class CommitMetadata:
+    """What a worker commits with an offset: the topic's id, and the range that it announced."""
 
     topic_id: str
     pending: Announcement | None = None
-    leader_epoch: int = UNKNOWN  # of the record before the offset
+    leader_epoch: int = UNKNOWN_EPOCH  # of the record before the offset
 
     @classmethod
     def decode(cls, metadata: str) -> Self | None:
@@ -102,8 +102,8 @@ class Kept:
             topic_id = fields.pop("topic_id")
             if not isinstance(topic_id, str):
                 return None
-            leader_epoch = fields.pop(_LEADER_EPOCH, UNKNOWN)
-            if type(leader_epoch) is not int or leader_epoch < UNKNOWN:
+            leader_epoch = fields.pop(_LEADER_EPOCH, UNKNOWN_EPOCH)
+            if type(leader_epoch) is not int or leader_epoch < UNKNOWN_EPOCH:
                 return None
             pending = Announcement._of(topic_id, fields, leader_epoch) if fields else None
             return cls(topic_id, pending, leader_epoch)
@@ -111,7 +111,7 @@ class Kept:
             return None
 
 
-def acknowledgement(topic_id: str, leader_epoch: int = UNKNOWN) -> str:
+def acknowledgement(topic_id: str, leader_epoch: int = UNKNOWN_EPOCH) -> str:
     """The metadata of a commit with nothing pending.
 
     It names the topic, so that one made anew under the same name is noticed: offsets of one log
@@ -122,7 +122,7 @@ def acknowledgement(topic_id: str, leader_epoch: int = UNKNOWN) -> str:
 
 
 def _epoch_field(leader_epoch: int) -> dict[str, int]:
-    return {_LEADER_EPOCH: leader_epoch} if leader_epoch != UNKNOWN else {}
+    return {_LEADER_EPOCH: leader_epoch} if leader_epoch != UNKNOWN_EPOCH else {}
 
 
 def _encode(**fields: Any) -> str:

@@ -10,12 +10,11 @@ from enum import Enum
 from functools import cached_property
 from typing import NamedTuple
 
-from usagepipe.consumer.clickhouse.stored import Place
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.protocol.left_out import LeftOut
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
-from usagepipe.consumer.rows.rows import Rows
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
+from usagepipe.consumer.rows.rows import Place, Rows
 
 FIRST_EPOCH = 0  # the plain insert; a later one writes only what is missing of its range
 

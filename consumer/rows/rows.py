@@ -9,29 +9,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from usagepipe.consumer.clickhouse.stored import Place
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.log.unread import UnreadRecord
 from usagepipe.consumer.rows.event_reader import CHUNK, read_events
 from usagepipe.schemas.errors import EventRejectedError
-from usagepipe.schemas.event import EARLIEST, LATEST, UsageEvent
+from usagepipe.schemas.event import EARLIEST, LATEST
 
-COLUMNS: Final = (
-    *UsageEvent.model_fields,
-    "kafka_topic",
-    "kafka_topic_id",
-    "kafka_partition",
-    "kafka_offset",
-    "batch_epoch",
-    "ingested_at",
-)
 _encoder: Final = msgspec.json.Encoder()
 _FIRST_MS: Final = int(EARLIEST.timestamp()) * 1000  # nine digits of seconds, or ten: no date
 _LAST_MS: Final = int(LATEST.timestamp()) * 1000 - 1
+
+
+class Place(NamedTuple):
+    """A stored row of one partition. The offset alone does not say of which event it is: a log
+    that lost its end gives the same offsets to other events."""
+
+    offset: int
+    event_id: str  # canonical lower-case text
 
 
 @dataclass(frozen=True, slots=True)

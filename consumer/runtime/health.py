@@ -8,12 +8,19 @@ import os
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from usagepipe.consumer.clickhouse.causes import cause_of
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.parking.parked import Parked
+from usagepipe.consumer.runtime.causes import cause_of
 from usagepipe.schemas.errors import CheckFailedError
+
+
+class ParkedPartition(Protocol):
+    """A partition that waits for an operator (`parking.parked.Parked`)."""
+
+    @property
+    def partition(self) -> TopicPartition: ...
+    def fields(self) -> dict[str, Any]: ...
 
 
 def worker_name() -> str:
@@ -40,7 +47,7 @@ class Health:
 
     started_at: float = field(default_factory=time.monotonic)
     troubles: dict[str, Trouble] = field(default_factory=dict)
-    parked: dict[TopicPartition, Parked] = field(default_factory=dict)
+    parked: dict[TopicPartition, ParkedPartition] = field(default_factory=dict)
     partitions: int = 0
     assigned: bool = False
     admitted: bool = True  # may be in the group: ClickHouse lets it in (`admission`)
@@ -76,7 +83,7 @@ class Health:
         if self.refusal is None:
             self.refusal, self.exit_status = reason, exit_status
 
-    def park(self, parked: Parked) -> None:
+    def park(self, parked: ParkedPartition) -> None:
         """Note that a partition is parked: it waits for an operator, and the others go on."""
         self.parked[parked.partition] = parked
 

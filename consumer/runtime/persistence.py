@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import structlog
 
-from usagepipe.consumer.clickhouse.causes import cause_of
 from usagepipe.consumer.clickhouse.refusals import Refusal, classify
 from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.causes import brief, cause_of
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.schemas.clickhouse.codes import Kind
@@ -86,14 +86,3 @@ class Persistence:
             return False
         self._warned[server, error] = now
         return True
-
-
-def brief(error: BaseException) -> str:
-    """One line about an error, short enough for a log.
-
-    Of ClickHouse's errors only code and name: their text quotes the rows that it refuses, and what
-    users wrote must not be in a log.
-    """
-    if isinstance(error, Exception) and (refusal := classify(error)).code is not None:
-        return f"{type(error).__name__}: {refusal.told}"
-    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]

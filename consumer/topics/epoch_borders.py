@@ -9,8 +9,9 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, EpochEnd
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd, epoch_ends
+from usagepipe.consumer.topics.leader_epochs import epoch_ends
 
 LAST_EPOCH: Final = (1 << 31) - 1  # an Int32
 
@@ -53,7 +54,7 @@ async def borders_of(end_of: EpochEndOf, low: int, high: int) -> list[int] | Non
 
 
 def _offset(found: EpochEnd | None, high: int) -> int:
-    if found is None or found.leader_epoch == UNKNOWN:
+    if found is None or found.leader_epoch == UNKNOWN_EPOCH:
         return high  # the epoch is later than the last one of the log
     return min(found.offset, high)
 

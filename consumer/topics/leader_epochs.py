@@ -10,16 +10,16 @@ aiokafka does not know the request. It is declared here with aiokafka's own type
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Int16, Int32, Int64, Schema, String
 
+from usagepipe.consumer.log.lineage import EpochEnd
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.topics.leaders import by_leader, raise_for
 
-UNKNOWN: Final = -1  # the epoch of a record whose batch does not tell it
 _OFFSET_FOR_LEADER_EPOCH: Final = 23
 _VERSION: Final = 3  # since Kafka 2.3; 4 and later differ in encoding alone
 _CONSUMER: Final = -1  # replicas have an id
@@ -83,31 +83,6 @@ class _Request(Request[_RequestV3]):  # type: ignore[misc]
         for partition, epoch in self._epochs.items():
             topics[partition.topic].append((partition.partition, _ANY, epoch))
         return request_struct_class(_CONSUMER, list(topics.items()))
-
-
-class EpochEnd(NamedTuple):
-    """The offset after the last record of `leader_epoch` in a log.
-
-    It is the epoch that was asked for, or the last one before it where the log has none of it.
-    """
-
-    leader_epoch: int
-    offset: int
-
-
-class Lineage(NamedTuple):
-    """What was read of a log: all before `offset`, whose last record has `leader_epoch`."""
-
-    offset: int
-    leader_epoch: int
-
-    def end_in(self, found: EpochEnd | None) -> int | None:
-        """Up to which offset a log is the one that was read; None: all of it, or nobody knows."""
-        if self.leader_epoch == UNKNOWN or found is None or found.leader_epoch == UNKNOWN:
-            return None
-        if found.leader_epoch != self.leader_epoch:
-            return 0  # how much of earlier epochs is the same is not known
-        return None if found.offset >= self.offset else found.offset
 
 
 async def epoch_ends(

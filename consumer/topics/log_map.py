@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
 from usagepipe.consumer.log.offset_ranges import OffsetRange
-from usagepipe.consumer.log.packs import packs_of
+from usagepipe.consumer.log.record_batches import record_batches_of
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.log.transactions import READ_COMMITTED
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
@@ -76,7 +76,7 @@ async def _look(
     while offset <= span.last:
         data, aborted = await _fetch(client, place, offset)
         reached = offset
-        for step in packs_of(place, data, offset, aborted):
+        for step in record_batches_of(place, data, offset, aborted):
             found.missing += _cut(step.missing, span)
             if step.aborted is not None:
                 found.aborted += _cut([step.aborted], span)

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from usagepipe.consumer.clickhouse.causes import cause_of
 from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.causes import cause_of
 from usagepipe.consumer.runtime.health import Health
 
 log = structlog.get_logger()

@@ -7,11 +7,10 @@ was when it began (`Membership`): after that the partitions may be another worke
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import structlog
 
-from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.worker.committer import Committer
 from usagepipe.consumer.worker.partition_supervisor import PartitionSupervisor
@@ -20,15 +19,8 @@ from usagepipe.schemas.errors import UsagePipeError
 log = structlog.get_logger()
 
 
-class Membership(NamedTuple):
-    """Who this worker is to the group coordinator: changes with every rebalance."""
-
-    generation: int
-    member_id: str
-
-
 class Assignment:
-    """The supervisors and the committer of one assignment. `number` is the stamp of its runs."""
+    """Supervisors and committer of one assignment. `number` is the assignment_id of its chunks."""
 
     def __init__(
         self,
@@ -49,12 +41,12 @@ class Assignment:
             for partition, supervisor in self.supervisors.items()
         ]
 
-    def feed(self, run: Run) -> bool:
-        """Give a run to its partition. False: the log must be read again from the positions."""
-        if run.stamp != self.number:
+    def feed(self, chunk: Chunk) -> bool:
+        """Give a chunk to its partition. False: the log must be read again from the positions."""
+        if chunk.assignment_id != self.number:
             return True  # fetched before this assignment sought its positions: not ours
-        supervisor = self.supervisors.get(run.partition)
-        return supervisor is not None and supervisor.take(run)
+        supervisor = self.supervisors.get(chunk.partition)
+        return supervisor is not None and supervisor.take(chunk)
 
     async def end(self, seconds: float, *, keep: bool) -> None:
         """Let running inserts finish and be committed, for `seconds` at most; then stop.

@@ -6,12 +6,12 @@ next one (a commit takes longer than an insert), each superseding the one before
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
 
 import structlog
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement, acknowledgement
+from usagepipe.consumer.protocol.positions import FencedError, Position
 from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
@@ -19,18 +19,7 @@ from usagepipe.consumer.runtime.metrics import WorkerMetrics
 log = structlog.get_logger()
 
 
-class Position(NamedTuple):
-    """What is committed for a partition: all before `offset` is stored, `metadata` tells more."""
-
-    offset: int
-    metadata: str = ""
-
-
 Commit = Callable[[Mapping[TopicPartition, Position]], Awaitable[None]]
-
-
-class FencedError(Exception):
-    """The group moved on: this assignment's partitions may be another worker's by now."""
 
 
 class Committer:

@@ -6,13 +6,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, Protocol
 
-from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import Parked, ParkedError
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.positions import Flow, ResumePoint
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.lag import Progress
-from usagepipe.consumer.topics.leader_epochs import Lineage
-from usagepipe.consumer.worker.partition_worker import Flow, PartitionWorker, Start
+from usagepipe.consumer.worker.partition_worker import PartitionWorker
 
 LOOK_SECONDS: Final = 2.0  # between two looks for a release
 
@@ -40,8 +41,8 @@ class PartitionSupervisor:
     def __init__(
         self,
         partition: TopicPartition,
-        start: Start,
-        make_worker: Callable[[Start], PartitionWorker],
+        start: ResumePoint,
+        make_worker: Callable[[ResumePoint], PartitionWorker],
         parking: ParkingPlace,
         flow: Reading,
     ) -> None:
@@ -73,9 +74,9 @@ class PartitionSupervisor:
     def buffered_rows(self) -> int:
         return self._worker.buffered_rows if self._worker is not None else 0
 
-    def take(self, run: Run) -> bool:
-        """Take the next run. False: one before it got lost, so the partition must be read again."""
-        return self._worker is None or self._worker.take(run)  # parked: it is read again later
+    def take(self, chunk: Chunk) -> bool:
+        """Take the next chunk. False: one before it is lost: read the partition again."""
+        return self._worker is None or self._worker.take(chunk)  # parked: it is read again later
 
     def drain(self, *, keep: bool) -> None:
         """End `run()` after the batch in hand, or (`keep`) after all that was taken is stored."""

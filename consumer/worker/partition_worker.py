@@ -1,4 +1,4 @@
-"""The worker of one partition: takes its runs, cuts batches and stores them one after another.
+"""The worker of one partition: takes its chunks, cuts batches and stores them one after another.
 
 Partition workers store at the same time, each its own partition: several inserts of 25,000 rows at
 once are faster than one of 100,000, and a block that mixes partitions could not be recovered when
@@ -10,22 +10,21 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
-from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import ParkedError
 from usagepipe.consumer.protocol.announcement import Announcement
-from usagepipe.consumer.protocol.batch import Batch, BatchPolicy, Cutter
+from usagepipe.consumer.protocol.batch import Batch, BatchPolicy
+from usagepipe.consumer.protocol.batcher import Batcher
 from usagepipe.consumer.protocol.block import FIRST_EPOCH, Block, Landing, Outcome
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.positions import FencedError, Flow, ResumePoint
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.lag import Progress
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN
 from usagepipe.consumer.worker.buffer import Buffer
-from usagepipe.consumer.worker.committer import FencedError
 from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
 log = structlog.get_logger()
@@ -38,13 +37,6 @@ IDLE_SECONDS = 0.2
 MOST_LINGER_SECONDS = 0.6
 # While no insert may begin anyway, a batch grows on; so soon it looks again.
 BUSY_SECONDS = 0.02
-
-
-class Flow(Protocol):
-    """Stops and resumes the fetching of a partition: back-pressure."""
-
-    def on_buffer_full(self, tp: Any, /) -> None: ...
-    def on_buffer_drop(self, tp: Any, /) -> None: ...
 
 
 class Offsets(Protocol):
@@ -73,20 +65,6 @@ class Store(Protocol):
     async def insert(self, block: Block, *, again: bool) -> Landing: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where a partition worker begins: the committed offset, and the range that was pending there.
-
-    Runs of a smaller `index` were fetched before the log was sought there.
-    """
-
-    offset: int
-    topic: TopicIdentity
-    pending: Announcement | None = None
-    leader_epoch: int = UNKNOWN  # of the record before the offset
-    index: int = 0
-
-
 class _Part(NamedTuple):
     """A batch that is to be announced and inserted; `again`: it may have been inserted before."""
 
@@ -108,7 +86,7 @@ class PartitionWorker:
     def __init__(
         self,
         partition: TopicPartition,
-        start: Start,
+        start: ResumePoint,
         policy: BatchPolicy,
         buffer: Buffer,
         store: Store,
@@ -117,10 +95,10 @@ class PartitionWorker:
     ) -> None:
         self._partition = partition
         self._start = start
-        self._cutter = Cutter(partition, start.offset, policy, start.leader_epoch)
+        self._batcher = Batcher(partition, start.offset, policy, start.leader_epoch)
         self._policy = policy
         self._buffer = buffer
-        self._waiting_bytes = 0  # of records in the cutter
+        self._waiting_bytes = 0  # of records in the batcher
         self._bytes_in_work = 0  # of batches, from the cut until they are stored
         self._store = store
         self._offsets = offsets
@@ -146,7 +124,7 @@ class PartitionWorker:
     @property
     def progress(self) -> Progress:
         """How far it has come, for metrics."""
-        oldest = self._begun[0][1] if self._begun else self._cutter.oldest
+        oldest = self._begun[0][1] if self._begun else self._batcher.oldest
         return Progress(self.position, oldest, self._newest)
 
     @property
@@ -155,24 +133,24 @@ class PartitionWorker:
 
     @property
     def buffered_rows(self) -> int:
-        return self._cutter.rows
+        return self._batcher.rows
 
     @property
-    def rest(self) -> Start:
+    def rest(self) -> ResumePoint:
         """Where another partition worker of the partition goes on after this one has ended."""
-        return Start(self.position, self.topic, self._pending, self._leader_epoch)
+        return ResumePoint(self.position, self.topic, self._pending, self._leader_epoch)
 
-    def take(self, run: Run) -> bool:
-        """Take the next run. False: one before it got lost, so the partition must be read again."""
+    def take(self, chunk: Chunk) -> bool:
+        """Take the next chunk. False: one before it is lost: read the partition again."""
         if self._draining and not self._keeping:
             return True  # the next owner's
-        if run.index < self._start.index:
+        if chunk.index < self._start.index:
             return True
-        if run.index != self._next_index:
+        if chunk.index != self._next_index:
             return False
         self._next_index += 1
-        self._cutter.add(run, time.monotonic())
-        self._log_goes_on = run.behind > 0
+        self._batcher.add(chunk, time.monotonic())
+        self._log_goes_on = chunk.behind > 0
         self._count_waiting()
         self._arrived.set()
         self._press()
@@ -182,7 +160,7 @@ class PartitionWorker:
         """End `run()` after the batch in hand, or (`keep`) after all that was taken is stored."""
         self._draining, self._keeping = True, keep
         if not keep:
-            self._cutter = Cutter(self._partition, self.position, self._policy)
+            self._batcher = Batcher(self._partition, self.position, self._policy)
             self._count_waiting()
         self._arrived.set()
 
@@ -287,7 +265,7 @@ class PartitionWorker:
 
         False: not every row of it is stored as it was prepared.
         """
-        size = block.batch.size
+        size = block.batch.unpacked_bytes
         tried = await self._try(block, again)
         todo = deque(tried.parts)
         while todo:
@@ -356,8 +334,8 @@ class PartitionWorker:
         self.position, self._leader_epoch = batch.end, batch.leader_epoch
         while self._begun and self._begun[0][0] <= batch.end:
             self._begun.popleft()
-        if batch.packs:
-            self._newest = batch.packs[-1].times.last
+        if batch.record_batches:
+            self._newest = batch.record_batches[-1].times.last
         self._stored_at = time.monotonic()
         self._press()
 
@@ -371,10 +349,10 @@ class PartitionWorker:
         """The pending range as soon as a record at or behind its end was seen: all limits off."""
         while not self._draining:
             self._arrived.clear()
-            if self._cutter.has_seen(pending.last):
+            if self._batcher.has_seen(pending.last):
                 self._recovering = False
-                return self._begin(self._cutter.cut_to(pending.last))
-            if self._cutter.rows > pending.records:
+                return self._begin(self._batcher.cut_to(pending.last))
+            if self._batcher.rows > pending.records:
                 # It holds more than was announced, and its end is not in sight: nobody's range,
                 # and with the limits off it would fill the memory.
                 log.error(
@@ -400,7 +378,7 @@ class PartitionWorker:
                 return None
             if wait == 0 or self._draining:
                 if self._buffer.take_turn(self._next_size(), self._arrived):
-                    return self._begin(self._cutter.cut())
+                    return self._begin(self._batcher.cut())
                 wait = None  # it grows until it has its turn
             else:
                 self._buffer.give_up(self._arrived)  # others may begin meanwhile
@@ -415,14 +393,17 @@ class PartitionWorker:
 
     def _next_size(self) -> int:
         """About how many bytes the next batch will have when it is unpacked."""
-        cutter, policy = self._cutter, self._policy
-        return min(policy.size, cutter.size * min(cutter.rows, policy.rows) // max(1, cutter.rows))
+        batcher, policy = self._batcher, self._policy
+        return min(
+            policy.unpacked_bytes,
+            batcher.unpacked_bytes * min(batcher.rows, policy.rows) // max(1, batcher.rows),
+        )
 
     def _begin(self, batch: Batch) -> Batch:
-        if batch.packs:
-            self._begun.append((batch.end, batch.packs[0].times.first))
-        self._bytes_in_work += batch.size
-        self._buffer.begin(batch.size)
+        if batch.record_batches:
+            self._begun.append((batch.end, batch.record_batches[0].times.first))
+        self._bytes_in_work += batch.unpacked_bytes
+        self._buffer.begin(batch.unpacked_bytes)
         self._count_waiting()
         self._press()  # the next one may be fetched while this one is stored
         return batch
@@ -448,7 +429,7 @@ class PartitionWorker:
         linger = min(MOST_LINGER_SECONDS, 2 * self._landed_in)
         if self._log_goes_on and not self._paused:
             linger = BACKLOG_SECONDS
-        wait = self._cutter.seconds_to_close(now, linger)
+        wait = self._batcher.seconds_to_close(now, linger)
         if wait is None or self._fill() >= 1:
             return wait
         if self._landing is not None:
@@ -471,10 +452,10 @@ class PartitionWorker:
             self._flow.on_buffer_drop(self._partition)
 
     def _count_waiting(self) -> None:
-        self._buffer.add(self._cutter.weight - self._waiting_bytes)
-        self._waiting_bytes = self._cutter.weight
+        self._buffer.add(self._batcher.held_bytes - self._waiting_bytes)
+        self._waiting_bytes = self._batcher.held_bytes
 
     def _fill(self) -> float:
         """How many batches wait, by the limit that is nearer."""
-        cutter, policy = self._cutter, self._policy
-        return max(cutter.rows / policy.rows, cutter.size / policy.size)
+        batcher, policy = self._batcher, self._policy
+        return max(batcher.rows / policy.rows, batcher.unpacked_bytes / policy.unpacked_bytes)

@@ -12,27 +12,33 @@ from typing import Protocol
 
 import structlog
 
-from usagepipe.consumer.log.packs import Run
+from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.batch import BatchPolicy
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.positions import (
+    Membership,
+    PartitionOffsets,
+    Position,
+    ResumePoint,
+)
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.backoff import SERVER_AWAY
+from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import brief
-from usagepipe.consumer.topics.leader_epochs import Lineage
-from usagepipe.consumer.worker.assignment import Assignment, Membership
+from usagepipe.consumer.worker.assignment import Assignment
 from usagepipe.consumer.worker.buffer import Buffer
-from usagepipe.consumer.worker.committer import Committer, Position
+from usagepipe.consumer.worker.committer import Committer
 from usagepipe.consumer.worker.partition_supervisor import (
     ParkingPlace,
     PartitionSupervisor,
     Reading,
 )
-from usagepipe.consumer.worker.partition_worker import PartitionWorker, Start
+from usagepipe.consumer.worker.partition_worker import PartitionWorker
 from usagepipe.consumer.worker.storing import Storing
-from usagepipe.consumer.worker.takeover import Found, where_to_start
+from usagepipe.consumer.worker.takeover import where_to_start
 
 log = structlog.get_logger()
 
@@ -47,9 +53,11 @@ class Log(Protocol):
     async def membership(self) -> Membership: ...
     async def positions(
         self, partitions: Set[TopicPartition]
-    ) -> Mapping[TopicPartition, Found]: ...
+    ) -> Mapping[TopicPartition, PartitionOffsets]: ...
     async def topic_identity(self, topic: str) -> TopicIdentity: ...
-    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None: ...
+    async def seek_as(
+        self, assignment_id: int, positions: Mapping[TopicPartition, Lineage]
+    ) -> None: ...
     async def commit_as(
         self, membership: Membership, positions: Mapping[TopicPartition, Position]
     ) -> None: ...
@@ -111,12 +119,12 @@ class RebalanceHandler:
         refused = self._health.refusal is not None  # then nothing was begun, and nothing can be
         await self._end(0.0 if refused else self._drain_seconds, keep=not refused)
 
-    def feed(self, run: Run) -> bool:
-        """Give a run to its partition.
+    def feed(self, chunk: Chunk) -> bool:
+        """Give a chunk to its partition.
 
         False: one got lost, so the caller must `take_over` again.
         """
-        return self._assignment is None or self._assignment.feed(run)
+        return self._assignment is None or self._assignment.feed(chunk)
 
     @property
     def broken(self) -> bool:
@@ -170,13 +178,13 @@ class RebalanceHandler:
             topic: await log_.topic_identity(topic) for topic in {tp.topic for tp in partitions}
         }
         starts = {tp: where_to_start(tp, found[tp], topics[tp.topic]) for tp in partitions}
-        # 4. Begin, then seek: runs of the new stamp find their supervisors. Each partition worker
-        #    first recovers what was pending.
+        # 4. Begin, then seek: chunks with the new assignment_id find their supervisors. Each
+        #    partition worker first recovers what was pending.
         self._number += 1
         buffer = Buffer(self._buffer_bytes, len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
 
-        def make_worker(partition: TopicPartition, start: Start) -> PartitionWorker:
+        def make_worker(partition: TopicPartition, start: ResumePoint) -> PartitionWorker:
             return PartitionWorker(
                 partition, start, self._policy, buffer, self._storing, committer, flow
             )

@@ -16,7 +16,7 @@ import structlog
 
 from usagepipe.consumer.clickhouse.lookups import Lookups
 from usagepipe.consumer.clickhouse.refusals import Refusal
-from usagepipe.consumer.clickhouse.stored import NO_EPOCH, Copy, Place, StoredRows
+from usagepipe.consumer.clickhouse.stored import NO_EPOCH, Copy, StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.log.records import TopicPartition
@@ -32,9 +32,9 @@ from usagepipe.consumer.protocol.block import (
     find_twice,
     make_block,
 )
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
-from usagepipe.consumer.rows.rows import Rejected, Rows, encode_rows
+from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.persistence import ContentRefusedError, Persistence

@@ -4,39 +4,25 @@ Nothing is skipped or begun anew in silence: aiokafka would reset an offset outs
 a word, and a topic made anew under its old name would have its events taken for old ones.
 """
 
-from dataclasses import dataclass
-
 import structlog
 
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, Lineage
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.protocol.announcement import Announcement, Kept
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd, Lineage
-from usagepipe.consumer.worker.committer import Position
-from usagepipe.consumer.worker.partition_worker import Start
+from usagepipe.consumer.protocol.announcement import Announcement, CommitMetadata
+from usagepipe.consumer.protocol.positions import PartitionOffsets, ResumePoint
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.schemas.errors import UsagePipeError
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the group and the log say of a partition: the log holds `start` … `end` - 1.
-
-    `epoch_end` is where the log ends the leader epoch that was committed, if it was asked.
-    """
-
-    committed: Position | None
-    start: int
-    end: int
-    epoch_end: EpochEnd | None = None
 
 
 class AnotherTopicError(UsagePipeError):
     """The group's offsets are of a topic that was deleted and made anew under its name."""
 
 
-def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity) -> Start:
+def where_to_start(
+    partition: TopicPartition, found: PartitionOffsets, topic: TopicIdentity
+) -> ResumePoint:
     """Where the partition worker of `partition` begins, and what it has to recover first.
 
     Raises:
@@ -44,9 +30,9 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
             mean nothing in another, so somebody has to say which group goes on.
     """
     if found.committed is None or found.committed.offset < 0:
-        return Start(found.start, topic)
+        return ResumePoint(found.start, topic)
     offset, metadata = found.committed
-    kept = Kept.decode(metadata)
+    kept = CommitMetadata.decode(metadata)
     if kept is None and metadata.strip("\0 "):
         log.warning("foreign_metadata", partition=str(partition), offset=offset)
     if kept is not None and kept.topic_id != topic.topic_id:
@@ -60,7 +46,7 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
         # Not ours, or the log has lost its end: such a range could never be read whole.
         log.error("pending_range_unsound", partition=str(partition), offset=offset)
         pending = None
-    leader_epoch = kept.leader_epoch if kept is not None else UNKNOWN
+    leader_epoch = kept.leader_epoch if kept is not None else UNKNOWN_EPOCH
     cut = Lineage(offset, leader_epoch).end_in(found.epoch_end)
     if cut is not None and offset >= found.start:
         # What follows may have the offsets of what was stored. Its events are stored all the same:
@@ -68,15 +54,15 @@ def where_to_start(partition: TopicPartition, found: Found, topic: TopicIdentity
         # (`_first_epoch`).
         again_from = max(cut, found.start)
         log.error("log_cut", partition=str(partition), committed=offset, read_from=again_from)
-        return Start(again_from, topic)
+        return ResumePoint(again_from, topic)
     if offset > found.end:
         log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
-        return Start(found.start, topic)
+        return ResumePoint(found.start, topic)
     if offset < found.start:
         _tell_expired(partition, offset, found.start - 1, pending)
         if pending is None or pending.last < found.start:
-            return Start(found.start, topic)
-    return Start(offset, topic, pending, leader_epoch)
+            return ResumePoint(found.start, topic)
+    return ResumePoint(offset, topic, pending, leader_epoch)
 
 
 def _tell_expired(

@@ -125,10 +125,26 @@ def test_the_import_directions_hold() -> None:
     [
         ("schemas/event.py", "usagepipe.producer"),
         ("producer/delivery/recorder.py", "usagepipe.query"),
-        ("consumer/worker/partition_worker.py", "usagepipe.producer"),
+        ("consumer/worker/__init__.py", "usagepipe.producer"),
         ("query/periods.py", "usagepipe.consumer"),
         ("query/periods.py", "usagepipe.local"),
         ("local/ports.py", "usagepipe.cli"),
+        ("consumer/log/__init__.py", "usagepipe.consumer.rows"),
+        ("consumer/rows/__init__.py", "usagepipe.consumer.protocol"),
+        ("consumer/protocol/__init__.py", "usagepipe.consumer.topics"),
+        ("consumer/protocol/__init__.py", "usagepipe.consumer.clickhouse"),
+        ("consumer/topics/__init__.py", "usagepipe.consumer.clickhouse"),
+        ("consumer/clickhouse/__init__.py", "usagepipe.consumer.topics"),
+        ("consumer/clickhouse/__init__.py", "usagepipe.consumer.rollups"),
+        ("consumer/rollups/__init__.py", "usagepipe.consumer.dead_letters"),
+        ("consumer/dead_letters/__init__.py", "usagepipe.consumer.runtime"),
+        ("consumer/runtime/__init__.py", "usagepipe.consumer.parking"),
+        ("consumer/parking/__init__.py", "usagepipe.consumer.worker"),
+        ("consumer/kafka/__init__.py", "usagepipe.consumer.worker"),
+        ("consumer/worker/__init__.py", "usagepipe.consumer.kafka"),
+        ("consumer/preflight/__init__.py", "usagepipe.consumer.worker"),
+        ("consumer/maintenance/__init__.py", "usagepipe.consumer.kafka"),
+        ("consumer/worker/__init__.py", "usagepipe.consumer.app"),
         ("producer/delivery/recorder.py", "faust"),
         ("producer/delivery/recorder.py", "clickhouse_connect"),
         ("producer/delivery/recorder.py", "starlette"),
@@ -145,3 +161,16 @@ def test_a_wrong_import_is_found(copy: Path, module: str, forbidden: str) -> Non
 
     assert 1 == ended.returncode, ended.stdout + ended.stderr
     assert "BROKEN" in ended.stdout
+
+
+def test_a_folder_of_the_consumer_without_a_layer_is_found(copy: Path) -> None:
+    """A new folder of the consumer must be given its layer."""
+    folder = copy / "usagepipe" / "consumer" / "elsewhere"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+
+    ended = _lint(copy)
+    shutil.rmtree(folder)
+
+    assert 1 == ended.returncode, ended.stdout + ended.stderr
+    assert "elsewhere" in ended.stdout

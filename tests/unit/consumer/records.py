@@ -1,4 +1,4 @@
-"""Records, runs and dead letters as tests write them."""
+"""Records, chunks and dead letters as tests write them."""
 
 import struct
 from collections.abc import Iterable
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from usagepipe.consumer.dead_letters.record import Coordinates, DeadLetter, Envelope
-from usagepipe.consumer.log.packs import Loose, Run, packs_of
+from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.log.record_batches import DecodedBatch, record_batches_of
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.limits import Counted, DeadLetterLimits, Excess
 from usagepipe.consumer.parking.parked import Parked, Reason, Report, Sample
@@ -25,10 +26,12 @@ class FakeRecord:
     timestamp: int = 1_700_000_000_123
 
 
-def run_of(*offsets: int, stamp: int = 1, index: int = 0, size: int = 2, behind: int = 0) -> Run:
-    """A run of records at `offsets`, each of `size` bytes."""
+def chunk_of(
+    *offsets: int, assignment_id: int = 1, index: int = 0, size: int = 2, behind: int = 0
+) -> Chunk:
+    """A chunk of records at `offsets`, each of `size` bytes."""
     records = [FakeRecord(n, b"x" * size) for n in offsets]
-    return Run(PARTITION, [Loose.of(records)], stamp, index, behind)
+    return Chunk(PARTITION, [DecodedBatch.of(records)], assignment_id, index, behind)
 
 
 def record_batch(
@@ -47,13 +50,15 @@ def record_batch(
     return bytes(data)
 
 
-def packed_run_of(*offsets: int, index: int = 0, size: int = 2) -> Run:
+def packed_chunk_of(*offsets: int, index: int = 0, size: int = 2) -> Chunk:
     """The same as one record batch, compressed as the broker has it; with gaps it is unpacked."""
     first = offsets[0]
     deltas = tuple(offset - first for offset in offsets)
     data = record_batch(first, *[b"x" * size] * len(offsets), deltas=deltas)
-    found = packs_of(PARTITION, memoryview(data), first)
-    return Run(PARTITION, [each.pack for each in found if each.pack is not None], 1, index)
+    found = record_batches_of(PARTITION, memoryview(data), first)
+    return Chunk(
+        PARTITION, [each.record_batch for each in found if each.record_batch is not None], 1, index
+    )
 
 
 def letters(values: Iterable[bytes | None]) -> list[DeadLetter]:

@@ -8,7 +8,7 @@ from usagepipe.consumer.parking.parked import Parked, ParkedError
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.protocol.block import Block, Landing, Outcome, Twice, make_block
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Rows
 
 

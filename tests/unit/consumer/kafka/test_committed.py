@@ -10,7 +10,7 @@ from aiokafka.protocol.commit import OffsetFetchResponse_v1, OffsetFetchResponse
 from usagepipe.consumer.kafka.committed import committed_positions
 from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.worker.committer import Position
+from usagepipe.consumer.protocol.positions import Position
 
 pytestmark = pytest.mark.anyio
 ASKED = [TopicPartition("t", 0), TopicPartition("t", 1)]

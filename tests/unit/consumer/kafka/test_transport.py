@@ -19,12 +19,11 @@ from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from tests.unit.consumer.records import FakeRecord, record_batch
-from usagepipe.consumer.kafka.fetching import KeptRecords, as_packs, pack_fetched
+from usagepipe.consumer.kafka.fetching import KeptRecords, as_record_batches, take_record_batches
 from usagepipe.consumer.kafka.log_watch import LogWatch
 from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.kafka.transport import OVERRIDDEN
-from usagepipe.consumer.worker.assignment import Membership
-from usagepipe.consumer.worker.committer import FencedError
+from usagepipe.consumer.protocol.positions import FencedError, Membership
 
 HELD = TP("t", 0)
 MEMBERS = [(owner, member) for owner, members in OVERRIDDEN.items() for member in members]
@@ -93,10 +92,10 @@ async def test_the_fetcher_hands_out_whole_packs() -> None:
     assignment = Assignment([HELD])
     result = fetched(assignment)
 
-    pack_fetched(cast(Fetcher, SimpleNamespace(_records={HELD: result})), {})
-    (pack,) = as_packs(result.getall())
+    take_record_batches(cast(Fetcher, SimpleNamespace(_records={HELD: result})), {})
+    (record_batch,) = as_record_batches(result.getall())
 
-    assert (0, 2, 3) == (pack.first, pack.last, pack.count)
+    assert (0, 2, 3) == (record_batch.first, record_batch.last, record_batch.count)
     assert assignment.state_value(HELD).position == 3
 
 
@@ -105,7 +104,7 @@ def thread_with(fetcher: Fetcher) -> ChunkThread:
     thread = ChunkThread.__new__(ChunkThread)
     thread.consumer = cast(Any, SimpleNamespace(flow_active=True))
     thread._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
-    thread._stamp, thread._indexes, thread._watch = 1, {}, LogWatch()
+    thread._assignment_id, thread._indexes, thread._watch = 1, {}, LogWatch()
     return thread
 
 
@@ -132,17 +131,19 @@ async def test_what_a_paused_partition_has_is_had_as_soon_as_it_goes_on() -> Non
 
     active.add(HELD)
     thread._wake()
-    runs = await asyncio.wait_for(waiting, 5)
+    chunks = await asyncio.wait_for(waiting, 5)
 
-    assert [3] == [pack.count for run in runs[HELD] for pack in run.packs]
+    assert [3] == [
+        record_batch.count for chunk in chunks[HELD] for record_batch in chunk.record_batches
+    ]
     assert set() == fetcher._fetch_waiters
 
 
 def test_records_that_cannot_be_packed_are_one_pack() -> None:
     """A message format of long ago."""
-    (pack,) = as_packs([FakeRecord(4), FakeRecord(5)])
+    (record_batch,) = as_record_batches([FakeRecord(4), FakeRecord(5)])
 
-    assert (4, 5, 2) == (pack.first, pack.last, pack.count)
+    assert (4, 5, 2) == (record_batch.first, record_batch.last, record_batch.count)
 
 
 def test_faust_takes_the_read_offsets_from_the_member_that_is_replaced() -> None:

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from tests.unit.consumer.records import PARTITION, FakeRecord
-from usagepipe.consumer.log.packs import Loose
+from usagepipe.consumer.log.record_batches import DecodedBatch
 from usagepipe.consumer.log.records import Record
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
@@ -82,7 +82,7 @@ def world(threads: Threads) -> World:
 
 def batch(first: int, last: int) -> Batch:
     records = cast(list[Record], [FakeRecord(n) for n in range(first, last + 1)])
-    return Batch.of(PARTITION, first, last, (Loose.of(records),))
+    return Batch.of(PARTITION, first, last, (DecodedBatch.of(records),))
 
 
 def excess_of(parking: Parking, first: int, last: int) -> Parked | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from usagepipe.consumer.protocol.announcement import (
     MAX_METADATA_BYTES,
     Announcement,
-    Kept,
+    CommitMetadata,
     acknowledgement,
 )
 from usagepipe.consumer.protocol.left_out import LeftOut
@@ -31,7 +31,9 @@ def test_an_announcement_is_read_back(offsets: set[int]) -> None:
 
     metadata = written.encode()
 
-    assert Kept(TOPIC_ID, written, written.leader_epoch) == Kept.decode(metadata)
+    assert CommitMetadata(TOPIC_ID, written, written.leader_epoch) == CommitMetadata.decode(
+        metadata
+    )
     assert len(metadata) <= MAX_METADATA_BYTES
     assert written.left_out.is_same(offsets)
     assert not written.left_out.is_same(offsets ^ {FIRST})
@@ -58,21 +60,21 @@ def test_scattered_duplicates_are_counted_and_digested() -> None:
 
 def test_an_acknowledgement_names_the_topic() -> None:
     """So that a topic made anew under its name is noticed with nothing pending."""
-    assert Kept(TOPIC_ID, None) == Kept.decode(acknowledgement(TOPIC_ID))
+    assert CommitMetadata(TOPIC_ID, None) == CommitMetadata.decode(acknowledgement(TOPIC_ID))
 
 
 def test_an_acknowledgement_keeps_the_leader_epoch() -> None:
     """So that a log that lost its end is noticed."""
-    assert Kept(TOPIC_ID, None, 7) == Kept.decode(acknowledgement(TOPIC_ID, 7))
+    assert CommitMetadata(TOPIC_ID, None, 7) == CommitMetadata.decode(acknowledgement(TOPIC_ID, 7))
 
 
 def test_what_an_older_worker_announced_keeps_its_token() -> None:
     """Its insert may have landed under it."""
     older = '{"usagepipe":1,"topic_id":"t","first":5,"last":8,"records":4,"epoch":0,"server":9}'
 
-    kept = Kept.decode(older)
+    kept = CommitMetadata.decode(older)
 
-    assert Kept("t", Announcement("t", 5, 8, 4, 0, server=9)) == kept
+    assert CommitMetadata("t", Announcement("t", 5, 8, 4, 0, server=9)) == kept
     assert kept is not None
     assert kept.pending is not None
     assert "c:t:3:5-8:0" == kept.pending.token("c", 3)
@@ -110,7 +112,7 @@ def test_foreign_metadata_is_not_believed(change: dict[str, object]) -> None:
     """Another tool's or a damaged one: nothing is guessed, and nothing large is made of it."""
     fields = json.loads(announced(LeftOut()).encode()) | change
 
-    assert Kept.decode(json.dumps(fields)) is None
+    assert CommitMetadata.decode(json.dumps(fields)) is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_foreign_metadata_is_not_believed(change: dict[str, object]) -> None:
 )
 def test_no_metadata_is_nothing(metadata: str) -> None:
     """Nor is anything that is no object of ours."""
-    assert Kept.decode(metadata) is None
+    assert CommitMetadata.decode(metadata) is None
 
 
 def test_an_announcement_may_lack_when_the_server_was_started() -> None:
@@ -127,12 +129,14 @@ def test_an_announcement_may_lack_when_the_server_was_started() -> None:
     del fields["server"]
 
     expected = replace(announced(LeftOut()), server=0)
-    assert Kept(TOPIC_ID, expected, expected.leader_epoch) == Kept.decode(json.dumps(fields))
+    assert CommitMetadata(TOPIC_ID, expected, expected.leader_epoch) == CommitMetadata.decode(
+        json.dumps(fields)
+    )
 
 
 def test_a_nul_at_the_end_is_cut() -> None:
     """confluent-kafka ends metadata with one."""
     written = announced(LeftOut())
 
-    expected = Kept(TOPIC_ID, written, written.leader_epoch)
-    assert expected == Kept.decode(written.encode() + "\0")
+    expected = CommitMetadata(TOPIC_ID, written, written.leader_epoch)
+    assert expected == CommitMetadata.decode(written.encode() + "\0")

@@ -4,14 +4,13 @@ import json
 from collections.abc import Set
 
 from tests.unit.consumer.records import PARTITION, FakeRecord
-from usagepipe.consumer.clickhouse.stored import Place
-from usagepipe.consumer.log.packs import Loose
+from usagepipe.consumer.log.record_batches import DecodedBatch
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.protocol.block import Block, Twice, find_twice, make_block
 from usagepipe.consumer.protocol.left_out import LeftOut
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
-from usagepipe.consumer.rows.rows import Rows
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
+from usagepipe.consumer.rows.rows import Place, Rows
 
 TOPIC = TopicIdentity("cluster", "topic-id")
 
@@ -27,7 +26,7 @@ def block(
     epoch: int, twice: Twice, present: Set[Place], announced: Announcement | None = None
 ) -> Block:
     records = [FakeRecord(offset) for offset in (5, 6, 7, 8)]
-    batch = Batch.of(PARTITION, 5, 8, (Loose.of(records),))
+    batch = Batch.of(PARTITION, 5, 8, (DecodedBatch.of(records),))
     found = rows(_5="a", _6="b", _7="c", _8="d")
     return make_block(batch, TOPIC, epoch, found, twice, frozenset(present), announced)
 
@@ -93,7 +92,7 @@ def test_other_events_in_an_announced_range_are_told() -> None:
     """A log that lost its end gives the range to them: their token is another, and so is theirs
     who announced it."""
     announced = block(0, Twice(), set()).pending
-    batch = Batch.of(PARTITION, 5, 8, (Loose.of([FakeRecord(n) for n in (5, 6, 7, 8)]),))
+    batch = Batch.of(PARTITION, 5, 8, (DecodedBatch.of([FakeRecord(n) for n in (5, 6, 7, 8)]),))
     others = rows(_5="e", _6="f", _7="g", _8="h")
 
     found = make_block(batch, TOPIC, 0, others, Twice(), frozenset(), announced)

@@ -6,9 +6,10 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
+from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import ContentRefusedError, Persistence, brief
+from usagepipe.consumer.runtime.persistence import ContentRefusedError, Persistence
 
 
 class DatabaseError(Exception):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, EpochEnd
 from usagepipe.consumer.topics.epoch_borders import borders_of
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd
 
 
 class Leader:
@@ -23,7 +23,7 @@ class Leader:
         self.asked += 1
         later = bisect_right(self._epochs, epoch)
         if not self._epochs or epoch > self._epochs[-1]:
-            return EpochEnd(UNKNOWN, -1)
+            return EpochEnd(UNKNOWN_EPOCH, -1)
         if epoch == self._epochs[-1]:
             return EpochEnd(epoch, self._end)
         told = self._epochs[later - 1] if later else epoch

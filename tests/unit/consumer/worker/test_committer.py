@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 import pytest
 
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement, acknowledgement
+from usagepipe.consumer.protocol.positions import FencedError, Position
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN
-from usagepipe.consumer.worker.committer import Committer, FencedError, Position
+from usagepipe.consumer.worker.committer import Committer
 
 pytestmark = pytest.mark.anyio
 ONE, TWO = TopicPartition("t", 1), TopicPartition("t", 2)
@@ -44,11 +45,11 @@ async def test_positions_that_wait_go_out_together() -> None:
     coordinator.gate.clear()
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
-    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN_EPOCH)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     for partition, end in ((ONE, 6), (TWO, 9), (ONE, 7)):
-        committer.acknowledge(partition, end, "topic-id", UNKNOWN)
+        committer.acknowledge(partition, end, "topic-id", UNKNOWN_EPOCH)
 
     coordinator.gate.set()
     async with asyncio.timeout(5):
@@ -65,7 +66,7 @@ async def test_a_failed_commit_is_tried_again() -> None:
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
 
-    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN_EPOCH)
     async with asyncio.timeout(5):
         await committer.idle()
     task.cancel()
@@ -78,7 +79,7 @@ async def test_a_fenced_committer_never_commits_again() -> None:
     coordinator = Coordinator(FencedError("moved on"))
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
 
-    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN_EPOCH)
     async with asyncio.timeout(5):
         await committer.run()
         await committer.idle()
@@ -121,7 +122,7 @@ async def test_an_acknowledgement_in_flight_is_no_announcement() -> None:
     coordinator.gate.clear()
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
-    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN)
+    committer.acknowledge(ONE, 5, "topic-id", UNKNOWN_EPOCH)
     await asyncio.sleep(0.01)
 
     announcing = asyncio.create_task(committer.announce(ONE, PENDING))

@@ -7,20 +7,21 @@ from typing import Any
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, parked_at, run_of
+from tests.unit.consumer.records import PARTITION, chunk_of, parked_at
 from tests.unit.consumer.stores import FakeParking, FakeStore
+from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import BatchPolicy
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
-from usagepipe.consumer.topics.leader_epochs import Lineage
+from usagepipe.consumer.protocol.positions import ResumePoint
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.worker import partition_supervisor
 from usagepipe.consumer.worker.buffer import Buffer
 from usagepipe.consumer.worker.partition_supervisor import PartitionSupervisor
-from usagepipe.consumer.worker.partition_worker import PartitionWorker, Start
+from usagepipe.consumer.worker.partition_worker import PartitionWorker
 
 pytestmark = pytest.mark.anyio
-POLICY = BatchPolicy(rows=2, size=1_000, seconds=0.01)
+POLICY = BatchPolicy(rows=2, unpacked_bytes=1_000, seconds=0.01)
 TOPIC = TopicIdentity("cluster", "topic-id")
 
 
@@ -32,7 +33,7 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
 class World(FakeStore):
     """The log, the group and the notes of one partition, in memory."""
 
-    def __init__(self, start: Start | None = None) -> None:
+    def __init__(self, start: ResumePoint | None = None) -> None:
         super().__init__()
         self.parking = FakeParking()
         self.buffer = Buffer(1_000_000, workers=1)
@@ -41,10 +42,10 @@ class World(FakeStore):
         self.held = False
         self.sought: list[int] = []
         self.worker = PartitionSupervisor(
-            PARTITION, start or Start(0, TOPIC), self._worker, self.parking, self
+            PARTITION, start or ResumePoint(0, TOPIC), self._worker, self.parking, self
         )
 
-    def _worker(self, start: Start) -> PartitionWorker:
+    def _worker(self, start: ResumePoint) -> PartitionWorker:
         return PartitionWorker(PARTITION, start, POLICY, self.buffer, self, self, self)
 
     async def announce(self, partition: Any, pending: Announcement) -> None:
@@ -84,7 +85,7 @@ async def test_what_is_before_a_parked_batch_is_stored_and_acknowledged() -> Non
     """Nothing of the batch is announced, the partition is paused, and no memory is held."""
     world = World()
     world.excess = {2}
-    world.worker.take(run_of(0, 1, 2, 3, 4))
+    world.worker.take(chunk_of(0, 1, 2, 3, 4))
 
     async with world.running():
         await until(lambda: world.parking.parked)
@@ -97,7 +98,7 @@ async def test_what_is_before_a_parked_batch_is_stored_and_acknowledged() -> Non
             world.buffer.in_work,
             world.worker.buffered_rows,
         )
-        assert world.worker.take(run_of(5, 6, index=1))
+        assert world.worker.take(chunk_of(5, 6, index=1))
         assert 0 == world.worker.buffered_rows
 
 
@@ -105,15 +106,15 @@ async def test_a_released_partition_is_read_again_from_the_parked_range() -> Non
     """Runs that were fetched before it was sought are dropped: their records come again."""
     world = World()
     world.excess = {2}
-    world.worker.take(run_of(0, 1, 2, 3, 4))
+    world.worker.take(chunk_of(0, 1, 2, 3, 4))
 
     async with world.running():
         await until(lambda: world.parking.parked)
         world.excess = set()
         world.parking.released.set()
         await until(lambda: world.sought and not world.held)
-        assert world.worker.take(run_of(5, 6, index=1))
-        assert world.worker.take(run_of(2, 3, 4, index=10))
+        assert world.worker.take(chunk_of(5, 6, index=1))
+        assert world.worker.take(chunk_of(2, 3, 4, index=10))
         await until(lambda: world.acknowledged == 5)
 
     assert [2] == world.sought
@@ -125,7 +126,7 @@ async def test_a_partition_that_was_parked_before_is_not_read() -> None:
     """The next owner parks it at once; what it had fetched is given back."""
     world = World()
     world.parking.standing = parked_at(0, 3)
-    world.worker.take(run_of(0, 1, 2, 3))
+    world.worker.take(chunk_of(0, 1, 2, 3))
 
     async with world.running():
         await until(lambda: world.parking.parked)
@@ -137,16 +138,16 @@ async def test_a_partition_that_was_parked_before_is_not_read() -> None:
 async def test_a_pending_range_stays_pending_while_it_is_parked() -> None:
     """It was announced and may have landed: after the release exactly it is sent again."""
     pending = Announcement("topic-id", 0, 2, records=3, epoch=0)
-    world = World(Start(0, TOPIC, pending))
+    world = World(ResumePoint(0, TOPIC, pending))
     world.excess = {1}
-    world.worker.take(run_of(0, 1, 2, 3))
+    world.worker.take(chunk_of(0, 1, 2, 3))
 
     async with world.running():
         await until(lambda: world.parking.parked)
         world.excess = set()
         world.parking.released.set()
         await until(lambda: world.sought and not world.held)
-        world.worker.take(run_of(0, 1, 2, 3, index=10))
+        world.worker.take(chunk_of(0, 1, 2, 3, index=10))
         await until(lambda: world.worker.position == 4)
 
     assert [(0, 2, 0, True), (3, 3, 0, False)] == world.inserted

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, run_of
+from tests.unit.consumer.records import PARTITION, chunk_of
 from tests.unit.consumer.stores import FakeStore
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.block import Block, Landing, Outcome
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.positions import FencedError, ResumePoint
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.worker.buffer import Buffer
-from usagepipe.consumer.worker.committer import FencedError
-from usagepipe.consumer.worker.partition_worker import IDLE_SECONDS, PartitionWorker, Start
+from usagepipe.consumer.worker.partition_worker import IDLE_SECONDS, PartitionWorker
 
 pytestmark = pytest.mark.anyio
-EAGER = BatchPolicy(rows=2, size=1_000, seconds=0.01)
+EAGER = BatchPolicy(rows=2, unpacked_bytes=1_000, seconds=0.01)
 
 
 TOPIC = TopicIdentity("cluster", "topic-id")
@@ -59,16 +59,18 @@ class World(FakeStore):
     def workers(self, count: int, policy: BatchPolicy, size: int) -> list[PartitionWorker]:
         """Partition workers that share a buffer of `size` bytes."""
         self.buffer = Buffer(size, workers=count)
-        start = Start(0, TOPIC)
+        start = ResumePoint(0, TOPIC)
         return [
             PartitionWorker(PARTITION, start, policy, self.buffer, self, self, self)
             for _ in range(count)
         ]
 
-    def worker(self, start: Start | None = None, policy: BatchPolicy = EAGER) -> PartitionWorker:
+    def worker(
+        self, start: ResumePoint | None = None, policy: BatchPolicy = EAGER
+    ) -> PartitionWorker:
         self.buffer = Buffer(self.buffer_bytes, workers=4)
         return PartitionWorker(
-            PARTITION, start or Start(0, TOPIC), policy, self.buffer, self, self, self
+            PARTITION, start or ResumePoint(0, TOPIC), policy, self.buffer, self, self, self
         )
 
 
@@ -76,7 +78,7 @@ async def test_a_batch_is_announced_then_stored_then_acknowledged() -> None:
     """The next announcement acknowledges the batch before; the last is acknowledged alone."""
     world = World()
     worker = world.worker()
-    worker.take(run_of(0, 1, 2))
+    worker.take(chunk_of(0, 1, 2))
 
     worker.drain(keep=True)
     await worker.run()
@@ -91,7 +93,7 @@ async def test_a_fenced_partition_worker_stores_nothing() -> None:
     world = World()
     world.fenced = True
     worker = world.worker()
-    worker.take(run_of(0, 1))
+    worker.take(chunk_of(0, 1))
 
     worker.drain(keep=True)
     await worker.run()
@@ -102,9 +104,9 @@ async def test_a_fenced_partition_worker_stores_nothing() -> None:
 async def test_a_pending_range_is_sent_again_exactly_and_without_an_announcement() -> None:
     """Recovery ignores all limits: the range is the one that was announced, token and all."""
     world = World()
-    worker = world.worker(Start(3, TOPIC, Announcement("topic-id", 3, 9, records=6, epoch=0)))
-    worker.take(run_of(3, 4, 5, index=0))
-    worker.take(run_of(7, 8, 9, 10, index=1))
+    worker = world.worker(ResumePoint(3, TOPIC, Announcement("topic-id", 3, 9, records=6, epoch=0)))
+    worker.take(chunk_of(3, 4, 5, index=0))
+    worker.take(chunk_of(7, 8, 9, 10, index=1))
 
     worker.drain(keep=True)
     worker._draining = False  # the range first, then the stop
@@ -121,8 +123,8 @@ async def test_a_pending_range_is_sent_again_exactly_and_without_an_announcement
 async def test_a_pending_range_waits_until_its_end_was_seen() -> None:
     """Half a range is not the range; only an offset at or behind its end proves it whole."""
     world = World()
-    worker = world.worker(Start(3, TOPIC, Announcement("topic-id", 3, 9, records=6, epoch=0)))
-    worker.take(run_of(3, 4, 5))
+    worker = world.worker(ResumePoint(3, TOPIC, Announcement("topic-id", 3, 9, records=6, epoch=0)))
+    worker.take(chunk_of(3, 4, 5))
     task = asyncio.create_task(worker.run())
     await asyncio.sleep(0.05)
 
@@ -135,8 +137,8 @@ async def test_a_pending_range_waits_until_its_end_was_seen() -> None:
 async def test_a_pending_range_whose_last_records_are_gone_ends_with_the_next_one() -> None:
     """An offset behind the end closes the range as well: transaction markers leave gaps."""
     world = World()
-    worker = world.worker(Start(3, TOPIC, Announcement("topic-id", 3, 9, records=2, epoch=0)))
-    worker.take(run_of(3, 4, 12))
+    worker = world.worker(ResumePoint(3, TOPIC, Announcement("topic-id", 3, 9, records=2, epoch=0)))
+    worker.take(chunk_of(3, 4, 12))
     task = asyncio.create_task(worker.run())
     async with asyncio.timeout(5):
         while worker.position < 13:
@@ -153,7 +155,7 @@ async def test_a_failed_store_acknowledges_nothing() -> None:
     world = World()
     worker = world.worker()
     world.defect = RuntimeError("refused")
-    worker.take(run_of(0, 1))
+    worker.take(chunk_of(0, 1))
 
     with pytest.raises(RuntimeError, match="refused"):
         await worker.run()
@@ -163,11 +165,11 @@ async def test_a_failed_store_acknowledges_nothing() -> None:
 
 
 async def test_a_missing_run_is_noticed() -> None:
-    """A run that got lost between fetcher and partition worker must be read again, not skipped."""
+    """A chunk lost between fetcher and partition worker is read again, not skipped."""
     worker = World().worker()
 
-    assert worker.take(run_of(0, 1, index=0))
-    assert not worker.take(run_of(4, 5, index=2))
+    assert worker.take(chunk_of(0, 1, index=0))
+    assert not worker.take(chunk_of(4, 5, index=2))
     assert 2 == worker.buffered_rows
 
 
@@ -177,10 +179,10 @@ async def test_fetching_stops_behind_a_full_batch_and_goes_on_when_it_is_cut() -
     world.answers.clear()
     worker = world.worker()
     task = asyncio.create_task(worker.run())
-    worker.take(run_of(0, 1, index=0))
+    worker.take(chunk_of(0, 1, index=0))
     await asyncio.sleep(0)
     while_one_is_stored = world.held
-    worker.take(run_of(2, 3, index=1))
+    worker.take(chunk_of(2, 3, index=1))
     behind_a_full_one = world.held
 
     world.answers.set()
@@ -198,7 +200,7 @@ async def test_a_batch_that_does_not_fill_closes_by_time() -> None:
     worker = world.worker()
     task = asyncio.create_task(worker.run())
 
-    worker.take(run_of(0))
+    worker.take(chunk_of(0))
     async with asyncio.timeout(5):
         while ("acknowledged", 1) not in world.events:
             await asyncio.sleep(0.001)
@@ -213,9 +215,9 @@ async def test_a_rebalance_leaves_what_was_only_fetched() -> None:
     world.answers.clear()
     worker = world.worker()
     task = asyncio.create_task(worker.run())
-    worker.take(run_of(0, 1, index=0))
+    worker.take(chunk_of(0, 1, index=0))
     await asyncio.sleep(0)
-    worker.take(run_of(2, 3, index=1))
+    worker.take(chunk_of(2, 3, index=1))
 
     worker.drain(keep=False)
     world.answers.set()
@@ -229,8 +231,8 @@ async def test_one_poison_record_costs_few_inserts_and_no_neighbour(rows: int) -
     """Each refused range is cut in half, and each half announced as a range of its own."""
     world = World()
     world.poison = {rows // 3}
-    worker = world.worker(policy=BatchPolicy(rows=rows, size=10**6, seconds=60))
-    worker.take(run_of(*range(rows)))
+    worker = world.worker(policy=BatchPolicy(rows=rows, unpacked_bytes=10**6, seconds=60))
+    worker.take(chunk_of(*range(rows)))
 
     worker.drain(keep=True)
     await worker.run()
@@ -246,8 +248,8 @@ async def test_a_poison_record_that_is_named_costs_three_more_inserts() -> None:
     """What stands before it, the record itself, and what stands behind it; so for each of them."""
     world = World()
     world.poison, world.names_poison = {0, 33, 99}, True
-    worker = world.worker(policy=BatchPolicy(rows=100, size=10**6, seconds=60))
-    worker.take(run_of(*range(100)))
+    worker = world.worker(policy=BatchPolicy(rows=100, unpacked_bytes=10**6, seconds=60))
+    worker.take(chunk_of(*range(100)))
 
     worker.drain(keep=True)
     await worker.run()
@@ -261,7 +263,7 @@ async def test_a_range_that_lost_rows_is_written_under_a_new_epoch() -> None:
     world = World()
     world.lossy = 2
     worker = world.worker()
-    worker.take(run_of(0, 1))
+    worker.take(chunk_of(0, 1))
 
     worker.drain(keep=True)
     await worker.run()
@@ -275,7 +277,7 @@ async def test_rows_that_nobody_announced_are_not_stored_again() -> None:
     world = World()
     world.stored_to = 2
     worker = world.worker()
-    worker.take(run_of(0, 1, 2, 3, 4, 5))
+    worker.take(chunk_of(0, 1, 2, 3, 4, 5))
 
     worker.drain(keep=True)
     await worker.run()
@@ -299,7 +301,7 @@ async def test_the_next_batch_is_prepared_while_one_is_inserted() -> None:
     world = World()
     world.answers.clear()
     worker = world.worker()
-    worker.take(run_of(0, 1, 2, 3, 4))
+    worker.take(chunk_of(0, 1, 2, 3, 4))
     task = await run_until_the_second_is_prepared(world, worker)
     announced = list(world.events)
 
@@ -317,7 +319,7 @@ async def test_a_batch_is_prepared_again_when_the_one_ahead_lands_otherwise() ->
     world.poison = {1}
     world.answers.clear()
     worker = world.worker()
-    worker.take(run_of(0, 1, 2, 3))
+    worker.take(chunk_of(0, 1, 2, 3))
     task = await run_until_the_second_is_prepared(world, worker)
 
     world.answers.set()
@@ -333,7 +335,7 @@ async def cut_short_with_a_batch_in_hand(world: World) -> None:
     """Cancel a partition worker while its insert waits for an answer."""
     world.answers.clear()
     worker = world.worker()
-    worker.take(run_of(0, 1))
+    worker.take(chunk_of(0, 1))
     task = asyncio.create_task(worker.run())
     await world.begun.wait()
     task.cancel()
@@ -355,12 +357,12 @@ async def test_a_batch_in_hand_lets_the_next_one_grow() -> None:
     """Time closes a batch only when it could be inserted: a busy server gets larger ones."""
     world = World()
     world.answers.clear()
-    worker = world.worker(policy=BatchPolicy(rows=100, size=1_000, seconds=0.001))
-    worker.take(run_of(0, index=0))
+    worker = world.worker(policy=BatchPolicy(rows=100, unpacked_bytes=1_000, seconds=0.001))
+    worker.take(chunk_of(0, index=0))
     task = asyncio.create_task(worker.run())
     await world.begun.wait()
     for offset in (1, 2, 3):
-        worker.take(run_of(offset, index=offset))
+        worker.take(chunk_of(offset, index=offset))
         await asyncio.sleep(0.01)
 
     world.answers.set()
@@ -373,11 +375,11 @@ async def test_a_batch_in_hand_lets_the_next_one_grow() -> None:
 async def test_a_batch_waits_to_be_full_while_the_log_goes_on() -> None:
     """Time closes it at the log's end only: large inserts are cheaper."""
     world = World()
-    worker = world.worker(policy=BatchPolicy(rows=4, size=1_000_000, seconds=0.01))
+    worker = world.worker(policy=BatchPolicy(rows=4, unpacked_bytes=1_000_000, seconds=0.01))
     task = asyncio.create_task(worker.run())
-    worker.take(run_of(0, 1, index=0, behind=2))
+    worker.take(chunk_of(0, 1, index=0, behind=2))
     await asyncio.sleep(0.05)  # five times what closes it otherwise
-    worker.take(run_of(2, 3, index=1))
+    worker.take(chunk_of(2, 3, index=1))
     async with asyncio.timeout(5):
         while worker.position < 4:
             await asyncio.sleep(0.001)
@@ -401,12 +403,12 @@ async def test_the_buffer_of_a_worker_bounds_its_partition_workers() -> None:
     world = World()
     world.buffer_bytes = 80_000  # a quarter of it for all, and 5,000 for each of four
     world.answers.clear()
-    worker = world.worker(policy=BatchPolicy(rows=100, size=1_000, seconds=60))
-    worker.take(run_of(*range(30), index=0))
+    worker = world.worker(policy=BatchPolicy(rows=100, unpacked_bytes=1_000, seconds=60))
+    worker.take(chunk_of(*range(30), index=0))
     alone = world.held
 
     world.buffer.add(12_000)  # other partition workers hold so much
-    worker.take(run_of(30, index=1))
+    worker.take(chunk_of(30, index=1))
     together = world.held
     task = asyncio.create_task(worker.run())
     await world.begun.wait()
@@ -425,8 +427,8 @@ async def test_a_slow_server_is_given_larger_batches_and_every_batch_is_closed()
     """An insert has a price of its own: the next one waits twice as long as the last one took."""
     world = World()
     world.answers.clear()
-    worker = world.worker(policy=BatchPolicy(rows=100, size=1_000, seconds=0.001))
-    worker.take(run_of(0, index=0))
+    worker = world.worker(policy=BatchPolicy(rows=100, unpacked_bytes=1_000, seconds=0.001))
+    worker.take(chunk_of(0, index=0))
     task = asyncio.create_task(worker.run())
     await world.begun.wait()
     await asyncio.sleep(0.05)
@@ -435,9 +437,9 @@ async def test_a_slow_server_is_given_larger_batches_and_every_batch_is_closed()
         while worker.position < 1:
             await asyncio.sleep(0.001)
 
-    worker.take(run_of(1, index=1))
+    worker.take(chunk_of(1, index=1))
     await asyncio.sleep(0.02)
-    worker.take(run_of(2, index=2))
+    worker.take(chunk_of(2, index=2))
     async with asyncio.timeout(5):
         while worker.position < 3:
             await asyncio.sleep(0.001)
@@ -452,7 +454,7 @@ async def test_nothing_is_acknowledged_between_an_announcement_and_its_landing()
     world.poison = {1}
     world.slow_announcements = 2.5 * IDLE_SECONDS
     worker = world.worker()
-    worker.take(run_of(0, 1))
+    worker.take(chunk_of(0, 1))
     task = asyncio.create_task(worker.run())
     async with asyncio.timeout(10):
         while worker.position < 2:
@@ -468,8 +470,8 @@ async def test_many_refused_records_are_divided_without_end_of_the_stack() -> No
     """One after the other, not one inside the other."""
     world = World()
     world.poison, world.names_poison = set(range(2_000)), True
-    worker = world.worker(policy=BatchPolicy(rows=3_000, size=10**6, seconds=60))
-    worker.take(run_of(*range(2_001)))
+    worker = world.worker(policy=BatchPolicy(rows=3_000, unpacked_bytes=10**6, seconds=60))
+    worker.take(chunk_of(*range(2_001)))
 
     worker.drain(keep=True)
     await worker.run()
@@ -483,12 +485,12 @@ async def test_a_range_that_was_read_whole_presses_back_until_it_is_stored() -> 
     world = World()
     world.answers.clear()
     pending = Announcement("topic-id", 0, 1, records=2, epoch=0)
-    worker = world.worker(Start(0, TOPIC, pending))
+    worker = world.worker(ResumePoint(0, TOPIC, pending))
     task = asyncio.create_task(worker.run())
     await asyncio.sleep(0)
-    worker.take(run_of(0, 1, index=0))
+    worker.take(chunk_of(0, 1, index=0))
     await world.begun.wait()
-    worker.take(run_of(2, 3, index=1))
+    worker.take(chunk_of(2, 3, index=1))
     held = world.held
 
     world.answers.set()
@@ -502,8 +504,8 @@ async def test_a_range_that_was_read_whole_presses_back_until_it_is_stored() -> 
 async def test_a_paused_partition_worker_does_not_wait_for_what_it_does_not_let_come() -> None:
     """A leftover of more than half a batch keeps the partition paused: it is stored soon."""
     world = World()
-    worker = world.worker(policy=BatchPolicy(rows=10, size=1_000_000, seconds=0.01))
-    worker.take(run_of(*range(16), behind=1_000))
+    worker = world.worker(policy=BatchPolicy(rows=10, unpacked_bytes=1_000_000, seconds=0.01))
+    worker.take(chunk_of(*range(16), behind=1_000))
     task = asyncio.create_task(worker.run())
 
     async with asyncio.timeout(1.0):  # half of what a batch may wait to be full
@@ -518,15 +520,17 @@ async def test_a_paused_partition_worker_does_not_wait_for_what_it_does_not_let_
 async def test_a_partition_worker_whose_batch_may_grow_on_lets_others_begin() -> None:
     """It had asked for its turn at the log's end; then the log went on."""
     world = World()
-    first, second = world.workers(2, BatchPolicy(rows=100, size=1_000, seconds=0.01), size=4_000)
+    first, second = world.workers(
+        2, BatchPolicy(rows=100, unpacked_bytes=1_000, seconds=0.01), size=4_000
+    )
     world.buffer.begin(2_000)
     tasks = [asyncio.create_task(worker.run()) for worker in (first, second)]
-    first.take(run_of(0, size=500))
+    first.take(chunk_of(0, size=500))
     async with asyncio.timeout(1.0):
         while not world.buffer.is_asked:
             await asyncio.sleep(0.001)
-    first.take(run_of(1, size=10, index=1, behind=50))
-    second.take(run_of(*range(10), size=100, behind=100))
+    first.take(chunk_of(1, size=10, index=1, behind=50))
+    second.take(chunk_of(*range(10), size=100, behind=100))
 
     world.buffer.end(2_000)
     async with asyncio.timeout(1.0):
@@ -546,8 +550,8 @@ async def test_what_was_prepared_ahead_of_a_letter_is_prepared_again() -> None:
     world = World()
     world.poison = {0}
     world.answers.clear()
-    worker = world.worker(policy=BatchPolicy(rows=1, size=1_000, seconds=0.01))
-    worker.take(run_of(0, 1))
+    worker = world.worker(policy=BatchPolicy(rows=1, unpacked_bytes=1_000, seconds=0.01))
+    worker.take(chunk_of(0, 1))
     task = await run_until_the_second_is_prepared(world, worker)
 
     world.answers.set()
@@ -565,9 +569,9 @@ async def test_a_pending_range_that_holds_more_than_was_announced_is_nobodys() -
     world = World()
     world.stored_to = 1  # rows that nobody announced are found in the table
     worker = world.worker(
-        Start(0, TOPIC, Announcement("topic-id", 0, 1_000_000, records=3, epoch=0))
+        ResumePoint(0, TOPIC, Announcement("topic-id", 0, 1_000_000, records=3, epoch=0))
     )
-    worker.take(run_of(0, 1, 2, 3))
+    worker.take(chunk_of(0, 1, 2, 3))
     task = asyncio.create_task(worker.run())
     async with asyncio.timeout(5):
         while worker.position < 4:

@@ -6,19 +6,22 @@ from typing import Any, cast
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, run_of
+from tests.unit.consumer.records import PARTITION, chunk_of
 from tests.unit.consumer.stores import FakeParking, FakeStore
+from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.batch import BatchPolicy
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
+from usagepipe.consumer.protocol.positions import (
+    FencedError,
+    Membership,
+    PartitionOffsets,
+    Position,
+)
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.topics.leader_epochs import Lineage
-from usagepipe.consumer.worker.assignment import Membership
-from usagepipe.consumer.worker.committer import FencedError, Position
 from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
 from usagepipe.consumer.worker.storing import Storing
-from usagepipe.consumer.worker.takeover import Found
 
 pytestmark = pytest.mark.anyio
 
@@ -38,15 +41,19 @@ class FakeLog:
             raise self.failures.pop(0)
         return Membership(self.generation, "me")
 
-    async def positions(self, partitions: Set[TopicPartition]) -> dict[TopicPartition, Found]:
-        found = Found(Position(self.committed, self.metadata), start=0, end=1_000)
+    async def positions(
+        self, partitions: Set[TopicPartition]
+    ) -> dict[TopicPartition, PartitionOffsets]:
+        found = PartitionOffsets(Position(self.committed, self.metadata), start=0, end=1_000)
         return dict.fromkeys(partitions, found)
 
     async def topic_identity(self, topic: str) -> TopicIdentity:
         return TopicIdentity("cluster", "topic-id")
 
-    async def seek_as(self, stamp: int, positions: Mapping[TopicPartition, Lineage]) -> None:
-        self.sought.append((stamp, positions[PARTITION].offset))
+    async def seek_as(
+        self, assignment_id: int, positions: Mapping[TopicPartition, Lineage]
+    ) -> None:
+        self.sought.append((assignment_id, positions[PARTITION].offset))
 
     async def commit_as(
         self, membership: Membership, positions: Mapping[TopicPartition, Position]
@@ -70,7 +77,7 @@ class World:
         self.log = FakeLog(*failures)
         self.storing = FakeStore()
         self.health = Health()
-        policy = BatchPolicy(rows=10, size=1_000, seconds=60)
+        policy = BatchPolicy(rows=10, unpacked_bytes=1_000, seconds=60)
         self.rebalance_handler = RebalanceHandler(
             cast(Storing, self.storing),
             FakeParking(),
@@ -91,7 +98,7 @@ async def test_a_stop_stores_and_commits_what_was_fetched() -> None:
     """Closing is a drain: nothing fetched is left for the next start."""
     world = World()
     await world.take_over()
-    world.rebalance_handler.feed(run_of(0, 1, 2))
+    world.rebalance_handler.feed(chunk_of(0, 1, 2))
 
     await world.rebalance_handler.close()
 
@@ -100,13 +107,13 @@ async def test_a_stop_stores_and_commits_what_was_fetched() -> None:
 
 
 async def test_a_run_fetched_before_the_seek_is_thrown_away() -> None:
-    """A stamp of an older assignment may stand anywhere in the log; the new one reads it again."""
+    """A chunk of an older assignment may stand anywhere in the log; the new one reads it again."""
     world = World()
     await world.take_over()
     await world.rebalance_handler.release()
     await world.take_over()
 
-    fed = world.rebalance_handler.feed(run_of(7, 8, stamp=1))
+    fed = world.rebalance_handler.feed(chunk_of(7, 8, assignment_id=1))
     await world.rebalance_handler.close()
 
     assert fed
@@ -145,7 +152,7 @@ async def test_a_rebalance_leaves_no_partition_worker_behind() -> None:
     world.storing.answers.clear()
     await world.take_over()
     for offset in range(10):
-        world.rebalance_handler.feed(run_of(offset, index=offset))
+        world.rebalance_handler.feed(chunk_of(offset, index=offset))
     await world.storing.begun.wait()
     again = asyncio.create_task(world.rebalance_handler.take_over(world.log, Flow()))
     await asyncio.sleep(0.01)
@@ -179,7 +186,7 @@ async def test_an_old_assignment_commits_nothing_after_the_group_moved_on() -> N
     """The generation that an assignment began under is the only one it may commit under."""
     world = World()
     await world.take_over()
-    world.rebalance_handler.feed(run_of(0, 1))
+    world.rebalance_handler.feed(chunk_of(0, 1))
     world.log.generation = 2
 
     await world.rebalance_handler.close()
@@ -195,7 +202,7 @@ async def test_a_partition_worker_that_ended_by_itself_is_noticed() -> None:
     healthy = world.rebalance_handler.broken
 
     for offset in range(10):
-        world.rebalance_handler.feed(run_of(offset, index=offset))
+        world.rebalance_handler.feed(chunk_of(offset, index=offset))
     async with asyncio.timeout(5):
         while not world.rebalance_handler.broken:
             await asyncio.sleep(0.001)
@@ -221,7 +228,7 @@ async def test_a_rebalance_in_a_stop_waits_for_the_insert_that_still_runs() -> N
     world = World()
     world.storing.answers.clear()
     await world.take_over()
-    world.rebalance_handler.feed(run_of(0, 1))
+    world.rebalance_handler.feed(chunk_of(0, 1))
     stop = asyncio.create_task(world.rebalance_handler.close())
     await world.storing.begun.wait()
 

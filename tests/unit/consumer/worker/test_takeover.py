@@ -4,37 +4,38 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.consumer.records import PARTITION
+from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, EpochEnd
 from usagepipe.consumer.protocol.announcement import Announcement, acknowledgement
-from usagepipe.consumer.protocol.topic_identity import TopicIdentity
-from usagepipe.consumer.topics.leader_epochs import UNKNOWN, EpochEnd
-from usagepipe.consumer.worker.committer import Position
-from usagepipe.consumer.worker.partition_worker import Start
-from usagepipe.consumer.worker.takeover import AnotherTopicError, Found, where_to_start
+from usagepipe.consumer.protocol.positions import PartitionOffsets, Position, ResumePoint
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
+from usagepipe.consumer.worker.takeover import AnotherTopicError, where_to_start
 
 TOPIC = TopicIdentity("cluster", "topic-id")
 PENDING = Announcement("topic-id", 20, 29, records=10, epoch=0)
 
 
-def start(offset: int, metadata: str = "") -> Start:
+def start(offset: int, metadata: str = "") -> ResumePoint:
     """Where the partition worker begins in a log of 10 … 99."""
-    return where_to_start(PARTITION, Found(Position(offset, metadata), 10, 100), TOPIC)
+    return where_to_start(PARTITION, PartitionOffsets(Position(offset, metadata), 10, 100), TOPIC)
 
 
 def test_a_group_that_never_committed_begins_at_the_start_of_the_log() -> None:
     """Kafka says so by no commit, or by an offset of -1."""
-    assert Start(10, TOPIC) == where_to_start(PARTITION, Found(None, 10, 100), TOPIC)
-    assert Start(10, TOPIC) == start(-1)
+    assert ResumePoint(10, TOPIC) == where_to_start(
+        PARTITION, PartitionOffsets(None, 10, 100), TOPIC
+    )
+    assert ResumePoint(10, TOPIC) == start(-1)
 
 
 def test_what_is_acknowledged_is_behind_us() -> None:
     """Nothing is pending then, also where another tool left words of its own."""
-    assert Start(20, TOPIC) == start(20, acknowledgement("topic-id"))
-    assert Start(20, TOPIC) == start(20, "committed by hand\0")
+    assert ResumePoint(20, TOPIC) == start(20, acknowledgement("topic-id"))
+    assert ResumePoint(20, TOPIC) == start(20, "committed by hand\0")
 
 
 def test_an_announced_range_is_pending() -> None:
     """It is recovered before anything else."""
-    assert Start(20, TOPIC, PENDING) == start(20, PENDING.encode())
+    assert ResumePoint(20, TOPIC, PENDING) == start(20, PENDING.encode())
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_an_announced_range_is_pending() -> None:
 )
 def test_a_range_that_cannot_be_pending_is_not_waited_for(pending: Announcement) -> None:
     """It begins elsewhere, or ends behind the log: somebody else's word, or a log that was cut."""
-    assert Start(20, TOPIC) == start(20, pending.encode())
+    assert ResumePoint(20, TOPIC) == start(20, pending.encode())
 
 
 @pytest.mark.parametrize(
@@ -57,28 +58,28 @@ def test_offsets_of_another_topic_of_this_name_are_refused(metadata: str) -> Non
 
 def test_a_log_that_ends_before_the_commit_is_read_from_its_start() -> None:
     """A broker that keeps nothing has begun a new one."""
-    assert Start(10, TOPIC) == start(101)
+    assert ResumePoint(10, TOPIC) == start(101)
 
 
 @pytest.mark.parametrize(
     ("epoch_end", "begin"),
     [
-        (EpochEnd(4, 60), Start(60, TOPIC, None, 4)),  # all of it, and no more
-        (EpochEnd(4, 80), Start(60, TOPIC, None, 4)),
-        (EpochEnd(4, 45), Start(45, TOPIC)),  # it was cut there
-        (EpochEnd(3, 80), Start(10, TOPIC)),  # the log has none of our epoch
-        (EpochEnd(4, 5), Start(10, TOPIC)),  # it was cut before what retention has left
-        (EpochEnd(UNKNOWN, -1), Start(60, TOPIC, None, 4)),  # the broker does not tell
-        (None, Start(60, TOPIC, None, 4)),
+        (EpochEnd(4, 60), ResumePoint(60, TOPIC, None, 4)),  # all of it, and no more
+        (EpochEnd(4, 80), ResumePoint(60, TOPIC, None, 4)),
+        (EpochEnd(4, 45), ResumePoint(45, TOPIC)),  # it was cut there
+        (EpochEnd(3, 80), ResumePoint(10, TOPIC)),  # the log has none of our epoch
+        (EpochEnd(4, 5), ResumePoint(10, TOPIC)),  # it was cut before what retention has left
+        (EpochEnd(UNKNOWN_EPOCH, -1), ResumePoint(60, TOPIC, None, 4)),  # the broker does not tell
+        (None, ResumePoint(60, TOPIC, None, 4)),
     ],
 )
 def test_a_log_that_lost_its_end_is_read_from_there(
-    epoch_end: EpochEnd | None, begin: Start
+    epoch_end: EpochEnd | None, begin: ResumePoint
 ) -> None:
     """Also where it has grown beyond the committed offset, which then points among other events."""
     committed = Position(60, acknowledgement("topic-id", 4))
 
-    found = where_to_start(PARTITION, Found(committed, 10, 100, epoch_end), TOPIC)
+    found = where_to_start(PARTITION, PartitionOffsets(committed, 10, 100, epoch_end), TOPIC)
 
     assert begin == found
 
@@ -88,9 +89,9 @@ def test_a_range_that_was_announced_in_a_log_that_was_cut_is_not_pending() -> No
     pending = Announcement("topic-id", 60, 69, records=10, epoch=0, leader_epoch=4)
     committed = Position(60, pending.encode())
 
-    found = where_to_start(PARTITION, Found(committed, 10, 100, EpochEnd(4, 50)), TOPIC)
+    found = where_to_start(PARTITION, PartitionOffsets(committed, 10, 100, EpochEnd(4, 50)), TOPIC)
 
-    assert Start(50, TOPIC) == found
+    assert ResumePoint(50, TOPIC) == found
 
 
 def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
@@ -98,9 +99,9 @@ def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
     half = Announcement("topic-id", 5, 14, records=10, epoch=0)
     whole = Announcement("topic-id", 2, 8, records=7, epoch=0)
 
-    assert Start(10, TOPIC) == start(2)
-    assert Start(10, TOPIC) == start(2, whole.encode())
-    assert Start(5, TOPIC, half) == start(5, half.encode())
+    assert ResumePoint(10, TOPIC) == start(2)
+    assert ResumePoint(10, TOPIC) == start(2, whole.encode())
+    assert ResumePoint(5, TOPIC, half) == start(5, half.encode())
 
 
 @pytest.mark.parametrize(

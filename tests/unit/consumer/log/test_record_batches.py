@@ -13,13 +13,14 @@ from aiokafka.record.util import calc_crc32c
 from tests.support.bombs import batch_of, batch_of_headers, bomb
 from tests.support.memory import forget_peak, needs_proc, peak_bytes
 from tests.unit.consumer.records import PARTITION, record_batch
-from usagepipe.consumer.log.packs import (
-    Loose,
-    Packed,
-    are_packed,
-    packs_of,
+from usagepipe.consumer.log.record_batches import (
+    CompressedBatch,
+    DecodedBatch,
+    RecordBatch,
+    are_format_2,
+    record_batches_of,
     split,
-    split_behind,
+    split_after,
 )
 from usagepipe.consumer.log.records import Record
 from usagepipe.consumer.log.unpacking import MAX_UNPACKED_BYTES
@@ -38,12 +39,13 @@ TOO_LARGE = (MAX_UNPACKED_BYTES >> 20) + 1  # MiB
 NOISE = 4_096  # bytes in a MiB that cannot be compressed: it then takes a 250th at the least
 
 
-def packs(data: bytes, offset: int = 0) -> list[Packed | Loose]:
-    return [f.pack for f in packs_of(PARTITION, memoryview(data), offset) if f.pack is not None]  # type: ignore[misc]
+def batches(data: bytes, offset: int = 0) -> list[RecordBatch]:
+    steps = record_batches_of(PARTITION, memoryview(data), offset)
+    return [step.record_batch for step in steps if step.record_batch is not None]
 
 
-def offsets(pack: Packed | Loose) -> list[int]:
-    return [record.offset for record in pack.records()]
+def offsets(batch: RecordBatch) -> list[int]:
+    return [record.offset for record in batch.records()]
 
 
 def fields(records: Iterable[Record]) -> list[tuple[int, int, bytes | None, bytes | None]]:
@@ -55,42 +57,42 @@ def test_a_record_batch_is_one_pack(codec: int) -> None:
     """Its ends, its number of records and its bytes are known without an object for each."""
     values = [b"value-%d" % number for number in range(50)]
 
-    (pack,) = packs(record_batch(7, *values, codec=codec))
-    again = [pack.records(), pack.records()]
+    (batch,) = batches(record_batch(7, *values, codec=codec))
+    again = [batch.records(), batch.records()]
 
-    assert type(pack) is Packed
-    assert (7, 56, 50) == (pack.first, pack.last, pack.count)
+    assert type(batch) is CompressedBatch
+    assert (7, 56, 50) == (batch.first, batch.last, batch.count)
     assert [values, values] == [[record.value for record in records] for records in again]
-    assert sum(map(len, values)) < pack.size < sum(map(len, values)) + 50 * 20
-    assert {(b"key", 1_700_000_000_123)} == {(r.key, r.timestamp) for r in pack.records()}
+    assert sum(map(len, values)) < batch.unpacked_bytes < sum(map(len, values)) + 50 * 20
+    assert {(b"key", 1_700_000_000_123)} == {(r.key, r.timestamp) for r in batch.records()}
 
 
 def test_a_batch_that_was_compacted_keeps_its_offsets() -> None:
     """The cleaner takes records out of the middle; the last offset of the batch stays."""
     data = record_batch(10, b"a", b"b", b"c", deltas=(0, 4, 9))
 
-    (pack,) = packs(data)
+    (batch,) = batches(data)
 
-    assert (10, 19, 3) == (pack.first, pack.last, pack.count)
-    assert [10, 14, 19] == offsets(pack)
+    assert (10, 19, 3) == (batch.first, batch.last, batch.count)
+    assert [10, 14, 19] == offsets(batch)
 
 
 def test_a_seek_into_a_batch_leaves_out_what_lies_before() -> None:
     """The broker answers with whole batches."""
     data = record_batch(10, b"a", b"b", b"c") + record_batch(13, b"d")
 
-    found = packs(data, offset=12)
+    found = batches(data, offset=12)
 
-    assert [[12], [13]] == [offsets(pack) for pack in found]
+    assert [[12], [13]] == [offsets(batch) for batch in found]
 
 
 def test_a_batch_that_lies_before_the_seek_moves_the_position_only() -> None:
     """Compaction can leave a batch whose last records are gone; it must not be fetched for ever."""
     data = record_batch(10, b"a", b"b", deltas=(0, 1))
 
-    (found,) = packs_of(PARTITION, memoryview(data), 12)
+    (found,) = record_batches_of(PARTITION, memoryview(data), 12)
 
-    assert (None, 12) == (found.pack, found.next_offset)
+    assert (None, 12) == (found.record_batch, found.next_offset)
 
 
 def transactional(first: int, count: int, producer: int) -> bytes:
@@ -119,9 +121,9 @@ def at(first: int, builder: DefaultRecordBatchBuilder, *, control: bool = False)
 
 def test_a_marker_of_a_transaction_is_no_pack() -> None:
     """Its offset is passed all the same, and nothing is missing there."""
-    (found,) = packs_of(PARTITION, memoryview(marker(0, 1, commits=True)), 0)
+    (found,) = record_batches_of(PARTITION, memoryview(marker(0, 1, commits=True)), 0)
 
-    assert (None, 1, []) == (found.pack, found.next_offset, list(found.missing))
+    assert (None, 1, []) == (found.record_batch, found.next_offset, list(found.missing))
 
 
 def test_aborted_records_are_no_packs() -> None:
@@ -137,9 +139,11 @@ def test_aborted_records_are_no_packs() -> None:
         marker(11, 7, commits=True),
     ]
 
-    steps = list(packs_of(PARTITION, memoryview(b"".join(log)), 0, [(7, 0)]))
+    steps = list(record_batches_of(PARTITION, memoryview(b"".join(log)), 0, [(7, 0)]))
 
-    assert [[3, 4], [5], [8, 9]] == [offsets(s.pack) for s in steps if s.pack is not None]  # type: ignore[arg-type]
+    assert [[3, 4], [5], [8, 9]] == [
+        offsets(s.record_batch) for s in steps if s.record_batch is not None
+    ]
     assert [(0, 2), (6, 6)] == [step.aborted for step in steps if step.aborted is not None]
     assert [] == [each for step in steps for each in step.missing]
 
@@ -151,7 +155,7 @@ def test_offsets_that_no_batch_explains_are_missing() -> None:
         record_batch(20, b"c"),
     ]
 
-    steps = list(packs_of(PARTITION, memoryview(b"".join(log)), 8))
+    steps = list(record_batches_of(PARTITION, memoryview(b"".join(log)), 8))
 
     assert [[(8, 9), (11, 12)], [(14, 19)]] == [list(step.missing) for step in steps]
 
@@ -162,7 +166,7 @@ def test_a_wrong_checksum_is_an_error() -> None:
     data[-1] ^= 1
 
     with pytest.raises(CorruptRecordException, match=r"usage\.events\.v1\[3\]"):
-        packs(bytes(data))
+        batches(bytes(data))
 
 
 def test_a_batch_that_the_broker_cut_is_fetched_again() -> None:
@@ -170,7 +174,7 @@ def test_a_batch_that_the_broker_cut_is_fetched_again() -> None:
     data = record_batch(0, b"a") + record_batch(1, b"b")
 
     for end in range(len(record_batch(0, b"a")), len(data)):
-        assert [[0]] == [offsets(pack) for pack in packs(data[:end])]
+        assert [[0]] == [offsets(batch) for batch in batches(data[:end])]
 
 
 def test_older_formats_are_not_packed() -> None:
@@ -178,20 +182,22 @@ def test_older_formats_are_not_packed() -> None:
     data = bytearray(record_batch(0, b"a"))
     data[16] = 1
 
-    assert are_packed(memoryview(record_batch(0, b"a")))
-    assert not are_packed(memoryview(bytes(data)))
+    assert are_format_2(memoryview(record_batch(0, b"a")))
+    assert not are_format_2(memoryview(bytes(data)))
 
 
 def test_the_parts_of_a_pack_have_its_size_together() -> None:
     """What was held for it can be given back in parts."""
-    (pack,) = packs(record_batch(0, *[b"x" * 100] * 10))
+    (batch,) = batches(record_batch(0, *[b"x" * 100] * 10))
 
-    head, rest = split(pack, 3)
-    first, second = split_behind(rest, 5)
+    head, rest = split(batch, 3)
+    first, second = split_after(rest, 5)
 
     assert [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]] == [offsets(p) for p in (head, first, second)]
-    assert pack.size == head.size + first.size + second.size
-    assert pack.count == head.count + first.count + second.count
+    assert (
+        batch.unpacked_bytes == head.unpacked_bytes + first.unpacked_bytes + second.unpacked_bytes
+    )
+    assert batch.count == head.count + first.count + second.count
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -199,21 +205,26 @@ def test_a_batch_that_is_too_large_is_not_read(codec: int) -> None:
     """A worker that unpacked whatever comes would be killed, and the next one after it."""
     data = bomb(codec, TOO_LARGE, first=7, timestamp=1_700_000_000_123)
 
-    (pack,) = packs(data)
+    (batch,) = batches(data)
 
     detail = "its record batch holds more than 64 MiB or 1,000 times its size"
-    assert [UnreadRecord(7, 1_700_000_000_123, "batch_too_large", detail)] == list(pack.records())
-    assert (7, 7, 1, 0) == (pack.first, pack.last, pack.count, pack.size)
+    assert [UnreadRecord(7, 1_700_000_000_123, "batch_too_large", detail)] == list(batch.records())
+    assert (7, 7, 1, 0) == (
+        batch.first,
+        batch.last,
+        batch.count,
+        batch.unpacked_bytes,
+    )
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_batch_of_nearly_as_much_is_read(codec: int) -> None:
     """The bound is far above what events take."""
-    (pack,) = packs(bomb(codec, 1, count=TOO_LARGE - 2, noise=NOISE, first=7, timestamp=5))
+    (batch,) = batches(bomb(codec, 1, count=TOO_LARGE - 2, noise=NOISE, first=7, timestamp=5))
 
-    records = pack.records()
+    records = batch.records()
 
-    assert type(pack) is Packed
+    assert type(batch) is CompressedBatch
     assert list(range(7, 7 + TOO_LARGE - 2)) == [record.offset for record in records]
     assert {(None, 1 << 20, 5)} == {
         (record.key, len(record.value or b""), record.timestamp) for record in records
@@ -225,18 +236,18 @@ def test_what_is_a_thousand_times_as_large_is_not_read() -> None:
     few = bomb(DefaultRecordBatch.CODEC_ZSTD, 1, count=8, noise=NOISE)
     many = bomb(DefaultRecordBatch.CODEC_ZSTD, 1, count=8)
 
-    (read,), (unread,) = packs(few), packs(many)
+    (read,), (unread,) = batches(few), batches(many)
 
     assert (8 << 20) / len(many) > 1_000
-    assert (Packed, Loose) == (type(read), type(unread))
+    assert (CompressedBatch, DecodedBatch) == (type(read), type(unread))
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_record_that_is_too_large_for_an_event_is_not_read(codec: int) -> None:
     """Nobody looks whether it is one: its JSON may take fifty times its room."""
-    (pack,) = packs(bomb(codec, 2, noise=NOISE, first=7, timestamp=5))
+    (batch,) = batches(bomb(codec, 2, noise=NOISE, first=7, timestamp=5))
 
-    (record,) = pack.records()
+    (record,) = batch.records()
 
     assert (
         UnreadRecord(7, 5, "record_too_large", "it has more than 1 MiB", value_bytes=2 << 20)
@@ -251,9 +262,9 @@ def test_the_headers_of_a_large_record_are_skipped() -> None:
     data = batch_of_headers(DefaultRecordBatch.CODEC_ZSTD, 30_000_000, value)
     before = forget_peak()
 
-    (pack,) = packs(data)
+    (batch,) = batches(data)
 
-    assert [(0, value)] == [(record.offset, record.value) for record in pack.records()]
+    assert [(0, value)] == [(record.offset, record.value) for record in batch.records()]
     assert peak_bytes() - before < 2 * MAX_UNPACKED_BYTES
 
 
@@ -263,9 +274,9 @@ def test_headers_are_not_kept() -> None:
     builder.append(0, timestamp=5, key=b"k", value=b"v", headers=[("name", b"text")])
     builder.append(1, timestamp=5, key=None, value=None, headers=[])
 
-    (pack,) = packs(bytes(builder.build()))
+    (batch,) = batches(bytes(builder.build()))
 
-    assert [(0, 5, b"k", b"v"), (1, 5, None, None)] == fields(pack.records())
+    assert [(0, 5, b"k", b"v"), (1, 5, None, None)] == fields(batch.records())
 
 
 @pytest.mark.parametrize("appended", [False, True])
@@ -281,9 +292,9 @@ def test_a_large_batch_is_read_as_aiokafka_would(appended: bool) -> None:
     struct.pack_into(">I", data, 17, calc_crc32c(bytes(data[21:])))
     stock = fields(DefaultRecordBatch(bytes(data)))
 
-    (pack,) = packs(bytes(data))
+    (batch,) = batches(bytes(data))
 
-    assert stock == fields(pack.records())
+    assert stock == fields(batch.records())
 
 
 @needs_proc
@@ -293,7 +304,7 @@ def test_unpacking_never_takes_more_than_the_bound(codec: int) -> None:
     data = bomb(codec, 512)
     before = forget_peak()
 
-    packs(data)
+    batches(data)
 
     assert peak_bytes() - before < 2 * MAX_UNPACKED_BYTES
 
@@ -302,9 +313,9 @@ def test_a_batch_of_very_many_small_records_is_too_large() -> None:
     """As objects they would take a hundred times the room."""
     data = record_batch(0, *[b""] * (MAX_UNPACKED_BYTES // 300 + 1), room=16 << 20)
 
-    (pack,) = packs(data)
+    (batch,) = batches(data)
 
-    assert {"batch_too_large"} == {record.reason for record in split(pack, 9)[0].records()}  # type: ignore[attr-defined]
+    assert {"batch_too_large"} == {record.reason for record in split(batch, 9)[0].records()}  # type: ignore[attr-defined]
 
 
 @needs_proc
@@ -313,12 +324,12 @@ def test_what_a_batch_claims_to_hold_takes_no_room() -> None:
     body = bytes(cramjam.zstd.compress(b" " * (MAX_UNPACKED_BYTES + 1)))
     before = forget_peak()
 
-    (pack,) = packs(batch_of(DefaultRecordBatch.CODEC_ZSTD, body, count=2**31 - 1), offset=5)
-    head, rest = split(pack, 3)
-    _, behind = split_behind(rest, 2**31 - 4)
+    (batch,) = batches(batch_of(DefaultRecordBatch.CODEC_ZSTD, body, count=2**31 - 1), offset=5)
+    head, rest = split(batch, 3)
+    _, behind = split_after(rest, 2**31 - 4)
 
     assert ([5, 6, 7], [2**31 - 3, 2**31 - 2]) == (offsets(head), offsets(behind))
-    assert pack.count == head.count + rest.count
+    assert batch.count == head.count + rest.count
     assert peak_bytes() - before < 2 * MAX_UNPACKED_BYTES
 
 
@@ -327,19 +338,19 @@ def test_a_batch_that_cannot_be_unpacked_is_not_read(codec: int) -> None:
     """The broker's decoders are more lenient; one that is cut short would stop its partition."""
     body = record_batch(0, os.urandom(10_000), codec=codec)[61:]
 
-    (pack,) = packs(batch_of(codec, body[: len(body) // 2], count=2, first=7))
+    (batch,) = batches(batch_of(codec, body[: len(body) // 2], count=2, first=7))
 
     assert [(7, "batch_undecodable"), (8, "batch_undecodable")] == [
         (record.offset, record.reason)  # type: ignore[attr-defined]
-        for record in pack.records()
+        for record in batch.records()
     ]
 
 
 def test_an_unknown_compression_is_not_read() -> None:
     """One of the two numbers that Kafka has not given away yet may come some day."""
-    (pack,) = packs(batch_of(5, b"anything"))
+    (batch,) = batches(batch_of(5, b"anything"))
 
-    (record,) = pack.records()
+    (record,) = batch.records()
 
     assert "its record batch: codec 5" == record.detail  # type: ignore[attr-defined]
 
@@ -348,9 +359,9 @@ def test_a_seek_behind_a_batch_that_is_not_read_moves_the_position_only() -> Non
     """Its offsets have their letters already."""
     data = bomb(DefaultRecordBatch.CODEC_ZSTD, TOO_LARGE, first=7)
 
-    (found,) = packs_of(PARTITION, memoryview(data), 8)
+    (found,) = record_batches_of(PARTITION, memoryview(data), 8)
 
-    assert (None, 8) == (found.pack, found.next_offset)
+    assert (None, 8) == (found.record_batch, found.next_offset)
 
 
 def test_raw_snappy_is_read_as_well() -> None:
@@ -358,9 +369,9 @@ def test_raw_snappy_is_read_as_well() -> None:
     body = record_batch(0, b"a", b"b", codec=0)[61:]
     packed = bytes(cramjam.snappy.compress_raw(body))
 
-    (pack,) = packs(batch_of(DefaultRecordBatch.CODEC_SNAPPY, packed, count=2))
+    (batch,) = batches(batch_of(DefaultRecordBatch.CODEC_SNAPPY, packed, count=2))
 
-    assert [b"a", b"b"] == [record.value for record in pack.records()]
+    assert [b"a", b"b"] == [record.value for record in batch.records()]
 
 
 def crc32c(data: bytes) -> int:
@@ -392,9 +403,9 @@ def test_a_header_whose_name_is_no_text_does_not_stop_its_partition(first: int) 
     """
     data = _with_its_checksum(_with_headers("abcd").replace(b"abcd", b"\xff\xfecd"))
 
-    (step,) = packs_of(PARTITION, data, first)
-    assert step.pack is not None
-    records = step.pack.records()
+    (step,) = record_batches_of(PARTITION, data, first)
+    assert step.record_batch is not None
+    records = step.record_batch.records()
 
     assert [(n, b"value") for n in range(first, 3)] == [(r.offset, r.value) for r in records]
 
@@ -405,9 +416,9 @@ def test_records_that_are_none_are_told_by_offset() -> None:
     data[61] = 0x7F  # the length of the first record: into the next one's middle
     data[67:75] = b"\xff" * 8
 
-    (step,) = packs_of(PARTITION, _with_its_checksum(bytes(data)), 0)
-    assert step.pack is not None
-    records = step.pack.records()
+    (step,) = record_batches_of(PARTITION, _with_its_checksum(bytes(data)), 0)
+    assert step.record_batch is not None
+    records = step.record_batch.records()
 
     assert [0, 1, 2] == [record.offset for record in records]
     assert {"batch_undecodable"} == {getattr(record, "reason", "") for record in records}

@@ -6,7 +6,7 @@ aiokafka's own types, and sent over the consumer's own connection.
 """
 
 from io import BytesIO
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 from uuid import UUID
 
 from aiokafka.errors import NoError, for_code
@@ -21,6 +21,8 @@ from aiokafka.protocol.types import (
     Schema,
     TaggedFields,
 )
+
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
 
 _METADATA = 3
 _VERSION = 10
@@ -110,13 +112,6 @@ class _MetadataRequest(Request[_MetadataRequestV10]):  # type: ignore[misc]
 
     def build(self, request_struct_class: Any) -> Any:
         return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})
-
-
-class TopicIdentity(NamedTuple):
-    """What no topic made later shares, even under the same name on a cluster made anew."""
-
-    cluster: str
-    topic_id: str
 
 
 async def topic_identity(client: Any, topic: str) -> TopicIdentity:

@@ -148,3 +148,14 @@ def _by_name(error: BaseException) -> tuple[Kind, str] | None:
     if name == "FencedError":
         return Kind.SERVER, REBALANCE
     return None
+
+
+def brief(error: BaseException) -> str:
+    """One line about an error, short enough for a log.
+
+    Of ClickHouse's errors only code and name: their text quotes the rows that it refuses, and what
+    users wrote must not be in a log.
+    """
+    if isinstance(error, Exception) and (refusal := classify(error)).code is not None:
+        return f"{type(error).__name__}: {refusal.told}"
+    return f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]

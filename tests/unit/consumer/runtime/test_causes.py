@@ -20,8 +20,8 @@ from aiokafka.errors import (
 )
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
-from usagepipe.consumer.clickhouse.causes import cause_of
-from usagepipe.consumer.worker.committer import FencedError
+from usagepipe.consumer.protocol.positions import FencedError
+from usagepipe.consumer.runtime.causes import cause_of
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.clickhouse.codes import LOCKED_OUT, TABLE, Kind
 from usagepipe.schemas.errors import MigrationError, ServerUnavailableError, SettingsError
