@@ -5,13 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
+from copy import deepcopy
 from pathlib import Path
 
+import grimp
 import pytest
+from importlinter.contracts.layers import LayersContract
 
 from tests.support.installs import ROOT, run
 
 FOLDERS = ("schemas", "producer", "consumer", "query", "local", "cli")
+CONSUMER = "usagepipe.consumer"
 LINT = Path(sys.executable).with_name("lint-imports")
 
 # Runs in a process of its own: asks Python to report what is done while each module is imported,
@@ -129,22 +134,6 @@ def test_the_import_directions_hold() -> None:
         ("query/periods.py", "usagepipe.consumer"),
         ("query/periods.py", "usagepipe.local"),
         ("local/ports.py", "usagepipe.cli"),
-        ("consumer/log/__init__.py", "usagepipe.consumer.rows"),
-        ("consumer/rows/__init__.py", "usagepipe.consumer.protocol"),
-        ("consumer/protocol/__init__.py", "usagepipe.consumer.topics"),
-        ("consumer/protocol/__init__.py", "usagepipe.consumer.clickhouse"),
-        ("consumer/topics/__init__.py", "usagepipe.consumer.clickhouse"),
-        ("consumer/clickhouse/__init__.py", "usagepipe.consumer.topics"),
-        ("consumer/clickhouse/__init__.py", "usagepipe.consumer.rollups"),
-        ("consumer/rollups/__init__.py", "usagepipe.consumer.dead_letters"),
-        ("consumer/dead_letters/__init__.py", "usagepipe.consumer.runtime"),
-        ("consumer/runtime/__init__.py", "usagepipe.consumer.parking"),
-        ("consumer/parking/__init__.py", "usagepipe.consumer.worker"),
-        ("consumer/kafka/__init__.py", "usagepipe.consumer.worker"),
-        ("consumer/worker/__init__.py", "usagepipe.consumer.kafka"),
-        ("consumer/preflight/__init__.py", "usagepipe.consumer.worker"),
-        ("consumer/maintenance/__init__.py", "usagepipe.consumer.kafka"),
-        ("consumer/worker/__init__.py", "usagepipe.consumer.app"),
         ("producer/delivery/recorder.py", "faust"),
         ("producer/delivery/recorder.py", "clickhouse_connect"),
         ("producer/delivery/recorder.py", "starlette"),
@@ -163,14 +152,56 @@ def test_a_wrong_import_is_found(copy: Path, module: str, forbidden: str) -> Non
     assert "BROKEN" in ended.stdout
 
 
-def test_a_folder_of_the_consumer_without_a_layer_is_found(copy: Path) -> None:
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    """All imports of the package."""
+    return grimp.build_graph("usagepipe", include_external_packages=True, cache_dir=None)
+
+
+def _keeps_layers(graph: grimp.ImportGraph) -> bool:
+    """Whether the imports keep the contract on the consumer's folders."""
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (options,) = [each for each in written["contracts"] if each.get("containers") == [CONSUMER]]
+    options["exhaustive"] = str(options["exhaustive"])  # as import-linter reads its own file
+    contract = LayersContract("", {"root_packages": ["usagepipe"]}, options)
+    return contract.check(deepcopy(graph), verbose=False).kept
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [
+        ("log", "rows"),
+        ("rows", "protocol"),
+        ("protocol", "topics"),
+        ("protocol", "clickhouse"),
+        ("topics", "clickhouse"),
+        ("clickhouse", "topics"),
+        ("clickhouse", "rollups"),
+        ("rollups", "dead_letters"),
+        ("dead_letters", "runtime"),
+        ("runtime", "parking"),
+        ("parking", "worker"),
+        ("kafka", "worker"),
+        ("worker", "kafka"),
+        ("preflight", "worker"),
+        ("maintenance", "kafka"),
+        ("worker", "app"),
+    ],
+)
+def test_an_import_against_the_layers_of_the_consumer_is_found(
+    graph: grimp.ImportGraph, lower: str, upper: str
+) -> None:
+    """Each line of the layers bites, and folders of one line never import each other."""
+    changed = deepcopy(graph)
+    changed.add_import(importer=f"{CONSUMER}.{lower}", imported=f"{CONSUMER}.{upper}")
+
+    assert _keeps_layers(graph)
+    assert not _keeps_layers(changed)
+
+
+def test_a_folder_of_the_consumer_without_a_layer_is_found(graph: grimp.ImportGraph) -> None:
     """A new folder of the consumer must be given its layer."""
-    folder = copy / "usagepipe" / "consumer" / "elsewhere"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
+    changed = deepcopy(graph)
+    changed.add_module(f"{CONSUMER}.elsewhere")
 
-    ended = _lint(copy)
-    shutil.rmtree(folder)
-
-    assert 1 == ended.returncode, ended.stdout + ended.stderr
-    assert "elsewhere" in ended.stdout
+    assert not _keeps_layers(changed)
