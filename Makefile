@@ -4,6 +4,7 @@
 
 SHELL := /bin/sh
 PYTHON ?=
+PROCESSES ?= 5 # of the tests: most of them wait for a server
 VENV := .venv
 READY := $(VENV)/ready-$(notdir $(PYTHON))
 BIN := $(VENV)/bin
@@ -25,8 +26,10 @@ help: ## Show this list
 demo: $(READY) ## Run the whole pipeline on a trace of requests; TRACE, KAFKA, CLICKHOUSE to choose
 	@$(SERVERS) $(BIN)/usagepipe demo $(if $(TRACE),--trace "$$TRACE") $(ARGS)
 
+# Compiled modules are kept: without them each program that a test starts compiles its own again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## Run all tests, against real servers
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 chaos: $(READY) ## Kill, pause and cut workers, Kafka and ClickHouse for long; CHAOS_SEEDS=20
 	CHAOS_SEEDS=$${CHAOS_SEEDS:-20} $(BIN)/pytest tests/acceptance/test_chaos.py \

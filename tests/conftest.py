@@ -1,16 +1,17 @@
 """The servers of a test run, one of each kind, and a world of its own for each test.
 
-Servers start when the first test asks for them. A test never sees another's topic, group or
-database, so tests need no order and may fail alone.
+Servers start when the first test asks for them; each process of `pytest -n 5` has its own. A test
+never sees another's topic, group or database, so tests need no order and may fail alone.
 """
 
 import logging
 import os
 import signal
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -19,6 +20,7 @@ from tests.support import clickhouse_server, kafka_server
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.programs import Programs
 from tests.support.servers import REQUIRE_VARIABLE, NoServerError, Server, skip_or_fail
+from tests.support.side_by_side import Turns, arrange, is_alone, servers_line
 from tests.support.topics import make_topics
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas.clickhouse.client import connect
@@ -31,11 +33,16 @@ if TYPE_CHECKING:
 
 PARTITIONS = 4
 USED_SERVERS = pytest.StashKey[list[str]]()
+TURNS = pytest.StashKey[Turns]()
+FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+LOCKS = "locks"  # the key of the folder's name in the input of a process
 OUR_VARIABLES = (kafka_server.VARIABLE, clickhouse_server.VARIABLE, REQUIRE_VARIABLE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[USED_SERVERS] = []
+    if given := getattr(config, "workerinput", None):
+        config.stash[TURNS] = Turns(Path(given[LOCKS]))
     # A shell has what it runs in the background ignore Ctrl-C, and so would every program that a
     # test starts: what is ignored is inherited.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -46,8 +53,52 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print which servers the run used: they are known only now."""
-    used = config.stash[USED_SERVERS] or ["none"]
-    terminalreporter.write_line(f"servers: {'; '.join(used)}")
+    terminalreporter.write_line(servers_line(config.stash[USED_SERVERS]))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send the servers of this process to the one that prints the summary."""
+    if (sent := getattr(session.config, "workeroutput", None)) is not None:
+        sent["servers"] = session.config.stash[USED_SERVERS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Make the folder of locks that all processes share."""
+    config.stash[FOLDER] = tempfile.TemporaryDirectory(prefix="usagepipe-tests-")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a process, before it starts, where the locks are."""
+    node.workerinput[LOCKS] = node.config.stash[FOLDER].name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(FOLDER, None):
+        folder.cleanup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what another process sent; one that crashed sent nothing."""
+    sent = getattr(node, "workeroutput", {})
+    node.config.stash[USED_SERVERS] += sent.get("servers", [])
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if TURNS in config.stash:
+        arrange(items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the clock of pytest-timeout starts
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wait for the test's turn among the processes."""
+    if (turns := item.config.stash.get(TURNS, None)) is None:
+        return (yield)
+    with turns.turn(alone=is_alone(item)):
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ EVENTS = 400
 BACKLOG = 200_000
 MEMORY_MIB = 400
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.one_process]  # one world
 
 
 @pytest.fixture(scope="module")

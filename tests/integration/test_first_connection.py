@@ -79,6 +79,7 @@ def test_a_slow_first_connection_is_no_outage(
     assert EVENTS == len(read(kafka, topic))
 
 
+@pytest.mark.alone
 def test_without_any_answer_events_go_to_disk_in_time(silent_kafka: str, tmp_path: Path) -> None:
     """A Kafka that never answers is away, soon enough for a promise about `kill -9`."""
     recorder = UsageRecorder(kafka=silent_kafka, spill_dir=str(tmp_path))
@@ -92,6 +93,7 @@ def test_without_any_answer_events_go_to_disk_in_time(silent_kafka: str, tmp_pat
     assert list(tmp_path.rglob("*.spill"))
 
 
+@pytest.mark.alone
 def test_a_refused_first_connection_is_an_outage_at_once(tmp_path: Path) -> None:
     """Nobody listens: events are on disk within a second, as in any outage."""
     recorder = UsageRecorder(kafka=f"{HOST}:1", spill_dir=str(tmp_path))

@@ -50,6 +50,9 @@ async def provider(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body[9:]})
 
 
+pytestmark = pytest.mark.one_process
+
+
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with serving(provider, lifespan="off") as address:
@@ -398,8 +401,8 @@ def test_call_that_ends_after_its_request_counts_once(url: str) -> None:
 
     async def main() -> None:
         app = UsageMiddleware(handler, recorder=recorder, identify=lambda scope: Caller("u-web"))
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
-            await client.post("http://gateway/start")
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as user:
+            await user.post("http://gateway/start")
         async for _ in left[0].aiter_raw():
             pass
         await client.aclose()

@@ -44,6 +44,8 @@ ROLLUP_VIEW = (
     "CREATE MATERIALIZED VIEW rollup_mv TO rollup AS SELECT i, count() AS rows FROM raw GROUP BY i"
 )
 
+pytestmark = pytest.mark.one_process
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:

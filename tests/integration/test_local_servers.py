@@ -83,6 +83,7 @@ def test_kafka_is_null_when_it_is_not_wanted(tmp_path: Path) -> None:
         assert addresses["kafka"] is None
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_signals_end_it_at_once(tmp_path: Path, number: signal.Signals, status: int) -> None:
     """Ctrl-C and a service manager's stop, with no noise."""

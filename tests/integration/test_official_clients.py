@@ -19,6 +19,8 @@ from usagepipe.producer.testing import MemoryRecorder
 
 NOWHERE = "http://127.0.0.1:1"
 
+pytestmark = pytest.mark.one_process
+
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[World]:

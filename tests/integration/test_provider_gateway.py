@@ -33,6 +33,8 @@ POLL_SECONDS = 0.005
 
 Raw = tuple[int, list[tuple[bytes, bytes]], bytes]
 
+pytestmark = pytest.mark.one_process
+
 
 def raw(url: str, api: str, stream: bool, headers: dict[str, str]) -> Raw:
     """Status, headers but those that each server writes, and body as it came."""

@@ -31,6 +31,8 @@ from usagepipe.schemas.topic_admin import ensure_topics
 
 SOON = 20  # seconds, on a busy machine
 SECRETS = (PASSWORD, KEY_PASSWORD, CLIENT_SECRET)
+
+pytestmark = pytest.mark.one_process
 MakeSettings = Callable[..., Settings]
 
 

@@ -169,6 +169,7 @@ def test_living_process_keeps_its_files(away: Away) -> None:
     assert [[1], [1]] == [once(numbers) for numbers in away.numbers().values()]
 
 
+@pytest.mark.alone
 def test_close_keeps_what_is_left(away: Away) -> None:
     """T-15: closed right after events with Kafka away, twice: all are kept, the next sends them."""
     recorder = away.recorder()

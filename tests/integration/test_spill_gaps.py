@@ -121,6 +121,7 @@ def test_overwritten_gap_records_are_told_again(
     assert len(stored) == snapshot.queued
 
 
+@pytest.mark.alone
 def test_end_does_not_wait_for_long_for_what_is_on_disk(away: Away) -> None:
     """With Kafka away and every event on disk, a server ends in seconds, long before whoever ends
     it loses patience: the next process sends them."""

@@ -15,6 +15,7 @@ from tests.support.waiting import eventually
 from usagepipe.producer.delivery.spill import spill
 
 
+@pytest.mark.alone
 def test_full_queue_goes_to_disk(away: Away) -> None:
     """T-13: Kafka away and more events than the queue holds: all are kept, and none waits."""
     slowest = 0.0

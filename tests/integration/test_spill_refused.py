@@ -38,6 +38,8 @@ allow.everyone.if.no.acl.found=true
 """
 TRIED_AGAIN_SECONDS = 2.5  # what is refused is sent again each second
 
+pytestmark = pytest.mark.one_process
+
 
 @pytest.fixture(scope="module")
 def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:

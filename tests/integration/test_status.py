@@ -161,7 +161,7 @@ def test_a_parked_partition_is_status_1_and_shows_in_the_workers_lag(
 
     assert (1, 60) == (code, found["waiting"])
     assert [2] == [each["partition"] for each in found["parked"]]
-    assert 0.0 == metric(worker, 'usagepipe_lag_events{partition="0"}')
+    eventually(lambda: metric(worker, 'usagepipe_lag_events{partition="0"}') == 0, 30, worker.tail)
     assert 0.0 == metric(worker, 'usagepipe_lag_seconds{partition="0"}')
     assert 0.0 < (metric(worker, 'usagepipe_lag_seconds{partition="2"}') or 0.0) < 600
     assert 0.0 < (metric(worker, 'usagepipe_newest_stored_age_seconds{partition="0"}') or 0.0) < 600

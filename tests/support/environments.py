@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.side_by_side import locked
+
 
 def python_of(requirements: Path, *beside: Path) -> Path:
     """The interpreter that has what `requirements` lists, and the projects in the folders `beside`
@@ -17,13 +19,15 @@ def python_of(requirements: Path, *beside: Path) -> Path:
     folder = Path(sys.prefix) / "peers" / f"{requirements.stem}-{digest}"
     python = folder / "bin" / "python"
     ready = folder / "ready"
-    if not ready.exists():
-        _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
-        into = ("pip", "install", "--quiet", "--python", str(python))
-        _uv(*into, "--requirement", str(requirements))
-        for project in beside:
-            _uv(*into, "--no-deps", "--editable", str(project))
-        ready.touch()
+    folder.parent.mkdir(exist_ok=True)
+    with locked(folder.with_name(f"{folder.name}.lock")):
+        if not ready.exists():
+            _uv("venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+            into = ("pip", "install", "--quiet", "--python", str(python))
+            _uv(*into, "--requirement", str(requirements))
+            for project in beside:
+                _uv(*into, "--no-deps", "--editable", str(project))
+            ready.touch()
     return python
 
 

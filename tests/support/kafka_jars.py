@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.support.servers import NoServerError
+from tests.support.side_by_side import locked
 
 POM = Path(__file__).with_name("pom.xml")
 MAVEN_SECONDS = 600
@@ -31,8 +32,12 @@ def jars() -> Path:
     # A change of any jar is another folder; the version is in the name for people.
     digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:8]
     folder = _cache() / f"kafka-{kafka_version()}-{digest}"
-    if not folder.exists():
-        _fetch(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(
+        folder.with_name(f"{folder.name}.lock")
+    ):  # the other processes of the test run wait for it
+        if not folder.exists():
+            _fetch(folder)
     return folder
 
 
@@ -45,7 +50,6 @@ def _fetch(folder: Path) -> None:
     maven = shutil.which("mvn")
     if not maven:
         raise NoServerError("Docker does not answer and Maven is not installed")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         whole = Path(scratch) / "jars"
         for attempt in range(1, ATTEMPTS + 1):
@@ -54,10 +58,7 @@ def _fetch(folder: Path) -> None:
                 break
             if attempt == ATTEMPTS:
                 raise NoServerError(f"Maven could not fetch Kafka: {ended.stdout.strip()[-500:]}")
-        try:
-            whole.rename(folder)  # complete or not there at all
-        except OSError:
-            assert folder.exists()  # another test run was faster
+        whole.rename(folder)  # complete or not there at all
 
 
 def _copy_dependencies(maven: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -8,20 +8,30 @@ import random
 import socket
 from typing import Final
 
+from tests.support.side_by_side import process_number
+
 HOST: Final = "127.0.0.1"
-_LASTING: Final = range(15_000, 32_000)  # Linux gives outgoing connections 32,768 and up
+# Below what `usagepipe local` chooses from, and above the ports that servers have by default.
+_LASTING: Final = range(10_000, 15_000)
+_SHARE: Final = 1_000  # each process of a test run has its own, so that no two choose the same
+_given: Final[set[int]] = set()
 
 
 def lasting_port() -> int:
     """A port that nobody listens on now and that stays free while its server is away."""
+    number = process_number()
+    share = _LASTING if number is None else _LASTING[number % 5 * _SHARE :][:_SHARE]
     while True:
-        port = random.choice(_LASTING)
+        port = random.choice(share)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
 
 
 def is_answered(port: int) -> bool:

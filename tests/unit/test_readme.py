@@ -1,6 +1,7 @@
 """What README and docs say is held against the code: tables, links, names, commands."""
 
 import ast
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -232,11 +233,14 @@ def test_make_passes_values_on_untouched(tmp_path: Path) -> None:
         '#!/bin/sh\nprintf "%s\\n" "$@" "$USAGEPIPE_CLICKHOUSE" "$USAGEPIPE_KAFKA"\n'
     )
     command.chmod(0o755)
+    # What `make test` was given, which the make in here would take for its own.
+    inherited = {n: v for n, v in os.environ.items() if n not in {"ARGS", "MAKEFLAGS", "MAKELEVEL"}}
     values = ['TRACE=a b\'s "c".csv', "CLICKHOUSE=http://u:p'w@h", "KAFKA=h:1"]
 
     made = subprocess.run(
         ["make", "--silent", "demo", f"BIN={tmp_path}", f"READY={command}", *values],
         cwd=ROOT,
+        env=inherited,
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,6 +1,8 @@
 """The helpers that all tests stand on."""
 
+import fcntl
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from tests.support.installs import ROOT
 from tests.support.programs import Program, as_environment, clean_environment
 from tests.support.servers import REQUIRE_VARIABLE, skip_or_fail
+from tests.support.side_by_side import Turns, locked, servers_line
 from tests.support.waiting import eventually
 from usagepipe.schemas.settings import Settings
 
@@ -83,3 +86,52 @@ def test_settings_survive_the_way_through_the_environment(
         monkeypatch.setenv(name, value)
 
     assert given == Settings.load()
+
+
+def test_a_test_that_runs_alone_waits_for_others_and_lets_none_start(tmp_path: Path) -> None:
+    """A test that measures time shares the machine with no other test of the run."""
+    turns, order, first_may_end = Turns(tmp_path), list[str](), threading.Event()
+
+    def run(name: str, *, alone: bool = False) -> threading.Thread:
+        def test() -> None:
+            order.append(f"{name} waits")
+            with turns.turn(alone=alone):
+                order.append(f"{name} runs")
+                if name == "first":
+                    first_may_end.wait(30)
+                order.append(f"{name} ends")
+
+        thread = threading.Thread(target=test)
+        thread.start()
+        return thread
+
+    first = run("first")
+    eventually(lambda: "first runs" in order)
+    beside = run("beside")
+    beside.join(30)
+    timed = run("timed", alone=True)
+    eventually(lambda: _is_locked(tmp_path / "door"))
+    late = run("late")
+    late.join(0.2)  # it could run, if it were let
+    assert not {"timed runs", "late runs"} & set(order)
+    first_may_end.set()
+    for thread in (first, timed, late):
+        thread.join(30)
+
+    ran = [line for line in order if not line.endswith("waits")]
+    assert ["first runs", "beside runs", "beside ends", "first ends"] == ran[:4]
+    assert ["timed runs", "timed ends", "late runs", "late ends"] == ran[4:]
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
+    except BlockingIOError:
+        return True
+
+
+def test_the_servers_of_all_processes_are_counted() -> None:
+    """The end of a run names each server once."""
+    assert "servers: none" == servers_line([])
+    assert "servers: Kafka (2); ClickHouse" == servers_line(["Kafka", "ClickHouse", "Kafka"])

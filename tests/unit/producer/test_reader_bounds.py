@@ -113,6 +113,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.alone
 def test_a_word_that_is_repeated_takes_no_time() -> None:
     """A model can be made to say one word over and over: reading it costs its length, not its
     square.
@@ -222,6 +223,7 @@ def test_any_documents_raise_nothing(documents: list[object], content_type: str)
     assert isinstance(found, str) or min(found.prompt_tokens, found.total_tokens) >= 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("content_type", "begin", "piece"),
     [

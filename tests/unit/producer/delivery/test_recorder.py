@@ -33,6 +33,7 @@ def event() -> UsageEvent:
     return UsageEvent.new(user_id="u-1")
 
 
+@pytest.mark.alone
 def test_queue_keeps_its_bound_and_counts_the_rest() -> None:
     """T-13: with Kafka away the first N events are kept, each one more is counted, none waits."""
     with UsageRecorder(kafka=NOWHERE, queue_events=100, close_seconds=0.1) as recorder:
@@ -63,6 +64,7 @@ def test_one_warning_for_1024_drops() -> None:
     assert 1 == told.count("kafka_failed")
 
 
+@pytest.mark.alone
 def test_close_gives_up_in_time_and_counts_what_was_left() -> None:
     """Closing without Kafka ends after its time, and each event left is counted as failed."""
     recorder = UsageRecorder(kafka=NOWHERE)
@@ -88,6 +90,7 @@ def test_close_twice_is_harmless() -> None:
     assert {"delivery_failed": 1} == recorder.snapshot().dropped
 
 
+@pytest.mark.alone
 def test_close_does_not_repeat_the_wait_of_a_stop() -> None:
     """An application that ends while Kafka is away spends its time once, however many wait."""
     recorder = UsageRecorder(kafka=NOWHERE, close_seconds=2)

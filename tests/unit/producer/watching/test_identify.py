@@ -229,6 +229,7 @@ def test_odd_cookie_costs_none_of_the_others(request_of: Callable[..., Request],
     assert found(session({"s-1": ADA}.get), request_of(cookie=sent)) is not None
 
 
+@pytest.mark.alone
 def test_cookies_are_read_in_linear_time() -> None:
     """60 KB of a stranger's backslashes hold nobody up (CVE-2024-7592 of the standard library)."""
     request = asgi(cookie='token="' + "\\" * 60_000 + '"', authorization="Bearer x")
