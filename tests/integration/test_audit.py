@@ -8,16 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.support.commands import usagepipe
 from tests.support.programs import Programs
 from tests.support.running_worker import start_worker
 from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
 from tests.support.waiting import eventually
-from usagepipe.cli.root import root
 from usagepipe.consumer.maintenance.audit_rows import PRODUCERS_AT_ONCE, AuditRows
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.errors import UnprovenRawError
@@ -61,20 +60,8 @@ def world(
 
 def audit(settings: Settings, *arguments: str) -> tuple[int, dict[str, Any]]:
     """Exit status, and what it printed as JSON."""
-    result = run(settings, "--json", "--wait", "2", *arguments)
-    assert result.stdout.startswith("{"), result.output
-    return result.return_value, json.loads(result.stdout)
-
-
-def run(settings: Settings, *arguments: str) -> Any:
-    address = settings.clickhouse.get_secret_value()
-    options = ["--kafka", settings.kafka, "--topic", settings.topic, "--group", settings.group]
-    return CliRunner().invoke(
-        root,
-        ["audit", *options, "--clickhouse", address, *arguments],
-        standalone_mode=False,
-        catch_exceptions=False,
-    )
+    ended = usagepipe(settings, "audit", "--json", "--wait", "2", *arguments)
+    return ended.status, ended.json()
 
 
 def total(found: dict[str, Any], name: str) -> int:
@@ -110,14 +97,14 @@ def test_the_table_is_readable_and_the_hours_add_up(world: Settings) -> None:
     send(world.kafka, world.topic, values(), partition=2)
     stored_and_committed(world)
 
-    result = run(world, "--hours")
+    result = usagepipe(world, "audit", "--hours")
     _, found = audit(world, "--hours")
 
     (partition,) = [each for each in found["partitions"] if each["hours"]]
     assert EVENTS == sum(hour["stored"] for hour in partition["hours"])
     assert EVENTS == sum(hour["log"] for hour in partition["hours"])
-    assert "Partition 2 by hour of arrival" in result.stdout
-    assert result.stdout.endswith("It balances.\n")
+    assert "Partition 2 by hour of arrival" in result.out
+    assert result.out.endswith("It balances.\n")
 
 
 def test_missing_rows_are_named_and_repaired(world: Settings, clickhouse_client: "Client") -> None:
@@ -181,9 +168,9 @@ def test_rollups_are_not_lowered_where_the_log_proves_nothing(
     admin.delete_records([place])[place].result(30)
     clickhouse_client.command("DELETE FROM usage_events WHERE kafka_offset IN (2, 3)")
 
-    told = run(world).stdout
+    told = usagepipe(world, "audit").out
     with pytest.raises(UnprovenRawError, match="Nothing was repaired"):
-        run(world, "--repair")
+        usagepipe(world, "audit", "--repair")
     rolled = clickhouse_client.command("SELECT sum(requests) FROM rollup_usage_15m")
     trusted, after = audit(world, "--repair", "--trust-raw")
     lowered = clickhouse_client.command("SELECT sum(requests) FROM rollup_usage_15m")
@@ -320,14 +307,14 @@ def test_records_that_nobody_consumes_are_named(world: Settings, run_program: Pr
     nothing, _ = audit(world)
     send(world.kafka, world.topic, values(), partition=2)
 
-    waiting = run(world)
+    waiting = usagepipe(world, "audit")
     start_worker(run_program, world)
     eventually(lambda: audit(world)[0] == 0, 60, "an audit that balances")
 
     assert 0 == nothing
-    assert 1 == waiting.return_value
-    assert "Nobody consumes partition 2, where records wait: start usagepipe" in waiting.stdout
-    assert waiting.stdout.endswith(f"{EVENTS} records wait to be stored.\n")
+    assert 1 == waiting.status
+    assert "Nobody consumes partition 2, where records wait: start usagepipe" in waiting.out
+    assert waiting.out.endswith(f"{EVENTS} records wait to be stored.\n")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
@@ -339,7 +326,7 @@ def test_an_audit_fits_every_width(
     stored_and_committed(world)
     monkeypatch.setenv("COLUMNS", str(width))
 
-    text = run(world).stdout
+    text = usagepipe(world, "audit").out
 
     drawn = [line for line in text.splitlines() if not line[:1].isascii()]
     assert drawn

@@ -8,6 +8,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 from tests.support import topics
 from tests.support.bombs import batch_of_headers, bomb, send_batch
+from tests.support.commands import usagepipe
 from tests.support.memory import needs_proc, peak_bytes
 from tests.support.programs import Programs
 from tests.support.running_worker import (
@@ -18,20 +19,13 @@ from tests.support.running_worker import (
     wait_until_running,
 )
 from tests.support.worker import raw_counts
-from usagepipe.cli.root import run
-from usagepipe.schemas import Settings, encode
+from usagepipe.schemas import encode
 from usagepipe.schemas.topics import dead_letter_topic
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 MOST_BYTES = 400 << 20  # of a worker, under whatever lies on the topic
-
-
-def audit(settings: Settings) -> int:
-    address = settings.clickhouse.get_secret_value()
-    servers = ("--kafka", settings.kafka, "--clickhouse", address)
-    return run(["audit", *servers, "--topic", settings.topic, "--group", settings.group])
 
 
 @needs_proc
@@ -66,7 +60,7 @@ def test_a_batch_that_would_fill_the_memory_is_a_dead_letter_and_its_partition_g
     assert {"offset": b"1", "reason": b"batch_too_large", "omitted_value_bytes": b""} == told
     assert None is letter.value
     assert (2, 2) == raw_counts(clickhouse_client)
-    assert 0 == audit(made)
+    assert 0 == usagepipe(made, "audit").status
     assert peak_bytes(worker.pid) < MOST_BYTES
 
 

@@ -1,16 +1,13 @@
 """Lost events through the whole pipe: the recorder tells of them, the audit of what it told."""
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from click.testing import CliRunner
-
+from tests.support.commands import usagepipe
 from tests.support.programs import Programs
 from tests.support.running_worker import metric, start_worker, wait_until_committed
 from tests.support.topics import send
 from tests.support.waiting import eventually
-from usagepipe.cli.root import root
 from usagepipe.producer import UsageRecorder
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.gap import UsageGap, encode_gap
@@ -23,19 +20,6 @@ def unsendable() -> UsageEvent:
     """An event that cannot be encoded: made without its checks."""
     fields = UsageEvent.new(user_id="u").model_dump() | {"cost": object()}
     return UsageEvent.model_construct(**fields)
-
-
-def run(settings: Settings, *command: str) -> tuple[int, str]:
-    options = ["--kafka", settings.kafka, "--topic", settings.topic]
-    result = CliRunner().invoke(root, [*command, *options], standalone_mode=False)
-    assert result.exception is None, result.output
-    return result.return_value, result.stdout
-
-
-def audit(settings: Settings, *arguments: str) -> tuple[int, str]:
-    address = settings.clickhouse.get_secret_value()
-    group = ("--group", settings.group, "--clickhouse", address)
-    return run(settings, "audit", *group, *arguments)
 
 
 def test_a_loss_behind_the_last_event_is_told_with_its_reason(
@@ -54,15 +38,15 @@ def test_a_loss_behind_the_last_event_is_told_with_its_reason(
     worker = start_worker(run_program, world)
     wait_until_committed(world, worker)
 
-    status, told = audit(world)
-    _, as_json = audit(world, "--json")
+    audit = usagepipe(world, "audit")
+    as_json = usagepipe(world, "audit", "--json").json()
 
     ((reason, _),) = lost.items()
-    gap: dict[str, Any] = json.loads(as_json)["sequence_gaps"][0]
-    assert (1, [[11, 11]]) == (status, gap["missing"])
+    gap: dict[str, Any] = as_json["sequence_gaps"][0]
+    assert (1, [[11, 11]]) == (audit.status, gap["missing"])
     assert ({reason: 1}, 11) == (gap["told"][0]["lost"], gap["told"][0]["last_sequence"])
-    assert f"no event has the numbers 11. It lost 1 at {gap['told'][0]['since'][:10]}" in told
-    assert f"UTC ({reason} 1)." in told
+    assert f"no event has the numbers 11. It lost 1 at {gap['told'][0]['since'][:10]}" in audit.out
+    assert f"UTC ({reason} 1)." in audit.out
 
 
 def test_events_that_a_gap_record_has_overtaken_are_no_loss(
@@ -78,13 +62,13 @@ def test_events_that_a_gap_record_has_overtaken_are_no_loss(
     worker = start_worker(run_program, world)
     wait_until_committed(world, worker)
 
-    status, printed = audit(world)
-    _, as_json = audit(world, "--json")
+    audit = usagepipe(world, "audit")
+    as_json = usagepipe(world, "audit", "--json").json()
 
-    gap = json.loads(as_json)["sequence_gaps"][0]
-    assert (1, [[11, 20]], 8) == (status, gap["missing"], gap["under_way"])
-    assert "no event has the numbers 11-20. It lost 2 at" in printed
-    assert "8 of them may still be on their way" in printed
+    gap = as_json["sequence_gaps"][0]
+    assert (1, [[11, 20]], 8) == (audit.status, gap["missing"], gap["under_way"])
+    assert "no event has the numbers 11-20. It lost 2 at" in audit.out
+    assert "8 of them may still be on their way" in audit.out
 
 
 def test_gap_records_stop_no_worker_and_are_not_replayed(
@@ -102,8 +86,8 @@ def test_gap_records_stop_no_worker_and_are_not_replayed(
     worker = start_worker(run_program, world, dead_letter_run=2, dead_letter_ratio=0.01)
     wait_until_committed(world, worker)
 
-    status, printed = run(world, "dlq", "replay", "--yes")
+    replay = usagepipe(world, "dlq", "replay", "--yes")
 
     assert 50 == metric(worker, 'usagepipe_dead_letters_total{reason="gap"}')
-    assert 0 == status
-    assert f"0 replayed to {world.topic}." in printed
+    assert 0 == replay.status
+    assert f"0 replayed to {world.topic}." in replay.out

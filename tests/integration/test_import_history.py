@@ -1,6 +1,5 @@
 """What an import leaves out: the numbers of producers, and what may have left raw already."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support import topics
+from tests.support.commands import usagepipe
 from tests.support.exports import ImportCommand, Output, export_file, numbered_event
 from tests.support.stored_events import insert_rows, rows_of, sums_of, usage_sums
 from tests.support.stored_log import commit_log, store_log
 from tests.support.waiting import eventually
-from usagepipe.cli.root import run
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.clickhouse.migrate import migrate
 
@@ -32,13 +31,10 @@ def file(tmp_path: Path, events: list[UsageEvent]) -> Path:
     return export_file(tmp_path / "export", events)
 
 
-def audit(settings: Settings, capsys: Output) -> tuple[int, list[dict[str, Any]]]:
-    """Exit status, and the gaps in producers' numbers that it tells."""
-    capsys.readouterr()
-    servers = ("--kafka", settings.kafka, "--topic", settings.topic, "--group", settings.group)
-    clickhouse = ("--clickhouse", settings.clickhouse.get_secret_value())
-    status = run(["audit", "--json", "--wait", "5", *servers, *clickhouse])
-    return status, json.loads(capsys.readouterr().out)["sequence_gaps"]
+def audit(settings: Settings) -> tuple[int, list[dict[str, Any]]]:
+    """Exit status, and the gaps that it found in producers' numbers."""
+    ended = usagepipe(settings, "audit", "--json", "--wait", "5")
+    return ended.status, ended.json()["sequence_gaps"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +57,7 @@ def test_a_part_of_what_a_producer_recorded_is_no_loss_elsewhere(
     store_log(target)
     commit_log(target)
 
-    found, gaps = audit(target, capsys)
+    found, gaps = audit(target)
     assert (status, missing) == (found, [each for gap in gaps for each in gap["missing"]])
 
 
@@ -78,14 +74,14 @@ def test_a_restore_gives_back_the_numbers_that_an_audit_misses(
     topics.send(target.kafka, target.topic, (v for v in map(encode, events) if v not in lost))
     store_log(target)
     commit_log(target)
-    missed = audit(target, capsys)
+    missed = audit(target)
 
     assert (0, "added 10, skipped 50\n") == (import_(file, "--restore"), import_.out)
     store_log(target, chosen=lambda record: record.value in lost, token="restored")
     commit_log(target)
 
     assert (1, [[41, 50]]) == (missed[0], missed[1][0]["missing"])
-    assert (0, []) == audit(target, capsys)
+    assert (0, []) == audit(target)
 
 
 def test_what_may_have_left_raw_is_left_out(

@@ -6,9 +6,9 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from click.testing import CliRunner
 
 from tests.support import topics
+from tests.support.commands import Ended, usagepipe
 from tests.support.programs import Program, Programs
 from tests.support.running_worker import (
     SECONDS,
@@ -21,7 +21,6 @@ from tests.support.running_worker import (
 )
 from tests.support.waiting import eventually
 from tests.support.worker import committed, raw_counts
-from usagepipe.cli.root import root
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.errors import WrongUseError
 
@@ -72,16 +71,6 @@ def letters(settings: Settings) -> list[topics.Record]:
     return topics.read(settings.kafka, settings.dead_letter_topic)
 
 
-def usagepipe(settings: Settings, *arguments: str) -> tuple[int, str]:
-    options = ("--kafka", settings.kafka, "--topic", settings.topic, "--group", settings.group)
-    address = settings.clickhouse.get_secret_value()
-    command = [*arguments, *options, "--clickhouse", address]
-    result = CliRunner().invoke(root, command, standalone_mode=False)
-    if result.exception is not None:
-        raise result.exception
-    return result.return_value or 0, result.stdout
-
-
 def rows(client: "Client") -> int:
     return raw_counts(client)[0]
 
@@ -117,15 +106,15 @@ def test_a_bad_producer_parks_one_partition_and_no_worker_ends(
         status_of(worker, "live"),
     )
     assert 1 == metric(worker, "usagepipe_parked_partitions")
-    status, told = usagepipe(made, "audit")
-    assert 1 == status
-    assert f"Partition {BAD} is parked" in told
-    assert f"usagepipe dlq release {BAD}" in told
-    assert "It balances" not in told
-    status, told = usagepipe(made, "dlq", "parked", "--json")
-    (listed,) = [json.loads(line) for line in told.splitlines()]
-    assert (0, first, last) == (status, listed["first_offset"], listed["last_offset"])
-    assert SECRET.decode() not in told
+    audit = usagepipe(made, "audit")
+    assert 1 == audit.status
+    assert f"Partition {BAD} is parked" in audit.out
+    assert f"usagepipe dlq release {BAD}" in audit.out
+    assert "It balances" not in audit.out
+    parked = usagepipe(made, "dlq", "parked", "--json")
+    listed = parked.json()  # one line, so one partition
+    assert (0, first, last) == (parked.status, listed["first_offset"], listed["last_offset"])
+    assert SECRET.decode() not in parked.out
     assert worker.status is None
 
 
@@ -140,18 +129,18 @@ def test_a_release_with_letters_empties_the_range_and_goes_on(
 
     with pytest.raises(WrongUseError, match="its last offset is 5049"):
         usagepipe(made, "dlq", "release", str(BAD), "--letters", "--last-offset", "5050")
-    status, _ = usagepipe(made, "dlq", "release", str(BAD), "--letters", "--last-offset", "5049")
+    ended = usagepipe(made, "dlq", "release", str(BAD), "--letters", "--last-offset", "5049")
     wait_until_committed(made, worker)
 
-    assert 0 == status
+    assert 0 == ended.status
     assert 50 == rows(clickhouse_client)
     assert list(range(5_000)) == sorted(
         int(each.headers["offset"] or b"") for each in letters(made)
     )
     eventually(lambda: health(worker)["state"] == "running", SECONDS, worker.tail)
     assert 0 == metric(worker, "usagepipe_parked_partitions")
-    assert (0, "") == usagepipe(made, "dlq", "parked", "--json")
-    assert 0 == usagepipe(made, "audit")[0]
+    assert Ended(0, "") == usagepipe(made, "dlq", "parked", "--json")
+    assert 0 == usagepipe(made, "audit").status
     send_bad(made, 3_000)
     assert wait_until_parked(worker)["first_offset"] >= 5_050
 
@@ -244,4 +233,4 @@ def test_a_kill_in_the_middle_of_a_release_loses_and_parks_nothing(
     assert '"partition_parked"' not in second.stderr
     assert (50, 50) == raw_counts(clickhouse_client)
     assert 5_000 == len({each.headers["offset"] for each in letters(made)})
-    assert 0 == usagepipe(made, "audit")[0]
+    assert 0 == usagepipe(made, "audit").status

@@ -8,10 +8,9 @@ import json
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 from confluent_kafka import Producer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
     AdminClient,
@@ -20,10 +19,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
     ConfigResource,
 )
 
+from tests.support.commands import Ended, usagepipe
 from tests.support.stored_events import insert_rows
 from tests.support.stored_log import commit_log
 from tests.support.waiting import eventually
-from usagepipe.cli.root import root
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.maintenance.reconcile import LogRecord
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
@@ -131,15 +130,8 @@ def counts(client: "Client") -> list[int]:
     return [result.result_rows[0][0] for result in sums]
 
 
-def run(settings: Settings, command: str, *arguments: str) -> Any:
-    address = settings.clickhouse.get_secret_value()
-    options = ["--kafka", settings.kafka, "--topic", settings.topic, "--group", settings.group]
-    return CliRunner().invoke(
-        root,
-        [command, *options, "--clickhouse", address, "--wait", "5", *arguments],
-        standalone_mode=False,
-        catch_exceptions=False,
-    )
+def run(settings: Settings, command: str, *arguments: str) -> Ended:
+    return usagepipe(settings, command, "--wait", "5", *arguments)
 
 
 def test_an_audit_tells_what_left_raw_and_repairs_nothing(
@@ -149,10 +141,10 @@ def test_an_audit_tells_what_left_raw_and_repairs_nothing(
     let_raw_rows_leave(world, clickhouse_client, left=4)
 
     audit = run(world, "audit", "--json")
-    found = json.loads(audit.stdout)["partitions"][0]
-    told = run(world, "audit", "--repair").stdout
+    found = audit.json()["partitions"][0]
+    told = run(world, "audit", "--repair").out
 
-    assert (0, [[0, 9]], []) == (audit.return_value, found["raw_expired"], found["missing"])
+    assert (0, [[0, 9]], []) == (audit.status, found["raw_expired"], found["missing"])
     assert 14 == found["log"] == found["stored"] + 10
     assert "Partition 0: 10 offsets have no row (0-9) and are older than what raw keeps" in told
     assert [4, 14, 14] == counts(clickhouse_client)
@@ -168,13 +160,13 @@ def test_what_is_lost_of_a_day_that_raw_keeps_is_still_missing(
     audit = run(world, "audit", "--json")
     repaired = run(world, "audit", "--repair")
 
-    found = json.loads(audit.stdout)["partitions"][0]
+    found = audit.json()["partitions"][0]
     assert (1, [[0, 9]], [[12, 12]]) == (
-        audit.return_value,
+        audit.status,
         found["raw_expired"],
         found["missing"],
     )
-    assert 0 == repaired.return_value
+    assert 0 == repaired.status
     assert [4, 14, 14] == counts(clickhouse_client)
 
 
@@ -186,7 +178,7 @@ def test_the_hours_of_an_audit_add_up_with_what_left_raw(
 
     audit = run(world, "audit", "--json", "--hours")
 
-    old, young = json.loads(audit.stdout)["partitions"][0]["hours"]
+    old, young = audit.json()["partitions"][0]["hours"]
     assert (10, 0, 10) == (old["log"], old["stored"], old["raw_expired"])
     assert (4, 4, 0) == (young["log"], young["stored"], young["raw_expired"])
 
@@ -197,7 +189,7 @@ def test_a_replay_leaves_alone_what_left_raw(world: Settings, clickhouse_client:
     send(world, [records(world)[3].value or b""], datetime.now(UTC))
     commit_log(world, partitions=[0])
 
-    told = run(world, "replay").stdout
+    told = run(world, "replay").out
 
     assert "15 records: 4 were stored, 0 are copies of stored events, 0 are dead letters, 0" in told
     assert "11 have no row and are older than what raw keeps: they were left alone" in told
@@ -212,9 +204,9 @@ def test_what_left_by_a_retention_that_was_changed_since_is_left_alone(
     migrate(world)
 
     told = run(world, "audit", "--repair")
-    replayed = run(world, "replay").stdout
+    replayed = run(world, "replay").out
 
-    assert 0 == told.return_value
+    assert 0 == told.status
     assert "10 have no row and are older than what raw keeps" in replayed
     assert [4, 14, 14] == counts(clickhouse_client)
 
@@ -225,7 +217,7 @@ def test_raw_rows_that_were_all_removed_are_left_alone(
     """A table that was emptied, while the rollups stayed: only days it can have whole come back."""
     clickhouse_client.command("TRUNCATE TABLE usage_events")
 
-    told = run(world, "replay").stdout
+    told = run(world, "replay").out
 
     assert "10 have no row and are older than what raw keeps" in told
     assert [4, 14, 14] == counts(clickhouse_client)
@@ -245,8 +237,8 @@ def test_a_loss_on_the_first_day_of_use_is_found_and_repaired(
     audit = run(made, "audit", "--json")
     repaired = run(made, "audit", "--repair")
 
-    assert [[0, 0], [5, 5]] == json.loads(audit.stdout)["partitions"][0]["missing"]
-    assert (1, 0) == (audit.return_value, repaired.return_value)
+    assert [[0, 0], [5, 5]] == audit.json()["partitions"][0]["missing"]
+    assert (1, 0) == (audit.status, repaired.status)
     assert [10, 10, 10] == counts(clickhouse_client)
 
 

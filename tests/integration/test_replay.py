@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from click.testing import CliRunner
 
+from tests.support.commands import usagepipe
 from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
-from usagepipe.cli.root import root
 from usagepipe.consumer.maintenance import replay as replay_module
 from usagepipe.consumer.maintenance.replay import Replayer, Wanted
 from usagepipe.consumer.topics.group_offsets import GroupOffsets
@@ -47,17 +46,8 @@ def event(number: int) -> UsageEvent:
 
 
 def replay(settings: Settings, *arguments: str) -> str:
-    """What it says."""
-    address = settings.clickhouse.get_secret_value()
-    options = ["--kafka", settings.kafka, "--topic", settings.topic, "--group", settings.group]
-    result = CliRunner().invoke(
-        root,
-        ["replay", *options, "--clickhouse", address, *arguments],
-        standalone_mode=False,
-    )
-    if result.exception:
-        raise result.exception
-    return result.output
+    """What it prints."""
+    return usagepipe(settings, "replay", *arguments).out
 
 
 def state(client: "Client") -> list[Any]:

@@ -1,13 +1,12 @@
 """`usagepipe status` on real servers: it sees whether anything consumes the topic."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from confluent_kafka import Producer
 
+from tests.support.commands import usagepipe
 from tests.support.dead_letters import await_topics, write_dead_letters
 from tests.support.ports import lasting_port
 from tests.support.programs import Programs
@@ -21,7 +20,6 @@ from tests.support.running_worker import (
 from tests.support.topics import send
 from tests.support.waiting import eventually
 from tests.unit.consumer.records import FakeRecord
-from usagepipe.cli.root import root
 from usagepipe.schemas import Settings, encode
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -39,17 +37,9 @@ def world(settings: Callable[..., Settings], migrated: ClickHouseAddress) -> Set
 
 def status(settings: Settings, **replaced: str) -> tuple[int, dict[str, Any]]:
     """Exit status, and the printed JSON object."""
-    given = {
-        "kafka": settings.kafka,
-        "clickhouse": settings.clickhouse.get_secret_value(),
-        "topic": settings.topic,
-        "group": settings.group,
-    } | replaced
-    options = [text for name, value in given.items() for text in (f"--{name}", value)]
-    result = CliRunner().invoke(
-        root, ["status", "--json", *options], standalone_mode=False, catch_exceptions=False
-    )
-    return result.return_value, json.loads(result.stdout)
+    options = [text for name, value in replaced.items() for text in (f"--{name}", value)]
+    ended = usagepipe(settings, "status", "--json", *options)
+    return ended.status, ended.json()
 
 
 def fill(settings: Settings) -> None:

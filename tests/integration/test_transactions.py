@@ -9,11 +9,11 @@ from confluent_kafka import Producer
 
 from tests.integration.test_audit import audit, total
 from tests.support import topics
+from tests.support.commands import usagepipe
 from tests.support.programs import Programs
 from tests.support.running_worker import SECONDS, MakeSettings, event, start_worker
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts, rollup_sums
-from usagepipe.cli.root import run as run_command
 from usagepipe.schemas import Settings, encode
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def test_aborted_records_are_never_stored(
     eventually(lambda: audit(made)[1]["partitions"][PARTITION]["backlog"] == 0, SECONDS, "the end")
 
     status, found = audit(made)
-    servers = ["--kafka", made.kafka, "--clickhouse", made.clickhouse.get_secret_value()]
-    replayed = run_command(["replay", *servers, "--topic", made.topic, "--group", made.group])
+    replayed = usagepipe(made, "replay").status
 
     assert (0, 17, 17, 3) == (status, *(total(found, n) for n in ("stored", "aborted", "marks")))
     assert 0 == replayed
