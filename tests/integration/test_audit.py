@@ -1,10 +1,8 @@
 """`usagepipe audit` on tables and logs that were broken in every way it tells of."""
 
 import json
-import uuid
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +10,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.support.commands import usagepipe
+from tests.support.events import NOON, event
 from tests.support.programs import Programs
 from tests.support.running_worker import start_worker
 from tests.support.stored_log import commit_log, store_log, write_dead_letter
@@ -26,21 +25,16 @@ if TYPE_CHECKING:
 
     from usagepipe.schemas.settings import ClickHouseAddress
 
-NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 EVENTS = 40
 
 
-def event(sequence: int, **fields: Any) -> UsageEvent:
-    given: dict[str, Any] = {
-        "producer_id": "p",
-        "user_id": f"u-{sequence % 7}",
-        "total_tokens": 5,
-    } | fields
-    return UsageEvent(event_id=uuid.uuid4(), occurred_at=NOON, sequence=sequence, **given)
+def numbered(sequence: int, **fields: Any) -> UsageEvent:
+    given: dict[str, Any] = {"producer_id": "p", "user_id": f"u-{sequence % 7}"}
+    return event(occurred_at=NOON, sequence=sequence, total_tokens=5, **given | fields)
 
 
 def values(count: int = EVENTS) -> list[bytes]:
-    return [encode(event(number)) for number in range(1, count + 1)]
+    return [encode(numbered(number)) for number in range(1, count + 1)]
 
 
 @pytest.fixture(autouse=True)
@@ -264,7 +258,7 @@ def test_any_number_of_producers_can_be_asked_for(
     migrated: "ClickHouseAddress", world: Settings
 ) -> None:
     """After an outage thousands of processes may have told of losses; none is left out."""
-    send(world.kafka, world.topic, [*values(), encode(event(7, producer_id="q"))])
+    send(world.kafka, world.topic, [*values(), encode(numbered(7, producer_id="q"))])
     store_log(world)
     others = [f"host-{number}" for number in range(2 * PRODUCERS_AT_ONCE)]
 

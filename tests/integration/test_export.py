@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.support.any_events import events as any_events
 from tests.support.clickhouse_server import url_of
+from tests.support.events import NOON, numbered_event
 from tests.support.memory import forget_peak, needs_proc, peak_bytes
 from tests.support.ports import lasting_port
 from tests.support.short_answers import ShortAnswers
@@ -32,20 +33,7 @@ from usagepipe.schemas.settings import ClickHouseAddress
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
 Output = pytest.CaptureFixture[str]
-
-
-def event(number: int, **fields: Any) -> UsageEvent:
-    given: dict[str, Any] = {
-        "occurred_at": NOON + number * MINUTE,
-        "user_id": f"u-{number % 3}",
-        "producer_id": "p",
-        "sequence": number + 1,
-        "total_tokens": number,
-    }
-    return UsageEvent.new(**given | fields)
 
 
 @pytest.fixture
@@ -72,7 +60,7 @@ def test_the_events_of_a_range_come_out_in_the_order_of_time(
     """The first moment is in it, the last is not, whatever the order in which they arrived, and
     however many are read at once."""
     monkeypatch.setattr(event_export, "STRETCH_ROWS", stretch_rows)
-    events = [event(number) for number in range(200)]
+    events = [numbered_event(number) for number in range(200)]
     store(clickhouse_client, *reversed(events[:90]))
     store(clickhouse_client, *events[90:])
 
@@ -90,7 +78,7 @@ def test_an_event_comes_out_as_it_came_in(
 ) -> None:
     """Every field, costs to the last of twelve decimals, and text that would break a format."""
     text = "\x00\"'\\\n\r\u2028\u2029\t{}é\N{GRINNING FACE}"
-    full = event(
+    full = numbered_event(
         1,
         cost=Decimal("999999999.999999999999"),
         tags={"b": text, "a": "", text: "1"},
@@ -104,8 +92,10 @@ def test_an_event_comes_out_as_it_came_in(
         usage_quality="partial",
     )
     bare = UsageEvent(event_id=UUID(int=0), occurred_at=NOON, user_id="u")
-    least = event(2, cost=Decimal("0.000000000001"), occurred_at=datetime(2099, 12, 31, tzinfo=UTC))
-    free = event(3, cost=Decimal(0), occurred_at=datetime(2000, 1, 1, tzinfo=UTC))
+    least = numbered_event(
+        2, cost=Decimal("0.000000000001"), occurred_at=datetime(2099, 12, 31, tzinfo=UTC)
+    )
+    free = numbered_event(3, cost=Decimal(0), occurred_at=datetime(2000, 1, 1, tzinfo=UTC))
     events = sorted([full, bare, least, free], key=place_of)
     store(clickhouse_client, *events)
 
@@ -139,7 +129,7 @@ def test_an_event_that_is_stored_twice_comes_out_once(
     url: str, clickhouse_client: "Client", tmp_path: Path, capsys: Output
 ) -> None:
     """That there are copies is told."""
-    events = [event(number) for number in range(5)]
+    events = [numbered_event(number) for number in range(5)]
     store(clickhouse_client, *events)
     store(clickhouse_client, *events[2:4])
 
@@ -155,7 +145,7 @@ def test_events_of_one_moment_stand_in_the_order_of_their_ids(
     """T-36: two requests with identical time and tokens are two events. As UUIDs, ClickHouse
     would order the ids by their second half."""
     ids = [UUID(int=first << 64 | second) for first in (1, 2, 3) for second in (1, 2)]
-    same = [event(1).model_copy(update={"event_id": each}) for each in ids]
+    same = [numbered_event(1).model_copy(update={"event_id": each}) for each in ids]
     store(clickhouse_client, *reversed(same))
 
     assert same == export(url, tmp_path / "file")
@@ -165,7 +155,7 @@ def test_two_exports_of_the_same_events_are_the_same_bytes(
     url: str, clickhouse_client: "Client", capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     """On standard output; what is said beside it goes to standard error."""
-    store(clickhouse_client, *(event(number) for number in range(10)))
+    store(clickhouse_client, *(numbered_event(number) for number in range(10)))
 
     outputs = []
     for _ in range(2):
@@ -185,7 +175,8 @@ def many(url: str, clickhouse_client: "Client") -> int:
         numbers = range(first, first + 10_000)
         tags = {"padding": "x" * 800}
         store(
-            clickhouse_client, *(event(n, occurred_at=NOON + n * step, tags=tags) for n in numbers)
+            clickhouse_client,
+            *(numbered_event(n, occurred_at=NOON + n * step, tags=tags) for n in numbers),
         )
     return count
 
@@ -259,7 +250,7 @@ def test_answer_that_a_profile_would_cut_is_refused(
     """A server may be told to end answers without a word: an export is whole or none. Neither the
     events may be cut nor the hours that they are counted by."""
     if of_hours:
-        store(clickhouse_client, *(event(60 * hour) for hour in range(40)))
+        store(clickhouse_client, *(numbered_event(60 * hour) for hour in range(40)))
     else:
         request.getfixturevalue("many")
     bounds = {"max_result_rows": 10, "max_block_size": 10, "result_overflow_mode": "break"}

@@ -13,12 +13,12 @@ import pytest
 
 from tests.support import topics
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.events import numbered_event
 from tests.support.exports import (
     ImportCommand,
     Output,
     export_bytes,
     export_file,
-    numbered_event,
 )
 from tests.support.ports import lasting_port
 from tests.support.programs import Programs

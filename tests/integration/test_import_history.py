@@ -8,7 +8,8 @@ import pytest
 
 from tests.support import topics
 from tests.support.commands import usagepipe
-from tests.support.exports import ImportCommand, Output, export_file, numbered_event
+from tests.support.events import numbered_event
+from tests.support.exports import ImportCommand, Output, export_file
 from tests.support.stored_events import insert_rows, rows_of, sums_of, usage_sums
 from tests.support.stored_log import commit_log, store_log
 from tests.support.waiting import eventually

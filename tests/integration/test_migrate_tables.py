@@ -4,11 +4,14 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
+from tests.support import events
+from tests.support.events import NOON
 from tests.support.stored_events import ARRIVED, insert_rows, rows_of, store
 from usagepipe.schemas import UsageEvent
 
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("migrated")
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROLLUPS = ("rollup_usage_15m", "rollup_usage_1d")
 DIMENSIONS = ("customer_id", "team_id", "user_id", "source", "api_key_id", "provider", "model")
 TOKENS = (
@@ -39,8 +41,7 @@ COORDINATES = {
 }
 
 
-def event(**fields: Any) -> UsageEvent:
-    return UsageEvent.new(**{"user_id": "u-1", "occurred_at": NOON} | fields)
+event = partial(events.event, occurred_at=NOON)
 
 
 def many(count: int = 200) -> list[UsageEvent]:

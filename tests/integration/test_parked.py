@@ -139,7 +139,7 @@ def test_a_release_with_letters_empties_the_range_and_goes_on(
     )
     eventually(lambda: health(worker)["state"] == "running", SECONDS, worker.tail)
     assert 0 == metric(worker, "usagepipe_parked_partitions")
-    assert Ended(0, "") == usagepipe(made, "dlq", "parked", "--json")
+    assert Ended(0, "", "") == usagepipe(made, "dlq", "parked", "--json")
     assert 0 == usagepipe(made, "audit").status
     send_bad(made, 3_000)
     assert wait_until_parked(worker)["first_offset"] >= 5_050

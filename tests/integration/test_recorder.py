@@ -15,6 +15,7 @@ from types import FrameType
 import pytest
 
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.events import event
 from tests.support.logs import capture_logs
 from tests.support.programs import Program, Programs
 from tests.support.topics import make_topics, read
@@ -32,10 +33,6 @@ SECONDS = 30
 @pytest.fixture(autouse=True)
 def _no_spill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USAGEPIPE_SPILL_DIR", "")
-
-
-def event(**fields: object) -> UsageEvent:
-    return UsageEvent.new(**{"user_id": "u-1", **fields})
 
 
 def _number(stored: UsageEvent) -> int:

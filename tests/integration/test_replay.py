@@ -1,6 +1,5 @@
 """`usagepipe replay` stores what is lacking and changes nothing else, however often it runs."""
 
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.commands import usagepipe
+from tests.support.events import NOON, event
 from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
 from usagepipe.consumer.maintenance import replay as replay_module
@@ -21,7 +21,6 @@ from usagepipe.schemas.settings import ClickHouseAddress
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 EVENTS = 60
 TABLES = ("rollup_usage_15m", "rollup_usage_1d")
 
@@ -32,22 +31,19 @@ def world(
 ) -> Settings:
     """A topic of events, a group and tables of this test's own; nothing is stored."""
     made = settings()
-    send(made.kafka, made.topic, [encode(event(number)) for number in range(EVENTS)])
+    send(made.kafka, made.topic, [encode(numbered(number)) for number in range(EVENTS)])
     return made
 
 
-def event(number: int) -> UsageEvent:
-    return UsageEvent(
-        event_id=uuid.uuid4(),
-        occurred_at=NOON + timedelta(hours=number),
-        user_id=f"u-{number % 5}",
-        total_tokens=number,
-    )
+def numbered(number: int) -> UsageEvent:
+    moment = NOON + timedelta(hours=number)
+    return event(occurred_at=moment, user_id=f"u-{number % 5}", total_tokens=number)
 
 
 def replay(settings: Settings, *arguments: str) -> str:
     """What it prints."""
-    return usagepipe(settings, "replay", *arguments).out
+    ended = usagepipe(settings, "replay", *arguments)
+    return ended.out + ended.err
 
 
 def state(client: "Client") -> list[Any]:
@@ -183,7 +179,7 @@ def test_a_part_is_chosen_by_offsets_or_by_time(
     world: Settings, clickhouse_client: "Client"
 ) -> None:
     """Offsets need a partition; moments are those of the records' arrival."""
-    send(world.kafka, world.topic, [encode(event(7)) for _ in range(10)], partition=2)
+    send(world.kafka, world.topic, [encode(numbered(7)) for _ in range(10)], partition=2)
     commit_log(world)
 
     future = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -201,7 +197,7 @@ def test_progress_is_kept_in_another_group_and_an_interrupted_replay_goes_on(
     world: Settings, clickhouse_client: "Client", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was settled before the interruption is not read again; the workers' offset stays."""
-    send(world.kafka, world.topic, [encode(event(7)) for _ in range(30)], partition=1)
+    send(world.kafka, world.topic, [encode(numbered(7)) for _ in range(30)], partition=1)
     commit_log(world)
     monkeypatch.setattr(replay_module, "HEAL_EVERY_SECONDS", 0.0)
     monkeypatch.setattr("usagepipe.consumer.maintenance.reconcile.BATCH_RECORDS", 10)

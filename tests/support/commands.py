@@ -17,6 +17,7 @@ class Ended:
 
     status: int
     out: str
+    err: str
 
     def json(self) -> dict[str, Any]:
         """The object that it printed."""
@@ -33,4 +34,4 @@ def usagepipe(settings: Settings, *command: str) -> Ended:
         standalone_mode=False,
         catch_exceptions=False,
     )
-    return Ended(result.return_value or 0, result.stdout)
+    return Ended(result.return_value or 0, result.stdout, result.stderr)

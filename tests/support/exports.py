@@ -2,10 +2,7 @@
 
 import io
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,22 +11,7 @@ from usagepipe.schemas import Settings, UsageEvent
 from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.export_file import ExportWriter, place_of
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Output = pytest.CaptureFixture[str]
-
-
-def numbered_event(number: int, **fields: Any) -> UsageEvent:
-    """The event `number` of a producer, of users with and without a key."""
-    given: dict[str, Any] = {
-        "occurred_at": NOON + timedelta(minutes=number),
-        "user_id": f"u-{number % 3}",
-        "api_key_id": f"k-{number % 5}" if number % 2 else "",
-        "producer_id": "p",
-        "sequence": number + 1,
-        "total_tokens": number,
-        "cost": Decimal(number) / 10**12,
-    }
-    return UsageEvent.new(**given | fields)
 
 
 def export_bytes(events: Iterable[UsageEvent]) -> bytes:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support import events
 from tests.support.absent_kafka import AbsentKafka
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.programs import Program, Programs
@@ -137,7 +138,7 @@ class Recording:
 
 def event(number: int = 0) -> UsageEvent:
     """An event of one of five users."""
-    return UsageEvent.new(user_id=f"u-{number % 5}")
+    return events.event(user_id=f"u-{number % 5}")
 
 
 def once(numbers: list[int]) -> list[int]:

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from tests.support.events import event
 from tests.support.logs import capture_logs
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.delivery import handle
 from usagepipe.schemas.errors import SettingsError
-from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
 NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
@@ -27,10 +27,6 @@ NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
 def _no_spill(monkeypatch: pytest.MonkeyPatch) -> None:
     """These recorders have nowhere to keep events but their memory."""
     monkeypatch.setenv("USAGEPIPE_SPILL_DIR", "")
-
-
-def event() -> UsageEvent:
-    return UsageEvent.new(user_id="u-1")
 
 
 @pytest.mark.alone

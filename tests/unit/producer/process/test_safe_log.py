@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.events import event
 from tests.support.logs import capture_logs
 from tests.support.waiting import eventually
 from tests.unit.producer.watched import CHAT, Bench, answering
@@ -38,10 +39,6 @@ def _broken_log() -> Iterator[None]:
 def recorder() -> UsageRecorder:
     """It has no Kafka, and nowhere to keep events but its memory."""
     return UsageRecorder(kafka=NOWHERE, spill_dir="", queue_events=100)
-
-
-def event(**fields: Any) -> UsageEvent:
-    return UsageEvent.new(user_id="u", **fields)
 
 
 class Panic(BaseException):

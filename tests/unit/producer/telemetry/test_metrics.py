@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from tests.support.events import event
 from tests.support.logs import capture_logs
 from tests.unit.producer.watched import CHAT, PATH, Bench, answering
 from usagepipe.producer import UsageRecorder
@@ -17,7 +18,6 @@ from usagepipe.producer.telemetry.counters import Counters
 from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
 from usagepipe.producer.telemetry.metrics import MAX_MODELS, ProducerMetrics, PrometheusMeter
 from usagepipe.producer.testing import MemoryRecorder
-from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.event import MAX_ID_CHARS
 
@@ -38,10 +38,6 @@ def meter(registry: CollectorRegistry) -> PrometheusMeter:
 def value(registry: CollectorRegistry) -> Value:
     """The value of a series by its name and labels."""
     return lambda name, **labels: registry.get_sample_value(f"usagepipe_{name}", labels)
-
-
-def event(**fields: Any) -> UsageEvent:
-    return UsageEvent.new(user_id="u", **fields)
 
 
 def numbers(
