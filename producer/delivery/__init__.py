@@ -1,1 +1,1 @@
-"""Brings events from any thread to Kafka, over the spill when Kafka is unreachable."""
+"""Delivers events from any thread to Kafka, over the disk when Kafka is unreachable."""

@@ -1,27 +1,27 @@
-"""Files of the spill that are being sent, to be acknowledged or tried again as one."""
+"""Files of the spill that are being sent together: acknowledged or retried as one."""
 
 import time
 from collections import deque
 from collections.abc import Sequence
 
-from usagepipe.producer.delivery.handle import Handle, Refused
+from usagepipe.producer.delivery.kafka_producer_handle import KafkaProducerHandle, Refused
 from usagepipe.producer.delivery.spill import Record, Segment, Spill, events_in
 
 
 class SpilledBatch:
-    """Some segments on their way. Read once, when it is made; the files stay until they are
-    acknowledged.
+    """Some segments in flight. They are read once, when the batch is made; the files stay until
+    Kafka has acknowledged all events in them.
 
     Raises:
-        OSError: the first one cannot be read now.
+        OSError: the first segment cannot be read now.
     """
 
     def __init__(self, spill: Spill, segments: Sequence[Segment]) -> None:
-        """`segments` end before the first one that cannot be read now."""
+        """The batch ends before the first segment that cannot be read now."""
         self.segments: list[Segment] = []
         self.is_own = spill.is_own(segments[0])
         self.damaged = 0  # events that could not be read
-        self.refused: list[Refused] = []  # events that Kafka will never take
+        self.refused: list[Refused] = []  # events that Kafka will never accept
         self.has_failed = False  # to be sent again
         self._unsent: deque[Record] = deque()
         for segment in segments:
@@ -44,17 +44,17 @@ class SpilledBatch:
 
     @property
     def seconds(self) -> float:
-        """Since the last event was given to librdkafka."""
+        """Seconds since the last event was given to librdkafka."""
         return time.monotonic() - self._sent_at
 
-    def send(self, handle: Handle) -> None:
+    def send(self, handle: KafkaProducerHandle) -> None:
         """Give `handle` as many events as it takes."""
         while self._unsent and handle.produce(self._unsent[0]):
             self._unsent.popleft()
             self._sent_at = time.monotonic()
 
-    def note(self, handle: Handle) -> None:
-        """Take what has come back."""
+    def note(self, handle: KafkaProducerHandle) -> None:
+        """Take the events that came back."""
         self.refused += handle.refused
         self.has_failed |= bool(handle.returned)
         handle.refused.clear()

@@ -13,7 +13,7 @@ from tests.support.ports import HOST
 from tests.support.topics import read
 from tests.support.waiting import eventually
 from usagepipe.producer import UsageRecorder
-from usagepipe.producer.delivery.handle import CONNECT_SECONDS
+from usagepipe.producer.delivery.kafka_producer_handle import CONNECT_SECONDS
 from usagepipe.schemas import UsageEvent
 
 EVENTS = 20
@@ -70,7 +70,9 @@ def test_a_slow_first_connection_is_no_outage(
 ) -> None:
     """A short program's events go straight to a Kafka that is cold but well, each once, although
     all steps of the connection together take longer than one may."""
-    monkeypatch.setattr("usagepipe.producer.delivery.handle.CONNECT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(
+        "usagepipe.producer.delivery.kafka_producer_handle.CONNECT_SECONDS", PATIENCE_SECONDS
+    )
     with UsageRecorder(kafka=cold_kafka, topic=topic, close_seconds=30) as recorder:
         for _ in range(EVENTS):
             recorder.record(UsageEvent.new(user_id="u"))

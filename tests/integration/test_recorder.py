@@ -121,7 +121,7 @@ def test_dropped_event_leaves_a_gap_in_the_numbers(kafka: str, topic: str) -> No
 
 def deliveries() -> list[threading.Thread]:
     """Delivery threads. Python keeps an entry also of those of other tests, which have ended."""
-    return [each for each in threading.enumerate() if each.name == "usagepipe-outbox"]
+    return [each for each in threading.enumerate() if each.name == "usagepipe-delivery"]
 
 
 @pytest.mark.timeout(60)

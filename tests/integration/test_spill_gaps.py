@@ -10,7 +10,7 @@ from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import read
 from tests.support.waiting import eventually
 from usagepipe.producer import UsageRecorder
-from usagepipe.producer.delivery import courier
+from usagepipe.producer.delivery import delivery_thread
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.gap import decode_gap
 
@@ -86,7 +86,7 @@ def test_losses_that_end_with_the_process_are_in_its_log(away: Away) -> None:
         recorder.close(0.1)
 
     assert [{"invalid": 1}] == [
-        line["dropped"] for line in logs if line["event"] == "usage_losses_untold"
+        line["dropped"] for line in logs if line["event"] == "usage_losses_unreported"
     ]
     assert [] == endings(logs)
 
@@ -101,7 +101,7 @@ def test_overwritten_gap_records_are_told_again(
 ) -> None:
     """T-16: files that are given up for newer events hold gap records too: what they told is in
     those that are left, and each lost event is counted and told once."""
-    monkeypatch.setattr(courier, "TELL_SECONDS", 0.0)  # as many as there can be
+    monkeypatch.setattr(delivery_thread, "REPORT_SECONDS", 0.0)  # as many as there can be
     recorder = away.recorder(spill_megabytes=1, spill_policy="oldest", close_seconds=0.1)
     large = event().model_copy(update={"tags": {f"t{n}": "x" * 2_000 for n in range(3)}})
 

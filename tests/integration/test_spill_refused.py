@@ -27,7 +27,7 @@ from tests.support.servers import NoServerError, skip_or_fail
 from tests.support.spilling import SECONDS, Away, event, once
 from tests.support.topics import make_topics
 from tests.support.waiting import eventually
-from usagepipe.producer.delivery.handle import Handle
+from usagepipe.producer.delivery.kafka_producer_handle import KafkaProducerHandle
 from usagepipe.producer.delivery.spill import Spill
 from usagepipe.producer.delivery.spilled_batch import SpilledBatch
 from usagepipe.schemas import Settings
@@ -166,7 +166,7 @@ def test_process_that_ends_refused_leaves_its_events_to_the_next(world: Away, ru
     assert list(range(1, snapshot.recorded + 1)) == numbers
 
 
-def learn(handle: Handle, topic: str) -> None:
+def learn(handle: KafkaProducerHandle, topic: str) -> None:
     """Stands for what librdkafka does each five minutes: ask for the topic. From then on it refuses
     events at once, in `produce`, without asking Kafka."""
     with suppress(KafkaException):
@@ -187,7 +187,7 @@ def test_events_that_librdkafka_refuses_at_once_wait_for_the_right_to_write(
         recorder.record(event())
         assert 0 == recorder.flush(SECONDS)
         rule.forbid()
-        handle = recorder._outbox()._courier._handle
+        handle = recorder._outbox()._delivery._handle
 
         def is_refused() -> bool:
             learn(handle, world.topic)
@@ -196,7 +196,7 @@ def test_events_that_librdkafka_refuses_at_once_wait_for_the_right_to_write(
 
         def is_refused_again() -> bool:
             recorder.record(event())
-            retreats = [line["event"] for line in logs].count("outbox_retreated")
+            retreats = [line["event"] for line in logs].count("events_taken_back")
             return retreats >= (1 if spill else 3)  # from memory they are sent again each second
 
         eventually(is_refused, SECONDS, "Kafka to refuse")
@@ -215,7 +215,7 @@ def test_files_that_librdkafka_refuses_at_once_stay(
     """No event of a file is refused for good because of what librdkafka has learnt of the topic."""
     make_topics(guarded_kafka.bootstrap, world.topic, 1)
     settings = Settings.load(**world.settings)
-    handle = Handle(settings, patience_seconds=SECONDS)
+    handle = KafkaProducerHandle(settings, patience_seconds=SECONDS)
     spill = Spill(settings, "me")
     spill.open()
     spill.write([(b"k", b"first"), (b"k", b"second")], ())
@@ -241,7 +241,7 @@ def test_handle_that_was_refused_takes_no_more(world: Away, guarded_kafka: Apach
     the event either, and another handle gets it."""
     make_topics(guarded_kafka.bootstrap, world.topic, 1)
     rule = Rule(guarded_kafka, world.topic, AclOperation.DESCRIBE, "")
-    handle = Handle(Settings.load(**world.settings), patience_seconds=SECONDS)
+    handle = KafkaProducerHandle(Settings.load(**world.settings), patience_seconds=SECONDS)
     rule.forbid()
 
     handle.produce((b"key", b"first"))
@@ -265,7 +265,7 @@ def test_without_a_spill_what_is_refused_to_the_end_is_counted_once(
         for number in range(100):
             recorder.record(event(number))
         eventually(
-            lambda: [line["event"] for line in logs].count("outbox_retreated") > 2,
+            lambda: [line["event"] for line in logs].count("events_taken_back") > 2,
             SECONDS,
             "Kafka to refuse again",
         )
@@ -276,7 +276,7 @@ def test_without_a_spill_what_is_refused_to_the_end_is_counted_once(
     assert {"invalid": 1, "delivery_failed": 100} == snapshot.dropped
 
 
-def _served(handle: Handle) -> Handle:
+def _served(handle: KafkaProducerHandle) -> KafkaProducerHandle:
     handle.serve(0.1, hurry=True)
     return handle
 

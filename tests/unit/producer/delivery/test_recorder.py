@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from tests.support.events import event
 from tests.support.logs import capture_logs
 from usagepipe.producer import UsageRecorder
-from usagepipe.producer.delivery import handle
+from usagepipe.producer.delivery import kafka_producer_handle
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import Settings
 
@@ -226,7 +226,7 @@ def test_handle_that_cannot_be_made_is_asked_for_again(monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(handle, "Producer", refuse)
+    monkeypatch.setattr(kafka_producer_handle, "Producer", refuse)
     recorder = UsageRecorder(kafka=NOWHERE)
 
     with capture_logs() as logs:
@@ -234,7 +234,7 @@ def test_handle_that_cannot_be_made_is_asked_for_again(monkeypatch: pytest.Monke
         accepted = recorder.record(event())
         left = recorder.close(timeout=0.2)
 
-    assert "outbox_failed" in [entry["event"] for entry in logs]
+    assert "delivery_step_failed" in [entry["event"] for entry in logs]
     assert (True, 1) == (accepted, left)
     assert {"delivery_failed": 1} == recorder.snapshot().dropped
 

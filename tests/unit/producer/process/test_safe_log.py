@@ -13,7 +13,7 @@ from tests.support.logs import capture_logs
 from tests.support.waiting import eventually
 from tests.unit.producer.watched import CHAT, Bench, answering
 from usagepipe.producer import UsageRecorder
-from usagepipe.producer.delivery.courier import Courier
+from usagepipe.producer.delivery.delivery_thread import DeliveryThread
 from usagepipe.producer.process.safe_log import log
 from usagepipe.schemas import UsageEvent
 
@@ -76,7 +76,7 @@ def test_events_are_counted_where_no_line_can_be_written(recorder: UsageRecorder
         given_up = recorder.close(timeout=0.2)
 
     assert [True] * 100 == accepted[:100]
-    assert "usagepipe-outbox" in threads
+    assert "usagepipe-delivery" in threads
     assert 100 == given_up
     assert 2_000 == sum(recorder.snapshot().dropped.values())
 
@@ -108,15 +108,15 @@ def test_the_thread_goes_on_after_anything(
     recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What no `except Exception` catches is told, and the next step is made."""
-    step, steps = Courier._step, []
+    step, steps = DeliveryThread._step, []
 
-    def failing_first(courier: Courier) -> None:
-        steps.append(courier)
+    def failing_first(thread: DeliveryThread) -> None:
+        steps.append(thread)
         if len(steps) == 1:
             raise Panic
-        step(courier)
+        step(thread)
 
-    monkeypatch.setattr(Courier, "_step", failing_first)
+    monkeypatch.setattr(DeliveryThread, "_step", failing_first)
     with capture_logs() as logs, recorder:
         recorder.start()
 
@@ -132,7 +132,7 @@ def test_what_a_dead_thread_left_is_counted(
 ) -> None:
     """A thread that is gone, or fails at its last act: closing waits for nothing, and says how
     many events were lost with it."""
-    monkeypatch.setattr(Courier, dying, fail)
+    monkeypatch.setattr(DeliveryThread, dying, fail)
     monkeypatch.setattr(threading, "excepthook", lambda told: None)
     for _ in range(7):
         recorder.record(event())

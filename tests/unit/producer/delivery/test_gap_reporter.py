@@ -5,9 +5,9 @@ from itertools import chain, repeat
 
 import pytest
 
-from usagepipe.producer.delivery import teller as module
+from usagepipe.producer.delivery import gap_reporter as module
+from usagepipe.producer.delivery.gap_reporter import GapReporter
 from usagepipe.producer.delivery.spill import Record
-from usagepipe.producer.delivery.teller import Teller
 from usagepipe.schemas.gap import UsageGap, decode_gap
 
 
@@ -21,12 +21,12 @@ def told(record: Record | None) -> UsageGap:
 
 def test_losses_are_told_once() -> None:
     """One record sums up what was lost since the last, with the greatest of the lost numbers."""
-    teller = Teller("p")
+    reporter = GapReporter("p")
     began = datetime.now(UTC).replace(microsecond=0)
-    teller.lost("queue_full", 2, 7)
-    teller.lost("too_large", 1, 5)
+    reporter.lost("queue_full", 2, 7)
+    reporter.lost("too_large", 1, 5)
 
-    gap, nothing = told(teller.take(0)), teller.take(0)
+    gap, nothing = told(reporter.next_record(0)), reporter.next_record(0)
 
     assert ("p", {"queue_full": 2, "too_large": 1}, 7) == (
         gap.producer_id,
@@ -39,26 +39,26 @@ def test_losses_are_told_once() -> None:
 
 def test_losses_are_told_at_once_and_then_now_and_then() -> None:
     """Losses that go on make a record at their beginning and one a pause, not one each."""
-    teller = Teller("p")
-    teller.lost("queue_full", 1, 1)
-    first = teller.take(30)
-    teller.lost("queue_full", 1, 2)
+    reporter = GapReporter("p")
+    reporter.lost("queue_full", 1, 1)
+    first = reporter.next_record(30)
+    reporter.lost("queue_full", 1, 2)
 
     assert 1 == told(first).last_sequence
-    assert teller.take(30) is None
-    assert 2 == told(teller.take(0)).last_sequence
+    assert reporter.next_record(30) is None
+    assert 2 == told(reporter.next_record(0)).last_sequence
 
 
 def test_record_that_does_not_arrive_is_told_again() -> None:
     """What it told is in the next one, at once, with its own times; events are left alone."""
-    teller = Teller("p")
-    teller.lost("queue_full", 2, 7)
-    record = teller.take(30)
+    reporter = GapReporter("p")
+    reporter.lost("queue_full", 2, 7)
+    record = reporter.next_record(30)
     assert record is not None
-    teller.lost("too_large", 1, 3)
+    reporter.lost("too_large", 1, 3)
 
-    teller.take_back([(b"k", b'{"schema_version":1}'), record])
-    again = told(teller.take(30))
+    reporter.report_again([(b"k", b'{"schema_version":1}'), record])
+    again = told(reporter.next_record(30))
 
     assert ({"queue_full": 2, "too_large": 1}, 7) == (again.lost, again.last_sequence)
     assert told(record).since == again.since
@@ -66,15 +66,15 @@ def test_record_that_does_not_arrive_is_told_again() -> None:
 
 def test_losses_are_being_told_until_all_is_with_kafka() -> None:
     """Whoever waits for it waits for the record's way too, and for what was lost meanwhile."""
-    teller = Teller("p")
-    states = [teller.is_telling]
-    teller.lost("queue_full", 1, 1)
-    teller.settle()
-    states.append(teller.is_telling)
-    teller.take(0)
-    states.append(teller.is_telling)
-    teller.settle()
-    states.append(teller.is_telling)
+    reporter = GapReporter("p")
+    states = [reporter.is_pending]
+    reporter.lost("queue_full", 1, 1)
+    reporter.arrived()
+    states.append(reporter.is_pending)
+    reporter.next_record(0)
+    states.append(reporter.is_pending)
+    reporter.arrived()
+    states.append(reporter.is_pending)
 
     assert [False, True, True, False] == states
 
@@ -94,11 +94,11 @@ def test_clock_that_is_wrong_by_decades_keeps_nothing_from_being_told(
             return next(moments)  # type: ignore[return-value]
 
     monkeypatch.setattr(module, "datetime", Clock)
-    teller = Teller("p")
-    teller.lost("queue_full", 1, 1)
-    teller.lost("queue_full", 1, 2)
+    reporter = GapReporter("p")
+    reporter.lost("queue_full", 1, 1)
+    reporter.lost("queue_full", 1, 2)
 
-    gap = told(teller.take(0))
+    gap = told(reporter.next_record(0))
 
     years = (2000, now.year) if year < now.year else (now.year, 2099)
     assert ({"queue_full": 2}, years) == (gap.lost, (gap.since.year, gap.until.year))

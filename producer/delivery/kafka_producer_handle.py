@@ -1,8 +1,8 @@
-"""One librdkafka producer at a time: what is in it, what it refuses, and how to get it back.
+"""One librdkafka producer at a time: what it holds, what Kafka refuses, how to take events back.
 
-A handle that Kafka will not serve again, or that got stuck, is replaced: `take_back` returns what
-it held. Python hears of failures only (`delivery.report.only.error`), so what is delivered is what
-was given to the handle and is neither in it nor reported.
+A producer that Kafka will not serve again, or that is stuck, is replaced: `take_back` returns what
+it held. Python receives reports of failures only (`delivery.report.only.error`). So the delivered
+events are those that were given to the producer, are not in it any more and were not reported.
 """
 
 import json
@@ -30,21 +30,22 @@ from usagepipe.producer.process.native import Lock, Thread, sleep
 from usagepipe.schemas.errors import AccessError
 from usagepipe.schemas.settings import ProducerSettings
 
-CONNECT_SECONDS: Final = 2.0  # for each step of the first connection, while all goes well
-PURGE_SECONDS: Final = 5.0  # for the reports of what a handle gives up
+CONNECT_SECONDS: Final = 2.0  # for each step of the first connection, while there are no errors
+RETRY_SECONDS: Final = 1.0  # pause after a refusal
+PURGE_SECONDS: Final = 5.0  # for the reports of the events in a replaced producer
 DESTROY_SECONDS: Final = 0.2
 OPEN_SECONDS: Final = 1.0  # between two attempts to make a producer
-GIVEN: Final = 1  # the steps of a first connection begin with the first event
-ACKNOWLEDGED: Final = 100  # and this is the last one
-MAX_MARKS: Final = 1_000  # without a spill, an outage makes one each step
+GIVEN: Final = 1  # the first step of a first connection: an event was given
+ACKNOWLEDGED: Final = 100  # the last step
+MAX_MARKS: Final = 1_000  # without a spill, an outage adds one each step
 
-# What a handle that is given up reports of the events in it: they may be sent by another.
+# Reported for events in a replaced producer, which another one may send.
 TAKEN_OVER: Final = (KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
-# librdkafka makes a handle under locks of the whole process. A child that is forked meanwhile would
-# find them locked for ever, so a fork waits for the few milliseconds. That leaves OpenSSL's, which
-# librdkafka's threads take for an instant when they first reconnect: in a child that is forked just
-# then nothing is delivered, and its events wait in the spill for another process.
+# librdkafka makes a producer under process-wide locks. A child forked meanwhile would find them
+# locked forever, so a fork waits these few milliseconds. OpenSSL's locks remain, which librdkafka's
+# threads hold for an instant when they first reconnect: a child forked just then delivers nothing,
+# and its events wait in the spill for another process.
 _making = Lock()
 
 
@@ -56,33 +57,33 @@ def _guard_forks() -> None:
 
 
 def _destroy(grave: list[Producer]) -> None:
-    """Let go of the last reference. librdkafka waits for its threads then, and they may hang."""
+    """Drop the last reference, in a thread: librdkafka waits for its threads, which may hang."""
     digger = Thread(grave.clear, "usagepipe-destroy")
     digger.start()
     digger.join(DESTROY_SECONDS)
 
 
 class Refused(NamedTuple):
-    """An event that Kafka will never take."""
+    """An event that Kafka will never accept."""
 
-    number: int  # 0 where it is not known
+    number: int  # 0: unknown
     error: str
 
 
-class Handle:
-    """A librdkafka producer, made with the first use. For one thread.
+class KafkaProducerHandle:
+    """A librdkafka producer, made on first use. For one thread.
 
-    What Kafka refuses for another reason than the record itself (authorization, say) is returned,
-    and not `refused`. A gap record that is refused is gone: it is no event, and the numbers that
-    are missing still tell of the loss.
+    If Kafka refuses an event for a reason outside the record (authorization, say), the event is in
+    `returned`, not in `refused`. A refused gap record is dropped: it is no event, and the missing
+    numbers still show the loss.
     """
 
     def __init__(self, settings: ProducerSettings, *, patience_seconds: float) -> None:
         """`patience_seconds` is how long Kafka may take to acknowledge an event."""
-        self.returned: deque[Record] = deque()  # came back, to be sent again
-        self.refused: list[Refused] = []  # came back for good
+        self.returned: deque[Record] = deque()  # to be sent again
+        self.refused: list[Refused] = []  # never to be sent again
+        self.acknowledged = 0  # events that Kafka has acknowledged so far; set by the owner
         self._settings = settings
-        self.acknowledged = 0  # events that Kafka has taken from any handle; whoever knows tells
         self._producer: Producer | None = None
         self._availability = Availability(settings)
         self._identity = IdentityWatch()
@@ -92,39 +93,48 @@ class Handle:
         self._steps = 0  # of the first connection
         self._connect_until = 0.0
         self._given = 0
-        self._marks: deque[tuple[float, int]] = deque()  # when how many had been given
+        self._marks: deque[tuple[float, int]] = deque()  # a moment, and the events given by then
         self._is_dead = False
         self._open_at = 0.0
+        self._resume_at = 0.0
 
     def __len__(self) -> int:
-        """Events that are in the handle: queued, under way, or about to be reported."""
+        """Events in the producer: queued, in flight, or about to be reported."""
         return len(self._producer) if self._producer is not None else 0
 
     @property
     def is_dead(self) -> bool:
-        """Whether Kafka will take nothing more from this handle."""
+        """Whether Kafka will accept nothing more from this producer."""
         return self._is_dead
+
+    def pause(self) -> None:
+        """Kafka has refused events: do not send again for `RETRY_SECONDS`."""
+        self._resume_at = time.monotonic() + RETRY_SECONDS
+
+    @property
+    def is_paused(self) -> bool:
+        return time.monotonic() < self._resume_at
 
     @property
     def is_stalled(self) -> bool:
-        """Whether an event has waited for too long, in all or in one of the partitions."""
+        """Whether an event has waited too long, for all partitions or for one of them."""
         is_late = self._is_stuck or self.age() > self._patience_seconds
         return is_late and bool(len(self)) and not self._is_connecting
 
     @property
     def _is_connecting(self) -> bool:
-        """Whether a first connection may still come about: a broker that is cold or far away takes
-        longer for that than for events, and so does a machine with too much to do."""
+        """Whether a first connection may still succeed. With a cold or distant broker, or on a busy
+        machine, it takes longer than a delivery."""
         return time.monotonic() < self._connect_until and not self._availability.is_in_trouble
 
     def _note_steps(self, steps: int, seconds: float) -> None:
-        """Kafka is there, so what was given meanwhile gets some more time."""
+        """The connection made progress, so waiting events get more time."""
         if steps > self._steps:
             self._steps, self._connect_until = steps, time.monotonic() + seconds
 
     def produce(self, record: Record) -> bool:
-        """Queue `record`, or refuse it: it is too large. False: the queue is full, there is no
-        producer yet, or this handle takes nothing more (`is_dead`)."""
+        """Queue `record`, or refuse it because it is too large. False: the queue is full, there is
+        no producer yet, or this one accepts nothing more (`is_dead`)."""
         producer = self._producer or self._open()
         if producer is None:
             return False
@@ -138,9 +148,9 @@ class Handle:
             if is_of_the_record(error):
                 self._refuse(record, error)
                 return True
-            # What librdkafka has learnt of the topic or of itself, it says of each record at once.
+            # An error of the topic or the producer, which librdkafka now reports for each record.
             self._is_dead = True
-            self._tell(error)
+            self._note_error(error)
             return False
         if not self._given and not self.acknowledged:
             self._note_steps(GIVEN, CONNECT_SECONDS)
@@ -148,7 +158,7 @@ class Handle:
         return True
 
     def serve(self, seconds: float, *, hurry: bool) -> None:
-        """Take librdkafka's reports for `seconds`; in a `hurry` what lingers is sent at once."""
+        """Take librdkafka's reports for `seconds`. In a `hurry`, send lingering events at once."""
         producer = self._producer or self._open()
         if producer is None:
             sleep(seconds)
@@ -159,13 +169,13 @@ class Handle:
             else:
                 producer.poll(seconds)
         except KafkaException as error:
-            self._failed(error.args[0])  # fatal ones are raised here, not told to `error_cb`
+            self._failed(error.args[0])  # fatal errors are raised here, not given to `error_cb`
         if self.acknowledged:
             self._note_steps(ACKNOWLEDGED, self._patience_seconds)
         self._availability.delivered(self.acknowledged)
 
     def age(self) -> float:
-        """For how many seconds at least the oldest event in the handle has been there."""
+        """For how many seconds at least the oldest event has been in the producer."""
         now, settled = time.monotonic(), self._given - len(self)
         if len(self._marks) < MAX_MARKS and (not self._marks or self._marks[-1][1] < self._given):
             self._marks.append((now, self._given))
@@ -174,21 +184,21 @@ class Handle:
         return now - self._marks[0][0] if self._marks else 0.0
 
     def take_back(self, *, go_on: bool = True) -> list[Record]:
-        """All that is in the handle and in `returned`, in the order of their numbers.
+        """The events in the producer and in `returned`, in the order of their numbers.
 
-        What was under way may have arrived nevertheless. To `go_on`, a new handle takes over.
+        Events in flight may have arrived nevertheless. With `go_on`, a new producer takes over.
         """
         retired = self._producer
         self._producer = None
         if go_on:
             self._open()
         if retired is not None:
-            # Each comes back by _reported. This does not wait for librdkafka's threads, which may
-            # hang: the client (2.16) takes its argument `blocking` the wrong way round.
+            # Each event is reported to _reported. This call does not wait for librdkafka's threads,
+            # which may hang: the client (2.16) inverts its argument `blocking`.
             retired.purge()
             deadline = time.monotonic() + PURGE_SECONDS
             while (left := len(retired)) and time.monotonic() < deadline:
-                with suppress(KafkaException):  # the fatal one that it may be given up for
+                with suppress(KafkaException):  # a fatal error may be the reason for this call
                     retired.flush(0.1)
             self.refused += [Refused(0, "_PURGE_TIMED_OUT")] * left
             grave = [retired]
@@ -196,12 +206,12 @@ class Handle:
             _destroy(grave)
         records = sorted(self.returned, key=number_of)
         self.returned.clear()
-        self._is_dead = self._is_stuck = False  # that was the one that is gone
+        self._is_dead = self._is_stuck = False  # that was the old producer
         return records
 
     def _open(self) -> Producer | None:
-        """A new producer. None where there is no token or a file of the settings is gone: it is
-        tried again after a while."""
+        """A new producer. None if there is no token, or if a file of the settings is missing: the
+        next attempt is `OPEN_SECONDS` later."""
         if time.monotonic() < self._open_at:
             return None
         try:
@@ -239,14 +249,14 @@ class Handle:
         else:
             self.returned.append(record)
             self._is_dead |= error.code() == KafkaError._FATAL
-            self._tell(error)
+            self._note_error(error)
 
     def _refuse(self, record: Record, error: KafkaError) -> None:
         if is_event(record):
             self.refused.append(Refused(number_of(record), str(error.name())))
 
-    def _tell(self, error: KafkaError) -> None:
-        """librdkafka says such a thing of each record, and nowhere else."""
+    def _note_error(self, error: KafkaError) -> None:
+        """Note an error that librdkafka reports with records only."""
         if error.code() not in TAKEN_OVER:
             self._availability.failed(error, self.acknowledged)
 

@@ -1,8 +1,8 @@
-"""What this process has lost and Kafka has not been told yet, and the gap records that tell it.
+"""Collects the losses that Kafka does not know of yet, and makes gap records that report them.
 
-The last number that a record tells of is that of the last lost event, noted when it is lost, and
-not the last one that was given when the record is made: events with numbers in between may still
-be on their way, and an audit must not miss them.
+A gap record names the number of the last lost event, noted at the moment of the loss. It does not
+name the last number given out when the record is made: events with numbers in between may still be
+in flight, and an audit must not miss them.
 """
 
 import math
@@ -20,13 +20,13 @@ from usagepipe.schemas.gap import UsageGap, decode_gap, encode_gap
 _LATEST: Final = LATEST - timedelta(milliseconds=1)
 
 
-class Teller:
-    """Gathers losses from any thread; one thread takes the records."""
+class GapReporter:
+    """Collects losses from any thread; one thread takes the gap records."""
 
     def __init__(self, producer_id: str) -> None:
-        self.is_telling = False  # there are losses that are not known to be with Kafka
+        self.is_pending = False  # there are losses that Kafka may not know of
         self._producer_id = producer_id
-        self._lock = RLock()  # a signal's handler may record while its thread holds it
+        self._lock = RLock()  # a signal handler may record while its thread holds the lock
         self._made_at = -math.inf
         self._forget()
 
@@ -36,15 +36,15 @@ class Teller:
         self._since, self._until = _LATEST, EARLIEST
 
     def lost(self, reason: str, events: int, last_sequence: int) -> None:
-        """Note events of this process that are lost, with the greatest of their numbers."""
-        # A clock that is wrong by decades (a machine that boots) must not keep this from being told
+        """Note lost events of this process, with the greatest of their numbers."""
+        # A clock that is wrong by decades (a machine that boots) must not prevent the report.
         now = min(max(datetime.now(UTC), EARLIEST), _LATEST)
         with self._lock:
             self._note({reason: events}, last_sequence, now, now)
 
-    def take(self, pause_seconds: float) -> Record | None:
-        """A gap record of what was lost since the last one; None where nothing was, or where that
-        is less than `pause_seconds` ago."""
+    def next_record(self, pause_seconds: float) -> Record | None:
+        """A gap record of the losses since the last one. None if there are none, or if the last
+        one is less than `pause_seconds` old."""
         now = time.monotonic()
         if not self._lost or now < self._made_at + pause_seconds:
             return None
@@ -54,18 +54,18 @@ class Teller:
             self._forget()
         return self._producer_id.encode(), value
 
-    def take_back(self, records: Iterable[Record]) -> None:
-        """Gap records among `records` will not arrive: what they tell is to be told again, soon."""
+    def report_again(self, records: Iterable[Record]) -> None:
+        """Gap records among `records` will not arrive: report their losses again, soon."""
         for _, value in records:
             if (gap := decode_gap(value)) is not None:
                 self._made_at = -math.inf
                 with self._lock:
                     self._note(gap.lost, gap.last_sequence, gap.since, gap.until)
 
-    def settle(self) -> None:
-        """All that was taken is with Kafka."""
+    def arrived(self) -> None:
+        """All gap records made so far are in Kafka."""
         with self._lock:
-            self.is_telling = bool(self._lost)
+            self.is_pending = bool(self._lost)
 
     def _note(
         self, lost: Mapping[str, int], last_sequence: int, since: datetime, until: datetime
@@ -73,7 +73,7 @@ class Teller:
         self._lost.update(lost)
         self._last_sequence = max(self._last_sequence, last_sequence)
         self._since, self._until = min(self._since, since), max(self._until, until)
-        self.is_telling = True
+        self.is_pending = True
 
     def _gap(self) -> UsageGap:
         return UsageGap(
