@@ -137,6 +137,12 @@ def test_the_import_directions_hold() -> None:
         ("producer/delivery/recorder.py", "faust"),
         ("producer/delivery/recorder.py", "clickhouse_connect"),
         ("producer/delivery/recorder.py", "starlette"),
+        ("producer/process/native.py", "usagepipe.producer.telemetry"),
+        ("producer/telemetry/counters.py", "usagepipe.producer.watching"),
+        ("producer/delivery/recorder.py", "usagepipe.producer.reading"),
+        ("producer/reading/usage.py", "usagepipe.producer.delivery"),
+        ("producer/watching/wsgi.py", "usagepipe.producer.identify"),
+        ("producer/reading/shapes/shape.py", "usagepipe.producer.reading.framing"),
     ],
 )
 def test_a_wrong_import_is_found(copy: Path, module: str, forbidden: str) -> None:
