@@ -1,8 +1,7 @@
-"""The recorder: takes events from any thread, at once, and gets them to Kafka.
+"""The recorder: accepts events from any thread at once and delivers them to Kafka.
 
-It may be made before a fork (gunicorn's preload): each process that uses it has an outbox of its
-own, made with its first event, so nothing is shared with the parent, no file of the spill either,
-and nothing is sent twice.
+It may be made before a fork (gunicorn's preload). Each process makes its own outbox with its first
+event. So a child shares nothing with its parent, not even a spill file, and no event is sent twice.
 """
 
 import atexit
@@ -22,7 +21,7 @@ from usagepipe.schemas.settings import ProducerSettings
 
 
 class Recorder(Protocol):
-    """What `UsageMiddleware` needs of a recorder."""
+    """The part of a recorder that the middlewares use."""
 
     @property
     def settings(self) -> ProducerSettings: ...
@@ -34,14 +33,14 @@ class Recorder(Protocol):
 
 
 class UsageRecorder:
-    """Records usage events. Making one does nothing yet: no connection, no thread.
+    """Records usage events. The constructor opens no connection and starts no thread.
 
-    Takes `ProducerSettings`, or their fields as keyword options over the environment:
+    Takes `ProducerSettings`, or their fields as keyword options, which override the environment:
     `UsageRecorder(kafka="kafka:9092", topic="usage.events.v1")`. Close it, or use it in a `with`;
     the end of the interpreter and SIGTERM close it too.
 
     Raises:
-        SettingsError: options or environment are wrong; it names every field.
+        SettingsError: options or environment are wrong. It names every wrong field.
         MissingExtraError: the setting `metrics` needs prometheus-client.
     """
 
@@ -51,7 +50,7 @@ class UsageRecorder:
         self.settings = settings or ProducerSettings.load(**options)
         if "log_level" in self.settings.model_fields_set:
             set_level(self.settings.log_level)
-        meter_of(self.settings)  # what is not installed is told now, not with the first event
+        meter_of(self.settings)  # fail now if prometheus-client is missing
         # By process id. `setdefault` is the lock: it is atomic, and a fork cannot leave it locked.
         self._outboxes: dict[int, Outbox] = {}
         self._closed = False
@@ -60,42 +59,42 @@ class UsageRecorder:
             call_on_sigterm(self, self.close)
 
     def record(self, event: UsageEvent) -> bool:
-        """Take `event` for Kafka, with this producer's id and the event's number in it.
+        """Queue `event` for Kafka. It gets this producer's id and the next number.
 
-        Never blocks, does no I/O and never raises. A thread encodes and sends the event, by way of
-        the disk while Kafka is away. It may be called in a signal's handler, but not with the
-        setting `metrics`: prometheus-client's locks let no thread in twice.
+        Never blocks, does no I/O and never raises. A thread encodes and sends the event, over the
+        disk while Kafka is unreachable. A signal handler may call it, except with the setting
+        `metrics`: prometheus-client's locks are not reentrant.
 
         Returns:
             Whether the event was accepted. False: it was dropped and counted, or the recorder is
-            not enabled. What turns out later (it cannot be encoded, Kafka refuses it) is counted.
+            not enabled. Later failures (it cannot be encoded, Kafka refuses it) are counted.
         """
         if not self.settings.enabled:
             return False
         try:
             return self._outbox().put(event)
-        except Exception as error:  # none is known of; the request must not be the one to find out
+        except Exception as error:  # no case is known, but a request must not fail
             log.error("record_failed", error=describe(error))
             return False
 
     def start(self) -> None:
-        """Connect now rather than with the first event. Optional; raises nothing."""
+        """Connect now, not with the first event. Optional. Never raises."""
         if self.settings.enabled:
             self._outbox().start()
 
     def flush(self, timeout: float | None = None) -> int:
-        """Wait until Kafka has acknowledged all that is queued, `timeout` seconds at most.
+        """Wait until Kafka has acknowledged all queued events, at most `timeout` seconds.
 
         Returns:
-            How many events are left. `timeout` is the setting `close_seconds` unless given.
+            How many events are left. `timeout` defaults to the setting `close_seconds`.
         """
         return self._outbox().flush(self.settings.close_seconds if timeout is None else timeout)
 
     def stop(self) -> int:
-        """The application ends: wait as `flush` does. It may start again, so events are taken on.
+        """The application ends: wait as `flush` does. The recorder stays open for another start.
 
-        Events that were waited for in vain are not waited for again: until `start`, another
-        `stop` or a `close` without a timeout tries for a moment only.
+        If events are left, the next `stop`, or a `close` without a timeout, waits for a moment
+        only, until `start` is called.
 
         Returns:
             How many events are left.
@@ -103,13 +102,13 @@ class UsageRecorder:
         return self._outbox().stop(self.settings.close_seconds)
 
     def close(self, timeout: float | None = None) -> int:
-        """Deliver what is queued, for `timeout` seconds at most, and refuse events from now on.
+        """Deliver queued events, for at most `timeout` seconds, and refuse new ones from now on.
 
-        Idempotent. What could not be delivered stays on disk for the next process; what does not
-        fit there is counted as `delivery_failed`.
+        Idempotent. Undelivered events stay on disk for the next process. Those that do not fit
+        there are counted as `delivery_failed`.
 
         Returns:
-            How many events were given up. `timeout` is the setting `close_seconds` unless given.
+            How many events were given up. `timeout` defaults to the setting `close_seconds`.
         """
         self._closed = True
         outbox = self._outbox()
@@ -121,16 +120,16 @@ class UsageRecorder:
 
     @property
     def counters(self) -> Counters:
-        """Where this process counts what is lost."""
+        """The counters of this process."""
         return self._outbox().counters
 
     def snapshot(self) -> CountersSnapshot:
-        """The numbers of this process, at this moment. A forked process starts from 0."""
+        """The numbers of this process now. A forked process starts from 0."""
         return self._outbox().snapshot()
 
     @property
     def producer_id(self) -> str:
-        """The name of this process in its events."""
+        """The id of this process in its events."""
         return self._outbox().producer_id
 
     def _outbox(self) -> Outbox:
@@ -143,8 +142,8 @@ class UsageRecorder:
         return outbox
 
     def _close_at_end_of_multiprocessing(self) -> None:
-        """A forked child of `multiprocessing` ends without `atexit`, but with its finalizers."""
-        process = sys.modules.get("multiprocessing.process")  # not there: not its child
+        """A forked child of `multiprocessing` runs its finalizers at the end, but not `atexit`."""
+        process = sys.modules.get("multiprocessing.process")  # None: not such a child
         if process is not None and process.parent_process() is not None:
             from multiprocessing.util import Finalize
 

@@ -1,6 +1,6 @@
-"""Events on disk while Kafka does not take them: a bounded queue of small files, one a process."""
+"""Events on disk while Kafka is unavailable: a bounded queue of small files for each process."""
 
-from usagepipe.producer.delivery.spill.records import Record, events_in, is_event, number_of
+from usagepipe.producer.delivery.spill.frames import Record, events_in, is_event, number_of
 from usagepipe.producer.delivery.spill.segments import Segment
 from usagepipe.producer.delivery.spill.spill import Spill
 

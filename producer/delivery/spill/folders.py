@@ -1,10 +1,10 @@
-"""Whose spill is whose: a folder for each process, and a lock that ends with the process.
+"""Which process owns which spill: a folder for each process, with a lock that ends with it.
 
-The lock is POSIX's (`lockf`), not `flock`: a forked child does not inherit it, so it neither holds
-the folder of a parent that died nor lets go of a living one's. It belongs to the process and not
-to the descriptor: to another thread of the process it means nothing, and closing any descriptor of
-the lock file lets go of it. So a process claims a folder (`_claimed`) before it opens the lock
-file. No network file system promises all of this.
+The lock is POSIX's (`lockf`), not `flock`, because a forked child does not inherit it: the child
+cannot keep the folder of a dead parent locked, nor release the lock of a living one. The lock
+belongs to the process, not to the descriptor. So it does not exclude another thread of the process,
+and closing any descriptor of the lock file releases it. Therefore a process claims a folder
+(`_claimed`) before it opens the lock file. No network file system guarantees all of this.
 """
 
 import fcntl
@@ -17,25 +17,25 @@ from typing import Final
 
 LOCK: Final = "owner"
 
-# By process id and folder, whatever it is that is kept there: a child holds nothing of its
-# parent's. `setdefault` is atomic, and a fork cannot leave it locked.
+# The keys are process id and folder, so a child has none of its parent's claims. `setdefault` is
+# atomic, and a fork cannot leave it locked.
 _claimed: dict[tuple[int, str], object] = {}
 
 
 class HeldFolder:
-    """A folder that this process holds until `let_go`."""
+    """A folder that this process owns until `release`."""
 
     def __init__(self, path: Path, lock: int) -> None:
-        """`path` is claimed, and `lock` the descriptor of its lock file."""
+        """`path` is claimed already; `lock` is the descriptor of its lock file."""
         self.path = path
         self._lock = lock
 
-    def let_go(self) -> bool:
-        """Give the folder up: deleted when it is empty, else for the next process to adopt.
-        Whether it is gone."""
+    def release(self) -> bool:
+        """Give up the folder: delete it if it is empty, else leave it for another process to adopt.
+        Returns whether it is gone."""
         with suppress(OSError):
             if not any(self.path.glob("[!.]*.*")):
-                # Whoever opened the lock file before will find a folder that is gone.
+                # A process that has just opened the lock file will find that the folder is gone.
                 (self.path / LOCK).unlink(missing_ok=True)
                 self.path.rmdir()
         os.close(self._lock)
@@ -44,14 +44,14 @@ class HeldFolder:
 
 
 def make_folder(root: Path, name: str) -> HeldFolder:
-    """A new folder of this process. Raises OSError where it cannot be made."""
+    """A new folder of this process. Raises OSError if it cannot be made."""
     root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     root.mkdir(mode=0o700, exist_ok=True)
     hidden, path = root / f".{name}", root / name
-    hidden.mkdir(mode=0o700, exist_ok=True)  # one is there where the last attempt failed
+    hidden.mkdir(mode=0o700, exist_ok=True)  # it exists if the last attempt failed
     lock = os.open(hidden / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        # Claimed and held before anybody can see it, another thread or another process.
+        # Claim and lock it before another thread or process can see it.
         _claim(path)
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         hidden.rename(path)
@@ -63,12 +63,12 @@ def make_folder(root: Path, name: str) -> HeldFolder:
 
 
 def adopt_folder(root: Path, left: Collection[Path] = ()) -> HeldFolder | None:
-    """The folder of a process that is gone, now held by this one, but for those in `left`; None
-    for none."""
+    """The folder of a dead process, now owned by this one. Skips those in `left`. None: there is
+    none."""
     with suppress(OSError):
         for path in sorted(root.iterdir(), key=_changed):
-            is_to_be_had = not path.name.startswith(".") and path not in left and _is_ours(path)
-            if is_to_be_had and (held := _adopt(path)):
+            is_candidate = not path.name.startswith(".") and path not in left and _is_ours(path)
+            if is_candidate and (held := _adopt(path)):
                 return held
     return None
 
@@ -83,8 +83,8 @@ def _unclaim(path: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether it is a folder of this user: another's might hold what we never wrote, and what we
-    may send but not delete."""
+    """Whether it is a folder of this user. Another user's might hold foreign data, and files that
+    we could send but not delete."""
     try:
         status = path.lstat()
     except OSError:
@@ -102,14 +102,14 @@ def _adopt(path: Path) -> HeldFolder | None:
     with suppress(OSError):
         if any(path.glob("*.spill")):
             return held
-    held.let_go()
+    held.release()
     return None
 
 
 def _locked(path: Path) -> int | None:
     try:
         lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # not ours to open, or deleted at this moment
+    except OSError:  # no permission, or deleted at this moment
         return None
     try:
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,10 @@
-"""One event as bytes of a spill file, and the way back, whatever a crash has left of the file.
+"""Records as frames of a spill file, and back, even from a file that a crash has damaged.
 
-A frame begins with a mark that no UTF-8 text contains: behind a damaged stretch the next whole
-frame is found again. Frames are numbered within their file, so what is lost is counted exactly;
-only of a torn end nobody can tell how much it was: it counts as one.
+A record is an event or a gap record. A gap record travels like an event but does not count as one.
+
+A frame begins with a mark that no UTF-8 text contains, so the next whole frame after a damaged
+section can be found. Frames are numbered within their file, so lost ones are counted exactly. Only
+at a torn end the number is unknown: it counts as one.
 """
 
 import struct
@@ -10,7 +12,9 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from usagepipe.producer.delivery.spill.records import Record
+from usagepipe.schemas.gap import is_gap
+
+Record = tuple[bytes, bytes]  # key and value for Kafka
 
 MARK: Final = b"\xf8\xffUP"
 _FRONT: Final = struct.Struct("<4sI")  # the mark; CRC-32 of all that follows
@@ -19,10 +23,27 @@ FRAME_BYTES: Final = _FRONT.size + _LENGTHS.size  # around key and value
 
 
 class Found(NamedTuple):
-    """What a file still holds, in order, and how many of its records it does not."""
+    """The readable records of a file, in order, and the number of its lost records."""
 
     records: list[Record]
     lost: int
+
+
+def is_event(record: Record) -> bool:
+    """Whether it is an event, not a gap record."""
+    return not is_gap(record[1])
+
+
+def events_in(records: Iterable[Record]) -> int:
+    """How many of them are events."""
+    return sum(map(is_event, records))
+
+
+def number_of(record: Record) -> int:
+    """The event's number, or the last number of a gap record, read from the bytes. 0: there is
+    none."""
+    digits = record[1].partition(b'sequence":')[2].partition(b",")[0]
+    return int(digits) if digits.isdigit() else 0
 
 
 def write_frames(records: Iterable[Record], first: int) -> bytes:
@@ -35,7 +56,7 @@ def write_frames(records: Iterable[Record], first: int) -> bytes:
 
 
 def read_frames(data: bytes) -> Found:
-    """Every whole frame in `data`. Never raises and never invents: each has its checksum."""
+    """Every whole frame in `data`, verified by its checksum. Never raises."""
     records: list[Record] = []
     lost = place = expected = 0
     while 0 <= place < len(data):
@@ -43,14 +64,14 @@ def read_frames(data: bytes) -> Found:
             place = data.find(MARK, place + 1)
             continue
         number, record, place = frame
-        lost += max(0, number - expected)  # less: a failed write that was made again
+        lost += max(0, number - expected)  # smaller: a failed write was repeated
         expected = max(expected, number + 1)
         records.append(record)
     return Found(records, lost + (place < 0))
 
 
 def _frame_at(data: bytes, place: int) -> tuple[int, Record, int] | None:
-    """The number and record of the frame at `place`, and where it ends; None for no whole one."""
+    """Number, record and end of the frame at `place`. None: there is no whole frame."""
     start = place + _FRONT.size
     if len(data) - place < FRAME_BYTES:
         return None

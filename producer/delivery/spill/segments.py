@@ -1,9 +1,9 @@
-"""The segment files of one process: appended to at the newest, sent from the oldest.
+"""The segment files of one process: the newest is appended to, the oldest is sent first.
 
-A segment is sent as a whole and then deleted: what is there is what is left, so there is no read
-position that could be wrong. A crash sends at most the segments under way once more.
-Nothing here is flushed to the disk: the page cache survives the process (`kill -9`), not the
-machine's loss of power.
+A segment is sent as a whole and then deleted. So the existing files are exactly what is left, and
+there is no read position that could be wrong. After a crash, the segments in flight are sent again.
+Nothing is flushed to the disk: the page cache survives the process (`kill -9`), but not a power
+failure.
 """
 
 import errno
@@ -15,33 +15,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from usagepipe.producer.delivery.spill.frames import Found, read_frames, write_frames
-from usagepipe.producer.delivery.spill.records import Record, is_event, number_of
+from usagepipe.producer.delivery.spill.frames import (
+    Found,
+    Record,
+    is_event,
+    number_of,
+    read_frames,
+    write_frames,
+)
 from usagepipe.producer.process.safe_log import describe, log
 
 FAMILY: Final = b"usagepipe spill "
 HEADER: Final = FAMILY + b"1\n"
 SUFFIX: Final = ".spill"
-ASIDE: Final = ".unread"  # what is kept for people to look at
-MAX_FILE_BYTES: Final = 64 << 20  # a segment has some 2 MiB, or one event that is larger
-# The process wants for something that it will have again. All else is about the file: it is read
-# again each second, and in the end it must not keep those behind it from being sent.
-WANTS: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+ASIDE: Final = ".unread"  # unreadable files, kept for people to inspect
+MAX_FILE_BYTES: Final = 64 << 20  # a segment has some 2 MiB, or one larger event
+# The process lacks a resource that it will have again. All other errors concern the file: it is
+# read again each second, and finally set aside so that it does not block the files after it.
+SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 MAX_READS: Final = 600
 
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One file. What it holds is known where this process has written it, else it is 0."""
+    """One file. `frames`, `gaps` and `last_sequence` are known only if this process wrote it."""
 
     path: Path
     bytes: int
-    since: float  # seconds of the epoch: when it was begun
+    since: float  # seconds of the epoch: when it was created
     frames: int = 0
-    gaps: list[Record] = field(default_factory=list)  # the gap records among them
-    last_sequence: int = 0  # the greatest number in it
+    gaps: list[Record] = field(default_factory=list)  # the gap records among the frames
+    last_sequence: int = 0  # the greatest number of an event in it
     failed_reads: int = 0
-    is_aside: bool = False  # never to be deleted
+    is_aside: bool = False  # set aside: never deleted
 
     @property
     def events(self) -> int:
@@ -52,12 +58,12 @@ class Segments:
     """The segments in `folder`, oldest first. For one thread."""
 
     def __init__(self, folder: Path, segment_bytes: int) -> None:
-        """Finds what is there. Raises OSError where the folder cannot be read."""
+        """Find the existing segments. Raises OSError if the folder cannot be read."""
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._all = [_found(path) for path in sorted(folder.glob(f"*{SUFFIX}"))]
         self._made = 0
-        self._open = False  # whether the newest takes more
+        self._open = False  # whether the newest can be appended to
         self.bytes = sum(each.bytes for each in self._all)
         self.events = 0
 
@@ -69,7 +75,7 @@ class Segments:
         return self._all[0] if self._all else None
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write `records` behind all others, whole or (OSError) not at all."""
+        """Write `records` after all others: all of them, or none (OSError)."""
         if not self._open:
             self._made += 1
             path = self._folder / f"{self._made:010}{SUFFIX}"
@@ -91,18 +97,20 @@ class Segments:
         self._open = segment.bytes < self._segment_bytes
 
     def take(self, most: int) -> list[Segment]:
-        """The `most` oldest segments. They stay until `remove`, and take no more events."""
+        """The `most` oldest segments. They stay until `remove`, and get no more events."""
         taken = self._all[:most]
         if len(taken) == len(self._all):
             self._open = False
         return taken
 
     def read(self, segment: Segment) -> Found:
-        """What the segment holds, and how many events are lost of it. What is none of ours is set
-        aside, not deleted. No gap record is lost of a segment that this process has written.
+        """The records of the segment, and how many of its events are lost.
+
+        A foreign file is set aside, not deleted. The gap records of a segment that this process
+        wrote are never lost: it keeps them in memory.
 
         Raises:
-            OSError: it cannot be read now. Whether it ever can be is seen by trying again.
+            OSError: it cannot be read now. Try again later.
         """
         try:
             data = _read(segment.path)
@@ -112,7 +120,7 @@ class Segments:
             segment.failed_reads += 1
             if segment.failed_reads == 1:
                 log.error("spill_not_read", file=str(segment.path), error=describe(error))
-            if error.errno in WANTS or segment.failed_reads < MAX_READS:
+            if error.errno in SHORTAGES or segment.failed_reads < MAX_READS:
                 raise
             return self._set_aside(segment, describe(error))
         if data is None:
@@ -125,9 +133,9 @@ class Segments:
         return Found(found.records + gaps, max(0, lost))
 
     def remove(self, segment: Segment) -> None:
-        """Delete the segment: its events are with Kafka, or given up."""
+        """Delete the segment: its events are in Kafka, or given up."""
         if segment not in self._all:
-            return  # overwritten meanwhile
+            return  # removed meanwhile, to make room
         if segment is self._all[-1]:
             self._open = False
         self._all.remove(segment)
@@ -141,7 +149,7 @@ class Segments:
         return next((each for each in self._all if each not in busy), None)
 
     def _set_aside(self, segment: Segment, problem: str) -> Found:
-        segment.is_aside = True  # whether it can be renamed or not
+        segment.is_aside = True  # even if it cannot be renamed
         log.error("spill_unreadable", file=str(segment.path), problem=problem)
         try:
             segment.path.rename(segment.path.with_suffix(ASIDE))
@@ -151,7 +159,7 @@ class Segments:
 
 
 def _without_file(segment: Segment) -> Found:
-    """What is left of it. Of another process' file nobody can tell how much it was: one."""
+    """What is known of a lost file. The number of events in another process' file counts as one."""
     return Found(list(segment.gaps), segment.events if segment.frames else 1)
 
 
@@ -161,8 +169,8 @@ def _found(path: Path) -> Segment:
 
 
 def _read(path: Path) -> bytes | None:
-    """The bytes of a plain file of ours, in a bounded size; None if it is anything else."""
-    # A pipe that somebody has put there must not be waited for, nor a link be followed.
+    """The bytes of a regular file of this user, of bounded size. None: it is something else."""
+    # Do not wait for a named pipe, and do not follow a link.
     file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(file)
@@ -176,8 +184,8 @@ def _read(path: Path) -> bytes | None:
 
 
 def _append(path: Path, data: bytes, size: int) -> None:
-    """Write `data` at `size`, the file's end. A file that failed has its former size again."""
-    # Opened each time: a forked child then has no descriptor, and no buffer to write at its end.
+    """Write `data` at `size`, the end of the file. After a failure it is cut to `size` again."""
+    # Opened each time, so a forked child inherits no descriptor and no buffer to flush at its end.
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
     file = os.open(path, flags, 0o600)
     try:
@@ -196,5 +204,5 @@ def _cut(file: int, path: Path, size: int) -> None:
         os.ftruncate(file, size)
         if not size:
             path.unlink(missing_ok=True)
-    except OSError as error:  # the reader finds its way through a torn end
+    except OSError as error:  # the reader copes with a torn end
         log.warning("spill_not_cut", file=str(path), error=describe(error))

@@ -1,9 +1,9 @@
-"""What a process keeps on disk: its own events, and those of a dead process that it has adopted.
+"""The events that a process keeps on disk: its own, and those of a dead process it has adopted.
 
-Everything here is called by the outbox's thread alone. Events get in by `write`, in the order of
-their numbers, and out by `take`, `read` and `remove`: a crash anywhere in between leaves them in
-their file, and the next process sends them again. At least once is right here: an event that was
-sent twice is stored once, by its `event_id`.
+Only the delivery thread calls this. `write` adds events in the order of their numbers; `take`,
+`read` and `remove` get them out again. A crash anywhere in between leaves them in their file, and
+the next process sends them again. At least once is enough here: an event that is sent twice is
+stored once, by its `event_id`.
 """
 
 import math
@@ -14,32 +14,31 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from usagepipe.producer.delivery.spill.folders import HeldFolder, adopt_folder, make_folder
-from usagepipe.producer.delivery.spill.frames import FRAME_BYTES, Found
-from usagepipe.producer.delivery.spill.records import Record
+from usagepipe.producer.delivery.spill.frames import FRAME_BYTES, Found, Record
 from usagepipe.producer.delivery.spill.segments import HEADER, Segment, Segments
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.settings import ProducerSettings
 
-SEGMENT_BYTES: Final = 1 << 20  # at most so much is sent twice after a crash
-SHARES: Final = 16  # of a small spill a segment is no more than this part
-AGAIN_SECONDS: Final = 30.0  # after what failed, which is mostly a full disk
-ADOPT_SECONDS: Final = 30.0  # between two looks for the folder of a process that is gone
+SEGMENT_BYTES: Final = 1 << 20  # this much may be sent twice after a crash
+SHARES: Final = 16  # a segment of a small spill is at most this fraction of it
+AGAIN_SECONDS: Final = 30.0  # after a failure, mostly a full disk
+ADOPT_SECONDS: Final = 30.0  # between two looks for the folder of a dead process
 
 
 class Kept(NamedTuple):
-    """What became of records that were to be kept."""
+    """The result of a write."""
 
-    records: int  # how many of the first are on disk
-    given_up: list[Segment]  # for them: deleted
+    records: int  # how many of the records, from the first, are on disk
+    given_up: list[Segment]  # deleted to make room
 
 
 class Spill:
-    """Files of events. Nothing is touched before `open`, and nothing raises OSError but `read`."""
+    """Files of events. `open` comes first. Only `read` raises OSError."""
 
     def __init__(self, settings: ProducerSettings, name: str) -> None:
         self._settings = settings
-        self._root: Path | None = None  # known once it is open
+        self._root: Path | None = None  # known after `open`
         self._name = name
         self._limit = settings.spill_megabytes << 20
         self._overwrites = settings.spill_policy == "oldest"
@@ -48,25 +47,25 @@ class Spill:
         self._own_folder: HeldFolder | None = None
         self._adopted: Segments | None = None
         self._adopted_folder: HeldFolder | None = None
-        self._left: set[Path] = set()  # adopted folders that cannot be emptied
-        self._is_missing = False  # and that was told
+        self._left: set[Path] = set()  # adopted folders that could not be emptied
+        self._is_missing = False  # and that was logged
         self._broken_until = 0.0
         self._adopt_at = 0.0
         self.is_full = False
 
     def open(self) -> None:
-        """Make this process' folder, unless it is there. Where that fails memory must do: it is
-        told once, and the next call after a while tries again."""
+        """Make this process' folder, unless it exists. A failure is logged once; events then stay
+        in memory, and a call `AGAIN_SECONDS` later tries again."""
         if self._own is not None or time.monotonic() < self._broken_until:
             return
         try:
             self._root = self._root or spill_root(self._settings)
             if self._root is None:
-                self._broken_until = math.inf  # none is wanted
+                self._broken_until = math.inf  # no spill is configured
                 return
             self._own_folder = self._own_folder or make_folder(self._root, self._name)
             self._own = Segments(self._own_folder.path, self._segment_bytes)
-        except Exception as error:  # no home, no such folder, no path at all: a NUL in it
+        except Exception as error:  # no home, no such folder, no valid path (a NUL in it)
             self._broken_until = time.monotonic() + AGAIN_SECONDS
             if not self._is_missing:
                 self._log_missing(error)
@@ -76,14 +75,14 @@ class Spill:
             log.warning("spill_available", folder=str(self._root))
 
     def _log_missing(self, error: Exception) -> None:
-        # Without a root its text is our own, and names the cure.
+        # An error of our own: its message is safe and names the cure.
         why = str(error) if isinstance(error, UsagePipeError) else describe(error)
         folder = str(self._root or self._settings.spill_dir)
         log.warning("spill_unavailable", folder=folder, error=why)
 
     @property
     def takes_events(self) -> bool:
-        """Whether `write` is worth trying: there is a folder, and no failure a moment ago."""
+        """Whether `write` is worth trying: there is a folder, and no recent failure."""
         return self._own is not None and time.monotonic() >= self._broken_until
 
     @property
@@ -92,12 +91,12 @@ class Spill:
 
     @property
     def has_own(self) -> bool:
-        """Whether anything of this process is here, be it a gap record."""
+        """Whether there is any record of this process, even a gap record."""
         return bool(self._own)
 
     @property
     def events(self) -> int:
-        """Events of this process that are here and that Kafka has not acknowledged."""
+        """Events of this process on disk, which Kafka has not acknowledged."""
         return self._own.events if self._own else 0
 
     @property
@@ -106,15 +105,15 @@ class Spill:
 
     @property
     def oldest(self) -> float | None:
-        """When the oldest segment was begun, in seconds of the epoch."""
+        """When the oldest segment was created, in seconds of the epoch."""
         there = [each.oldest for each in (self._own, self._adopted) if each]
         return min((each.since for each in there if each), default=None)
 
     def write(self, records: Sequence[Record], busy: Sequence[Segment]) -> Kept:
-        """Keep `records`, as far as there is room.
+        """Write `records` to disk while there is room.
 
-        What was not kept is for the caller to hold: the files are at their bound (`is_full`), or
-        cannot be written. `busy` segments are under way and never given up for new events.
+        The caller keeps the rest: the spill is full (`is_full`), or cannot be written. `busy`
+        segments are in flight and never deleted to make room.
         """
         kept, given_up = 0, list[Segment]()
         while self._own is not None and kept < len(records):
@@ -127,12 +126,12 @@ class Spill:
         return Kept(kept, given_up)
 
     def write_gap(self, record: Record) -> bool:
-        """Keep a gap record, beyond the bound as well: what it tells of is dropped for the bound.
-        Whether it was written."""
+        """Write a gap record, even if the spill is full: it reports what was dropped because of
+        that. Returns whether it was written."""
         return self.takes_events and self._append([record])
 
     def _piece(self, records: Sequence[Record], start: int) -> tuple[list[Record], int]:
-        """Records from `start` on, about one segment of them, and their bytes in the file."""
+        """Records from `start` on, about one segment of them, and their size in the file."""
         piece: list[Record] = []
         size = len(HEADER)
         for key, value in records[start:]:
@@ -158,7 +157,7 @@ class Spill:
             try:
                 self._own.append(piece)
             except FileNotFoundError:
-                self._make_again()
+                self._restore_folder()
                 self._own.append(piece)
         except OSError as error:
             self._broken_until = time.monotonic() + AGAIN_SECONDS
@@ -166,17 +165,17 @@ class Spill:
             return False
         return True
 
-    def _make_again(self) -> None:
-        """Somebody has deleted the folder. What it held is found missing when it is to be sent."""
+    def _restore_folder(self) -> None:
+        """Somebody deleted the folder. Its events are counted as lost when they are to be sent."""
         assert self._root is not None
         if self._own_folder is not None:
-            self._own_folder.let_go()
+            self._own_folder.release()
             self._own_folder = None
         self._own_folder = make_folder(self._root, self._name)
-        log.warning("spill_made_again", folder=self._name)
+        log.warning("spill_folder_restored", folder=self._name)
 
     def take(self, most: int) -> list[Segment]:
-        """The next segments to send, oldest first: an adopted folder's before our own."""
+        """The next segments to send, oldest first: those of an adopted folder before our own."""
         if self._adopted is not None and not len(self._adopted):
             self._leave_adopted()
         return next((each.take(most) for each in (self._adopted, self._own) if each), [])
@@ -190,7 +189,7 @@ class Spill:
     def remove(self, segment: Segment) -> None:
         try:
             self._of(segment).remove(segment)
-        except OSError as error:  # it will be sent again: once too often, not once too little
+        except OSError as error:  # it is sent again: better twice than never
             log.warning("spill_not_removed", file=str(segment.path), error=describe(error))
         self.is_full = False
 
@@ -200,7 +199,7 @@ class Spill:
         return segments
 
     def adopt(self) -> bool:
-        """Look now and then for what a process that is gone has left; whether there is any."""
+        """Look for events of a dead process, every `ADOPT_SECONDS`. Whether there are any."""
         if self._root is None or self._own is None or self._adopted is not None:
             return False
         if time.monotonic() < self._adopt_at:
@@ -219,27 +218,28 @@ class Spill:
         return True
 
     def _leave_adopted(self) -> None:
-        """Once is enough for a folder that stays: what it still holds would be sent for ever."""
+        """Release the adopted folder. If it cannot be emptied, never adopt it again: its files
+        would be sent again and again."""
         folder, self._adopted, self._adopted_folder = self._adopted_folder, None, None
-        if folder is not None and not folder.let_go():
+        if folder is not None and not folder.release():
             self._left.add(folder.path)
 
     def close(self) -> None:
-        """Let go of the folders: what they hold is for the next process."""
+        """Release the folders. The next process adopts what they hold."""
         self._leave_adopted()
         if self._own_folder is not None:
-            self._own_folder.let_go()
+            self._own_folder.release()
         self._own = self._own_folder = None
 
 
 def spill_root(settings: ProducerSettings) -> Path | None:
-    """Where processes of these servers and this topic keep their events; None for nowhere.
+    """The folder for events of these servers and this topic. None: no spill is configured.
 
-    Events of one topic or cluster must never be sent to another that shares the folder.
+    Events of one topic or cluster must never be sent to another one that shares the spill folder.
     """
     path = settings.spill_path
     if path is None:
         return None
     servers = ",".join(sorted(settings.kafka.split(",")))
-    # Whole: the application may change its folder later.
+    # Absolute: the application may change its working directory later.
     return path.absolute() / f"{settings.topic}-{crc32(servers.encode()):08x}"

@@ -96,7 +96,7 @@ def test_two_recorders_of_a_process_have_a_folder_each(tmp_path: Path) -> None:
     (one.path / "1.spill").write_bytes(b"x")
 
     adopted = adopt_folder(tmp_path)
-    one.let_go()
+    one.release()
     later = adopt_folder(tmp_path)
 
     assert adopted is None
@@ -110,7 +110,7 @@ def test_empty_folder_is_removed(tmp_path: Path) -> None:
         (tmp_path / "theirs" / "1.spill").unlink()
         process.kill()
         process.wait()
-        make_folder(tmp_path, "ours").let_go()
+        make_folder(tmp_path, "ours").release()
 
         assert adopt_folder(tmp_path) is None
         assert [] == list(tmp_path.iterdir())
@@ -148,7 +148,7 @@ def test_folder_that_is_being_adopted_is_not_adopted_by_another_thread(
     """Recorders of one process that look at the same moment never send the same files twice."""
     dead = make_folder(tmp_path, "dead")
     (dead.path / "1.spill").write_bytes(b"x")
-    dead.let_go()
+    dead.release()
     seen: list[object] = []
 
     def lock_and_look(*_: int) -> None:
@@ -167,7 +167,7 @@ def test_folder_of_another_user_is_left_alone(
     """What another user has put there is not ours to send, nor is what a link leads to."""
     theirs = make_folder(tmp_path / "spill", "theirs")
     (theirs.path / "1.spill").write_bytes(b"x")
-    theirs.let_go()
+    theirs.release()
     elsewhere = theirs.path.rename(tmp_path / "elsewhere")
     theirs.path.symlink_to(elsewhere)
 
