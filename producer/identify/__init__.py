@@ -1,7 +1,7 @@
-"""Who calls, for the common ways to come in: give one of these as `identify`, or a chain of them.
+"""Ready-made `identify` functions for the common ways to authenticate, and a chain of them.
 
-Each takes an ASGI scope or a WSGI environ and answers a `Caller` or None. They tell callers apart;
-they keep nobody out: that is your authentication's, which has let the request through by then.
+Each takes an ASGI scope or a WSGI environ and returns a `Caller` or None. They only identify
+callers. They reject nobody: that is the task of your authentication, which runs before.
 """
 
 from usagepipe.producer.identify.chains import first_of

@@ -1,4 +1,4 @@
-"""Asks several ways to know a caller in turn; any of them may be async."""
+"""Tries several `identify` functions in turn. Each of them may be async."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
@@ -8,16 +8,16 @@ from usagepipe.producer.watching.requests import Request
 
 
 def first_of(*ways: Identify) -> Identify:
-    """The first caller that one of `ways` knows, asked in this order.
+    """The first caller that one of `ways` finds, tried in this order.
 
-    A way that raises ends the search: a caller must never count as somebody else because a
-    look-up was down.
+    An exception ends the search: if a look-up fails, the caller must not be taken for somebody
+    else.
     """
     return lambda request: first_in(request, iter(ways))
 
 
 def first_in(request: Request, ways: Iterator[Identify]) -> Found:
-    """The same for `ways` that are made only when they are asked."""
+    """The same for an iterator of `ways`, which makes each only when it is needed."""
     for way in ways:
         found = way(request)
         if inspect.isawaitable(found):
@@ -38,7 +38,7 @@ async def _first_later(
 
 
 def then(found: Found, finish: Callable[[Caller | None], Caller | None]) -> Found:
-    """`finish` of what was found, now or when it is there."""
+    """Apply `finish` to what was found, now or once it is awaited."""
     return _then_later(found, finish) if inspect.isawaitable(found) else finish(found)
 
 

@@ -1,5 +1,6 @@
-"""Callers by the key that they send. Keys go to your look-up and nowhere else: not into events,
-not even where a look-up gives the key itself for an id, which the fingerprint then replaces.
+"""Identifies callers by their API keys. Keys go to your look-up function only, never into events.
+
+Even if the look-up returns the key itself as an id, its fingerprint replaces it.
 """
 
 import hmac
@@ -9,14 +10,14 @@ from usagepipe.producer.identify.chains import first_in, then
 from usagepipe.producer.watching.callers import TEXTS, Caller, Found, Identify, fingerprint_key
 from usagepipe.producer.watching.requests import Request, cookie_values, header_values
 
-# Where clients of OpenAI, Anthropic, Azure, Gemini and ElevenLabs put their keys.
+# Where the clients of OpenAI, Anthropic, Azure, Gemini and ElevenLabs send their keys.
 KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key")
 KEY_COOKIE = "token"
 
 LEGACY_USER_ID = "legacy-api-key"
 LEGACY_USER_NAME = "API Key User"
 
-MIN_CHARS_TO_SEEK = 8  # shorter keys may stand in a name by chance, and are no secrets
+MIN_CHARS_TO_SEEK = 8  # a shorter key may be part of a name by chance, and is no secret
 
 LookUp = Callable[[str], Found]
 
@@ -28,17 +29,17 @@ def api_key(
     headers: Iterable[str] = KEY_HEADERS,
     cookie: str = KEY_COOKIE,
 ) -> Identify:
-    """Callers by a bearer token, by one of the other `headers`, or by a cookie.
+    """Identify callers by a bearer token, by one of the other `headers`, or by a cookie.
 
-    `look_up` finds whose key it is (None: nobody's; it may be async) and is asked for each key
-    that a request brings until it knows one. Without it every key is a user of its own, as suits
-    a gateway that passes its clients' keys on; but then anybody can be a user, by a request that is
-    refused (401) too: the setting `record` without `failed` leaves those out. A caller without a
-    key id gets the fingerprint of the key under `secret` (see `fingerprint_key`). The source is
-    `apikey` unless the caller has another.
+    `look_up` returns the owner of a key (None: nobody; it may be async). It is called for each key
+    in a request until it knows one. Without `look_up`, every key is a user of its own. That suits a
+    gateway that forwards its clients' keys. But then anybody can appear as a user, even with a
+    refused request (401): the setting `record` without `failed` skips those. A caller without a key
+    id gets the key's fingerprint under `secret` (see `fingerprint_key`). The source is `apikey`
+    unless the caller has another one.
     """
     names = tuple(headers)
-    fingerprint_key("", secret)  # a secret that is too short is told here, not at each request
+    fingerprint_key("", secret)  # a short secret raises here, not with each request
 
     def identify(request: Request) -> Found:
         keys = _keys_in(request, names, cookie)
@@ -80,15 +81,15 @@ def legacy_keys(
     headers: Iterable[str] = KEY_HEADERS,
     cookie: str = KEY_COOKIE,
 ) -> Identify:
-    """One caller, of the source `legacy`, for all keys of a list that names nobody: such as a
-    list in the environment from before there were users."""
+    """One caller, with the source `legacy`, for all keys of a list without owners: for example a
+    list in the environment, from a time before there were users."""
     known = tuple(key.encode() for key in keys if key)
     names = tuple(headers)
     caller = Caller(user_id=user_id, user_name=user_name, source="legacy")
 
     def identify(request: Request) -> Caller | None:
         sent = [key.encode("utf-8", "surrogateescape") for key in _keys_in(request, names, cookie)]
-        # Compared as a whole: the time that it takes tells nothing of a key.
+        # In constant time: the duration must not reveal a key.
         if any(hmac.compare_digest(key, other) for key in sent for other in known):
             return caller
         return None
@@ -115,6 +116,6 @@ def _keys_in(request: Request, headers: Iterable[str], cookie: str) -> Iterator[
 
 
 def ends(values: Sequence[str]) -> list[str]:
-    """Of what was sent more than once the first and the last: frameworks take the one or the
-    other, and a stranger must not make us look up thousands."""
+    """The first and the last of the values. Frameworks use one of the two, and a client that sends
+    thousands must not cause thousands of look-ups."""
     return list(dict.fromkeys(value for value in (*values[:1], *values[-1:]) if value))

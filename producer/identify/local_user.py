@@ -1,6 +1,6 @@
-"""The one user of a set-up without users: an id made once and kept in a file.
+"""The single user of an installation without users: an id that is made once and kept in a file.
 
-The file appears whole or not at all, and once: processes that start together agree on one id.
+The file is created atomically and once, so processes that start together agree on one id.
 """
 
 import os
@@ -17,10 +17,11 @@ LOCAL_USER_NAME = "local"
 
 
 def local_user(path: str | Path | None = None, *, user_name: str = LOCAL_USER_NAME) -> Identify:
-    """Every request is the local user's. Last in `first_of`, it catches whom nobody knows.
+    """Every request belongs to the local user. Put it last in `first_of`, for unknown callers.
 
-    The id is kept in `path`, by default `usagepipe/local_user_id` under `$XDG_STATE_HOME` or
-    `~/.local/state`, readable for its owner only. Read or made at once, not at the first request.
+    The id is in the file `path`, by default `usagepipe/local_user_id` under `$XDG_STATE_HOME` or
+    `~/.local/state`. Only its owner can read the file. It is read or made now, not with the first
+    request.
 
     Raises:
         WrongUseError: the file cannot be read or made, or holds something else.
@@ -30,7 +31,7 @@ def local_user(path: str | Path | None = None, *, user_name: str = LOCAL_USER_NA
 
 
 def local_user_id(path: str | Path | None = None) -> str:
-    """The id of the local user of this machine's account, made if there is none."""
+    """The id of the local user of this account. It is made if there is none."""
     file = Path(path) if path is not None else _default_path()
     try:
         if not file.exists():
@@ -41,7 +42,7 @@ def local_user_id(path: str | Path | None = None) -> str:
         raise WrongUseError(f"{file} cannot keep the local user's id: {reason}.") from error
     except ValueError:
         raise WrongUseError(
-            f"{file} holds no id of a local user: name another file, or remove it to get a new id."
+            f"{file} does not hold a local user's id. Name another file, or remove it for a new id."
         ) from None
 
 
@@ -50,20 +51,20 @@ def _default_path() -> Path:
         return state_path() / "local_user_id"
     except RuntimeError:
         raise WrongUseError(
-            "The local user's id has no place, as this user has no home directory: name a file."
+            "There is no home directory for the file of the local user's id. Name a file."
         ) from None
 
 
 def _make(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    # 1. Write it whole under another name, which mkstemp opens with mode 0600.
+    # 1. Write it under a temporary name. mkstemp uses mode 0600.
     descriptor, draft = tempfile.mkstemp(prefix=".local_user_id-", dir=file.parent)
     try:
         with os.fdopen(descriptor, "w") as opened:
             opened.write(f"{uuid4()}\n")
             opened.flush()
             os.fsync(descriptor)
-        # 2. Give it the name. Whoever comes second fails here and reads the first one's.
+        # 2. Link it to its name. A second process fails here and reads the file of the first.
         with suppress(FileExistsError):
             os.link(draft, file)
     finally:

@@ -1,7 +1,7 @@
-"""Callers by the headers of a proxy that has authenticated them (oauth2-proxy, Envoy, nginx).
+"""Identifies callers by headers of an authenticating proxy (oauth2-proxy, Envoy, nginx).
 
-Anybody can send such a header. It counts only from a connection of the proxy's own address, and
-the proxy must overwrite what its clients send under that name.
+Anybody can send such a header. It counts only on connections from the proxy's own address, and the
+proxy must overwrite the header if a client sends it.
 """
 
 from collections.abc import Iterable
@@ -22,17 +22,17 @@ def proxy_headers(
     customer_id: str = "",
     source: str = "web",
 ) -> Identify:
-    """The caller that the headers of these names tell of, when a proxy in `trusted` sent them.
+    """Identify the caller by the headers of these names, if a proxy in `trusted` sent them.
 
-    `trusted` are addresses or networks (`10.0.0.0/8`), and `unix` for connections over a unix
-    socket. The peer is the one that the server tells: uvicorn puts the client's address in its
-    place for proxies of its `--forwarded-allow-ips`, so run it with `--no-proxy-headers`. An id
-    with a comma is refused: so a server joins a header that was sent twice. Under WSGI
-    `X_Forwarded_User` is the same as `X-Forwarded-User`: server or proxy must drop names with
+    `trusted` has addresses or networks (`10.0.0.0/8`), and `unix` for connections over a unix
+    socket. The peer address comes from the server. uvicorn replaces it with the client's address
+    for proxies in its `--forwarded-allow-ips`, so run it with `--no-proxy-headers`. An id with a
+    comma is refused, because servers join a header that was sent twice with a comma. Under WSGI
+    `X_Forwarded_User` equals `X-Forwarded-User`: the server or the proxy must drop names with
     underscores, as gunicorn and nginx do.
 
     Raises:
-        ValueError: an entry of `trusted` is no address or network.
+        ValueError: an entry of `trusted` is not an address or a network.
     """
     entries = frozenset(trusted)
     networks = [ip_network(entry) for entry in entries - {UNIX_SOCKET}]

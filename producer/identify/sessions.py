@@ -1,4 +1,4 @@
-"""Callers by the session that a browser keeps in a cookie, or an app sends as a bearer token."""
+"""Identifies callers by a session: in a browser's cookie, or in a bearer token of an app."""
 
 from dataclasses import replace
 from itertools import chain
@@ -10,10 +10,10 @@ from usagepipe.producer.watching.requests import Request, cookie_values
 
 
 def session(look_up: LookUp, *, cookie: str = "session", bearer: bool = True) -> Identify:
-    """The caller whose session the cookie, or with `bearer` the bearer token, names.
+    """Identify the caller by the session in the cookie, or in the bearer token if `bearer` is set.
 
-    `look_up` finds whose session it is (None: nobody's); it may be async. Give it the check of the
-    signature too, where cookies are signed. The source is `web` unless the caller has another.
+    `look_up` returns the owner of a session (None: nobody); it may be async. If cookies are signed,
+    it must check the signature too. The source is `web` unless the caller has another one.
     """
 
     def identify(request: Request) -> Found:

@@ -1,7 +1,7 @@
-"""Who made a request. A caller's ids go into events as they are; a raw key must never be one.
+"""Who made a request. A caller's ids go into events unchanged, so they must not hold a raw key.
 
-A key without an id of its own becomes its fingerprint: the same key gives the same id, and nobody
-without the secret can find the key from it.
+A key without an id is replaced by its fingerprint. The same key always gives the same fingerprint,
+and without the secret nobody can compute the key from it.
 """
 
 import hmac
@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from uuid import UUID
 
-FINGERPRINT_HEX_DIGITS = 32  # 128 bits: no two keys of one installation will ever share it
+FINGERPRINT_HEX_DIGITS = 32  # 128 bits: two keys never share it
 SHOWN_CHARS = 4
-MIN_KEY_CHARS_TO_SHOW = 16  # four characters of a shorter key would be too much of it
+MIN_KEY_CHARS_TO_SHOW = 16  # four characters of a shorter key would reveal too much
 MIN_SECRET_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who the usage of a request counts for. Names are snapshots for people, ids are for sums."""
+    """The owner of a request's usage. Sums are by ids; names are snapshots, for people."""
 
     user_id: str
     user_name: str = ""
@@ -32,10 +32,10 @@ class Caller:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Takes rows of a database as they are: null for none, and numbers and UUIDs for ids."""
+        """Accept values of database rows: null means empty; numbers and UUIDs are ids."""
         for name in TEXTS:
             value: object = getattr(self, name)
-            if isinstance(value, str):  # nearly always: a caller is made for each request
+            if isinstance(value, str):  # nearly always; this runs for each request
                 continue
             if value is None:
                 object.__setattr__(self, name, "")
@@ -46,25 +46,25 @@ class Caller:
 TEXTS = tuple(each.name for each in fields(Caller) if each.name != "tags")
 
 
-# None: nobody is known, nothing is recorded.
+# None: the caller is unknown, and nothing is recorded.
 Found = Caller | Awaitable[Caller | None] | None
 
-# Called with the ASGI scope or WSGI environ once the answer is complete, so an authentication
+# Called with the ASGI scope or WSGI environ after the answer is complete. So an authentication
 # inside the application has filled it by then, and a slow look-up delays no byte.
 Identify = Callable[[Any], Found]
 
 
 def at_once(identify: Callable[[Any], Found]) -> Callable[[Any], Caller | None]:
-    """`identify` where nobody can await: an awaitable from it becomes a TypeError."""
+    """`identify` for callers that cannot await: an awaitable result raises a TypeError."""
     if inspect.iscoroutinefunction(identify):
-        raise TypeError("an async function was given where nothing can await: give a plain one")
+        raise TypeError("an async function cannot be awaited here: give a plain function")
 
     def identify_now(request: Any) -> Caller | None:
         found = identify(request)
         if inspect.isawaitable(found):
             if inspect.iscoroutine(found):
                 found.close()
-            raise TypeError("the look-up of the caller is async, and nothing can await it here")
+            raise TypeError("the look-up of the caller is async, and cannot be awaited here")
         return found
 
     return identify_now
@@ -73,11 +73,11 @@ def at_once(identify: Callable[[Any], Found]) -> Callable[[Any], Caller | None]:
 def fingerprint_key(raw: str, secret: str | bytes) -> str:
     """An id for the API key `raw`: a hash keyed with `secret`, and the key's last four characters.
 
-    Keep `secret` the same for ever and in all processes: with another one, every key gets another
-    id. The last four are left out of keys so short that they would give them away.
+    Never change `secret`, and use the same one in all processes: another secret gives every key
+    another id. Short keys get no last four characters, which would reveal too much of them.
 
     Raises:
-        ValueError: `secret` is shorter than 16 bytes; the text holds neither secret nor key.
+        ValueError: `secret` is shorter than 16 bytes. The message holds neither secret nor key.
     """
     key = secret.encode() if isinstance(secret, str) else secret
     if len(key) < MIN_SECRET_BYTES:

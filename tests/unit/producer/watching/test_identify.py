@@ -445,7 +445,7 @@ def test_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "notes"
     file.write_text("mine")
 
-    with pytest.raises(WrongUseError, match="holds no id of a local user"):
+    with pytest.raises(WrongUseError, match="does not hold a local user's id"):
         local_user(file)
     assert "mine" == file.read_text()
 

@@ -355,7 +355,7 @@ def test_async_identify_is_refused() -> None:
     async def identify(environ: Environ) -> Caller:
         return ALICE
 
-    with pytest.raises(TypeError, match="nothing can await"):
+    with pytest.raises(TypeError, match="cannot be awaited here"):
         Server(answering(CHAT), identify=identify)
     server = Server(answering(CHAT), identify=lambda environ: identify(environ))
 
