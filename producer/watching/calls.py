@@ -1,7 +1,7 @@
-"""The calls that a program makes to providers, watched until their answers are read.
+"""Watches the calls that a program makes to providers until their answers are read.
 
-httpx and httpx2 are alike and share no class, so nothing here knows either: the transports of both
-(`transports.py`) send requests on by it.
+httpx and httpx2 are alike but share no class, so this module imports neither. The transports of
+both (`transports.py`) use it.
 """
 
 from collections.abc import (
@@ -18,12 +18,12 @@ from typing import Any, Protocol, TypeVar
 
 from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.watching.callers import Caller, at_once
-from usagepipe.producer.watching.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.watching.exchanges import Exchange
+from usagepipe.producer.watching.request_recorder import RequestRecorder, WatchOptions
 from usagepipe.producer.watching.stamps import Stamp, stamp_of
 
-NEVER_ANSWERED = 0  # no server's status: the call came to nothing on its way
-NotReadError = RuntimeError  # what both raise for content that is still to come is one
+NEVER_ANSWERED = 0  # the status of a call that got no answer
+NotReadError = RuntimeError  # base class of what both raise for content that was not read yet
 
 
 class Url(Protocol):
@@ -34,7 +34,7 @@ class Url(Protocol):
 
 
 class Request(Protocol):
-    """What is looked at of a request."""
+    """The parts of a request that we read."""
 
     @property
     def method(self) -> str: ...
@@ -47,7 +47,7 @@ class Request(Protocol):
 
 
 class Response(Protocol):
-    """What is looked at of an answer; its stream is replaced by one that is watched."""
+    """The parts of an answer that we use. Its stream is replaced by a watched one."""
 
     status_code: int
     stream: Any
@@ -60,12 +60,12 @@ class Response(Protocol):
 
 Req = TypeVar("Req", bound=Request)
 Res = TypeVar("Res", bound=Response)
-# From an answer's stream and its call, a stream of the same library that is watched.
+# Makes a watched stream of the same library, from an answer's stream and its call.
 Watched = Callable[[Any, "Call"], Any]
 
 
 class Calls:
-    """Sends calls on and watches those that are to be recorded."""
+    """Sends calls, and watches those that are to be recorded."""
 
     def __init__(
         self,
@@ -75,14 +75,14 @@ class Calls:
     ) -> None:
         options.setdefault("correlation_header", "x-request-id")
         identify = (lambda request: caller) if isinstance(caller, Caller) else at_once(caller)
-        self._conclusions = Conclusions(recorder, identify, **options)
+        self._requests = RequestRecorder(recorder, identify, **options)
 
     def send(self, handle: Callable[[Req], Res], request: Req, watched: Watched) -> Res:
-        """The answer of `handle`, with a stream that is watched."""
+        """The answer of `handle`, with a watched stream."""
         call = self._begin(request)
         if call is None:
             return handle(request)
-        with call.breaking_off():
+        with call.finished_by_errors():
             response = handle(request)
         return call.answered(response, watched)
 
@@ -92,15 +92,15 @@ class Calls:
         call = self._begin(request)
         if call is None:
             return await handle(request)
-        with call.breaking_off():
+        with call.finished_by_errors():
             response = await handle(request)
         return call.answered(response, watched)
 
     def _begin(self, request: Request) -> "Call | None":
-        """None: it is not watched."""
-        if not self._conclusions.enabled:
+        """Begin to watch a call. None: it is not watched."""
+        if not self._requests.enabled:
             return None
-        exchange = self._conclusions.open(
+        exchange = self._requests.begin(
             request.method,
             request.url.path,
             lambda name: request.headers.get(name, ""),
@@ -109,30 +109,30 @@ class Calls:
         if exchange is None:
             return None
         exchange.provider = exchange.provider or request.url.host
-        return Call(exchange, request, self._conclusions, stamp_of({}))
+        return Call(exchange, request, self._requests, stamp_of({}))
 
 
 class Call:
-    """One call and its exchange, concluded once.
+    """One call and its exchange. It is finished once.
 
-    Made for a request that is watched, it waits for that one's end, if it has not come: where the
-    request tells tokens itself, they are the same ones, and the call is no event of its own.
+    A call that is made while a watched request is handled waits for the end of that request. If the
+    request has tokens itself, they are the same ones, and the call is no event of its own.
     """
 
     def __init__(
         self,
         exchange: Exchange,
         request: Request,
-        conclusions: Conclusions,
+        requests: RequestRecorder,
         handled: Stamp | None,
     ) -> None:
         self._handled = handled
         self._exchange = exchange
         self._request = request
-        self._conclusions: Conclusions | None = conclusions
+        self._requests: RequestRecorder | None = requests
 
     def answered(self, response: Res, watched: Watched) -> Res:
-        """The answer has begun. A body that was read already is looked at now."""
+        """The answer has begun. A body that was read already is watched now."""
         headers = response.headers
         try:
             body = response.content
@@ -140,51 +140,51 @@ class Call:
             self._exchange.answered(response.status_code, lambda name: headers.get(name, ""))
             response.stream = watched(response.stream, self)
         else:
-            plain = {**headers, "content-encoding": ""}  # it is unpacked already
+            plain = {**headers, "content-encoding": ""}  # already decompressed
             self._exchange.answered(response.status_code, lambda name: plain.get(name, ""))
             self._exchange.passed(body)
             self._read_to_the_end()
         return response
 
     def passing(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The bytes of the answer as they came, compressed ones too."""
-        with self.breaking_off():
+        """The raw bytes of the answer, still compressed."""
+        with self.finished_by_errors():
             for chunk in chunks:
                 self._exchange.passed(chunk)
                 yield chunk
         self._read_to_the_end()
 
     async def passing_async(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        with self.breaking_off():
+        with self.finished_by_errors():
             async for chunk in chunks:
                 self._exchange.passed(chunk)
                 yield chunk
         self._read_to_the_end()
 
     @contextmanager
-    def breaking_off(self) -> Iterator[None]:
-        """Whatever is raised inside ends the call."""
+    def finished_by_errors(self) -> Iterator[None]:
+        """An exception inside finishes the call."""
         try:
             yield
         except BaseException as error:
             self._exchange.broke_off(error)
-            self.conclude()
+            self.finish()
             raise
 
     def _read_to_the_end(self) -> None:
         self._exchange.ended()
-        self.conclude()
+        self.finish()
 
-    def conclude(self) -> None:
-        """Nobody reads on: an answer that did not come to its end was left."""
-        conclusions, self._conclusions = self._conclusions, None
-        # Of a redirected call the last request counts, which the client makes next.
-        if conclusions is None or self._exchange.redirects:
+    def finish(self) -> None:
+        """Nobody reads on. An answer that was not read to its end counts as abandoned."""
+        requests, self._requests = self._requests, None
+        # Of a redirected call only the last request counts, which the client makes next.
+        if requests is None or self._exchange.redirects:
             return
-        with suppress(NotReadError):  # sent from a stream: its model stays unknown
+        with suppress(NotReadError):  # the body is a stream: its model stays unknown
             self._exchange.asked(self._request.content)
         handled = self._handled
-        if handled is None or (handled.over and not handled.told):
-            conclusions.conclude(self._exchange, self._request)
-        elif not handled.over and (record := conclusions.hold(self._exchange, self._request)):
+        if handled is None or (handled.over and not handled.has_usage):
+            requests.finish(self._exchange, self._request)
+        elif not handled.over and (record := requests.deferred(self._exchange, self._request)):
             handled.calls += (record,)

@@ -1,7 +1,7 @@
-"""Which requests are looked at, and which of those without tokens become events.
+"""Which requests are watched, and which of those without tokens become events.
 
-Tokens are money: a request that is looked at and whose tokens are known is always an event. The
-choice is about the rest, and about paths (a health check, a web page) that are no AI at all.
+Tokens are money: a watched request whose tokens are known is always an event. The choice concerns
+the rest, and paths that have nothing to do with AI (a health check, a web page).
 """
 
 import re
@@ -13,19 +13,19 @@ from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.watching.exchanges import Exchange
 from usagepipe.producer.watching.openings import asks_no_model
 
-# Prefixes of paths (`/v1` is `/v1` and all below it), or a function of method and path.
+# Prefixes (`/v1` matches `/v1` and all paths below it), or a function of method and path.
 Paths = Iterable[str] | Callable[[str, str], bool]
 
-DOUBT_SECONDS = 60  # in which some request should have been one to a model
+DOUBT_SECONDS = 60  # within this time some request should have matched
 
-# Answers that models give: JSON of any kind, event streams, and what they draw and say.
+# Answers of models: JSON of any kind, event streams, images, audio and video.
 _MODEL_ANSWER = re.compile(r"json|event-?stream|^(?:audio|image|video)/", re.IGNORECASE)
 
 _DETOUR = re.compile(r"/\.|//")
 
 
 class Selection:
-    """The choice of one middleware. `kinds` are those of the setting `record`."""
+    """The selection of one middleware. `kinds` are those of the setting `record`."""
 
     def __init__(
         self,
@@ -40,28 +40,28 @@ class Selection:
         self._wanted = None if paths is None else _test_of(paths)
         self._skipped = _test_of(skip)
         self._kinds = frozenset(kinds)
-        self._told = False
+        self._has_logged = False
         self._clock = clock
-        self._since: float | None = None  # when the first request came that `paths` do not match
+        self._since: float | None = None  # when the first request came that `paths` did not match
         self._unmatched = 0
         self._is_proven = paths is None  # `paths` have matched a request, or it was logged
 
     def watches(self, method: str, path: str, below_root: str = "") -> bool:
-        """Whether a request is looked at. A function that raises says yes: nothing is lost.
+        """Whether to watch a request. If a given function raises, the answer is yes.
 
-        `path` is the whole one, and `below_root` its part below the application's root path.
+        `path` is the whole path, `below_root` its part below the application's root path.
         """
         try:
             forms = (path, below_root) if below_root and below_root != path else (path,)
             if self._wanted is None and len(forms) == 1 and not self._skipped(method, path):
-                return True  # the usual request, without a loop
+                return True  # the usual case, without a loop
             if self._chooses(method, forms):
                 return True
-            # Whom the application asks may read `/v1/files/../chat` as `/v1/chat`.
+            # The application's upstream may read `/v1/files/../chat` as `/v1/chat`.
             return bool(_DETOUR.search(path)) and self._chooses(method, [*map(_straight, forms)])
         except Exception as error:
-            if not self._told:
-                self._told = True
+            if not self._has_logged:
+                self._has_logged = True
                 log.error("selection_failed", error=describe(error))
             return True
 
@@ -75,8 +75,8 @@ class Selection:
         return not any(self._skipped(method, form) for form in forms)
 
     def _doubt(self) -> None:
-        """Log once that `paths` match nothing, after a minute in which requests came. Their own
-        paths may hold an id or a key."""
+        """Log once that `paths` match nothing, after a minute of requests. The requests' own paths
+        are not logged: they may contain an id or a key."""
         self._unmatched += 1
         now = self._clock()
         self._since = now if self._since is None else self._since
@@ -90,9 +90,9 @@ class Selection:
             )
 
     def keeps(self, exchange: Exchange) -> bool:
-        """Whether a request without tokens is an event: its kind is wanted, and it looks like
-        one to a model. That is a POST which named a model, failed, or was answered as models
-        answer, but not where tokens are only counted; or any request with a stamp."""
+        """Whether a request without tokens is an event: its kind is recorded, and it looks like a
+        request to a model. That is any request with a stamp, or a POST that named a model, failed,
+        or got an answer of a model's type. Requests that only count tokens do not qualify."""
         if kind_of(exchange) not in self._kinds:
             return False
         if exchange.redirects and not exchange.stamp:
@@ -110,7 +110,7 @@ class Selection:
 
 
 def kind_of(exchange: Exchange) -> str:
-    """How a request without tokens ended, in the words of the setting `record`."""
+    """How a request without tokens ended, as one of the kinds of the setting `record`."""
     if exchange.cancelled:
         return "cancelled"
     return "failed" if exchange.failed else "missing"
@@ -124,7 +124,7 @@ def _test_of(paths: Paths) -> Callable[[str, str], bool]:
     if callable(paths):
         return paths
     if isinstance(paths, str):
-        raise TypeError(f"paths and skip take several prefixes: write ({paths!r},)")
+        raise TypeError(f"paths and skip are collections of prefixes: write ({paths!r},)")
     exact = frozenset(prefix.rstrip("/") for prefix in paths)
     below = tuple(f"{prefix}/" for prefix in exact)
     return lambda method, path: path in exact or path.startswith(below)

@@ -1,8 +1,8 @@
-"""What a handler tells about its request: a stamp wins over whatever the answer's body says.
+"""Usage that a handler reports for its own request. A stamp overrides the answer's body.
 
-The stamp travels in a context variable as one mutable object, so it is the same object in the
-handler's task, in the threads that frameworks run sync handlers in, and in a streaming generator:
-each of them has a copy of the context, and all copies hold that object.
+The stamp is one mutable object in a context variable. The handler's task, the threads of sync
+handlers and streaming generators each have a copy of the context, and all copies hold the same
+object.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,18 +18,18 @@ SCOPE_KEY = "usagepipe.stamp"
 
 
 class Stamp(dict[str, Any]):
-    """Names of the event's fields, and what the handler said of them, until the request is over.
+    """Fields of the event and the values that the handler gave, until the request is over.
 
-    What a request started and left running (a task, a thread) has its stamp still.
+    Tasks and threads that a request left running still hold its stamp.
     """
 
     over = False
-    told = False  # of a request that is over: whether it told tokens itself
-    # Of the calls to providers that were made for the request and told tokens: how to record each.
+    has_usage = False  # of a request that is over: whether it had tokens itself
+    # Record the calls to providers that were made for the request and have tokens.
     calls: tuple[Callable[[], object], ...] = ()
 
     def record_calls(self) -> bool:
-        """Record the calls, the request telling no tokens itself; whether there are any."""
+        """Record the calls, because the request itself has no tokens. Whether there are any."""
         calls, self.calls = self.calls, ()
         for record in calls:
             record()
@@ -41,7 +41,7 @@ current_stamp: ContextVar[Stamp | None] = ContextVar("usagepipe_stamp", default=
 
 @contextmanager
 def stamping(stamp: Stamp) -> Iterator[None]:
-    """What runs inside stamps `stamp`."""
+    """Code that runs inside stamps `stamp`."""
     token = current_stamp.set(stamp)
     try:
         yield
@@ -50,8 +50,8 @@ def stamping(stamp: Stamp) -> Iterator[None]:
 
 
 def stamp_of(request: Request) -> Stamp | None:
-    """The stamp of the request that is being handled, if something watches it: this very one, or
-    one that it is a part of (an application that is called inside of another)."""
+    """The stamp of the request that is being handled, if it is watched. It may belong to an outer
+    request (one application calls another)."""
     stamp: Stamp | None = request.get(SCOPE_KEY)
     if stamp is None or stamp.over:
         stamp = current_stamp.get()
@@ -81,18 +81,18 @@ def stamp_usage(
     tags: Mapping[str, str] | None = None,
     scope: Request | None = None,
 ) -> bool:
-    """Tell the usage of the request that is being handled; call it any time before it ends.
+    """Report the usage of the request that is being handled. Call it any time before it ends.
 
-    Tokens of the stamp are used when `prompt_tokens` or `completion_tokens` is given, zeros
-    included; else those of the answer's body. All other fields are used as given. Called more
-    than once, the later value of a field stands; tags are added up. The total is the sum unless
-    it is given. Never blocks and never raises; values are checked when the event is made.
+    The tokens of the stamp are used if `prompt_tokens` or `completion_tokens` is given, even as
+    zero; otherwise those of the answer's body. All other fields are used as given. A later call
+    replaces earlier values; tags are merged. The total defaults to the sum. Never blocks and never
+    raises: values are checked when the event is made.
 
-    `scope` is the request's ASGI scope or WSGI environ: only a thread that was started by hand
+    `scope` is the request's ASGI scope or WSGI environ. Only a thread that you started yourself
     needs it.
 
     Returns:
-        Whether there is a request to stamp: False outside of a middleware, where that skips the
+        Whether there is a request to stamp. False outside a middleware, if the middleware skips the
         path, and when the request is over.
     """
     given = {k: v for k, v in locals().items() if v is not None and k not in {"scope", "tags"}}

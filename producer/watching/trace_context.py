@@ -1,8 +1,8 @@
-"""The trace that a request is part of: what its `traceparent` header says (W3C Trace Context).
+"""The ids of the trace that a request belongs to, from its `traceparent` header.
 
-By its ids a row of usage is found from a trace, and the trace from the row. A header is a
-stranger's text, so nothing but the standard's form is taken: what gets into an event is 48
-hexadecimal digits. https://www.w3.org/TR/trace-context/#traceparent-header
+They lead from a trace to its usage rows and back. Anybody can write the header, so only the form of
+the standard is accepted: an event gets 48 hexadecimal digits, nothing else. (W3C Trace Context,
+https://www.w3.org/TR/trace-context/#traceparent-header)
 """
 
 import re
@@ -17,9 +17,9 @@ _FORM: Final = re.compile(
 
 
 def trace_of(traceparent: str) -> dict[str, str]:
-    """`trace_id` and `span_id` (the caller's span) of a header's value; empty if it is not valid.
+    """`trace_id` and `span_id` (the caller's span) in a header's value; empty if it is not valid.
 
-    Of version 00 the length is fixed; later versions may have more behind what is known.
+    Version 00 has a fixed length. Later versions may append more.
     """
     if not traceparent:
         return {}

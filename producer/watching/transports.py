@@ -1,7 +1,7 @@
-"""What the transports of httpx and httpx2 have in common, which is all but their base classes.
+"""The transports of httpx and httpx2, except for their base classes.
 
-Each class here is mixed with one of a library's (`httpx.py`, `httpx2.py`): a client takes no
-stream of another library.
+Each class here is combined with a base class of one library (`httpx.py`, `httpx2.py`), because a
+client accepts streams of its own library only.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, Unpack
 from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.calls import Call, Calls, Req, Res
-from usagepipe.producer.watching.conclusions import WatchOptions
+from usagepipe.producer.watching.request_recorder import WatchOptions
 
 AnyReq = TypeVar("AnyReq", contravariant=True)
 AnyRes = TypeVar("AnyRes", covariant=True)
@@ -19,7 +19,7 @@ Inner = TypeVar("Inner")
 
 
 class Transport(Protocol[AnyReq, AnyRes]):
-    """What does the work."""
+    """The transport that sends the requests."""
 
     def handle_request(self, request: AnyReq) -> AnyRes: ...
     def __enter__(self) -> object: ...
@@ -47,7 +47,7 @@ class AsyncTransport(Protocol[AnyReq, AnyRes]):
 
 
 class _Watching(Generic[Req, Inner]):
-    """Stands around one of the class `kind`, whose answers get a stream that is `watched`."""
+    """Wraps a transport of the class `kind`. Its answers get streams of the class `watched`."""
 
     kind: ClassVar[type]
     watched: ClassVar[type[Any]]
@@ -66,7 +66,7 @@ class _Watching(Generic[Req, Inner]):
 
 
 class WatchingTransport(Generic[Req, Res], _Watching[Req, Transport[Req, Res]]):
-    """A transport that records the calls which go through it."""
+    """A transport that records the calls made through it."""
 
     def handle_request(self, request: Req) -> Res:
         return self._calls.send(self._transport.handle_request, request, self.watched)
@@ -111,14 +111,14 @@ class AsyncWatchingTransport(Generic[Req, Res], _Watching[Req, AsyncTransport[Re
 
 
 def _check(transport: object, kind: type) -> None:
-    """A transport of another library would make each request fail at its client's hands."""
+    """Refuse a transport of another library: each request would fail in the client."""
     if not isinstance(transport, kind):
         wanted, given = kind.__module__.partition(".")[0], type(transport).__module__
-        raise TypeError(f"a transport of {given} was given where one of {wanted} is watched")
+        raise TypeError(f"this class wraps a transport of {wanted}, not one of {given}")
 
 
 class WatchedStream:
-    """The bytes of an answer as they came, compressed ones too."""
+    """The raw bytes of an answer, still compressed."""
 
     def __init__(self, stream: Any, call: Call) -> None:
         self._stream = stream
@@ -131,7 +131,7 @@ class WatchedStream:
         try:
             self._stream.close()
         finally:
-            self._call.conclude()
+            self._call.finish()
 
 
 class AsyncWatchedStream:
@@ -148,4 +148,4 @@ class AsyncWatchedStream:
         try:
             await self._stream.aclose()
         finally:
-            self._call.conclude()
+            self._call.finish()

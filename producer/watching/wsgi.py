@@ -1,7 +1,7 @@
-"""The WSGI middleware (PEP 3333), for Flask, Django and any other: the same records as by ASGI.
+"""The WSGI middleware (PEP 3333), for Flask, Django and others. It records the same as under ASGI.
 
-An answer is over when the server closes it, not when the application returns: a stream runs
-afterwards. Where the server closes before the last chunk, the client has gone.
+An answer is over when the server closes it. That is after the application has returned, because a
+stream runs afterwards. If the server closes it before the last chunk, the client has disconnected.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,17 +10,17 @@ from typing import Unpack
 
 from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.watching.callers import Identify, at_once
-from usagepipe.producer.watching.conclusions import Conclusions, WatchOptions
 from usagepipe.producer.watching.exchanges import Exchange
+from usagepipe.producer.watching.request_recorder import RequestRecorder, WatchOptions
 from usagepipe.producer.watching.requests import header_of, method_of, paths_of
 from usagepipe.producer.watching.stamps import SCOPE_KEY, stamp_of, stamping
-from usagepipe.producer.watching.wsgi_passages import (
-    Answer,
+from usagepipe.producer.watching.wsgi_watchers import (
     Environ,
-    Input,
-    SizedAnswer,
-    Start,
+    SizedWatchedAnswer,
     StartResponse,
+    WatchedAnswer,
+    WatchedInput,
+    WatchedStart,
 )
 
 App = Callable[[Environ, StartResponse], Iterable[bytes]]
@@ -29,10 +29,10 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 class UsageWsgiMiddleware:
     """Records one event for each request to a model whose caller is known.
 
-    What is recorded, and the options, are those of `UsageMiddleware`; `identify` takes the WSGI
-    environ and cannot be async. WSGI tells no shutdown: the recorder delivers what is queued when
-    the interpreter ends or SIGTERM comes. Files that the server sends by itself
-    (`wsgi.file_wrapper`) are left to it.
+    Events and options are those of `UsageMiddleware`. `identify` gets the WSGI environ and cannot
+    be async. WSGI has no shutdown event: the recorder delivers queued events when the interpreter
+    ends or SIGTERM arrives. Files that the server sends itself (`wsgi.file_wrapper`) are not
+    watched.
 
     Raises:
         TypeError: `identify` is an async function.
@@ -47,7 +47,7 @@ class UsageWsgiMiddleware:
         **options: Unpack[WatchOptions],
     ) -> None:
         self.app = app
-        self._conclusions = Conclusions(recorder, at_once(identify), **options)
+        self._requests = RequestRecorder(recorder, at_once(identify), **options)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         exchange = self._open(environ)
@@ -55,32 +55,32 @@ class UsageWsgiMiddleware:
             return self.app(environ, start_response)
         environ[SCOPE_KEY] = exchange.stamp
         if (body := environ.get("wsgi.input")) is not None:
-            environ["wsgi.input"] = Input(body, exchange)
-        conclude = partial(self._conclusions.conclude, exchange, environ)
+            environ["wsgi.input"] = WatchedInput(body, exchange)
+        finish = partial(self._requests.finish, exchange, environ)
         try:
             with stamping(exchange.stamp):
-                answer = self.app(environ, Start(exchange, start_response))
+                answer = self.app(environ, WatchedStart(exchange, start_response))
         except BaseException as error:
             exchange.broke_off(error)
-            conclude()
+            finish()
             raise
         if _is_sent_by_the_server(answer, environ):
             exchange.ended()
-            conclude()
+            finish()
             return answer
         if isinstance(answer, list | tuple):
-            return SizedAnswer(answer, exchange, conclude)
-        return Answer(answer, exchange, conclude)
+            return SizedWatchedAnswer(answer, exchange, finish)
+        return WatchedAnswer(answer, exchange, finish)
 
     def _open(self, environ: Environ) -> Exchange | None:
-        if not self._conclusions.enabled or stamp_of(environ) is not None:
+        if not self._requests.enabled or stamp_of(environ) is not None:
             return None
         path, below_root = paths_of(environ)
         header = partial(header_of, environ)
-        return self._conclusions.open(method_of(environ), path, header, below_root=below_root)
+        return self._requests.begin(method_of(environ), path, header, below_root=below_root)
 
 
 def _is_sent_by_the_server(answer: object, environ: Environ) -> bool:
-    """A server knows its own wrapper again and sends the file faster than by chunks."""
+    """Whether it is the server's own file wrapper, which the server sends faster than chunks."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(wrapper, type) and isinstance(answer, wrapper)

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     eventlet.monkey_patch()
 
 from usagepipe.producer import Caller, UsageRecorder, UsageWsgiMiddleware
-from usagepipe.producer.watching.wsgi_passages import Environ, StartResponse
+from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 
 ANSWER = b'{"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}'
 

@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageWsgiMiddleware
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.producer.watching.wsgi import App
-from usagepipe.producer.watching.wsgi_passages import Environ, StartResponse
+from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 from usagepipe.schemas import decode
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from usagepipe.producer import Caller, UsageRecorder, UsageWsgiMiddleware, stamp_usage
-from usagepipe.producer.watching.wsgi_passages import Environ, StartResponse
+from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 
 
 def stream(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from tests.unit.producer.watched import ALICE
 from usagepipe.producer import UsageMiddleware, UsageWsgiMiddleware
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.producer.watching.asgi import Message, Receive, Scope, Send
-from usagepipe.producer.watching.wsgi_passages import Environ, StartResponse, Write
+from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse, Write
 
 # Bodies near to what is read, so that the reader is reached, and any bytes at all.
 PIECES = st.sampled_from(

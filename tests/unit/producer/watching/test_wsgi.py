@@ -14,7 +14,7 @@ from tests.unit.producer.watched import ALICE, CHAT
 from usagepipe.producer import Caller, UsageWsgiMiddleware, stamp_usage
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.producer.watching.wsgi import App
-from usagepipe.producer.watching.wsgi_passages import Environ, StartResponse
+from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 from usagepipe.schemas.event import UsageEvent
 
 JSON = [("Content-Type", "application/json")]

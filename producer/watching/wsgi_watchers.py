@@ -1,4 +1,4 @@
-"""Passes one WSGI request on, both ways, and tells the exchange of each piece (PEP 3333)."""
+"""Watches the body and the answer of one WSGI request (PEP 3333)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -15,15 +15,15 @@ Write = Callable[[bytes], object]
 
 
 class StartResponse(Protocol):
-    """What an application calls to begin its answer."""
+    """The function that an application calls to begin its answer."""
 
     def __call__(
         self, status: str, headers: AnswerHeaders, exc_info: ExcInfo | None = ..., /
     ) -> Write: ...
 
 
-class Start:
-    """`start_response` for the application, in place of the server's."""
+class WatchedStart:
+    """The `start_response` that the application gets instead of the server's."""
 
     def __init__(self, exchange: Exchange, start_response: StartResponse) -> None:
         self._exchange = exchange
@@ -32,8 +32,8 @@ class Start:
     def __call__(
         self, status: str, headers: AnswerHeaders, exc_info: ExcInfo | None = None
     ) -> Write:
-        # Called once more with `exc_info`, it stands for an answer that was not sent yet; where
-        # that is too late, the server raises here.
+        # A second call, with `exc_info`, replaces an answer that was not sent yet. If it is too
+        # late for that, the server raises here.
         if exc_info is None:
             write = self._start_response(status, headers)
         else:
@@ -47,22 +47,22 @@ class Start:
     def _write(self, write: Write, chunk: bytes) -> None:
         try:
             write(chunk)
-        except OSError:  # the client has gone
+        except OSError:  # the client has disconnected
             self._exchange.client_left()
             raise
         self._exchange.passed(chunk)
 
 
-class Answer:
-    """The chunks of an answer as the server asks for them; its `close` concludes the request."""
+class WatchedAnswer:
+    """The chunks of an answer, as the server asks for them. `close` finishes the request."""
 
     def __init__(
-        self, chunks: Iterable[bytes], exchange: Exchange, conclude: Callable[[], object]
+        self, chunks: Iterable[bytes], exchange: Exchange, finish: Callable[[], object]
     ) -> None:
         self._chunks = chunks
         self._iterator: Iterator[bytes] = iter(())
         self._exchange = exchange
-        self._conclude: Callable[[], object] | None = conclude
+        self._finish: Callable[[], object] | None = finish
 
     def __iter__(self) -> Self:
         self._iterator = iter(self._chunks)
@@ -82,7 +82,7 @@ class Answer:
         return chunk
 
     def close(self) -> None:
-        """The server is done: before the last chunk, because the client has gone."""
+        """The server is done. Before the last chunk: the client has disconnected."""
         try:
             if (close := getattr(self._chunks, "close", None)) is not None:
                 with stamping(self._exchange.stamp):
@@ -91,31 +91,31 @@ class Answer:
             self._end()
 
     def __del__(self) -> None:
-        """Nobody holds it any more: whoever passed it on has forgotten to close it."""
+        """Finish an answer that was never closed."""
         self._end()
 
     def _end(self) -> None:
-        conclude, self._conclude = self._conclude, None
-        if conclude is not None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
             self._exchange.client_left()
-            conclude()
+            finish()
 
 
-class SizedAnswer(Answer):
-    """Of an application that answers a list: a server makes a Content-Length of a single chunk."""
+class SizedWatchedAnswer(WatchedAnswer):
+    """A list of chunks: for a single chunk, servers derive the Content-Length from `len`."""
 
     def __init__(
-        self, chunks: Sequence[bytes], exchange: Exchange, conclude: Callable[[], object]
+        self, chunks: Sequence[bytes], exchange: Exchange, finish: Callable[[], object]
     ) -> None:
-        super().__init__(chunks, exchange, conclude)
+        super().__init__(chunks, exchange, finish)
         self._size = len(chunks)
 
     def __len__(self) -> int:
         return self._size
 
 
-class Input:
-    """The request's body as the application reads it; what else a server's has is the server's."""
+class WatchedInput:
+    """The request's body as the application reads it. Other attributes are the server's."""
 
     def __init__(self, body: Any, exchange: Exchange) -> None:
         self._body = body
@@ -135,7 +135,7 @@ class Input:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._body, name)
-        # Beyond PEP 3333, and not every server's: Werkzeug prefers the first where it is there.
+        # Not in PEP 3333, but some servers have them, and Werkzeug prefers `readinto`.
         if name == "readinto":
             return partial(self._readinto, found)
         return partial(self._read1, found) if name == "read1" else found

@@ -1,12 +1,12 @@
-"""Passes the messages of one ASGI request on, both ways, and tells the exchange of each.
+"""Watches the messages of one ASGI request in both directions.
 
-Messages are sent on first and looked at afterwards, as they are: none is copied, held or changed.
+A message is forwarded first and looked at afterwards. None is copied, delayed or changed.
 """
 
 from usagepipe.producer.watching.asgi import AnswerHeaders, Message, Receive, Send
 from usagepipe.producer.watching.exchanges import Exchange
 
-# The ways to send a body; those of extensions carry no bytes that could be read.
+# The messages that send a body. Those of ASGI extensions carry no bytes that we could read.
 BODIES = {
     "http.response.body",
     "http.response.pathsend",
@@ -14,8 +14,8 @@ BODIES = {
 }
 
 
-class Passage:
-    """`receive` and `send` for the application, in place of the server's."""
+class ResponseWatcher:
+    """The `receive` and `send` that the application gets instead of the server's."""
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         self._exchange = exchange
@@ -23,7 +23,7 @@ class Passage:
         self._send = send
 
     async def receive(self) -> Message:
-        """What the client sends. The end of the connection shows here, if the application asks."""
+        """A message of the client. A disconnect is seen here, if the application calls this."""
         message = await self._receive()
         kind = message.get("type")
         if kind == "http.request":
@@ -33,13 +33,13 @@ class Passage:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send `message` on, then look at it: what a client that has gone was sent still counts."""
+        """Forward `message`, then look at it. It counts even if the client has disconnected."""
         if "headers" in message and not isinstance(message["headers"], (list, tuple)):
             # A generator: the server leaves nothing of it.
             message = {**message, "headers": list(message["headers"])}
         try:
             await self._send(message)
-        except OSError:  # so ASGI 2.4 tells that the client has gone
+        except OSError:  # ASGI 2.4: the client has disconnected
             self._exchange.client_left()
             raise
         finally:

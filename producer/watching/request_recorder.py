@@ -1,7 +1,7 @@
-"""How watched requests end up: as an event, as a count of why not, or both.
+"""Records a watched request as an event, or counts why not, or both.
 
-The same for every way in which a request can pass. An event needs a caller; tokens it needs only
-where the setting `record` says so. A request is counted once at most, and nothing here raises.
+All middlewares and transports share it. An event needs a caller. Whether it needs tokens too is
+decided by the setting `record`. A request is counted at most once. Nothing here raises.
 """
 
 import inspect
@@ -27,26 +27,26 @@ from usagepipe.schemas.event import UsageEvent
 class WatchOptions(TypedDict, total=False):
     """The options of every middleware and transport."""
 
-    provider: str  # who serves the models, for those who have one only; a stamp wins over it
-    correlation_header: str  # the request's id, in the answer or else the request
-    attempt_header: str  # how often the client has tried before; OpenAI's and Anthropic's send it
-    max_body_kilobytes: int  # instead of the setting
+    provider: str  # who serves the models, if there is only one provider; a stamp overrides it
+    correlation_header: str  # has the request's id, in the answer or else in the request
+    attempt_header: str  # has the number of retries; OpenAI's and Anthropic's clients send it
+    max_body_kilobytes: int  # overrides the setting
     paths: Paths  # only these are watched: prefixes, or a function of method and path
-    skip: Paths  # and of those, these are not
+    skip: Paths  # except these
 
 
 class Finding(NamedTuple):
-    """What an answer tells of tokens: usage, or why there is none; neither, where a stamp does."""
+    """The usage in an answer, or why there is none. Neither if a stamp has the tokens."""
 
     usage: Usage | None = None
     reason: UnrecordedReason | None = None
 
 
-class Conclusions:
-    """Opens an exchange for each request that is watched, and concludes it.
+class RequestRecorder:
+    """Begins an exchange for each watched request, and records it when the request is over.
 
-    `identify` is asked with whatever `conclude` is given as the request; it may be async only
-    where the caller of `conclude` can await.
+    `identify` gets the `request` that is given to `finish`. It may be async only if the caller of
+    `finish` can await.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Conclusions:
         self._max_bytes = (max_body_kilobytes or settings.max_body_kilobytes) * 1024
         self._selection = Selection(paths, skip, settings.recorded_kinds)
 
-    def open(
+    def begin(
         self,
         method: str,
         path: str,
@@ -82,31 +82,33 @@ class Conclusions:
         below_root: str = "",
         **options: int,
     ) -> Exchange | None:
-        """The notes for a request that begins; None if it is not watched. `below_root` is its path
-        below the application's root path, if it has one."""
+        """The exchange of a new request; None if it is not watched. `below_root` is its path below
+        the application's root path, if there is one."""
         if not self._selection.watches(method, path, below_root):
             return None
         options.setdefault("max_bytes", self._max_bytes)
         return self._exchange(method, path, request_header, provider=self._provider, **options)
 
-    def conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
+    def finish(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         """Record the request, or count why it is not recorded. Never raises.
 
         Returns:
-            What is left to be awaited, where `identify` is async.
+            What the caller has to await, if `identify` is async.
         """
         if not self._is_timed:
-            return self._conclude(exchange, request)
+            return self._finish(exchange, request)
         began = time.perf_counter()
         try:
-            return self._conclude(exchange, request)
+            return self._finish(exchange, request)
         finally:
             self._recorder.counters.add_seconds(exchange.seconds + time.perf_counter() - began)
 
-    def hold(self, exchange: Exchange, request: Any) -> Callable[[], object] | None:
-        """How to record a call to a provider, once the request that it was made for tells no tokens
-        itself; None: the call tells none either. Never raises; holds nothing of the call's request,
-        which may be large. Here `identify` cannot be async.
+    def deferred(self, exchange: Exchange, request: Any) -> Callable[[], object] | None:
+        """A function that records a call to a provider. It is called if the request that the call
+        was made for has no tokens itself. None: the call has no tokens either.
+
+        Never raises. It keeps no reference to the call's request, which may be large. `identify`
+        cannot be async here.
         """
         usage = exchange.usage()
         if not isinstance(usage, Usage):
@@ -120,7 +122,7 @@ class Conclusions:
             return partial(self._count, exchange, finding, "no_user")
         return partial(self._recorder.record, event)
 
-    def _conclude(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
+    def _finish(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
         exchange.stamp.over = True
         stage: UnrecordedReason = "record_failed"
         try:
@@ -131,14 +133,14 @@ class Conclusions:
             caller = self._identify(request)
             # A look at the type spares the usual request a slower one at its methods.
             if not isinstance(caller, Caller) and inspect.isawaitable(caller):
-                return self._conclude_later(exchange, finding, caller)
+                return self._finish_later(exchange, finding, caller)
             stage = "record_failed"
             self._record(exchange, finding, caller)
         except Exception as error:
             self._leave_out(exchange, stage, describe(error))
         return None
 
-    async def _conclude_later(
+    async def _finish_later(
         self, exchange: Exchange, finding: Finding, pending: Awaitable[Caller | None]
     ) -> None:
         stage: UnrecordedReason = "identify_failed"
@@ -153,12 +155,12 @@ class Conclusions:
             raise
 
     def _finding(self, exchange: Exchange) -> Finding | None:
-        """None: the request is no event, and is counted, or calls that it made are."""
+        """None: the request is no event. It is counted, or the calls that it made are recorded."""
         found, stamp = exchange.usage(), exchange.stamp
-        stamp.told = isinstance(found, Usage) or has_tokens(stamp)
+        stamp.has_usage = isinstance(found, Usage) or has_tokens(stamp)
         if isinstance(found, Usage):
             return Finding(found)
-        if stamp.told:
+        if stamp.has_usage:
             return Finding()
         if stamp.record_calls():
             return None
@@ -170,7 +172,7 @@ class Conclusions:
 
     def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
         if caller is not None and not isinstance(caller, Caller):
-            detail = f"identify gave {type(caller).__name__}, neither Caller nor None"
+            detail = f"identify returned {type(caller).__name__}, neither Caller nor None"
             self._leave_out(exchange, "identify_failed", detail)
             return
         try:
