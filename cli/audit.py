@@ -34,7 +34,6 @@ UNFINISHED = (
 @clickhouse_option
 @topic_option
 @group_option
-@click.option("--hours", is_flag=True, help="Count by the hour of arrival too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--repair",
@@ -59,7 +58,6 @@ def command(
     clickhouse: str | None,
     topic: str | None,
     group: str | None,
-    hours: bool,
     as_json: bool,
     repair: bool,
     trust_raw: bool,
@@ -86,7 +84,7 @@ def command(
     configure_logs("warning")
     try:
         with closing(Auditor(settings, wait)) as auditor:
-            found = auditor.audit(hours=hours)
+            found = auditor.audit()
             if repair and not found.balances:
                 try:
                     rows, corrections = auditor.repair(found, trust_raw=trust_raw)
@@ -100,7 +98,7 @@ def command(
                     f"Repaired: {rows:,} rows stored, {corrections:,} corrections in rollups.",
                     err=True,
                 )
-                found = auditor.audit(hours=hours)
+                found = auditor.audit()
     except Error as error:
         raise as_usagepipe_error(error, settings.clickhouse_address) from None
     audit_output.print_audit(found, as_json=as_json)

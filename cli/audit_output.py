@@ -7,9 +7,9 @@ import click
 
 from usagepipe.cli.status_output import unconsumed_text
 from usagepipe.consumer.log.offset_ranges import OffsetRange, size
-from usagepipe.consumer.maintenance.audit_report import Audit, HourAudit, PartitionAudit
-from usagepipe.consumer.maintenance.audit_rows import Double
-from usagepipe.consumer.maintenance.sequence_audit import SequenceGap
+from usagepipe.consumer.maintenance.audit_queries import StoredTwice
+from usagepipe.consumer.maintenance.audit_result import Audit, PartitionAudit
+from usagepipe.consumer.maintenance.audit_sequences import SequenceGap
 from usagepipe.consumer.rollups.verification import Difference
 from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.gap import UsageGap
@@ -20,7 +20,7 @@ _COUNTS: Final = (
     "log",
     "stored",
     "letters",
-    "copies",
+    "duplicates",
     "marks",
     "aborted",
     "pending",
@@ -31,9 +31,6 @@ _COUNTS: Final = (
 )
 
 
-_HEADINGS: Final = tuple("duplicates" if name == "copies" else name for name in _COUNTS)
-
-
 def print_audit(found: Audit, *, as_json: bool) -> None:
     """The whole audit: tables and sentences, or one JSON object."""
     if as_json:
@@ -41,16 +38,9 @@ def print_audit(found: Audit, *, as_json: bool) -> None:
         return
     _print_table(
         f"{found.topic}, group {found.group}",
-        ("partition", *_HEADINGS, "twice", "committed"),
+        ("partition", *_COUNTS, "twice", "committed"),
         [_cells(each) for each in found.partitions],
     )
-    for each in found.partitions:
-        if each.hours:
-            _print_table(
-                f"Partition {each.partition} by hour of arrival (UTC)",
-                ("hour", *_HEADINGS),
-                [_hour_cells(hour) for hour in each.hours],
-            )
     for sentence in _sentences(found):
         click.echo(visible(sentence))
     click.echo(_verdict(found))
@@ -75,17 +65,13 @@ def _cells(each: PartitionAudit) -> list[str]:
     return [str(each.partition), *_counts(each), f"{size(each.doubled):,}", committed]
 
 
-def _hour_cells(hour: HourAudit) -> list[str]:
-    return [f"{hour.hour:%Y-%m-%d %H:00}", *(f"{getattr(hour, name):,}" for name in _COUNTS)]
-
-
 def _counts(each: PartitionAudit) -> list[str]:
     numbers = (
         each.log,
         each.stored,
-        size(each.letters),
-        size(each.copies),
-        size(each.marks),
+        size(each.dead_letters),
+        size(each.duplicates),
+        size(each.control_records),
         size(each.aborted),
         size(each.pending),
         each.backlog,
@@ -101,7 +87,7 @@ def _sentences(found: Audit) -> Iterator[str]:
         yield from _of_partition(each)
     if found.unconsumed:
         yield unconsumed_text(found.unconsumed, found.group)
-    yield from _first(found.doubles, _of_double, found.doubled_rows)
+    yield from _first(found.stored_twice, _of_stored_twice, found.extra_rows)
     yield from _first(found.gaps, _of_gap)
     if any(gap.lost for gap in found.gaps) and not found.gaps_count:
         yield (
@@ -125,7 +111,7 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
     if each.parked:
         yield f"{name} is parked at offsets {each.parked.range}: {each.parked.why}"
         yield (
-            f"  {each.backlog + size(each.pending):,} offsets wait. See usagepipe dlq parked; let "
+            f"  {each.waiting:,} offsets wait. See usagepipe dlq parked; let "
             f"it go on with usagepipe dlq release {each.partition} --letters or --retry."
         )
     if each.missing:
@@ -171,16 +157,16 @@ def _of_log(each: PartitionAudit) -> Iterator[str]:
         )
 
 
-def _of_double(double: Double) -> str:
+def _of_stored_twice(event: StoredTwice) -> str:
     places = ", ".join(
-        f"{topic_id}/{partition}/{offset}" for topic_id, partition, offset in double.places
+        f"{topic_id}/{partition}/{offset}" for topic_id, partition, offset in event.places
     )
-    return f"Event {double.event_id} is stored {len(double.places)} times: {places}."
+    return f"Event {event.event_id} is stored {len(event.places)} times: {places}."
 
 
 def _of_gap(gap: SequenceGap) -> str:
     numbers = f"Producer {gap.producer_id}: no event has the numbers {_ranges(gap.missing)}."
-    told = [numbers, *map(_of_told_gap, gap.told[:MAX_TOLD])]
+    told = [numbers, *map(_of_told_gap, gap.reports[:MAX_TOLD])]
     if gap.under_way:
         told.append(
             f"{gap.under_way:,} of them may still be on their way, or have left raw: the producer "
@@ -218,7 +204,7 @@ def _ranges(ranges: Sequence[OffsetRange]) -> str:
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    cards = Cards(title, columns, words=("hour",), counts=(*_HEADINGS, "twice"))
+    cards = Cards(title, columns, counts=(*_COUNTS, "twice"))
     for row in rows:
         cards.add_row(*row)
     terminal().print(cards)
@@ -233,16 +219,18 @@ def _fields(found: Audit) -> dict[str, Any]:
         "consumed": not found.unconsumed,
         "unconsumed": found.unconsumed,
         "partitions": [_partition_fields(each) for each in found.partitions],
-        "doubled_rows": found.doubled_rows,
+        "doubled_rows": found.extra_rows,
         "doubled_events": [
-            {"event_id": each.event_id, "places": each.places} for each in found.doubles
+            {"event_id": each.event_id, "places": each.places} for each in found.stored_twice
         ],
         "sequence_gaps": [
             {
                 "producer_id": each.producer_id,
                 "missing": each.missing,
                 "under_way": each.under_way,
-                "told": [gap.model_dump(mode="json", exclude={"producer_id"}) for gap in each.told],
+                "told": [
+                    gap.model_dump(mode="json", exclude={"producer_id"}) for gap in each.reports
+                ],
             }
             for each in found.gaps
         ],
@@ -269,10 +257,10 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "committed": each.committed,
         "log": each.log,
         "stored": each.stored,
-        "letters": each.letters,
-        "duplicates": each.copies,
-        "copies": each.copies,  # their former name, for programs that read it
-        "marks": each.marks,
+        "letters": each.dead_letters,
+        "duplicates": each.duplicates,
+        "copies": each.duplicates,  # their former name, for programs that read it
+        "marks": each.control_records,
         "aborted": each.aborted,
         "missing_from_log": each.missing_from_log,
         "diverged": each.diverged,
@@ -287,9 +275,4 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "holes": each.holes,
         "problem": each.problem,
         "parked": each.parked and each.parked.fields(),
-        "hours": [
-            {"hour": hour.hour.isoformat(), "duplicates": hour.copies}
-            | {name: getattr(hour, name) for name in _COUNTS}
-            for hour in each.hours
-        ],
     }

@@ -17,8 +17,8 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.maintenance.parked_partitions import ParkedPartitions, Waiting
-from usagepipe.consumer.parking.parking_table import Mode
+from usagepipe.consumer.maintenance.dlq_parked import ParkedPartition, ParkedPartitions
+from usagepipe.consumer.parking.table import Mode
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
 from usagepipe.schemas.settings import StorageSettings
@@ -96,7 +96,7 @@ def release(
             parked_output.print_release(each, mode, last)
 
 
-def _read(settings: StorageSettings) -> list[Waiting]:
+def _read(settings: StorageSettings) -> list[ParkedPartition]:
     try:
         with closing(ParkedPartitions(settings)) as parked_partitions:
             return parked_partitions.read()
@@ -104,7 +104,7 @@ def _read(settings: StorageSettings) -> list[Waiting]:
         raise as_usagepipe_error(error, settings.clickhouse_address) from None
 
 
-def _chosen(found: Sequence[Waiting], partitions: Sequence[int]) -> list[Waiting]:
+def _chosen(found: Sequence[ParkedPartition], partitions: Sequence[int]) -> list[ParkedPartition]:
     by_number = {each.parked.partition.partition: each for each in found}
     if missing := [number for number in partitions if number not in by_number]:
         numbers = ", ".join(map(str, missing))
@@ -115,7 +115,7 @@ def _chosen(found: Sequence[Waiting], partitions: Sequence[int]) -> list[Waiting
     return [by_number[number] for number in partitions] or list(found)
 
 
-def _last(waiting: Waiting, mode: Mode, last_offset: int | None) -> int:
+def _last(waiting: ParkedPartition, mode: Mode, last_offset: int | None) -> int:
     """The last offset of the release.
 
     A release beyond the log's end would exempt records from the limits that nobody has sent yet.

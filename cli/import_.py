@@ -11,7 +11,7 @@ from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
 from usagepipe.cli.options import clickhouse_option, kafka_option, load_settings, topic_option
-from usagepipe.consumer.maintenance.event_import import EventImport
+from usagepipe.consumer.maintenance.import_events import EventImport
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.export_file import ExportReader

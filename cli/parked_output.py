@@ -9,10 +9,10 @@ from typing import Final
 import click
 
 from usagepipe.consumer.log.offset_ranges import OffsetRange
-from usagepipe.consumer.maintenance.parked_partitions import Waiting
+from usagepipe.consumer.maintenance.dlq_parked import ParkedPartition
 from usagepipe.consumer.parking.limits import RATIO_VARIABLE, RUN_VARIABLE
 from usagepipe.consumer.parking.parked import Parked
-from usagepipe.consumer.parking.parking_table import Mode
+from usagepipe.consumer.parking.table import Mode
 from usagepipe.query.cards import json_text
 from usagepipe.query.tables import visible
 from usagepipe.schemas.settings import StorageSettings
@@ -20,7 +20,9 @@ from usagepipe.schemas.settings import StorageSettings
 WIDEST: Final = 100  # longer lines are hard to read
 
 
-def print_parked(found: Sequence[Waiting], settings: StorageSettings, *, as_json: bool) -> None:
+def print_parked(
+    found: Sequence[ParkedPartition], settings: StorageSettings, *, as_json: bool
+) -> None:
     """A card for each parked partition, which fits a narrow terminal."""
     if as_json:
         for each in found:
@@ -44,7 +46,7 @@ def print_range(parked: Parked) -> None:
     )
 
 
-def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
+def print_release(waiting: ParkedPartition, mode: Mode, last: int) -> None:
     """What an operator has decided, and what happens next."""
     parked = waiting.parked
     number = parked.partition.partition
@@ -65,10 +67,10 @@ def print_release(waiting: Waiting, mode: Mode, last: int) -> None:
     _print_wrapped("", text)
 
 
-def _parked_lines(waiting: Waiting, settings: StorageSettings) -> Iterator[tuple[str, str]]:
+def _parked_lines(waiting: ParkedPartition, settings: StorageSettings) -> Iterator[tuple[str, str]]:
     parked, report = waiting.parked, waiting.parked.report
     yield "", _heading(parked)
-    yield "offsets", f"{parked.range}; {waiting.after:,} more wait after them"
+    yield "offsets", f"{parked.range}; {waiting.waiting_after:,} more wait after them"
     yield "why", parked.why
     for name, reason in report.reasons.items():
         for detail in dict.fromkeys(sample.detail for sample in reason.samples):

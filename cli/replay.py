@@ -17,7 +17,8 @@ from usagepipe.cli.options import (
     load_settings,
     topic_option,
 )
-from usagepipe.consumer.maintenance.replay import Part, Replayer, Tally, Wanted
+from usagepipe.consumer.maintenance.replay import Replayer
+from usagepipe.consumer.maintenance.replay_plan import ReplayCounts, ReplayPart, ReplayRequest
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs
@@ -75,8 +76,8 @@ def command(
     is theirs. One that was interrupted goes on where it was when it is started again with the same
     range. Run one replay of a topic at a time.
     """
-    wanted = Wanted(partition, start, end, from_offset, to_offset)
-    _check(wanted)
+    request = ReplayRequest(partition, start, end, from_offset, to_offset)
+    _check(request)
     settings = load_settings(
         StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
     )
@@ -87,26 +88,28 @@ def command(
         with closing(
             Replayer(settings, progress_group or f"{settings.group}.replay", wait)
         ) as replayer:
-            parts = replayer.plan(wanted)
+            parts = replayer.plan(request)
             _tell_parts(parts, settings.topic, settings.group)
             total = sum(part.offsets for part in parts)
-            with _progress(total) as advanced:
-                tally = replayer.run(parts, wanted, dry_run=dry_run, rate=rate, advanced=advanced)
+            with _progress(total) as on_progress:
+                counts = replayer.run(
+                    parts, request, dry_run=dry_run, rate=rate, on_progress=on_progress
+                )
     except Error as error:
         raise as_usagepipe_error(error, address) from None
-    _tell(tally, dry_run)
+    _print_counts(counts, dry_run)
 
 
-def _check(wanted: Wanted) -> None:
-    by_offset = wanted.start_offset is not None or wanted.end_offset is not None
-    by_time = wanted.start is not None or wanted.end is not None
-    if by_offset and wanted.partition is None:
+def _check(request: ReplayRequest) -> None:
+    by_offset = request.start_offset is not None or request.end_offset is not None
+    by_time = request.start is not None or request.end is not None
+    if by_offset and request.partition is None:
         raise WrongUseError("--from-offset and --to-offset need --partition.")
     if by_offset and by_time:
         raise WrongUseError("Give offsets or moments, not both.")
-    if wanted.start and wanted.end and wanted.start >= wanted.end:
+    if request.start and request.end and request.start >= request.end:
         raise WrongUseError("--to must lie after --from.")
-    first, end = wanted.start_offset, wanted.end_offset
+    first, end = request.start_offset, request.end_offset
     if first is not None and end is not None and first >= end:
         raise WrongUseError("--to-offset must lie after --from-offset.")
 
@@ -121,29 +124,30 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _tell_parts(parts: list[Part], topic: str, group: str) -> None:
+def _tell_parts(parts: list[ReplayPart], topic: str, group: str) -> None:
     for part in parts:
         where = f"{topic}, partition {part.partition}"
         if part.resumed:
             click.echo(f"{where}: goes on at offset {part.first}.", err=True)
-        if part.asked_end is not None:
+        if part.requested_end is not None:
             click.echo(
-                f"{where}: ends before offset {part.end}, not {part.asked_end}: the rest is the "
-                f"workers' ({group}) to store.",
+                f"{where}: ends before offset {part.end}, not {part.requested_end}: the workers "
+                f"({group}) will store the rest.",
                 err=True,
             )
 
 
-def _tell(tally: Tally, dry_run: bool) -> None:
+def _print_counts(counts: ReplayCounts, dry_run: bool) -> None:
     stored = "would be stored" if dry_run else "stored now"
     click.echo(
-        f"{tally.records:,} records: {tally.stored:,} were stored, {tally.copies:,} are copies of "
-        f"stored events, {tally.rejected:,} are dead letters, {tally.written:,} {stored}."
+        f"{counts.records:,} records: {counts.stored:,} were stored, {counts.duplicates:,} are "
+        f"duplicates of stored events, {counts.rejected:,} are dead letters, "
+        f"{counts.written:,} {stored}."
     )
-    if tally.raw_expired:
+    if counts.raw_expired:
         click.echo(
-            f"{tally.raw_expired:,} have no row and are older than what raw keeps: they were left "
+            f"{counts.raw_expired:,} have no row and are older than what raw keeps: they were left "
             "alone, since the rollups may hold them."
         )
-    if tally.corrections:
-        click.echo(f"{tally.corrections:,} corrections in the rollups.")
+    if counts.rebuilt:
+        click.echo(f"{counts.rebuilt:,} rows added to the rollups.")

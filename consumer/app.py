@@ -31,7 +31,7 @@ from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
-from usagepipe.consumer.parking.parking_table import ParkingTable
+from usagepipe.consumer.parking.table import ParkingTable
 from usagepipe.consumer.preflight.proof import Proof
 from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.topic_id import TopicIdentity

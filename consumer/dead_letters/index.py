@@ -6,6 +6,7 @@ reported.
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from typing import Self
 
 from usagepipe.consumer.dead_letters.record import DeadLetter, Selection
@@ -86,3 +87,25 @@ class DeadLetterIndex:
             return  # not an event, so without a sequence number
         if isinstance(producer, str) and isinstance(sequence, int):
             self._sequences.setdefault(producer, set()).add(sequence)
+
+
+class LazyDeadLetterIndex:
+    """An index of the dead letters of one topic, read at its first use."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, topic_id: str) -> None:
+        self._read = partial(DeadLetterIndex.read, kafka, topic, topic_id)
+        self._index: DeadLetterIndex | None = None
+
+    @property
+    def is_read(self) -> bool:
+        return self._index is not None
+
+    def get(self) -> DeadLetterIndex:
+        """Blocks at the first call.
+
+        Raises:
+            ServerUnavailableError: no broker answered.
+        """
+        if self._index is None:
+            self._index = self._read()
+        return self._index

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 
@@ -71,14 +72,14 @@ def near(ranges: Iterable[OffsetRange], apart: int) -> Iterator[list[OffsetRange
         yield group
 
 
+def offsets_of(ranges: Iterable[OffsetRange]) -> Iterator[int]:
+    """Every offset of `ranges`, in their order."""
+    return chain.from_iterable(range(each.first, each.last + 1) for each in ranges)
+
+
 def size(ranges: Iterable[OffsetRange]) -> int:
     """How many offsets they hold."""
     return sum(each.size for each in ranges)
-
-
-def within(ranges: Iterable[OffsetRange], first: int, end: int) -> int:
-    """How many of their offsets are at `first` or after and before `end`."""
-    return sum(max(0, min(each.last, end - 1) - max(each.first, first) + 1) for each in ranges)
 
 
 def members(ranges: Sequence[OffsetRange], offsets: Iterable[int]) -> list[int]:

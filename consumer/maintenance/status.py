@@ -1,7 +1,7 @@
-"""Whether anything consumes the topic: the group's members, the lag, the age of what is stored.
+"""The state of the pipeline, for `usagepipe status`: members, lag, age of the newest stored event.
 
-It only reads. Kafka and ClickHouse are asked apart, so a status during an outage still shows what
-the other server knows.
+It only reads. Kafka and ClickHouse are read separately, so during an outage of one server a status
+still shows the state of the other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,30 +15,26 @@ from clickhouse_connect.driver.exceptions import Error
 from usagepipe.consumer.dead_letters.listing import Listing
 from usagepipe.consumer.dead_letters.record import Selection, moment
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
-from usagepipe.consumer.maintenance.parked_partitions import STATEMENT_SECONDS, read_parked
 from usagepipe.consumer.parking.parked import Parked
+from usagepipe.consumer.parking.table import read_parked
 from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets, Member, unconsumed
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.errors import MissingTopicError, UsagePipeError
 from usagepipe.schemas.settings import StorageSettings
 
-RECENT: Final = timedelta(hours=1)  # dead letters of this last stretch are counted
-# The table's order backwards reads one row, where max(ingested_at) would read all of them.
-_NEWEST: Final = (
-    "SELECT ingested_at FROM usage_events"
-    " WHERE kafka_topic_id = {topic_id:String} AND kafka_partition = {partition:UInt32}"
-    " ORDER BY kafka_topic_id DESC, kafka_partition DESC, kafka_offset DESC LIMIT 1"
-)
+RECENT: Final = timedelta(hours=1)  # dead letters of this period are counted
+STATEMENT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition: what waits in it, and who consumes it.
+    """One partition: how much waits in it, and which member consumes it.
 
-    `waiting` counts offsets, so marks of transactions between records are counted too; it is 0
-    where no record waits. `waiting_since` is the arrival of the oldest waiting record. A partition
-    whose `newest_stored_at` is None has no stored event, or ClickHouse did not answer.
+    `waiting` counts offsets, including control records of transactions between the records; it is
+    0 if no record waits. `waiting_since` is the arrival of the oldest waiting record.
+    `newest_stored_at` is None if no event is stored, or ClickHouse did not answer.
     """
 
     partition: int
@@ -77,7 +73,7 @@ class Status:
         )
 
     def age(self, moment_: datetime | None) -> float | None:
-        """Seconds since then, by this machine's clock; never below 0."""
+        """Seconds since `moment_`, by this machine's clock; never below 0."""
         if moment_ is None:
             return None
         return max(0.0, round((self.at - moment_).total_seconds(), 3))
@@ -91,7 +87,7 @@ class Status:
 
 
 def read_status(settings: StorageSettings) -> Status:
-    """Ask Kafka and ClickHouse once. Blocks.
+    """Read Kafka and ClickHouse once. Blocks.
 
     Raises:
         MissingTopicError: the topic does not exist.
@@ -130,19 +126,19 @@ def read_status(settings: StorageSettings) -> Status:
         members,
         partitions,
         parked,
-        _recent_letters(settings, topic_id),
+        _recent_dead_letters(settings, topic_id),
         problems,
     )
 
 
 def _waiting(position: int, decided: int, end: int, has_record: bool) -> int:
-    """How many offsets wait. After the last record there may be marks of transactions only."""
+    """How many offsets wait: none if only control records follow the last record."""
     held_back = decided < end  # by an open transaction
     return max(end - position, 1 if has_record else 0) if has_record or held_back else 0
 
 
 def _position(committed: GroupOffset | None, low: int) -> int:
-    """Where a worker would go on."""
+    """Where a worker would resume."""
     return max(committed.offset, low) if committed else low
 
 
@@ -152,30 +148,33 @@ def _in_clickhouse(
     partitions: Sequence[int],
     committed: Mapping[int, GroupOffset],
 ) -> tuple[dict[int, datetime], tuple[Parked, ...], tuple[UsagePipeError, ...]]:
-    """Arrival of each partition's newest stored event, and parked ones; or why there is no answer.
+    """The newest stored event's arrival by partition, the parked partitions, and any problem.
 
-    What was read before an error is kept: a user may see one table and not the other.
+    Answers before an error are kept: a user may have the right to read only one of the tables.
     """
     newest: dict[int, datetime] = {}
+    address = settings.clickhouse_address
+    sql = read_sql("usagepipe.consumer.maintenance", "newest_arrival")
     try:
-        with connect(settings.clickhouse_address) as client:
+        with connect(address) as client:
             for number in partitions:
-                asked = {"topic_id": topic_id, "partition": number}
-                for (arrived,) in client.query(_NEWEST, parameters=asked).result_rows:
+                parameters = {"topic_id": topic_id, "partition": number}
+                for (arrived,) in client.query(sql, parameters=parameters).result_rows:
                     newest[number] = arrived
-        parked = read_parked(settings, topic_id, committed, STATEMENT_SECONDS)
+        offsets = {number: each.offset for number, each in committed.items()}
+        parked = read_parked(address, settings.group, topic_id, offsets, STATEMENT_SECONDS)
     except UsagePipeError as error:
         return newest, (), (error,)
     except Error as error:
-        return newest, (), (as_usagepipe_error(error, settings.clickhouse_address),)
+        return newest, (), (as_usagepipe_error(error, address),)
     return newest, tuple(parked.values()), ()
 
 
-def _recent_letters(settings: StorageSettings, topic_id: str) -> dict[str, int]:
+def _recent_dead_letters(settings: StorageSettings, topic_id: str) -> dict[str, int]:
     selection = Selection(topic_id=topic_id, start=datetime.now(UTC) - RECENT)
     try:
-        with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
-            listing = Listing.of(letters.read(selection), 0)
+        with DeadLetterTopic(settings, settings.dead_letter_topic) as topic:
+            listing = Listing.of(topic.read(selection), 0)
     except MissingTopicError:
         return {}
     return {reason: count.dead_letters for reason, count in sorted(listing.reasons.items())}

@@ -31,7 +31,7 @@ from usagepipe.consumer.parking.limits import (
     Excess,
 )
 from usagepipe.consumer.parking.parked import Parked, ParkedError, Report
-from usagepipe.consumer.parking.parking_table import Mode, Notes, ParkingTable, Release
+from usagepipe.consumer.parking.table import Mode, Notes, ParkingTable, Release
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.rows.rows import Rejected, Rows
 from usagepipe.consumer.runtime.health import Health, worker_name
@@ -148,7 +148,7 @@ class Parking:
             partition=str(parked.partition),
             first=parked.first,
             last=parked.last,
-            release=release.mode if release and release.is_about(parked) else None,
+            release=release.mode if release and release.applies_to(parked) else None,
         )
 
     def _judges_otherwise(self, parked: Parked) -> bool:

@@ -23,7 +23,8 @@ from tests.support.running_worker import (
 from tests.support.stored_log import commit_log, store_log
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts, rollup_sums
-from usagepipe.consumer.maintenance.replay import Replayer, Tally, Wanted
+from usagepipe.consumer.maintenance.replay import Replayer
+from usagepipe.consumer.maintenance.replay_plan import ReplayCounts, ReplayRequest
 from usagepipe.schemas import encode
 from usagepipe.schemas.settings import Settings
 
@@ -57,10 +58,10 @@ def lose_end(made: Settings, kafka: ApacheKafka, tmp_path: Path) -> None:
     kafka.start()
 
 
-def replay(made: Settings) -> Tally:
+def replay(made: Settings) -> ReplayCounts:
     with closing(Replayer(made, f"{made.group}-replay", 5)) as replayer:
-        wanted = Wanted(partition=PARTITION)
-        return replayer.run(replayer.plan(wanted), wanted)
+        request = ReplayRequest(partition=PARTITION)
+        return replayer.run(replayer.plan(request), request)
 
 
 def others(count: int) -> list[bytes]:

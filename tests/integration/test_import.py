@@ -25,8 +25,8 @@ from tests.support.programs import Programs
 from tests.support.running_worker import start_worker, wait_until_committed
 from tests.support.stored_events import insert_rows, rows_of, sums_of, usage_sums
 from tests.support.stored_log import store_log
-from usagepipe.consumer.maintenance import event_import
-from usagepipe.consumer.maintenance.event_import import EventImport
+from usagepipe.consumer.maintenance import import_events
+from usagepipe.consumer.maintenance.import_events import EventImport
 from usagepipe.consumer.topics import log_writer
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.errors import ServerUnavailableError
@@ -191,7 +191,7 @@ def test_an_interrupted_import_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What it has sent is stored by the time of the next run, which sends the rest."""
-    monkeypatch.setattr(event_import, "BATCH_EVENTS", 10)
+    monkeypatch.setattr(import_events, "BATCH_EVENTS", 10)
     batches = iter([False, False, True])
     with EventImport(target, keep_numbers=False) as first:
         first.run(events, stopped=lambda: next(batches))

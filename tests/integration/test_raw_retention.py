@@ -24,7 +24,7 @@ from tests.support.stored_events import insert_rows
 from tests.support.stored_log import commit_log
 from tests.support.waiting import eventually
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.maintenance.reconcile import LogRecord
+from usagepipe.consumer.maintenance.log_records import LogRecord
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.consumer.topics.log_reader import LogReader
@@ -170,19 +170,6 @@ def test_what_is_lost_of_a_day_that_raw_keeps_is_still_missing(
     assert [4, 14, 14] == counts(clickhouse_client)
 
 
-def test_the_hours_of_an_audit_add_up_with_what_left_raw(
-    world: Settings, clickhouse_client: "Client"
-) -> None:
-    """Each offset of an hour is somewhere."""
-    let_raw_rows_leave(world, clickhouse_client, left=4)
-
-    audit = run(world, "audit", "--json", "--hours")
-
-    old, young = audit.json()["partitions"][0]["hours"]
-    assert (10, 0, 10) == (old["log"], old["stored"], old["raw_expired"])
-    assert (4, 4, 0) == (young["log"], young["stored"], young["raw_expired"])
-
-
 def test_a_replay_leaves_alone_what_left_raw(world: Settings, clickhouse_client: "Client") -> None:
     """Also a younger copy of an event whose first record is as old."""
     let_raw_rows_leave(world, clickhouse_client, left=4)
@@ -191,7 +178,10 @@ def test_a_replay_leaves_alone_what_left_raw(world: Settings, clickhouse_client:
 
     told = run(world, "replay").out
 
-    assert "15 records: 4 were stored, 0 are copies of stored events, 0 are dead letters, 0" in told
+    assert (
+        "15 records: 4 were stored, 0 are duplicates of stored events, 0 are dead letters, 0"
+        in told
+    )
     assert "11 have no row and are older than what raw keeps: they were left alone" in told
     assert [4, 14, 14] == counts(clickhouse_client)
 

@@ -11,7 +11,8 @@ from tests.support.events import NOON, event
 from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
 from usagepipe.consumer.maintenance import replay as replay_module
-from usagepipe.consumer.maintenance.replay import Replayer, Wanted
+from usagepipe.consumer.maintenance.replay import Replayer
+from usagepipe.consumer.maintenance.replay_plan import ReplayRequest
 from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas import Settings, UsageEvent, encode
@@ -200,10 +201,10 @@ def test_progress_is_kept_in_another_group_and_an_interrupted_replay_goes_on(
     send(world.kafka, world.topic, [encode(numbered(7)) for _ in range(30)], partition=1)
     commit_log(world)
     monkeypatch.setattr(replay_module, "HEAL_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("usagepipe.consumer.maintenance.reconcile.BATCH_RECORDS", 10)
-    wanted = Wanted(partition=1)
+    monkeypatch.setattr("usagepipe.consumer.maintenance.log_records.BATCH_RECORDS", 10)
+    request = ReplayRequest(partition=1)
     first = Replayer(world, f"{world.group}.replay", 5)
-    (part,) = first.plan(wanted)
+    (part,) = first.plan(request)
     met: list[int] = []
 
     def interrupt(offsets: int) -> None:
@@ -212,15 +213,15 @@ def test_progress_is_kept_in_another_group_and_an_interrupted_replay_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        first.run([part], wanted, advanced=interrupt)
+        first.run([part], request, on_progress=interrupt)
     first.close()
     second = Replayer(world, f"{world.group}.replay", 5)
-    (rest,) = second.plan(wanted)
+    (rest,) = second.plan(request)
 
     assert (True, 20) == (rest.resumed, rest.first)
-    assert [part] == second.plan(Wanted(partition=1, end_offset=part.end))  # another range
-    second.run([rest], wanted)
-    assert [part] == second.plan(wanted)  # ended: the next one begins anew
+    assert [part] == second.plan(ReplayRequest(partition=1, end_offset=part.end))  # another range
+    second.run([rest], request)
+    assert [part] == second.plan(request)  # ended: the next one begins anew
     second.close()
     stored = clickhouse_client.query("SELECT count(), uniqExact(kafka_offset) FROM usage_events")
     assert (part.end, part.end) == stored.first_row
@@ -237,7 +238,7 @@ def test_a_rate_bounds_how_fast_records_are_replayed(
 ) -> None:
     """With --rate the records take their time."""
     commit_log(world)
-    monkeypatch.setattr("usagepipe.consumer.maintenance.reconcile.BATCH_RECORDS", 5)
+    monkeypatch.setattr("usagepipe.consumer.maintenance.log_records.BATCH_RECORDS", 5)
     started = datetime.now(UTC)
 
     replay(world, "--rate", "60")

@@ -7,7 +7,7 @@ from confluent_kafka import Producer
 
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.maintenance.reconcile import LogRecord
+from usagepipe.consumer.maintenance.log_records import LogRecord
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader

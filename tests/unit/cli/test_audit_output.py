@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.consumer.maintenance.test_audit_report import AUDIT, WHOLE
+from tests.unit.consumer.maintenance.test_audit_result import AUDIT, WHOLE
 from usagepipe.cli.audit_output import print_audit
 
 Output = pytest.CaptureFixture[str]

@@ -9,12 +9,12 @@ from tests.unit.consumer.records import parked_at
 from usagepipe.cli import dlq_parked
 from usagepipe.cli.parked_output import print_parked, print_release
 from usagepipe.cli.root import run
-from usagepipe.consumer.maintenance.parked_partitions import Waiting
-from usagepipe.consumer.parking.parking_table import Mode
+from usagepipe.consumer.maintenance.dlq_parked import ParkedPartition
+from usagepipe.consumer.parking.table import Mode
 from usagepipe.schemas.settings import Settings
 
 Output = pytest.CaptureFixture[str]
-WAITING = Waiting(parked_at(120, 139), end=150)
+WAITING = ParkedPartition(parked_at(120, 139), end=150)
 
 
 def test_a_card_fits_a_narrow_terminal(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,10 +88,10 @@ def released(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         def __init__(self, settings: Settings) -> None:
             pass
 
-        def read(self) -> list[Waiting]:
-            return [WAITING, Waiting(short, end=140)]
+        def read(self) -> list[ParkedPartition]:
+            return [WAITING, ParkedPartition(short, end=140)]
 
-        def release(self, waiting: Waiting, mode: Mode, last: int, author: str) -> None:
+        def release(self, waiting: ParkedPartition, mode: Mode, last: int, author: str) -> None:
             noted.append((waiting.parked.partition.partition, last))
 
         def close(self) -> None:

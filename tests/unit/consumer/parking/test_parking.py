@@ -14,7 +14,7 @@ from usagepipe.consumer.log.records import Record
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
 from usagepipe.consumer.parking.parked import Parked, ParkedError
-from usagepipe.consumer.parking.parking_table import Mode, Notes, ParkingTable, Release, parked_now
+from usagepipe.consumer.parking.table import Mode, Notes, ParkingTable, Release, parked_now
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.rows.rows import Rejected, Rows
 from usagepipe.consumer.runtime.health import Health

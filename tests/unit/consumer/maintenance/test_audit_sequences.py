@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from tests.unit.consumer.records import letters
 from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import OffsetRange
-from usagepipe.consumer.maintenance.sequence_audit import SequenceGap, sequence_gaps
+from usagepipe.consumer.maintenance.audit_sequences import SequenceGap, sequence_gaps
 from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.gap import UsageGap, encode_gap
 
@@ -68,7 +68,7 @@ def test_what_is_missing_between_rows_is_not_lost_again_behind_them() -> None:
     found = sequence_gaps(missing(3, 6), rows(1, 15), known, None)
 
     assert ("3-6, 16-20", 5, 4) == facts(found)
-    assert (gap(6, lost=4), gap(20, lost=1)) == found[0].told
+    assert (gap(6, lost=4), gap(20, lost=1)) == found[0].reports
 
 
 def test_all_is_lost_of_a_producer_that_told_so_and_has_no_row() -> None:

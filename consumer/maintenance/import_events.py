@@ -1,9 +1,9 @@
-"""Sends the events of an export that the tables do not have to the topic of events.
+"""Sends events of an export to the topic of events, unless the tables have them already.
 
-Workers store them like any others, so whatever holds for events holds for these. Two runs need
-nothing in common: what one has sent, the next finds stored, or sends again, and the worker drops
-the copy by its `event_id`. The same event has the same key here as from the recorder, and so the
-same partition: its copies are never stored side by side.
+Workers store them like all events. Runs share no state: an event that one run has sent is found in
+the table by the next, or sent again, and the worker skips the duplicate by its `event_id`. The
+record key is the one of the recorder, so both copies are in the same partition and no two workers
+store them at once.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from confluent_kafka import Message
 
 from usagepipe.consumer.clickhouse.stored import StoredRows
-from usagepipe.consumer.maintenance.reconcile import ANY_AGE
+from usagepipe.consumer.maintenance.row_repair import ANY_AGE, STATEMENT_SECONDS
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.topics.log_writer import LogWriter
 from usagepipe.schemas.clickhouse.client import connect
@@ -24,24 +24,23 @@ from usagepipe.schemas.settings import StorageSettings
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-STATEMENT_SECONDS: Final = 300.0
-BATCH_EVENTS: Final = 10_000  # that are looked up at once
+BATCH_EVENTS: Final = 10_000  # events of one look-up
 
 
 class EventImport:
-    """Imports into one topic and the tables behind it. Use it in one thread and close it.
+    """Imports into one topic. Use it in one thread and close it.
 
-    `added` counts the events that Kafka has acknowledged, `skipped` those that are stored already,
-    `raw_expired` those that may have been stored and have left raw since: the rollups may hold
-    them, so they are left out. `refused` are those that Kafka does not take, with `refusal` why.
+    Counts events: `added` were acknowledged by Kafka, `skipped` are stored already. `raw_expired`
+    may have been stored, with rows that have expired since; the rollups may still count them, so
+    they are not imported. `refused` were refused by Kafka; `refusal` is the last reason.
     """
 
     def __init__(self, settings: StorageSettings, *, keep_numbers: bool) -> None:
-        """Blocks. `keep_numbers` leaves each event the number that its producer gave it.
+        """Blocks. `keep_numbers` keeps the sequence number that the producer gave an event.
 
-        An audit takes a number that is not there for an event that was lost before Kafka. That is
-        right where all of a producer's events belong, in the installation that recorded them; in
-        another one they come without numbers, as those of a producer that does not count.
+        An audit reports a missing number as an event that was lost before Kafka. That is right in
+        the installation that recorded the events. Another installation has only some of them, so
+        there they are imported without numbers.
 
         Raises:
             MissingTopicError: there is no such topic.
@@ -65,39 +64,39 @@ class EventImport:
 
     @property
     def unconfirmed(self) -> int:
-        """How many were sent and neither acknowledged nor refused: they may be there or not."""
+        """Events that were sent and neither acknowledged nor refused: they may have arrived."""
         return self._log.unconfirmed
 
     def run(self, events: Iterable[UsageEvent], stopped: Callable[[], bool]) -> None:
-        """Import `events` until all are or `stopped()`; those begun are finished either way.
+        """Import `events` until the end or until `stopped()`; waits for what was sent.
 
         Raises:
-            ServerUnavailableError: Kafka went away; see `unconfirmed`.
-            UsagePipeError: Kafka refused for a reason that holds for all of them.
-            clickhouse_connect's Error: ClickHouse went away, or refused.
+            ServerUnavailableError: Kafka became unreachable; see `unconfirmed`.
+            UsagePipeError: Kafka refused for a reason that applies to all events.
+            clickhouse_connect's Error: ClickHouse became unreachable, or refused.
         """
         for batch in _batches(events):
             if stopped():
                 break
-            for event in self._lacking(batch):
+            for event in self._missing(batch):
                 self._send(event)
         self._log.drain()
 
-    def _lacking(self, batch: list[UsageEvent]) -> list[UsageEvent]:
-        """Those of `batch` that the tables neither have nor may have had."""
+    def _missing(self, batch: list[UsageEvent]) -> list[UsageEvent]:
+        """The events of `batch` that the tables do not have and cannot have had."""
         copies = self._stored.copies([str(event.event_id) for event in batch], ANY_AGE)
         stored = {copy.event_id for copy in copies}
         absent = [event for event in batch if str(event.event_id) not in stored]
         self.skipped += len(batch) - len(absent)
         if not absent:
             return []
-        # Asked after their rows were looked for: retention goes on meanwhile.
-        whole_from = raw_complete_from(self._connected())
-        if whole_from is None:
+        # After the look-up, because rows expire meanwhile.
+        complete_from = raw_complete_from(self._connected())
+        if complete_from is None:
             return absent
-        lacking = [event for event in absent if event.occurred_at >= whole_from]
-        self.raw_expired += len(absent) - len(lacking)
-        return lacking
+        missing = [event for event in absent if event.occurred_at >= complete_from]
+        self.raw_expired += len(absent) - len(missing)
+        return missing
 
     def _send(self, event: UsageEvent) -> None:
         if not self._keep_numbers:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from usagepipe.consumer.log.offset_ranges import OffsetRange, size
-from usagepipe.consumer.maintenance.audit_report import Audit, PartitionAudit
-from usagepipe.consumer.maintenance.sequence_audit import SequenceGap
+from usagepipe.consumer.maintenance.audit_result import Audit, PartitionAudit
+from usagepipe.consumer.maintenance.audit_sequences import SequenceGap
 from usagepipe.consumer.rollups.verification import Difference
 
 WHOLE = PartitionAudit(0, 10, 100, 100, stored=90)
@@ -35,22 +35,22 @@ def test_a_partition_that_is_not_whole_fails_the_audit(broken: dict[str, Any]) -
 @pytest.mark.parametrize(
     "explained",
     [
-        {"letters": RANGE},
-        {"copies": RANGE},
-        {"marks": RANGE},
+        {"dead_letters": RANGE},
+        {"duplicates": RANGE},
+        {"control_records": RANGE},
         {"raw_expired": RANGE},
         {"beyond": 7},
     ],
 )
 def test_what_is_explained_fails_nothing(explained: dict[str, Any]) -> None:
-    """Letters, copies, marks and raw's retention account for their offsets."""
+    """Dead letters, duplicates, control records and expired rows account for their offsets."""
     assert replace(AUDIT, partitions=(replace(WHOLE, **explained),)).balances
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"doubled_rows": 1},
+        {"extra_rows": 1},
         {"differences": (Difference("rollup_usage_1d", NOON, {}, {"requests": 1}),)},
         {"undecided": "written all the time"},
         {"gaps": (GAP,)},

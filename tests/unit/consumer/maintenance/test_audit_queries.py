@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from usagepipe.consumer.maintenance.audit_rows import AuditRows
+from usagepipe.consumer.maintenance.audit_queries import AuditQueries
 from usagepipe.schemas.event import MAX_ID_CHARS
 from usagepipe.schemas.settings import Settings
 
@@ -11,14 +11,16 @@ HTTP_MAX_FIELD_VALUE_SIZE: Final = 131_072  # ClickHouse's default: bytes of one
 BYTES_BESIDE: Final = 3  # two quotes and a comma
 
 
-class Questions(AuditRows):
+class Questions(AuditQueries):
     """Keeps the producers of each question."""
 
     def __init__(self) -> None:
         super().__init__(Settings().clickhouse_address, "id", 1)
         self.asked: list[list[str]] = []
 
-    def _rows(self, sql: str, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+    def _rows(
+        self, name: str, words: Mapping[str, str] | None = None, /, **parameters: Any
+    ) -> Sequence[Sequence[Any]]:
         self.asked.append(parameters["producers"])
         return []
 

@@ -1,15 +1,17 @@
-"""The table of parked partitions: what workers note there, and what operators decide.
+"""The table of parked partitions: notes of workers, and decisions of operators.
 
-It is how a decision reaches a worker on another machine, and how a worker that takes a partition
-over learns that it is parked. A note names the group, the topic's id, the partition and the exact
-range, so it never means another log's records.
+Through it a decision reaches a worker on another machine, and a worker that takes over a partition
+finds that it is parked. A note names the group, the topic's id, the partition and the exact range,
+so it never applies to records of another log.
 """
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +20,7 @@ import msgspec
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import Parked, Report
 from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, connect
+from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -26,13 +29,8 @@ if TYPE_CHECKING:
 TABLE: Final = "parked_partitions"
 _WORKER: Final = "worker"
 _OPERATOR: Final = "operator"
-_READ: Final = (
-    "SELECT kafka_topic, kafka_partition, noted_by, state, first_offset, last_offset, parked_at,"
-    f" author, report, noted_at FROM {TABLE} FINAL"
-    " WHERE consumer_group = {group:String} AND kafka_topic_id = {topic_id:String}"
-    " AND ({partition:Int64} < 0 OR kafka_partition = {partition:Int64})"
-    " ORDER BY kafka_partition"
-)
+_READ: Final = partial(read_sql, "usagepipe.consumer.parking", "notes")
+_ALL_PARTITIONS: Final = -1
 _READ_SETTINGS: Final[Mapping[str, int | str]] = {
     "select_sequential_consistency": 1,
     **WHOLE_ANSWERS,
@@ -47,10 +45,10 @@ _read_report: Final = msgspec.json.Decoder(Report).decode
 
 
 class Mode(StrEnum):
-    """How an operator lets a parked partition go on."""
+    """How an operator releases a parked partition."""
 
-    LETTERS = "letters"  # what is refused of the range becomes dead letters, beyond the limits
-    RETRY = "retry"  # the range is judged again, and parked again if it still passes a limit
+    LETTERS = "letters"  # refused records of the range become dead letters, whatever the limits
+    RETRY = "retry"  # the range is read again, and parked again if it still exceeds a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +61,15 @@ class Release:
     author: str
     noted_at: datetime
 
-    def is_about(self, parked: Parked) -> bool:
+    def applies_to(self, parked: Parked) -> bool:
         return self.first <= parked.first <= self.last
 
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What is noted of one partition: by its worker, and by operators."""
+    """The notes about one partition: of its worker, and of operators."""
 
-    parked: Parked | None = None  # None: it never was, or was resumed
+    parked: Parked | None = None  # None: it was never parked, or it was resumed
     release: Release | None = None
 
     @property
@@ -82,27 +80,29 @@ class Notes:
             and self.parked.noted_at is not None
             and self.release is not None
             and self.release.noted_at > self.parked.noted_at
-            and self.release.is_about(self.parked)
+            and self.release.applies_to(self.parked)
         )
 
 
-def parked_now(notes: Mapping[int, Notes], committed: Mapping[int, int]) -> dict[int, Parked]:
-    """The partitions that are parked: where the group has committed a range, it is past it."""
+def parked_now(
+    notes: Mapping[int, Notes], committed: Mapping[int, int]
+) -> dict[int, tuple[Parked, Notes]]:
+    """The partitions that are parked: their range is not committed."""
     return {
-        number: each.parked
+        number: (each.parked, each)
         for number, each in notes.items()
         if each.parked is not None and committed.get(number, -1) <= each.parked.last
     }
 
 
 class ParkingTable:
-    """Reads and writes the notes of one consumer group; connects at the first call.
+    """Reads and writes the notes of one consumer group. Connects at the first call.
 
-    Several threads may use it. All methods block, and raise whatever the client raises.
+    Thread-safe. All methods block and raise whatever the client raises.
     """
 
     def __init__(self, address: ClickHouseAddress, group: str, seconds: float) -> None:
-        """`seconds` is the most that one answer may take."""
+        """`seconds` is the timeout of one statement."""
         self._address = address
         self._group = group
         self._seconds = seconds
@@ -113,18 +113,20 @@ class ParkingTable:
         """The notes of one partition."""
         return self._read(topic_id, partition).get(partition, Notes())
 
-    def read_all(self, topic_id: str) -> dict[int, Notes]:
-        """The notes of each partition of the topic that has some."""
-        return self._read(topic_id, -1)
+    def read_parked(
+        self, topic_id: str, committed: Mapping[int, int]
+    ) -> dict[int, tuple[Parked, Notes]]:
+        """The partitions that are parked now, with their notes. `committed` is read before."""
+        return parked_now(self._read(topic_id, _ALL_PARTITIONS), committed)
 
     def try_out(self) -> None:
-        """Raise what the next reading would: one of no topic."""
+        """Raise what the next read would raise."""
         self.read("", 0)
 
     def park(self, parked: Parked) -> None:
         """Note that a worker has parked a partition.
 
-        A parking that was noted before keeps its time: a decision about it stays newer.
+        A note that was written before keeps its time, so a decision about it stays newer.
         """
         times = {"parked_at": parked.since, "noted_at": parked.noted_at}
         self._write(
@@ -137,7 +139,7 @@ class ParkingTable:
         )
 
     def resume(self, parked: Parked) -> None:
-        """Note that the partition's worker goes on."""
+        """Note that the worker has resumed the partition."""
         self._write(parked, noted_by=_WORKER, state="resumed", author=parked.worker)
 
     def release(self, parked: Parked, mode: Mode, last: int, author: str) -> None:
@@ -151,7 +153,9 @@ class ParkingTable:
 
     def _read(self, topic_id: str, partition: int) -> dict[int, Notes]:
         parameters = {"group": self._group, "topic_id": topic_id, "partition": partition}
-        found = self._connected().query(_READ, parameters=parameters, settings=dict(_READ_SETTINGS))
+        found = self._connected().query(
+            _READ(), parameters=parameters, settings=dict(_READ_SETTINGS)
+        )
         by_partition: dict[int, dict[str, Mapping[str, Any]]] = {}
         for row in found.named_results():
             by_partition.setdefault(row["kafka_partition"], {})[row["noted_by"]] = row
@@ -212,3 +216,19 @@ def _release(row: Mapping[str, Any]) -> Release:
 
 def _moment(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def read_parked(
+    address: ClickHouseAddress,
+    group: str,
+    topic_id: str,
+    committed: Mapping[int, int],
+    seconds: float,
+) -> dict[int, Parked]:
+    """The partitions that are parked now, read once. Blocks; `seconds` is the timeout.
+
+    Raises whatever the client raises.
+    """
+    with closing(ParkingTable(address, group, seconds)) as table:
+        found = table.read_parked(topic_id, committed)
+    return {number: parked for number, (parked, _) in found.items()}

@@ -1,0 +1,181 @@
+"""What an audit reads from the raw table: missing offsets, offsets and events stored twice.
+
+One pass in the order of the log finds the blocks of offsets that are incomplete, and only those are
+read. Nothing here knows why an offset is missing.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from usagepipe.consumer.log.offset_ranges import OffsetRange, joined, ranges_of, without
+from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.sql_files import fill, read_sql
+from usagepipe.schemas.settings import ClickHouseAddress
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+BLOCK: Final = 65_536  # offsets that are counted together
+ROWS_AT_ONCE: Final = 20_000_000  # ids that are counted together: some GiB of the server's memory
+# Producers in one parameter: a server accepts 131,072 bytes of it (http_max_field_value_size), and
+# a name may have 256 characters of 4 bytes.
+PRODUCERS_AT_ONCE: Final = 100
+MAX_NAMED: Final = 1_000  # findings of each kind that are listed one by one
+
+_sql = partial(read_sql, "usagepipe.consumer.maintenance")
+_SHARE: Final = "modulo(cityHash64(event_id), {shares:UInt64}) = {share:UInt64}"
+
+
+class StoredTwice(NamedTuple):
+    """An event that is stored more than once, and where: topic id, partition, offset."""
+
+    event_id: str
+    places: tuple[tuple[str, int, int], ...]
+
+
+class StoredOffsets(NamedTuple):
+    """Of a range of offsets: how many are stored, which are missing, which are stored twice."""
+
+    stored: int
+    missing: list[OffsetRange]
+    doubled: list[OffsetRange]
+
+
+class AuditQueries:
+    """Reads the raw table for one topic. Blocks; raises whatever the client raises."""
+
+    def __init__(self, address: ClickHouseAddress, topic_id: str, seconds: float) -> None:
+        """Connects at the first query. `seconds` is the timeout of one query."""
+        self._address = address
+        self._topic_id = topic_id
+        self._seconds = seconds
+        self._client: Client | None = None
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def offsets(self, partition: int, first: int, end: int) -> StoredOffsets:
+        """What is stored of the offsets `first` … `end` - 1."""
+        missing: list[OffsetRange] = []
+        doubled: list[OffsetRange] = []
+        stored = 0
+        for (rows, distinct), span in _spans(first, end, self._blocks(partition, first, end)):
+            stored += distinct
+            if not distinct:
+                missing.append(span)
+            elif distinct < span.size:
+                missing += without([span], self._in_span("offsets_between", partition, span))
+            if rows > distinct:
+                doubled += ranges_of(self._in_span("offsets_stored_twice", partition, span))
+        return StoredOffsets(stored, joined(missing), joined(doubled))
+
+    def count(self, partition: int, first: int, last: int) -> int:
+        """How many different offsets of `first` … `last` are stored."""
+        ((count,),) = self._rows("count_offsets", partition=partition, first=first, last=last)
+        return int(count)
+
+    def arrived_before(self, partition: int, first: int, end: int, moment: datetime) -> list[int]:
+        """Of the offsets `first` … `end` - 1, those with a row that arrived before `moment`."""
+        milliseconds = int(moment.timestamp() * 1000)
+        rows = self._rows(
+            "offsets_arrived_before",
+            partition=partition,
+            first=first,
+            end=end,
+            moment=milliseconds,
+        )
+        return [offset for (offset,) in rows]
+
+    def offsets_from(self, partition: int, first: int) -> list[int]:
+        """The stored offsets from `first` on, in order."""
+        rows = self._rows("offsets_from", partition=partition, first=first)
+        return [offset for (offset,) in rows]
+
+    def first(self, partition: int) -> int | None:
+        """The first stored offset; None if the partition has no rows."""
+        ((first, count),) = self._rows("first_offset", partition=partition)
+        return int(first) if count else None
+
+    def stored_twice(self) -> tuple[int, list[StoredTwice]]:
+        """How many rows there are beyond one for each event of any topic; the first such events."""
+        ((total,),) = self._rows("count_rows")
+        shares = total // ROWS_AT_ONCE + 1
+        words = {"share": _SHARE if shares > 1 else "1"}  # the condition costs four times as much
+        extra: int = 0
+        found: list[StoredTwice] = []
+        for share in range(shares):
+            of_share = {"shares": shares, "share": share} if shares > 1 else {}
+            ((more,),) = self._rows("count_extra_rows", words, **of_share)
+            if more:
+                extra += more
+                rows = self._rows("events_stored_twice", words, limit=MAX_NAMED, **of_share)
+                found += [StoredTwice(name, tuple(map(tuple, places))) for name, places in rows]
+        return extra, found[:MAX_NAMED]
+
+    def missing_sequences(self, from_one: bool) -> dict[str, list[OffsetRange]]:
+        """Sequence numbers that no stored event has, up to the last stored one of each producer.
+
+        `from_one` includes numbers before the first stored one, because sequences start at 1.
+        """
+        producers = self._rows("producers_with_gaps", _first_number(from_one), limit=MAX_NAMED)
+        missing = {
+            producer: list(self._missing_of(producer, first)) for producer, first, _ in producers
+        }
+        # A producer without missing numbers used one number twice.
+        return {producer: ranges for producer, ranges in missing.items() if ranges}
+
+    def stored_sequences(self, producers: Sequence[str], from_one: bool) -> dict[str, OffsetRange]:
+        """The span in which `missing_sequences` looks, for those of `producers` with rows."""
+        spans: dict[str, OffsetRange] = {}
+        for start in range(0, len(producers), PRODUCERS_AT_ONCE):
+            some = producers[start : start + PRODUCERS_AT_ONCE]
+            rows = self._rows("sequence_spans", _first_number(from_one), producers=some)
+            spans |= {name: OffsetRange(int(first), int(last)) for name, first, last in rows}
+        return spans
+
+    def _blocks(self, partition: int, first: int, end: int) -> Mapping[int, tuple[int, int]]:
+        rows = self._rows(
+            "blocks_of_offsets", partition=partition, first=first, end=end, block=BLOCK
+        )
+        return {int(block): (int(count), int(distinct)) for block, count, distinct in rows}
+
+    def _in_span(self, name: str, partition: int, span: OffsetRange) -> list[int]:
+        rows = self._rows(name, partition=partition, first=span.first, last=span.last)
+        return [offset for (offset,) in rows]
+
+    def _missing_of(self, producer: str, first: int) -> Iterator[OffsetRange]:
+        before = max(0, int(first) - 1)
+        rows = self._rows("missing_sequences", producer=producer, before=before, limit=MAX_NAMED)
+        return (OffsetRange(int(first), int(last)) for first, last in rows)
+
+    def _rows(
+        self, name: str, words: Mapping[str, str] | None = None, /, **parameters: Any
+    ) -> Sequence[Sequence[Any]]:
+        if self._client is None:
+            self._client = connect(
+                self._address, connect_timeout=5, send_receive_timeout=self._seconds
+            )
+        result = self._client.query(
+            fill(_sql(name), words or {}),
+            parameters={"topic_id": self._topic_id, **parameters},
+            settings={"select_sequential_consistency": 1},
+        )
+        rows: Sequence[Sequence[Any]] = result.result_rows
+        return rows
+
+
+def _first_number(from_one: bool) -> dict[str, str]:
+    return {"first": "1" if from_one else "min(sequence)"}
+
+
+def _spans(
+    first: int, end: int, blocks: Mapping[int, tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], OffsetRange]]:
+    """The offsets `first` … `end` - 1, cut at the borders of blocks, with each block's counts."""
+    for block in range(first // BLOCK, (end - 1) // BLOCK + 1 if first < end else 0):
+        span = OffsetRange(max(first, block * BLOCK), min(end, (block + 1) * BLOCK) - 1)
+        yield blocks.get(block, (0, 0)), span
