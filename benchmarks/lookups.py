@@ -79,7 +79,7 @@ def _ask(settings: Settings, client: "Client", rows: int) -> dict[str, float]:
         took["last_offset"].append(
             _milliseconds(partial(stored.last_offset, TOPIC_ID, partition, end))
         )
-        took["copies"].append(_milliseconds(partial(stored.copies, ids, DEDUP_DAYS)))
+        took["events"].append(_milliseconds(partial(stored.events, ids, DEDUP_DAYS)))
     stored.close()
     medians = {f"{name}_ms": statistics.median(times) for name, times in took.items()}
     return medians | {f"{name}_most_ms": max(times) for name, times in took.items()}

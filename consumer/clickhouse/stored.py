@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from usagepipe.consumer.clickhouse.sought_ids import fingerprint_in, packed, window_of
+from usagepipe.consumer.clickhouse.id_filter import fingerprint_in, packed_ids, window_of
 from usagepipe.consumer.rows.rows import Place
 from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, connect
 from usagepipe.schemas.clickhouse.usage_events import TABLE
@@ -33,12 +33,12 @@ _RANGE: Final = (
 # The table's order backwards: the end is read, not all offsets.
 _BACKWARDS: Final = "kafka_topic_id DESC, kafka_partition DESC, kafka_offset DESC"
 # The fingerprints first: of the rows that they leave, which are few, the rest is read.
-_COPIES: Final = (
+_EVENTS: Final = (
     "SELECT toString(event_id), kafka_topic_id, kafka_partition, kafka_offset"
     f" FROM {TABLE} PREWHERE {{fingerprint}}"
     " WHERE {window} AND ingested_at >= now64(3) - toIntervalDay({days})"
 )
-_COPIES_SETTINGS: Final[Mapping[str, int]] = {
+_EVENTS_SETTINGS: Final[Mapping[str, int]] = {
     "wait_end_of_query": 1,  # an error is then a status, never the end of an answer
     "output_format_json_quote_64bit_integers": 0,
     "use_query_condition_cache": 0,  # no two look-ups are alike
@@ -49,7 +49,7 @@ NO_EPOCH: Final = 2**32  # beyond the column: every row has another
 _MAX_OFFSET: Final = 2**63 - 1  # Kafka's offsets are signed
 
 
-class Copy(NamedTuple):
+class StoredEvent(NamedTuple):
     """A stored row of an event: its id in canonical lower-case text, and its place in the log."""
 
     event_id: str
@@ -58,13 +58,13 @@ class Copy(NamedTuple):
     offset: int
 
 
-_read_copies: Final = msgspec.json.Decoder(Copy).decode_lines
+_read_events: Final = msgspec.json.Decoder(StoredEvent).decode_lines
 
 
-def copies_query(ids: Sequence[str], horizon_days: int) -> str:
-    """The query of `StoredRows.copies`; its rows have a few wrong ones among them."""
-    sought = packed(ids)
-    return _COPIES.format(
+def events_query(ids: Sequence[str], horizon_days: int) -> str:
+    """The query of `StoredRows.events`; its rows have a few wrong ones among them."""
+    sought = packed_ids(ids)
+    return _EVENTS.format(
         fingerprint=fingerprint_in("event_id", sought),
         window=window_of("event_id", sought),
         days=horizon_days,
@@ -85,28 +85,28 @@ class StoredRows:
         self._connecting = Lock()
         self._client: Client | None = None
 
-    def copies(self, ids: Sequence[str], horizon_days: int) -> list[Copy]:
+    def events(self, ids: Sequence[str], horizon_days: int) -> list[StoredEvent]:
         """The rows of the last `horizon_days` days (by arrival in the log) with one of `ids`.
 
         `ids` are UUIDs in canonical lower-case text. In no order; an id that is stored twice is
         there twice.
         """
         return [
-            copy
+            each
             for start in range(0, len(ids), _MAX_IDS)
-            for copy in self._copies(ids[start : start + _MAX_IDS], horizon_days)
+            for each in self._events(ids[start : start + _MAX_IDS], horizon_days)
         ]
 
-    def _copies(self, ids: Sequence[str], horizon_days: int) -> Iterator[Copy]:
-        query = copies_query(ids, horizon_days)
+    def _events(self, ids: Sequence[str], horizon_days: int) -> Iterator[StoredEvent]:
+        query = events_query(ids, horizon_days)
         answer = self._connected().raw_query(
             query,
-            settings={**_SETTINGS, **_COPIES_SETTINGS, "max_query_size": 2 * len(query)},
+            settings={**_SETTINGS, **_EVENTS_SETTINGS, "max_query_size": 2 * len(query)},
             fmt="JSONCompactEachRow",
         )
-        found = _read_copies(answer)
-        sought = {copy.event_id for copy in found}.intersection(ids)
-        return (copy for copy in found if copy.event_id in sought)
+        found = _read_events(answer)
+        sought = {each.event_id for each in found}.intersection(ids)
+        return (each for each in found if each.event_id in sought)
 
     def places(
         self, topic_id: str, partition: int, first: int, last: int, without_epoch: int = NO_EPOCH

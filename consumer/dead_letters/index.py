@@ -11,7 +11,7 @@ from typing import Self
 
 from usagepipe.consumer.dead_letters.record import DeadLetter, Selection
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
-from usagepipe.consumer.log.unread import UNREADABLE
+from usagepipe.consumer.log.unreadable import UNREADABLE
 from usagepipe.schemas.errors import MissingTopicError
 from usagepipe.schemas.gap import UsageGap, decode_gap
 from usagepipe.schemas.settings.kafka import KafkaSettings

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.log.unread import UnreadRecord
+from usagepipe.consumer.log.unreadable import UnreadableRecord
 from usagepipe.consumer.rows.rows import Rejected
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
 from usagepipe.consumer.topics.topic_identity import topic_identity
@@ -116,7 +116,7 @@ def _headers(
     }
     if rejected.code is not None:
         fields |= {"code": rejected.code, "column": rejected.column}
-    if isinstance(record, UnreadRecord):
+    if isinstance(record, UnreadableRecord):
         known = record.value_bytes
         fields["omitted_value_bytes"] = "" if known is None else known
     return [(name, str(value).encode()) for name, value in fields.items()]

@@ -16,7 +16,7 @@ from typing import Final, Self
 from confluent_kafka import Message
 
 from usagepipe.consumer.dead_letters.record import DeadLetter, Envelope, Selection, moment
-from usagepipe.consumer.log.unread import UNREADABLE
+from usagepipe.consumer.log.unreadable import UNREADABLE
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.consumer.topics.log_writer import LogWriter
 from usagepipe.schemas.errors import MissingTopicError

@@ -34,7 +34,7 @@ from usagepipe.consumer.log.unpacking import (
     UndecodableError,
     measure,
 )
-from usagepipe.consumer.log.unread import BATCH_TOO_LARGE, BATCH_UNDECODABLE, UnreadRecords
+from usagepipe.consumer.log.unreadable import BATCH_TOO_LARGE, BATCH_UNDECODABLE, UnreadableRecords
 
 _LENGTH: Final = struct.Struct(">8xi")  # of the rest of the batch; the first offset is before it
 _MAGIC_AT: Final = 16
@@ -257,5 +257,5 @@ def _unread(
 ) -> RecordBatch | None:
     """An unreadable record for each offset that the header claims. Nothing else is known."""
     offsets = range(max(batch.base_offset, offset), batch.next_offset)
-    records = UnreadRecords(offsets, batch.max_timestamp, reason, detail)
+    records = UnreadableRecords(offsets, batch.max_timestamp, reason, detail)
     return DecodedBatch(records, 0, _leader_epoch(raw)) if records else None

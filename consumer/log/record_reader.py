@@ -16,11 +16,11 @@ from aiokafka.record.util import decode_varint
 
 from usagepipe.consumer.log.records import Record
 from usagepipe.consumer.log.unpacking import unpack
-from usagepipe.consumer.log.unread import (
+from usagepipe.consumer.log.unreadable import (
     BATCH_UNDECODABLE,
     RECORD_TOO_LARGE,
-    UnreadRecord,
-    UnreadRecords,
+    UnreadableRecord,
+    UnreadableRecords,
 )
 from usagepipe.schemas.topics import MAX_RECORD_BYTES
 
@@ -75,7 +75,7 @@ def read_records(raw: memoryview, size: int) -> Sequence[Record]:
     except UNSOUND as error:
         offsets = range(batch.base_offset, batch.next_offset)
         detail = f"its record batch: {type(error).__name__}"
-        return UnreadRecords(offsets, batch.max_timestamp, BATCH_UNDECODABLE, detail)
+        return UnreadableRecords(offsets, batch.max_timestamp, BATCH_UNDECODABLE, detail)
 
 
 def _read(batch: DefaultRecordBatch, plain: memoryview, size: int) -> Sequence[Record]:
@@ -129,7 +129,7 @@ def _record(
 ) -> Record:
     size = len(value or b"")
     if size + len(key or b"") > MAX_RECORD_BYTES:
-        return UnreadRecord(offset, timestamp, RECORD_TOO_LARGE, _TOO_LARGE, size)
+        return UnreadableRecord(offset, timestamp, RECORD_TOO_LARGE, _TOO_LARGE, size)
     return PlainRecord(offset, timestamp, _copy(key), _copy(value))
 
 

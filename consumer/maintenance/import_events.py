@@ -84,7 +84,7 @@ class EventImport:
 
     def _missing(self, batch: list[UsageEvent]) -> list[UsageEvent]:
         """The events of `batch` that the tables do not have and cannot have had."""
-        copies = self._stored.copies([str(event.event_id) for event in batch], ANY_AGE)
+        copies = self._stored.events([str(event.event_id) for event in batch], ANY_AGE)
         stored = {copy.event_id for copy in copies}
         absent = [event for event in batch if str(event.event_id) not in stored]
         self.skipped += len(batch) - len(absent)

@@ -108,7 +108,7 @@ class RowRepair:
         stored = {place.offset for place in rows.places & self.stored_places(partition, span)}
         absent = [record for record in records if record.offset not in stored]
         events = _as_missing(rows.without(stored))
-        copies = self._stored.copies([each.event_id for each in events], ANY_AGE)
+        copies = self._stored.events([each.event_id for each in events], ANY_AGE)
         elsewhere = {copy.event_id for copy in copies}
         nowhere = [each for each in events if each.event_id not in elsewhere]
         old = self._older_than_raw(absent) if nowhere else frozenset()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH
-from usagepipe.consumer.protocol.left_out import LeftOut
+from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
 MAX_METADATA_BYTES: Final = 4_096  # Kafka's `offset.metadata.max.bytes`
@@ -29,7 +29,7 @@ class Announcement:
     last: int
     records: int
     epoch: int
-    left_out: LeftOut = field(default_factory=LeftOut)
+    skipped: SkippedDuplicates = field(default_factory=SkippedDuplicates)
     server: int = 0  # when ClickHouse was started (Unix seconds), as far as it was known
     # Of the events to be inserted; empty: not known. A log that lost its end gives the range to
     # other events, which the tables would take for a repetition under the same token.
@@ -47,7 +47,7 @@ class Announcement:
             server=self.server,
             **({"ids": self.digest} if self.digest else {}),
             **_epoch_field(self.leader_epoch),
-            **self.left_out.encode(self.first),
+            **self.skipped.encode(self.first),
         )
 
     @classmethod
@@ -66,14 +66,14 @@ class Announcement:
         digest = fields.pop("ids", "")
         if not isinstance(digest, str):
             raise ValueError("ids")
-        left_out = LeftOut.decode(fields, first, last, records)
+        skipped = SkippedDuplicates.decode(fields, first, last, records)
         if fields:
             raise ValueError("fields")
-        return cls(topic_id, first, last, records, epoch, left_out, server, digest, leader_epoch)
+        return cls(topic_id, first, last, records, epoch, skipped, server, digest, leader_epoch)
 
-    def is_of(self, left_out: Set[int], digest: str) -> bool:
-        """Whether it announced the events of that `digest`, without the offsets `left_out`."""
-        return self.left_out.is_same(left_out) and self.digest in ("", digest)
+    def is_of(self, skipped: Set[int], digest: str) -> bool:
+        """Whether it announced the events of that `digest`, without the offsets `skipped`."""
+        return self.skipped.is_same(skipped) and self.digest in ("", digest)
 
     def token(self, cluster: str, partition: int) -> str:
         """The name of the block: the same events in the same range of a log, and nothing else."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
-from usagepipe.consumer.protocol.left_out import LeftOut
+from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Place, Rows
 
@@ -36,7 +36,7 @@ class Landing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Twice:
+class Duplicates:
     """The offsets of a batch whose event is stored elsewhere, or stands before in the batch."""
 
     stored: frozenset[int] = frozenset()
@@ -55,7 +55,7 @@ class Block:
     topic: TopicIdentity
     pending: Announcement
     rows: Rows
-    twice: Twice
+    duplicates: Duplicates
     # Its records that are stored already, as rows of their own; looked up in later epochs only.
     present: frozenset[Place]
     as_announced: bool = True  # False: other duplicates were found, or other events read
@@ -85,14 +85,14 @@ class Block:
         return self.pending.token(self.topic.cluster, self.batch.partition.partition)
 
 
-def find_twice(rows: Rows, stored_ids: Set[str], present: Set[int]) -> Twice:
+def find_duplicates(rows: Rows, stored_ids: Set[str], present: Set[int]) -> Duplicates:
     """Which of `rows` are not the first of their event.
 
     `stored_ids` are of events that are stored outside the range, `present` the offsets of the range
     that are stored: such a row is never a duplicate of itself, but a later one may be one of it.
     """
     if not stored_ids and len(set(rows.ids)) == rows.count:
-        return Twice()
+        return Duplicates()
     taken = {
         event_id
         for offset, event_id in zip(rows.offsets, rows.ids, strict=True)
@@ -107,7 +107,7 @@ def find_twice(rows: Rows, stored_ids: Set[str], present: Set[int]) -> Twice:
         elif event_id in taken:
             batch.add(offset)
         taken.add(event_id)
-    return Twice(frozenset(stored), frozenset(batch))
+    return Duplicates(frozenset(stored), frozenset(batch))
 
 
 def make_block(
@@ -115,7 +115,7 @@ def make_block(
     topic: TopicIdentity,
     epoch: int,
     rows: Rows,
-    twice: Twice,
+    duplicates: Duplicates,
     present: frozenset[Place],
     announced: Announcement | None,
     server: int = 0,
@@ -124,8 +124,8 @@ def make_block(
 
     `server` is when ClickHouse was started, as far as it is known.
     """
-    left_out = twice.offsets
-    kept = rows.without(left_out | {place.offset for place in present})
+    skipped = duplicates.offsets
+    kept = rows.without(skipped | {place.offset for place in present})
     pending = announced or Announcement(
         topic.topic_id,
         batch.first,
@@ -133,10 +133,10 @@ def make_block(
         batch.count,
         epoch,
         # In a later epoch it is looked up again: what is stored by then is left out as well.
-        LeftOut.of(left_out, batch.first) if epoch == FIRST_EPOCH else LeftOut(),
+        SkippedDuplicates.of(skipped, batch.first) if epoch == FIRST_EPOCH else SkippedDuplicates(),
         server,
         kept.digest,
         batch.epoch_before,
     )
-    same = epoch > FIRST_EPOCH or pending.is_of(left_out, kept.digest)
-    return Block(batch, topic, pending, kept, twice, present, same)
+    same = epoch > FIRST_EPOCH or pending.is_of(skipped, kept.digest)
+    return Block(batch, topic, pending, kept, duplicates, present, same)

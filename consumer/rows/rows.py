@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from usagepipe.consumer.log.records import Record, TopicPartition
-from usagepipe.consumer.log.unread import UnreadRecord
+from usagepipe.consumer.log.unreadable import UnreadableRecord
 from usagepipe.consumer.rows.event_reader import CHUNK, read_events
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import EARLIEST, LATEST
@@ -128,7 +128,7 @@ def encode_rows(
 
 
 def _rejected(record: Record, error: EventRejectedError) -> Rejected:
-    told = record if isinstance(record, UnreadRecord) else error
+    told = record if isinstance(record, UnreadableRecord) else error
     return Rejected(record, told.reason, told.detail)
 
 

@@ -16,7 +16,7 @@ import structlog
 
 from usagepipe.consumer.clickhouse.lookups import Lookups
 from usagepipe.consumer.clickhouse.refusals import Refusal
-from usagepipe.consumer.clickhouse.stored import NO_EPOCH, Copy, StoredRows
+from usagepipe.consumer.clickhouse.stored import NO_EPOCH, StoredEvent, StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.log.records import TopicPartition
@@ -26,10 +26,10 @@ from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.protocol.block import (
     FIRST_EPOCH,
     Block,
+    Duplicates,
     Landing,
     Outcome,
-    Twice,
-    find_twice,
+    find_duplicates,
     make_block,
 )
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
@@ -158,12 +158,12 @@ class Storing:
             )
             # A row of another event at the same offset is of a log that lost its end since.
             present = rows.places & found
-        known = announced.left_out.offsets if announced and epoch == FIRST_EPOCH else None
-        twice = Twice(known) if known is not None else Twice()
+        known = announced.skipped.offsets if announced and epoch == FIRST_EPOCH else None
+        duplicates = Duplicates(known) if known is not None else Duplicates()
         if known is None and self._dedup_days:
-            twice = await self._find_twice(batch, topic, rows, present, ahead)
+            duplicates = await self._find_duplicates(batch, topic, rows, present, ahead)
         server = await self._server_started(NEWS_SECONDS)
-        return make_block(batch, topic, epoch, rows, twice, present, announced, server)
+        return make_block(batch, topic, epoch, rows, duplicates, present, announced, server)
 
     async def insert(self, block: Block, *, again: bool) -> Landing:
         """Insert `block`, which is announced. `again`: it may have been inserted before."""
@@ -215,24 +215,24 @@ class Storing:
         _, tries = await self._persist("clickhouse", str(block.batch), attempt)
         return tries
 
-    async def _look_up(self, ids: Sequence[str]) -> list[Copy]:
-        copies, _ = await self._ask(
-            f"look-up of {len(ids)} ids", self._servers.stored.copies, ids, self._dedup_days
+    async def _look_up(self, ids: Sequence[str]) -> list[StoredEvent]:
+        found, _ = await self._ask(
+            f"look-up of {len(ids)} ids", self._servers.stored.events, ids, self._dedup_days
         )
-        return copies
+        return found
 
-    async def _find_twice(
+    async def _find_duplicates(
         self,
         batch: Batch,
         topic: TopicIdentity,
         rows: Rows,
         present: Set[Place],
         ahead: Block | None,
-    ) -> Twice:
-        copies = await self._lookups.copies(rows.ids)
+    ) -> Duplicates:
+        found = await self._lookups.find(rows.ids)
         partition = (topic.topic_id, batch.partition.partition)
         return await in_thread(
-            self._threads.prepare, _twice, rows, copies, partition, present, ahead
+            self._threads.prepare, _duplicates, rows, found, partition, present, ahead
         )
 
     async def _refused(self, block: Block, refusal: Refusal) -> Landing:
@@ -322,8 +322,8 @@ class Storing:
         self._metrics.rows.inc(block.rows.count)
         self._metrics.bytes.inc(len(block.rows.body))
         self._metrics.batches.inc()
-        self._metrics.duplicates.labels("stored").inc(len(block.twice.stored))
-        self._metrics.duplicates.labels("batch").inc(len(block.twice.batch))
+        self._metrics.duplicates.labels("stored").inc(len(block.duplicates.stored))
+        self._metrics.duplicates.labels("batch").inc(len(block.duplicates.batch))
         self._health.stored()
 
     async def _ask(
@@ -340,21 +340,21 @@ class Storing:
         return await self._persist("clickhouse", place, attempt)
 
 
-def _twice(
+def _duplicates(
     rows: Rows,
-    copies: Sequence[Copy],
+    found: Sequence[StoredEvent],
     partition: tuple[str, int],
     present: Set[Place],
     ahead: Block | None,
-) -> Twice:
+) -> Duplicates:
     # The batch's own rows are no duplicates: they are what it may have stored before.
-    own = rows.places if copies else frozenset()
+    own = rows.places if found else frozenset()
     stored = {
-        copy.event_id
-        for copy in copies
-        if (copy.topic_id, copy.partition) != partition
-        or Place(copy.offset, copy.event_id) not in own
+        each.event_id
+        for each in found
+        if (each.topic_id, each.partition) != partition
+        or Place(each.offset, each.event_id) not in own
     }
     if ahead is not None:
         stored.update(ahead.id_set.intersection(rows.ids))
-    return find_twice(rows, stored, {place.offset for place in present})
+    return find_duplicates(rows, stored, {place.offset for place in present})

@@ -30,7 +30,7 @@ from usagepipe.cli.root import run
 from usagepipe.consumer.dead_letters.record import DeadLetter, Selection
 from usagepipe.consumer.dead_letters.replay import DeadLetterReplay
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
-from usagepipe.consumer.log.unread import UnreadRecord
+from usagepipe.consumer.log.unreadable import UnreadableRecord
 from usagepipe.consumer.topics import log_writer
 from usagepipe.schemas import Settings, encode
 from usagepipe.schemas.errors import ServerUnavailableError
@@ -143,7 +143,7 @@ def test_a_record_whose_batch_cannot_be_unpacked_is_left_where_it_is(
 ) -> None:
     """The client would unpack all of it, to find out how large it is."""
     put_records(kafka, topic, [(b"k", b"v", {})])
-    unread = UnreadRecord(0, 1_700_000_000_123, "batch_too_large", "more than it may")
+    unread = UnreadableRecord(0, 1_700_000_000_123, "batch_too_large", "more than it may")
     write_dead_letters(kafka, topic, unread, reason=unread.reason)
 
     (listed,) = dlq.listed()

@@ -9,7 +9,7 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from tests.support.stored_events import insert_rows, rows_of
-from usagepipe.consumer.clickhouse.stored import Copy, StoredRows, copies_query
+from usagepipe.consumer.clickhouse.stored import StoredEvent, StoredRows, events_query
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -32,7 +32,7 @@ def uuid7_at(moment: datetime, tail: int) -> str:
 
 def store_ids(
     client: Client, *ids: str, topic_id: str = "a-topic", arrived: datetime | None = None
-) -> list[Copy]:
+) -> list[StoredEvent]:
     """Stores an event of each id; the copies a look-up finds of them."""
     events = [UsageEvent.new(event_id=UUID(id_), user_id="u-1") for id_ in ids]
     places = [next(_PLACES) for _ in ids]
@@ -42,7 +42,7 @@ def store_ids(
         for event, place in zip(events, places, strict=True)
     )
     insert_rows(client, b"\n".join(rows))
-    return [Copy(id_, topic_id, 0, place) for id_, place in zip(ids, places, strict=True)]
+    return [StoredEvent(id_, topic_id, 0, place) for id_, place in zip(ids, places, strict=True)]
 
 
 def store_offsets(client: Client, *offsets: int, partition: int = 0) -> None:
@@ -62,7 +62,7 @@ def test_ids_that_are_stored_are_found_where_they_stand(
     live = [uuid7_at(datetime.now(UTC), tail) for tail in range(300)]
     kept = store_ids(clickhouse_client, *live[::3])
 
-    found = stored.copies(live, HORIZON)
+    found = stored.events(live, HORIZON)
 
     assert kept == sorted(found, key=lambda copy: copy.offset)
 
@@ -78,7 +78,7 @@ def test_ids_of_any_age_and_version_are_found(
     kept = store_ids(clickhouse_client, *mixed)
     strangers = [str(uuid4()) for _ in range(50)]
 
-    found = stored.copies(strangers + mixed[::-1], HORIZON)
+    found = stored.events(strangers + mixed[::-1], HORIZON)
 
     assert kept == sorted(found, key=lambda copy: copy.offset)
 
@@ -88,7 +88,7 @@ def test_each_row_of_an_id_is_found(stored: StoredRows, clickhouse_client: Clien
     (id_,) = ids = [uuid7_at(datetime.now(UTC), 1)]
     kept = store_ids(clickhouse_client, id_) + store_ids(clickhouse_client, id_, topic_id="b")
 
-    assert sorted(kept) == sorted(stored.copies(ids, HORIZON))
+    assert sorted(kept) == sorted(stored.events(ids, HORIZON))
 
 
 def test_rows_that_arrived_before_the_horizon_are_not_found(
@@ -100,7 +100,7 @@ def test_rows_that_arrived_before_the_horizon_are_not_found(
     store_ids(clickhouse_client, old, arrived=now - timedelta(days=HORIZON + 1))
     kept = store_ids(clickhouse_client, late, arrived=now - timedelta(days=HORIZON - 1))
 
-    assert kept == stored.copies([old, late], HORIZON)
+    assert kept == stored.events([old, late], HORIZON)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_ids_that_differ_in_few_bits_are_told_apart(
     ids = [made(n) for n in range(1_000)]
     kept = store_ids(clickhouse_client, *ids[::2])
 
-    found = stored.copies(ids[:500] + ids[501::2], HORIZON)
+    found = stored.events(ids[:500] + ids[501::2], HORIZON)
 
     assert kept[:250] == sorted(found, key=lambda copy: copy.offset)
 
@@ -133,7 +133,7 @@ def test_rows_that_only_share_a_fingerprint_are_not_copies(
     sought, other = uuid7_at(moment, 5 << 32 | 1), uuid7_at(moment, 1 << 32 | 5)
     store_ids(clickhouse_client, other)
 
-    assert [] == stored.copies([sought], HORIZON)
+    assert [] == stored.events([sought], HORIZON)
 
 
 def test_look_up_of_live_ids_leaves_the_rest_of_the_table_unread(
@@ -144,7 +144,7 @@ def test_look_up_of_live_ids_leaves_the_rest_of_the_table_unread(
     store_ids(clickhouse_client, *(uuid7_at(month_ago, tail) for tail in range(1_000)))
     ids = [uuid7_at(datetime.now(UTC), tail) for tail in range(100)]
 
-    plan = clickhouse_client.command(f"EXPLAIN indexes = 1 {copies_query(ids, HORIZON)}")
+    plan = clickhouse_client.command(f"EXPLAIN indexes = 1 {events_query(ids, HORIZON)}")
 
     assert "event_id_span" in str(plan)
     assert "Granules: 0/" in str(plan)
@@ -152,7 +152,7 @@ def test_look_up_of_live_ids_leaves_the_rest_of_the_table_unread(
 
 def test_no_ids_have_no_copies(stored: StoredRows) -> None:
     """An empty batch asks nothing."""
-    assert [] == stored.copies([], HORIZON)
+    assert [] == stored.events([], HORIZON)
 
 
 def test_a_full_batch_is_looked_up_at_once(stored: StoredRows, clickhouse_client: Client) -> None:
@@ -160,7 +160,7 @@ def test_a_full_batch_is_looked_up_at_once(stored: StoredRows, clickhouse_client
     ids = [uuid7_at(datetime.now(UTC), tail) for tail in range(50_000)]
     kept = store_ids(clickhouse_client, ids[0], ids[-1])
 
-    assert kept == sorted(stored.copies(ids, HORIZON), key=lambda copy: copy.offset)
+    assert kept == sorted(stored.events(ids, HORIZON), key=lambda copy: copy.offset)
 
 
 def test_places_of_a_range_end_with_it(stored: StoredRows, clickhouse_client: Client) -> None:

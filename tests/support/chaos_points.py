@@ -111,7 +111,7 @@ class Points:
         self._wrap(Committer, "acknowledge", "before_acknowledge", "after_acknowledge")
         self._wrap(ChunkThread, "_commit_as", "before_commit")
         self._wrap(GroupCoordinator, "_do_commit_offsets", "in_commit")
-        self._wrap(StoredRows, "copies", "before_lookup", "after_lookup")
+        self._wrap(StoredRows, "events", "before_lookup", "after_lookup")
         self._wrap(DeadLetterProducer, "send", "before_letters", "after_letters")
         self._wrap_insert()
 

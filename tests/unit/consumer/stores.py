@@ -7,7 +7,7 @@ from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import Parked, ParkedError
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
-from usagepipe.consumer.protocol.block import Block, Landing, Outcome, Twice, make_block
+from usagepipe.consumer.protocol.block import Block, Duplicates, Landing, Outcome, make_block
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Rows
 
@@ -50,7 +50,7 @@ class FakeStore:
         if self.excess.intersection(offsets):
             raise ParkedError(parked_at(batch.first, batch.last))
         rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
-        return make_block(batch, topic, epoch, rows, Twice(), frozenset(), announced)
+        return make_block(batch, topic, epoch, rows, Duplicates(), frozenset(), announced)
 
     async def insert(self, block: Block, *, again: bool) -> Landing:
         self.begun.set()

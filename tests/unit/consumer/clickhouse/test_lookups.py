@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from usagepipe.consumer.clickhouse.lookups import Lookups
-from usagepipe.consumer.clickhouse.stored import Copy
+from usagepipe.consumer.clickhouse.stored import StoredEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -19,21 +19,21 @@ class Table:
         self.gate = asyncio.Event()
         self.failure: Exception | None = None
 
-    async def ask(self, ids: Sequence[str]) -> list[Copy]:
+    async def ask(self, ids: Sequence[str]) -> list[StoredEvent]:
         self.asked.append(list(ids))
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
-        return [Copy(each, "topic-id", 0, 1) for each in ids if each.startswith("s")]
+        return [StoredEvent(each, "topic-id", 0, 1) for each in ids if each.startswith("s")]
 
 
 async def test_what_comes_in_while_one_runs_goes_together() -> None:
     """The first is asked at once; the others are one query behind it."""
     table = Table()
     lookups = Lookups(table.ask)
-    asking = [asyncio.create_task(lookups.copies([each])) for each in ("s1", "s2", "n3")]
+    asking = [asyncio.create_task(lookups.find([each])) for each in ("s1", "s2", "n3")]
     await asyncio.sleep(0.01)
-    late = [asyncio.create_task(lookups.copies([each])) for each in ("s4", "n5")]
+    late = [asyncio.create_task(lookups.find([each])) for each in ("s4", "n5")]
     await asyncio.sleep(0.01)
 
     table.gate.set()
@@ -47,7 +47,7 @@ async def test_a_partition_worker_that_gives_up_takes_nobody_with_it() -> None:
     """A rebalance cancels the one; the other gets its answer."""
     table = Table()
     lookups = Lookups(table.ask)
-    first, second = (asyncio.create_task(lookups.copies([each])) for each in ("s1", "s2"))
+    first, second = (asyncio.create_task(lookups.find([each])) for each in ("s1", "s2"))
     await asyncio.sleep(0.01)
 
     first.cancel()
@@ -65,6 +65,6 @@ async def test_a_failure_reaches_everybody_and_the_next_is_asked_again() -> None
 
     for _ in range(2):
         with pytest.raises(RuntimeError, match="a defect"):
-            await lookups.copies(["s1"])
+            await lookups.find(["s1"])
 
     assert 2 == len(table.asked)

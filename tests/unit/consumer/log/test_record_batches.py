@@ -24,7 +24,7 @@ from usagepipe.consumer.log.record_batches import (
 )
 from usagepipe.consumer.log.records import Record
 from usagepipe.consumer.log.unpacking import MAX_UNPACKED_BYTES
-from usagepipe.consumer.log.unread import UnreadRecord
+from usagepipe.consumer.log.unreadable import UnreadableRecord
 
 CODECS = [
     0,
@@ -208,7 +208,9 @@ def test_a_batch_that_is_too_large_is_not_read(codec: int) -> None:
     (batch,) = batches(data)
 
     detail = "its record batch holds more than 64 MiB or 1,000 times its size"
-    assert [UnreadRecord(7, 1_700_000_000_123, "batch_too_large", detail)] == list(batch.records())
+    assert [UnreadableRecord(7, 1_700_000_000_123, "batch_too_large", detail)] == list(
+        batch.records()
+    )
     assert (7, 7, 1, 0) == (
         batch.first,
         batch.last,
@@ -250,7 +252,7 @@ def test_a_record_that_is_too_large_for_an_event_is_not_read(codec: int) -> None
     (record,) = batch.records()
 
     assert (
-        UnreadRecord(7, 5, "record_too_large", "it has more than 1 MiB", value_bytes=2 << 20)
+        UnreadableRecord(7, 5, "record_too_large", "it has more than 1 MiB", value_bytes=2 << 20)
         == record
     )
 

@@ -13,21 +13,21 @@ from usagepipe.consumer.protocol.announcement import (
     CommitMetadata,
     acknowledgement,
 )
-from usagepipe.consumer.protocol.left_out import LeftOut
+from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 
 TOPIC_ID = "topic-id-of-22-letters"
 FIRST, LAST = 1_000, 60_999
 
 
-def announced(left_out: LeftOut) -> Announcement:
+def announced(skipped: SkippedDuplicates) -> Announcement:
     server, digest, leader_epoch = 1_800_000_000, "0123456789abcdef", 2**31 - 1
-    return Announcement(TOPIC_ID, FIRST, LAST, 60_000, 0, left_out, server, digest, leader_epoch)
+    return Announcement(TOPIC_ID, FIRST, LAST, 60_000, 0, skipped, server, digest, leader_epoch)
 
 
 @given(st.sets(st.integers(FIRST, LAST), max_size=600))
 def test_an_announcement_is_read_back(offsets: set[int]) -> None:
     """With the offsets it leaves out, or count and digest of them where there is no room."""
-    written = announced(LeftOut.of(offsets, FIRST))
+    written = announced(SkippedDuplicates.of(offsets, FIRST))
 
     metadata = written.encode()
 
@@ -35,27 +35,27 @@ def test_an_announcement_is_read_back(offsets: set[int]) -> None:
         metadata
     )
     assert len(metadata) <= MAX_METADATA_BYTES
-    assert written.left_out.is_same(offsets)
-    assert not written.left_out.is_same(offsets ^ {FIRST})
+    assert written.skipped.is_same(offsets)
+    assert not written.skipped.is_same(offsets ^ {FIRST})
 
 
 def test_a_spill_that_was_sent_twice_is_named_whole() -> None:
     """Duplicates come in runs, which are short to write."""
-    left_out = LeftOut.of(set(range(FIRST, LAST + 1)), FIRST)
+    skipped = SkippedDuplicates.of(set(range(FIRST, LAST + 1)), FIRST)
 
-    assert {"left_out": "0+60000"} == left_out.encode(FIRST)
-    assert 60_000 == left_out.count
+    assert {"left_out": "0+60000"} == skipped.encode(FIRST)
+    assert 60_000 == skipped.count
 
 
 def test_scattered_duplicates_are_counted_and_digested() -> None:
     """A commit's metadata is bounded: whoever takes over looks them up again and compares."""
     offsets = set(range(FIRST, LAST, 2))
 
-    left_out = LeftOut.of(offsets, FIRST)
+    skipped = SkippedDuplicates.of(offsets, FIRST)
 
-    assert left_out.offsets is None
-    assert {"left_out", "digest"} == left_out.encode(FIRST).keys()
-    assert left_out.is_same(offsets)
+    assert skipped.offsets is None
+    assert {"left_out", "digest"} == skipped.encode(FIRST).keys()
+    assert skipped.is_same(offsets)
 
 
 def test_an_acknowledgement_names_the_topic() -> None:
@@ -110,7 +110,7 @@ def test_what_an_older_worker_announced_keeps_its_token() -> None:
 )
 def test_foreign_metadata_is_not_believed(change: dict[str, object]) -> None:
     """Another tool's or a damaged one: nothing is guessed, and nothing large is made of it."""
-    fields = json.loads(announced(LeftOut()).encode()) | change
+    fields = json.loads(announced(SkippedDuplicates()).encode()) | change
 
     assert CommitMetadata.decode(json.dumps(fields)) is None
 
@@ -125,10 +125,10 @@ def test_no_metadata_is_nothing(metadata: str) -> None:
 
 def test_an_announcement_may_lack_when_the_server_was_started() -> None:
     """Then it is not known, and the rollups are held against raw."""
-    fields = json.loads(announced(LeftOut()).encode())
+    fields = json.loads(announced(SkippedDuplicates()).encode())
     del fields["server"]
 
-    expected = replace(announced(LeftOut()), server=0)
+    expected = replace(announced(SkippedDuplicates()), server=0)
     assert CommitMetadata(TOPIC_ID, expected, expected.leader_epoch) == CommitMetadata.decode(
         json.dumps(fields)
     )
@@ -136,7 +136,7 @@ def test_an_announcement_may_lack_when_the_server_was_started() -> None:
 
 def test_a_nul_at_the_end_is_cut() -> None:
     """confluent-kafka ends metadata with one."""
-    written = announced(LeftOut())
+    written = announced(SkippedDuplicates())
 
     expected = CommitMetadata(TOPIC_ID, written, written.leader_epoch)
     assert expected == CommitMetadata.decode(written.encode() + "\0")

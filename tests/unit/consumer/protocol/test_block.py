@@ -7,8 +7,8 @@ from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer.log.record_batches import DecodedBatch
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
-from usagepipe.consumer.protocol.block import Block, Twice, find_twice, make_block
-from usagepipe.consumer.protocol.left_out import LeftOut
+from usagepipe.consumer.protocol.block import Block, Duplicates, find_duplicates, make_block
+from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Place, Rows
 
@@ -23,66 +23,66 @@ def rows(**ids: str) -> Rows:
 
 
 def block(
-    epoch: int, twice: Twice, present: Set[Place], announced: Announcement | None = None
+    epoch: int, duplicates: Duplicates, present: Set[Place], announced: Announcement | None = None
 ) -> Block:
     records = [FakeRecord(offset) for offset in (5, 6, 7, 8)]
     batch = Batch.of(PARTITION, 5, 8, (DecodedBatch.of(records),))
     found = rows(_5="a", _6="b", _7="c", _8="d")
-    return make_block(batch, TOPIC, epoch, found, twice, frozenset(present), announced)
+    return make_block(batch, TOPIC, epoch, found, duplicates, frozenset(present), announced)
 
 
 def test_nothing_is_left_out_of_events_that_are_new() -> None:
     """The case of every day."""
-    assert Twice() == find_twice(rows(_5="a", _6="b"), set(), set())
+    assert Duplicates() == find_duplicates(rows(_5="a", _6="b"), set(), set())
 
 
 def test_the_first_of_two_in_a_batch_is_kept() -> None:
     """The second is left out, and so is the third."""
-    found = find_twice(rows(_5="a", _6="b", _7="a", _8="a"), set(), set())
+    found = find_duplicates(rows(_5="a", _6="b", _7="a", _8="a"), set(), set())
 
-    assert Twice(batch=frozenset({7, 8})) == found
+    assert Duplicates(batch=frozenset({7, 8})) == found
 
 
 def test_an_event_that_is_stored_elsewhere_is_left_out() -> None:
     """Each of its records in the batch."""
-    found = find_twice(rows(_5="a", _6="b", _7="a"), {"a"}, set())
+    found = find_duplicates(rows(_5="a", _6="b", _7="a"), {"a"}, set())
 
-    assert Twice(stored=frozenset({5, 7})) == found
+    assert Duplicates(stored=frozenset({5, 7})) == found
 
 
 def test_a_stored_row_of_the_range_is_no_duplicate_of_itself() -> None:
-    """What the range itself has stored is what it would write; the next of that event is twice."""
-    found = find_twice(rows(_5="a", _6="a", _7="b"), set(), {5})
+    """A stored row of the range is no duplicate of itself; the next row of its event is one."""
+    found = find_duplicates(rows(_5="a", _6="a", _7="b"), set(), {5})
 
-    assert Twice(batch=frozenset({6})) == found
+    assert Duplicates(batch=frozenset({6})) == found
 
 
 def test_a_block_is_without_its_duplicates() -> None:
     """And its announcement names them."""
-    made = block(0, Twice(stored=frozenset({6}), batch=frozenset({8})), set())
+    made = block(0, Duplicates(stored=frozenset({6}), batch=frozenset({8})), set())
 
     assert [5, 7] == list(made.rows.offsets)
     assert ["a", "c"] == [json.loads(line)["event_id"] for line in made.rows.body.splitlines()]
-    assert LeftOut.of({6, 8}, 5) == made.pending.left_out
+    assert SkippedDuplicates.of({6, 8}, 5) == made.pending.skipped
     assert 2 == made.expected
 
 
 def test_a_later_epoch_writes_what_is_missing() -> None:
     """What is stored counts for the whole, and is looked up again by whoever takes over."""
-    made = block(1, Twice(stored=frozenset({6})), {Place(5, "a"), Place(7, "c")})
+    made = block(1, Duplicates(stored=frozenset({6})), {Place(5, "a"), Place(7, "c")})
 
     assert [8] == list(made.rows.offsets)
     assert 3 == made.expected
-    assert LeftOut() == made.pending.left_out
+    assert SkippedDuplicates() == made.pending.skipped
     assert made.token.endswith(f":5-8:1:{rows(_8='d').digest}")
 
 
 def test_a_look_up_that_finds_others_than_announced_is_told() -> None:
     """The range may have landed with the others: it is verified before it counts as stored."""
-    announced = Announcement("topic-id", 5, 8, 4, 0, LeftOut.of({6}, 5))
+    announced = Announcement("topic-id", 5, 8, 4, 0, SkippedDuplicates.of({6}, 5))
 
-    same = block(0, Twice(stored=frozenset({6})), set(), announced)
-    other = block(0, Twice(stored=frozenset({7})), set(), announced)
+    same = block(0, Duplicates(stored=frozenset({6})), set(), announced)
+    other = block(0, Duplicates(stored=frozenset({7})), set(), announced)
 
     assert same.as_announced
     assert not other.as_announced
@@ -91,12 +91,12 @@ def test_a_look_up_that_finds_others_than_announced_is_told() -> None:
 def test_other_events_in_an_announced_range_are_told() -> None:
     """A log that lost its end gives the range to them: their token is another, and so is theirs
     who announced it."""
-    announced = block(0, Twice(), set()).pending
+    announced = block(0, Duplicates(), set()).pending
     batch = Batch.of(PARTITION, 5, 8, (DecodedBatch.of([FakeRecord(n) for n in (5, 6, 7, 8)]),))
     others = rows(_5="e", _6="f", _7="g", _8="h")
 
-    found = make_block(batch, TOPIC, 0, others, Twice(), frozenset(), announced)
-    own = make_block(batch, TOPIC, 0, others, Twice(), frozenset(), None)
+    found = make_block(batch, TOPIC, 0, others, Duplicates(), frozenset(), announced)
+    own = make_block(batch, TOPIC, 0, others, Duplicates(), frozenset(), None)
 
     assert not found.as_announced
     assert own.token != found.token
@@ -104,7 +104,7 @@ def test_other_events_in_an_announced_range_are_told() -> None:
 
 def test_rows_of_other_events_do_not_make_a_range_whole() -> None:
     """They have its offsets, and were stored before the log lost its end."""
-    made = block(0, Twice(), set())
+    made = block(0, Duplicates(), set())
 
     assert 0 == made.landed({Place(n, "old") for n in (5, 6, 7, 8)})
     assert made.expected == made.landed({*made.rows.places, Place(5, "old")})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.hostile import HOSTILE, ID, event_json
 from tests.unit.consumer.records import PARTITION, FakeRecord
-from usagepipe.consumer.log.unread import UnreadRecord
+from usagepipe.consumer.log.unreadable import UnreadableRecord
 from usagepipe.consumer.rows import event_reader
 from usagepipe.consumer.rows.rows import Rejected, Rows, encode_rows
 from usagepipe.schemas import EventRejectedError, UsageEvent, decode, encode
@@ -183,7 +183,7 @@ def test_the_fast_decoder_reads_what_producers_write(monkeypatch: pytest.MonkeyP
 
 def test_a_record_that_nobody_read_is_rejected_for_what_is_wrong_with_its_batch() -> None:
     """It has no value, and is no tombstone."""
-    unread = UnreadRecord(8, 1_700_000_000_123, "batch_too_large", "more than it may")
+    unread = UnreadableRecord(8, 1_700_000_000_123, "batch_too_large", "more than it may")
 
     rows = encode_rows([FakeRecord(7, event_json()), unread], PARTITION, "topic-id", 0)
 

@@ -4,7 +4,7 @@ from uuid import UUID, uuid1, uuid4
 
 import pytest
 
-from usagepipe.consumer.clickhouse.sought_ids import MAX_WINDOWS, packed, window_of
+from usagepipe.consumer.clickhouse.id_filter import MAX_WINDOWS, packed_ids, window_of
 
 DAY_MS = 86_400_000
 START_MS = 1_767_225_600_000
@@ -17,7 +17,7 @@ def uuid7_at(milliseconds: int, tail: int = 0) -> str:
 
 def windows_of(*ids: str) -> list[tuple[int, int]]:
     """The windows of the condition for `ids`, as the numbers they span."""
-    edges = window_of("event_id", packed(ids)).split("UUIDStringToNum('")[1:]
+    edges = window_of("event_id", packed_ids(ids)).split("UUIDStringToNum('")[1:]
     numbers = [UUID(edge[:36]).int for edge in edges]
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
@@ -74,4 +74,4 @@ def test_each_id_is_in_a_window(ids: list[str]) -> None:
 def test_what_is_no_uuid_is_refused() -> None:
     """Wrong ids are an error, not an empty answer."""
     with pytest.raises(ValueError, match="hexadecimal"):
-        packed(["no uuid"])
+        packed_ids(["no uuid"])

@@ -29,7 +29,7 @@ _LOWER_BITS: Final = 64 + _STEP_BITS
 _GAP: Final = round(GAP_SECONDS / _STEP_SECONDS)
 
 
-def packed(ids: Sequence[str]) -> bytes:
+def packed_ids(ids: Sequence[str]) -> bytes:
     """`ids`, canonical texts of UUIDs, as their bytes one after the other.
 
     Raises:

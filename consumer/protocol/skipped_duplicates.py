@@ -15,7 +15,7 @@ MAX_RUNS_CHARS: Final = 3_000
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedDuplicates:
     """So many offsets of a range. `offsets` is None where they are too many to be named."""
 
     count: int = 0

@@ -15,7 +15,7 @@ UNREADABLE: Final = frozenset({BATCH_TOO_LARGE, BATCH_UNDECODABLE})  # by any ot
 
 
 @dataclass(frozen=True, slots=True)
-class UnreadRecord:
+class UnreadableRecord:
     """A record whose key and value were not taken, and why."""
 
     offset: int
@@ -33,7 +33,7 @@ class UnreadRecord:
         return None
 
 
-class UnreadRecords(Sequence[UnreadRecord]):
+class UnreadableRecords(Sequence[UnreadableRecord]):
     """The records at `offsets`, made as they are asked for: a batch may claim millions."""
 
     def __init__(self, offsets: range, timestamp: int, reason: str, detail: str) -> None:
@@ -44,10 +44,10 @@ class UnreadRecords(Sequence[UnreadRecord]):
         return len(self._offsets)
 
     @overload
-    def __getitem__(self, index: int) -> UnreadRecord: ...
+    def __getitem__(self, index: int) -> UnreadableRecord: ...
     @overload
-    def __getitem__(self, index: slice) -> "UnreadRecords": ...
-    def __getitem__(self, index: int | slice) -> "UnreadRecord | UnreadRecords":
+    def __getitem__(self, index: slice) -> "UnreadableRecords": ...
+    def __getitem__(self, index: int | slice) -> "UnreadableRecord | UnreadableRecords":
         if isinstance(index, slice):
-            return UnreadRecords(self._offsets[index], *self._told)
-        return UnreadRecord(self._offsets[index], *self._told)
+            return UnreadableRecords(self._offsets[index], *self._told)
+        return UnreadableRecord(self._offsets[index], *self._told)
