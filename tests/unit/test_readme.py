@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +17,7 @@ from pydantic import SecretStr
 from tests.support.installs import ROOT
 from usagepipe.cli.root import root
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.producer.telemetry.counters import DropReason, UnrecordedReason
 from usagepipe.producer.telemetry.metrics import ProducerMetrics
 from usagepipe.schemas.settings import PREFIX, Settings
 
@@ -32,6 +34,7 @@ NAMED_PATH = re.compile(
     r"`((?:schemas|producer|consumer|query|local|cli|tests|benchmarks|examples|scripts|docs|src|\.ci)"
     r"/[\w./-]*)`"
 )
+NAMED_TEST = re.compile(r"(?<![\w/.(])tests/[\w/.-]*\w")  # in a command
 CODE_FOLDERS = ("schemas", "producer", "consumer", "query", "local", "cli", "benchmarks", "tests")
 # A name in backticks that only code has: a_function, LOG_EVENT, AClass, f().
 NAMED_CODE = re.compile(r"`(\w+(?:_\w+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+|\w+\(\))`")
@@ -114,6 +117,16 @@ def test_the_table_of_metrics_is_the_producer() -> None:
     assert producer_metrics() == table(MONITORING, "producer metrics")
 
 
+@pytest.mark.parametrize(
+    ("name", "reasons"), [("drop reasons", DropReason), ("unrecorded reasons", UnrecordedReason)]
+)
+def test_the_tables_of_reasons_are_the_code(name: str, reasons: object) -> None:
+    """The docs explain each reason for which an event or a request is counted as lost."""
+    rows = table(MONITORING, name)[2:]
+
+    assert list(get_args(reasons)) == [row.split("`")[1] for row in rows]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every file and heading that a page names exists."""
@@ -130,7 +143,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_named_files_exist(page: Path) -> None:
     """Every file, folder and module of ours that a page names exists."""
     text = page.read_text()
-    paths = [path for path in NAMED_PATH.findall(text) if not (ROOT / path).exists()]
+    named = [*NAMED_PATH.findall(text), *NAMED_TEST.findall(text)]
+    paths = [path for path in named if not (ROOT / path).exists()]
     modules = [name for name in NAMED_MODULE.findall(text) if not is_named(name)]
 
     assert ([], []) == (paths, modules)
