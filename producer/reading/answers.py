@@ -102,8 +102,8 @@ class AnswerReader:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; they are looked at and let go, or held within the bound."""
-        if len(chunk) <= PIECE_BYTES:
-            self._feed(chunk)
+        if self._framing is not None and self._unpacking is None and 0 < len(chunk) <= PIECE_BYTES:
+            self._framing.feed(chunk)  # as nearly all chunks
             return
         for at in range(0, len(chunk), PIECE_BYTES):  # of lines that are cut off, few at once
             self._feed(chunk[at : at + PIECE_BYTES])
@@ -112,10 +112,7 @@ class AnswerReader:
         if self._refused is not None or not chunk:
             return
         if self._unpacking is None:
-            if self._framing is None:
-                self._pass_on(chunk)
-            else:
-                self._framing.feed(chunk)
+            self._pass_on(chunk)
             return
         self._most_steps += len(chunk)
         try:

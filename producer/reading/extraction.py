@@ -5,7 +5,8 @@ What a provider writes is in `shapes`, and what one completion's events say toge
 answered, and how far the numbers can be trusted.
 """
 
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from usagepipe.producer.reading.completion import Completion, has_tokens
 from usagepipe.producer.reading.shapes import SHAPES
@@ -13,7 +14,7 @@ from usagepipe.producer.reading.shapes.bedrock import METRICS
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.failures import says_it_failed
 from usagepipe.producer.reading.shapes.models import model_named, model_taking_over
-from usagepipe.producer.reading.shapes.openai import OpenAI
+from usagepipe.producer.reading.shapes.openai import OpenAI, is_chat
 from usagepipe.producer.reading.shapes.shape import Fields, Shape
 from usagepipe.producer.reading.usage import COUNTS, Usage
 from usagepipe.schemas.event import MAX_TOKENS
@@ -28,20 +29,15 @@ MAX_PARTS: Final = 1_000
 # change once, for some gateways begin with a chunk of theirs.
 MAX_SHIFTS: Final = 2
 
-# Where usage may stand beside a `usage`: such an answer is read by all shapes.
-PLACES_BESIDE: Final = frozenset(
-    (
-        *("usageMetadata", "x_groq", "meta", "message", "response", METRICS),
-        *("prompt_eval_count", "prompt_token_count", "inputTextTokenCount"),
-    )
-)
 # An answer with none of these has no usage.
-PLACES: Final = PLACES_BESIDE.union(
-    ("usage", "choices", "delta", "interaction", "metadata", "eval_count")
-)
+PLACES: Final = frozenset[str]().union(*(shape.places for shape in SHAPES))
+# Where usage may stand beside a `usage`: such an answer is read by all shapes.
+PLACES_BESIDE: Final = PLACES - {
+    *("usage", "choices", "delta", "interaction", "metadata", "eval_count", "responseId")
+}
 PLACES_OF_ID: Final = frozenset(("choices", "message", "response", "responseId"))
-WITH_IDS: Final = tuple(shape for shape in SHAPES if type(shape).part is not Shape.part)
 CHAT: Final = next(rank for rank, shape in enumerate(SHAPES) if isinstance(shape, OpenAI))
+CHAT_ONLY: Final = ((CHAT, SHAPES[CHAT]),)
 
 
 def usage_of(answer: object) -> Usage | None:
@@ -84,14 +80,15 @@ class Tally:
         if self._is_done and answer.get("choices"):
             self._goes_on = True
         news = False
-        found = self._usages_in(answer)
+        plan = _plan_for(PLACES.intersection(answer))
+        found = self._usages_in(answer, plan) if plan.shapes else ()
         for rank, usage in found:
             if self._is_news(SHAPES[rank], usage, answer):
                 self._completion.add(rank, usage, answer)
                 news = True
                 self._broken = False
-        if not found and not PLACES_OF_ID.isdisjoint(answer):
-            self._note_id(answer)
+        if not found and plan.with_ids:
+            self._note_id(answer, plan)
         best = self._completion.rank
         if best < len(SHAPES):
             self._ended = SHAPES[best].ends(answer) or (
@@ -128,7 +125,7 @@ class Tally:
         if usage is None:
             return None
         ended = self._ended or (complete and self._completion.closed)
-        return _judged(usage._replace(model=self._model), cut=not ended)
+        return _judged(usage.of_model(self._model), cut=not ended)
 
     def _sum(self) -> Usage | None:
         latest = self._completion.usage()
@@ -136,21 +133,16 @@ class Tally:
             return latest or self._before
         return self._before.plus(latest)
 
-    def _usages_in(self, answer: Fields) -> list[tuple[int, Fields]]:
+    def _usages_in(self, answer: Fields, plan: "_Plan") -> list[tuple[int, Fields]]:
         """The usage by the shape that this completion already has, else by the best that fits;
         by each that fits where the answer has several."""
-        if PLACES.isdisjoint(answer):
-            return []
-        if _may_have_several(answer):
-            usages = ((rank, shape.usage(answer)) for rank, shape in enumerate(SHAPES))
+        if plan.several and (METRICS in answer or isinstance(answer["usage"], dict)):
+            usages = ((rank, shape.usage(answer)) for rank, shape in plan.shapes)
             return [(rank, usage) for rank, usage in usages if usage is not None]
         known = self._completion.rank
         if known < len(SHAPES) and (usage := SHAPES[known].usage(answer)) is not None:
             return [(known, usage)]
-        if "choices" in answer and _is_chat(answer):
-            usage = SHAPES[CHAT].usage(answer)
-            return [] if usage is None else [(CHAT, usage)]
-        for rank, shape in enumerate(SHAPES):
+        for rank, shape in CHAT_ONLY if plan.is_chat and _is_of_openai(answer) else plan.shapes:
             if (usage := shape.usage(answer)) is not None:
                 return [(rank, usage)]
         return []
@@ -159,7 +151,7 @@ class Tally:
         """Whether usage counts: it goes on with this completion, or begins the next. If not, it
         repeats what has been added up already."""
         part = shape.part(answer)
-        if self._is_done and part not in self._past and self._is_of_next_chat(shape, usage):
+        if self._is_done and part not in self._past and self._is_of_next_chat(usage, answer):
             self._turn()
             self._past.pop(part or "", None)  # the next chat may have the same id
             self._is_done = self._repeats = False
@@ -181,14 +173,14 @@ class Tally:
             self._note_part(part, begins=begins)
         return True
 
-    def _is_of_next_chat(self, shape: Shape, usage: Fields) -> bool:
+    def _is_of_next_chat(self, usage: Fields, answer: Fields) -> bool:
         """Whether usage after `[DONE]` is of another chat: a chunk of that came, or the numbers
         are others. If not, the usage is sent again."""
-        if shape is not SHAPES[CHAT] or not has_tokens(shape, usage):
+        if not is_chat(answer) or not has_tokens(SHAPES[CHAT], usage):
             return False
         earlier = self._completion.usage()
         return earlier is not None and (
-            self._goes_on or shape.normal(Counts(usage)).counts != earlier.counts
+            self._goes_on or SHAPES[CHAT].normal(Counts(usage)).counts != earlier.counts
         )
 
     def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:
@@ -214,9 +206,9 @@ class Tally:
         self.of_claude |= begins
         self._part = part
 
-    def _note_id(self, answer: Fields) -> None:
+    def _note_id(self, answer: Fields, plan: "_Plan") -> None:
         """See from an event without usage how ids are given, or that a completion begins."""
-        for shape in (SHAPES[CHAT],) if "choices" in answer else WITH_IDS:
+        for shape in plan.with_ids:
             part = shape.part(answer)
             if part is not None:
                 if shape.begins(answer):
@@ -234,17 +226,31 @@ class Tally:
         self._model = model or self._model
 
 
-def _may_have_several(answer: Fields) -> bool:
-    several = isinstance(answer.get("usage"), dict) or METRICS in answer
-    return several and not PLACES_BESIDE.isdisjoint(answer)
+class _Plan(NamedTuple):
+    """Who reads the answers that have the same places of usage."""
+
+    shapes: tuple[tuple[int, Shape], ...]  # with their ranks, the best first
+    with_ids: tuple[Shape, ...]  # those that may find an id
+    several: bool  # each of them may find a usage of its own
+    is_chat: bool  # nearly always it is a chat
 
 
-def _is_chat(answer: Fields) -> bool:
+@lru_cache(maxsize=1_000)
+def _plan_for(places: frozenset[str]) -> _Plan:
+    shapes = tuple((rank, shape) for rank, shape in enumerate(SHAPES) if shape.places & places)
+    ids = {"choices"} if "choices" in places else places & PLACES_OF_ID
+    with_ids = tuple(
+        shape for _, shape in shapes if type(shape).part is not Shape.part and shape.places & ids
+    )
+    beside = not PLACES_BESIDE.isdisjoint(places)
+    several = beside and ("usage" in places or METRICS in places)
+    return _Plan(shapes, with_ids, several, is_chat="choices" in places and not beside)
+
+
+def _is_of_openai(answer: Fields) -> bool:
     """Whether no other shape fits: the most frequent answer is read first, and read fast."""
     usage = answer.get("usage")
-    if usage is None:
-        return PLACES_BESIDE.isdisjoint(answer)
-    return isinstance(usage, dict) and "prompt_tokens" in usage
+    return usage is None or (isinstance(usage, dict) and "prompt_tokens" in usage)
 
 
 def _judged(usage: Usage, *, cut: bool) -> Usage:

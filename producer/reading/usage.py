@@ -40,7 +40,11 @@ class Usage(NamedTuple):
     @property
     def counts(self) -> tuple[int, ...]:
         """All of `COUNTS`."""
-        return (*self[1:4], *self[4:7])
+        return self[1:7]
+
+    def of_model(self, model: str) -> "Usage":
+        """The same with the model's name: faster than `_replace`, and done for each answer."""
+        return Usage(model, *self[1:])
 
     def plus(self, other: "Usage") -> "Usage":
         """Both together, of one model. A cost that is unknown of one is unknown of the sum."""

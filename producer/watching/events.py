@@ -67,12 +67,15 @@ def event_of(
     Raises:
         pydantic.ValidationError: ids, stamped values or tags break the contract.
     """
-    fields = _fields_of_course(course) | _fields_of_caller(caller) | {"provider": provider}
+    fields = _fields_of_course(course)
+    fields |= _fields_of_caller(caller)
+    fields["provider"] = provider
     fields["model"] = course.served_model if usage is None else usage.model
     if "cost" not in stamp:
         fields |= _cost(course, usage)
     fields |= _tokens(course, stamp, usage)
-    fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
+    if stamp:
+        fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
     for name in ("model", "requested_model"):
         if name in fields:
             fields[name] = clip(fields[name], MAX_ID_CHARS)
@@ -164,7 +167,7 @@ def _tokens(course: Course, stamp: Mapping[str, Any], usage: Usage | None) -> di
         return tokens
     if usage is None:
         return {"usage_quality": "missing"}
-    return {name: getattr(usage, name) for name in TOKEN_FIELDS}
+    return dict(zip(TOKEN_FIELDS, usage[1:8], strict=True))
 
 
 def reported_cost(cost: Decimal | None) -> Decimal | None:

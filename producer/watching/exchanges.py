@@ -83,7 +83,8 @@ class Exchange:
                 self._first_byte = time.perf_counter()
             reader = self._reader or self._reader_of_answer()
             if reader is not None:
-                reader.feed(bytes(chunk))  # a view may be of memory that is used again
+                # A view may be of memory that is used again.
+                reader.feed(chunk if type(chunk) is bytes else bytes(chunk))
         except Exception as error:
             self.noting_failed(error)
 

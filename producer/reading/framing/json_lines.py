@@ -18,8 +18,13 @@ class JsonLines:
 
     def feed(self, chunk: bytes) -> None:
         ends = chunk.endswith(b"\n")
-        if ends and self._between_lines and self._documents.can_skip(chunk):
-            return
+        if ends and self._between_lines:
+            if self._documents.can_skip(chunk):
+                return
+            if 0 < chunk.index(b"\n") == len(chunk) - 1:  # one line, as most are sent
+                self.steps += 1
+                self._documents.offer(chunk)
+                return
         first, *others = chunk.split(b"\n")
         self.steps += len(others)
         self._documents.feed(first)

@@ -5,6 +5,7 @@ without a label is read under a wrong one too, unless the label says that no mod
 """
 
 import re
+from functools import lru_cache
 from typing import Final, Literal
 
 from usagepipe.producer.reading.framing.aws_event_stream import PRELUDE, begins_message
@@ -34,10 +35,9 @@ FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")  # of a server-se
 OBJECT_OF_LINES: Final = re.compile(rb"\{[ \t]*[\r\n]")  # such an object goes on in the next line
 
 
+@lru_cache(maxsize=256)  # a server writes few of them, with every answer
 def label_of(content_type: str) -> Label:
     """What a content type says of the body: its case and parameters do not matter."""
-    if (label := KINDS.get(content_type)) is not None:  # as most are written
-        return label
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.endswith("+json"):
         return "json"

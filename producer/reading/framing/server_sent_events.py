@@ -9,6 +9,7 @@ from usagepipe.producer.reading.framing.documents import Documents
 
 BOM: Final = b"\xef\xbb\xbf"
 DATA: Final = b"data: "
+NAME: Final = b"event: "
 FAILURE: Final = b"event: error"
 HEAD_BYTES: Final = len(BOM + FAILURE)  # enough of a line to know its field
 ENDS_OF_EVENT: Final = (b"\n\n", b"\r\n\r\n")
@@ -22,7 +23,7 @@ class ServerSentEvents:
         self._tally = tally
         self._documents = Documents(tally, max_bytes)
         self._at_start = True
-        self._between_events = False
+        self._between_events = True
         self._head: bytes | None = b""  # of a line whose field is not known yet
         self._is_data = False  # of the line, once its field is known
         self._has_data = False  # of the event
@@ -41,10 +42,11 @@ class ServerSentEvents:
             if self._documents.can_skip(chunk):
                 self._after_cr = False
                 return
-            line = chunk.rstrip(b"\r\n")
-            if line.startswith(DATA) and b"\n" not in line and b"\r" not in line:
-                self._documents.offer(line[len(DATA) :])
-                self._after_cr = False
+            data = _data_of(chunk)
+            if data is not None:
+                self.has_events = True
+                self._at_start = self._after_cr = False
+                self._documents.offer(data)
                 return
         self._split(chunk)
 
@@ -103,3 +105,15 @@ class ServerSentEvents:
                 self._tally.fail()
             self._documents.close()
         self._is_error = False
+
+
+def _data_of(event: bytes) -> bytes | None:
+    """The data of a usual event: one line of it, at most after a name; None: read it with care."""
+    line = event.rstrip(b"\r\n")
+    if line.startswith(NAME):
+        name, _, line = line.partition(b"\n")
+        if b"error" in name or b"\r" in name[:-1]:
+            return None
+    if line.startswith(DATA) and b"\n" not in line and b"\r" not in line:
+        return line[len(DATA) :]
+    return None

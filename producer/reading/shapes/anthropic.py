@@ -21,6 +21,7 @@ INPUT_NAMES: Final = CACHE_NAMES | {"input_tokens"}
 class Anthropic(Shape):
     """A stream is a `message_start`, then `message_delta` events that overlay it."""
 
+    places = frozenset(("usage", "message"))
     sides = ("input_tokens", "output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:

@@ -18,6 +18,7 @@ WRITE_NAMES: Final = ("cacheWriteInputTokens", "cacheWriteInputTokenCount")
 class Converse(Shape):
     """Cache reads and writes come on top of `inputTokens`, and the total has them."""
 
+    places = frozenset(("usage", "metadata"))
     sides = ("inputTokens", "outputTokens")
 
     def usage(self, answer: Fields) -> Fields | None:
@@ -51,6 +52,7 @@ class Converse(Shape):
 class InvokeModel(Shape):
     """Titan's and Llama's counts stand at the top; each stream ends with Bedrock's own metrics."""
 
+    places = frozenset((METRICS, "inputTextTokenCount", "prompt_token_count"))
     sides = ("inputTokenCount", "outputTokenCount")
 
     def usage(self, answer: Fields) -> Fields | None:

@@ -13,6 +13,7 @@ from usagepipe.producer.reading.usage import Usage
 class Cohere(Shape):
     """Chat and embeddings, JSON and events. The answers do not name the model."""
 
+    places = frozenset(("usage", "meta", "delta", "response"))
     sides = ("input_tokens", "output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:

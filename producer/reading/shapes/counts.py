@@ -16,8 +16,9 @@ class Counts:
 
     def first(self, *names: str) -> int:
         """The first count of `names` that is not 0: some servers fill in one of two names only."""
+        usage = self.usage
         for name in names:
-            value = self.usage.get(name)
+            value = usage.get(name)
             if value is not None and (count := self.count(value)):
                 return count
         return 0

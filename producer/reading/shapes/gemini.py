@@ -12,6 +12,7 @@ from usagepipe.producer.reading.usage import Usage
 class Gemini(Shape):
     """An answer, an event, or an element of the array that a stream without `alt=sse` is."""
 
+    places = frozenset(("usageMetadata", "response", "responseId"))
     sides = ("promptTokenCount", "candidatesTokenCount")
 
     def usage(self, answer: Fields) -> Fields | None:

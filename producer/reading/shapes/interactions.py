@@ -19,6 +19,7 @@ LAST_EVENTS: Final = ("interaction.completed", "interaction.complete")  # the ol
 class Interactions(Shape):
     """An interaction, or an event of its stream: `step.stop` has the usage until then."""
 
+    places = frozenset(("usage", "interaction", "metadata"))
     sides = ("total_input_tokens", "total_output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:

@@ -8,6 +8,7 @@ from usagepipe.producer.reading.usage import Usage
 class Ollama(Shape):
     """One JSON object a line; the last has `done`. A cached prompt may leave its count out."""
 
+    places = frozenset(("prompt_eval_count", "eval_count"))
     sides = ("prompt_eval_count", "eval_count")
 
     def usage(self, answer: Fields) -> Fields | None:

@@ -33,6 +33,7 @@ LAST_EVENTS: Final = frozenset(
 class Responses(Shape):
     """The events of the Responses and Realtime APIs: the usage is in the response they carry."""
 
+    places = frozenset(("response",))
     sides = ("input_tokens", "output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:
@@ -70,6 +71,7 @@ class OpenAI(Shape):
     The end of a chat's stream is `[DONE]`, which is no JSON: the reader of the stream sees it.
     """
 
+    places = frozenset(("usage", "choices", "x_groq"))
     sides = ("prompt_tokens", "completion_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:
@@ -84,7 +86,7 @@ class OpenAI(Shape):
 
     def part(self, answer: Fields) -> str | None:
         """Each chunk of a chat has the chat's id."""
-        return id_at(answer, "id") if "choices" in answer or _is_chunk(answer) else None
+        return id_at(answer, "id") if is_chat(answer) else None
 
     def ends(self, answer: Fields) -> bool:
         """Media come in typed events: `image_generation.completed`, `speech.audio.done`."""
@@ -101,6 +103,11 @@ class OpenAI(Shape):
 
     def normal(self, counts: Counts) -> Usage:
         return subset(counts)
+
+
+def is_chat(answer: Fields) -> bool:
+    """Whether an answer is a completion, or a chunk of one."""
+    return "choices" in answer or _is_chunk(answer)
 
 
 def _is_chunk(answer: Fields) -> bool:

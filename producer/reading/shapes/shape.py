@@ -13,6 +13,9 @@ Fields = dict[str, Any]  # a JSON object: its values are whatever a stranger wro
 class Shape(ABC):
     """One family: where its usage stands in an answer, and which numbers are parts of which."""
 
+    # The names at the top of an answer under which its usage stands, or what has its id.
+    places: ClassVar[frozenset[str]]
+
     # The counts of the input and of the output that nearly every usage object has. Where one is
     # positive, that side of the normal form is too.
     sides: ClassVar[tuple[str, str]]

@@ -156,6 +156,15 @@ def test_body_tells_whether_it_was_a_stream(
     assert [streaming] * len(bench.recorder.events) == [e.streaming for e in bench.recorder.events]
 
 
+def test_events_after_a_line_in_braces_are_a_stream() -> None:
+    """By the standard such a line is a field to ignore, also where each event comes by itself."""
+    reader = AnswerReader("text/event-stream", "", LIMIT)
+    for chunk in (b"{}\n\n", *(b"data: %b\n\n" % line for line in LINES)):
+        reader.feed(chunk)
+
+    assert (FOUND, True) == (reader.read(), reader.streaming)
+
+
 @pytest.mark.parametrize("content_type", ["text/plain", "text/html", "application/octet-stream"])
 def test_page_is_no_event_newly(content_type: str) -> None:
     """A text that was looked into and has no usage is no answer of a model."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -96,7 +97,7 @@ lines = st.sampled_from(
 def test_any_stream_is_read_as_the_standard_says(
     written: list[tuple[str, str]], data: st.DataObject
 ) -> None:
-    """Whatever lines come, in whatever pieces, the last usage of whole events is found."""
+    """Whatever lines come, in whatever pieces, the last usage of each chat is found."""
     text = "".join(line + end for line, end in written)
     raw = text.encode()
     cuts = data.draw(st.lists(st.integers(0, len(raw)), max_size=20))
@@ -109,19 +110,26 @@ def test_any_stream_is_read_as_the_standard_says(
 
 def _prompt_tokens(text: str) -> int | None:
     """The same, read slowly from the whole text with the standard's own words."""
-    last, data = None, []
+    data: list[str] = []
+    last, earlier, is_done = None, 0, False
     for line in [*re.split(r"\r\n|\n|\r", text), ""]:
         name, _, value = line.partition(":")
         if name == "data":
             data.append(value.removeprefix(" "))
         if line == "":
-            last, data = _usage_in("\n".join(data)) or last, []
-    return None if last is None else last["prompt_tokens"]
+            text, data = "\n".join(data), []
+            document = _document(text)
+            usage = document.get("usage")
+            is_done |= text.strip() == "[DONE]"
+            if is_done and last and usage and usage != last and "choices" in document:
+                earlier, is_done = earlier + last["prompt_tokens"], False
+            last = usage or last
+    return None if last is None else earlier + last["prompt_tokens"]
 
 
-def _usage_in(data: str) -> dict[str, int] | None:
+def _document(data: str) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except ValueError:
-        return None
-    return document.get("usage") if isinstance(document, dict) else None
+        return {}
+    return document if isinstance(document, dict) else {}
