@@ -158,5 +158,5 @@ def test_a_local_user_without_a_home_is_told_what_to_do(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("os.path.expanduser", homeless)
 
-    with pytest.raises(WrongUseError, match="name a file"):
+    with pytest.raises(WrongUseError, match="Name a file"):
         local_user()
