@@ -7,12 +7,12 @@ same block; a server's defaults (they changed in 24.7, 25.9, 25.10 and 26.2) mus
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.schemas.clickhouse.usage_events import COLUMNS, TABLE
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
+    pass
 
 # Public, because the proof at the start must use the very same.
 INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
@@ -49,9 +49,7 @@ class Writer:
     """Inserts into the raw table. Several threads may insert at once through one writer."""
 
     def __init__(self, address: ClickHouseAddress, insert_seconds: float) -> None:
-        self._address = address
-        self._seconds = insert_seconds
-        self._client: Client | None = None
+        self._client = LazyClient(address, insert_seconds)
 
     def insert(self, body: bytes | bytearray, token: str) -> None:
         """Store the rows of `body` (JSONEachRow) as one block named `token`. Blocks.
@@ -66,7 +64,7 @@ class Writer:
         self._insert(b"", {"throw_if_no_data_to_insert": 0})
 
     def _insert(self, body: bytes | bytearray, more_settings: Mapping[str, str | int]) -> None:
-        self._connected().raw_insert(
+        self._client.get().raw_insert(
             TABLE,
             column_names=COLUMNS,
             # As bytes, the client would copy it, and repeat an insert whose connection was lost
@@ -78,16 +76,7 @@ class Writer:
 
     def ping(self) -> None:
         """Raise unless the server answers a query. Blocks."""
-        self._connected().command("SELECT 1")
+        self._client.get().command("SELECT 1")
 
     def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
-
-    def _connected(self) -> "Client":
-        if self._client is None:  # two threads may both connect once: harmless
-            self._client = connect(
-                self._address, connect_timeout=5, send_receive_timeout=self._seconds
-            )
-        return self._client
+        self._client.close()

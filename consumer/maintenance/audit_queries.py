@@ -7,15 +7,12 @@ read. Nothing here knows why an offset is missing.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.log.offset_ranges import OffsetRange, joined, ranges_of, without
-from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.sql_files import fill, read_sql
 from usagepipe.schemas.settings import ClickHouseAddress
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 BLOCK: Final = 65_536  # offsets that are counted together
 ROWS_AT_ONCE: Final = 20_000_000  # ids that are counted together: some GiB of the server's memory
@@ -48,15 +45,11 @@ class AuditQueries:
 
     def __init__(self, address: ClickHouseAddress, topic_id: str, seconds: float) -> None:
         """Connects at the first query. `seconds` is the timeout of one query."""
-        self._address = address
         self._topic_id = topic_id
-        self._seconds = seconds
-        self._client: Client | None = None
+        self._client = LazyClient(address, seconds)
 
     def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._client.close()
 
     def offsets(self, partition: int, first: int, end: int) -> StoredOffsets:
         """What is stored of the offsets `first` … `end` - 1."""
@@ -155,17 +148,11 @@ class AuditQueries:
     def _rows(
         self, name: str, words: Mapping[str, str] | None = None, /, **parameters: Any
     ) -> Sequence[Sequence[Any]]:
-        if self._client is None:
-            self._client = connect(
-                self._address, connect_timeout=5, send_receive_timeout=self._seconds
-            )
-        result = self._client.query(
+        return self._client.rows(
             fill(_sql(name), words or {}),
-            parameters={"topic_id": self._topic_id, **parameters},
-            settings={"select_sequential_consistency": 1},
+            {"topic_id": self._topic_id, **parameters},
+            {"select_sequential_consistency": 1},
         )
-        rows: Sequence[Sequence[Any]] = result.result_rows
-        return rows
 
 
 def _first_number(from_one: bool) -> dict[str, str]:

@@ -8,21 +8,18 @@ store them at once.
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from confluent_kafka import Message
 
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.maintenance.row_repair import ANY_AGE, STATEMENT_SECONDS
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.topics.log_writer import LogWriter
-from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.codec import encode, record_key
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import StorageSettings
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 BATCH_EVENTS: Final = 10_000  # events of one look-up
 
@@ -48,10 +45,9 @@ class EventImport:
         """
         self.added = self.skipped = self.raw_expired = self.refused = 0
         self.refusal = ""
-        self._address = settings.clickhouse_address
         self._keep_numbers = keep_numbers
-        self._stored = StoredRows(self._address, STATEMENT_SECONDS)
-        self._client: Client | None = None
+        self._stored = StoredRows(settings.clickhouse_address, STATEMENT_SECONDS)
+        self._client = LazyClient(settings.clickhouse_address, STATEMENT_SECONDS)
         self._log = LogWriter(settings, settings.topic)
 
     def __enter__(self) -> Self:
@@ -59,8 +55,7 @@ class EventImport:
 
     def __exit__(self, *raised: object) -> None:
         self._stored.close()
-        if self._client is not None:
-            self._client.close()
+        self._client.close()
 
     @property
     def unconfirmed(self) -> int:
@@ -91,7 +86,7 @@ class EventImport:
         if not absent:
             return []
         # After the look-up, because rows expire meanwhile.
-        complete_from = raw_complete_from(self._connected())
+        complete_from = raw_complete_from(self._client.get())
         if complete_from is None:
             return absent
         missing = [event for event in absent if event.occurred_at >= complete_from]
@@ -109,13 +104,6 @@ class EventImport:
         else:
             self.refused += 1
             self.refusal = refusal
-
-    def _connected(self) -> "Client":
-        if self._client is None:
-            self._client = connect(
-                self._address, connect_timeout=5, send_receive_timeout=STATEMENT_SECONDS
-            )
-        return self._client
 
 
 def _batches(events: Iterable[UsageEvent]) -> Iterator[list[UsageEvent]]:

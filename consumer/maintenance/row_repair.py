@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.log.offset_ranges import OffsetRange
@@ -23,13 +24,10 @@ from usagepipe.consumer.rollups.tables import Unsettled
 from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.topics.group_offsets import GroupOffset
-from usagepipe.schemas.clickhouse.client import connect, error_code
+from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.settings import StorageSettings
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 # Marks the rows written here: no worker's epoch gets this high. If such a row is stored already, an
 # earlier run may have ended before its rollups were rebuilt.
@@ -77,19 +75,18 @@ class RowRepair:
     _stored: StoredRows = field(init=False)
     _writer: Writer = field(init=False)
     _rollups: RollupRebuilder = field(init=False)
-    _client: "Client | None" = field(init=False, default=None)
+    _client: LazyClient = field(init=False)
 
     def __post_init__(self) -> None:
         address = self.settings.clickhouse_address
         self._stored = StoredRows(address, STATEMENT_SECONDS)
         self._writer = Writer(address, STATEMENT_SECONDS)
         self._rollups = RollupRebuilder(address, STATEMENT_SECONDS)
+        self._client = LazyClient(address, STATEMENT_SECONDS)
 
     def close(self) -> None:
-        for each in (self._stored, self._writer, self._rollups):
+        for each in (self._stored, self._writer, self._rollups, self._client):
             each.close()
-        if self._client is not None:
-            self._client.close()
 
     def stored_places(self, partition: int, span: OffsetRange) -> frozenset[Place]:
         """The rows at the offsets of `span`."""
@@ -189,7 +186,7 @@ class RowRepair:
 
         Call it after the rows were read, because rows expire meanwhile.
         """
-        complete_from = raw_complete_from(self._connected())
+        complete_from = raw_complete_from(self._client.get())
         if complete_from is None:
             return frozenset()
         first = complete_from.timestamp() * 1000
@@ -203,21 +200,10 @@ class RowRepair:
             "last": span.last,
             "epoch": EPOCH,
         }
-        result = self._connected().query(
-            _sql("days_written_by_repair"),
-            parameters=parameters,
-            settings={"select_sequential_consistency": 1},
+        rows = self._client.rows(
+            _sql("days_written_by_repair"), parameters, {"select_sequential_consistency": 1}
         )
-        return frozenset(day for (day,) in result.result_rows)
-
-    def _connected(self) -> "Client":
-        if self._client is None:
-            self._client = connect(
-                self.settings.clickhouse_address,
-                connect_timeout=5,
-                send_receive_timeout=STATEMENT_SECONDS,
-            )
-        return self._client
+        return frozenset(day for (day,) in rows)
 
     def _token(self, found: Findings, rows: Sequence[MissingRow], attempt: int) -> str:
         names = ",".join(f"{each.offset}:{each.event_id}" for each in rows)

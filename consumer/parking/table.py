@@ -12,19 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import Parked, Report
-from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, connect
+from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.settings import ClickHouseAddress
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 TABLE: Final = "parked_partitions"
 _WORKER: Final = "worker"
@@ -103,11 +100,8 @@ class ParkingTable:
 
     def __init__(self, address: ClickHouseAddress, group: str, seconds: float) -> None:
         """`seconds` is the timeout of one statement."""
-        self._address = address
         self._group = group
-        self._seconds = seconds
-        self._connecting = Lock()
-        self._client: Client | None = None
+        self._client = LazyClient(address, seconds)
 
     def read(self, topic_id: str, partition: int) -> Notes:
         """The notes of one partition."""
@@ -147,13 +141,11 @@ class ParkingTable:
         self._write(parked, noted_by=_OPERATOR, state=mode, author=author, last_offset=last)
 
     def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._client.close()
 
     def _read(self, topic_id: str, partition: int) -> dict[int, Notes]:
         parameters = {"group": self._group, "topic_id": topic_id, "partition": partition}
-        found = self._connected().query(
+        found = self._client.get().query(
             _READ(), parameters=parameters, settings=dict(_READ_SETTINGS)
         )
         by_partition: dict[int, dict[str, Mapping[str, Any]]] = {}
@@ -170,21 +162,13 @@ class ParkingTable:
             "first_offset": parked.first,
             "last_offset": parked.last,
         } | fields
-        self._connected().raw_insert(
+        self._client.get().raw_insert(
             TABLE,
             column_names=list(row),
             insert_block=json.dumps(row).encode(),
             settings=dict(_WRITE_SETTINGS),
             fmt="JSONEachRow",
         )
-
-    def _connected(self) -> "Client":
-        with self._connecting:
-            if self._client is None:
-                self._client = connect(
-                    self._address, connect_timeout=5, send_receive_timeout=self._seconds
-                )
-            return self._client
 
 
 def _notes(topic_id: str, rows: Mapping[str, Mapping[str, Any]]) -> Notes:

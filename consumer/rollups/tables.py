@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.rollups.comparison_sql import (
     DAYS,
     QUARTERS,
@@ -15,7 +16,6 @@ from usagepipe.consumer.rollups.comparison_sql import (
     UnsettledOffsets,
 )
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
-from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
@@ -82,14 +82,10 @@ class RollupTables:
     def __init__(self, address: ClickHouseAddress, seconds: float) -> None:
         """Connects at the first call. `seconds` is the timeout of one statement."""
         self.database: Final = address.database
-        self._address = address
-        self._seconds = seconds
-        self._client: Client | None = None
+        self._client = LazyClient(address, seconds)
 
     def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        self._client.close()
 
     def windows(self, first: datetime, end: datetime) -> Iterator[Window]:
         """The windows to compare key by key, each within one UTC day.
@@ -126,9 +122,7 @@ class RollupTables:
 
     def query(self, sql: str, window: Window) -> Sequence[Sequence[Any]]:
         """The rows of a SELECT with the parameters `first` and `end`."""
-        result = self.client().query(sql, parameters=_bounds(window), settings=dict(SETTINGS))
-        rows: Sequence[Sequence[Any]] = result.result_rows
-        return rows
+        return self._client.rows(sql, _bounds(window), SETTINGS)
 
     def insert(self, sql: str, window: Window, token: str) -> None:
         """Run an INSERT … SELECT with the parameters `first` and `end`."""
@@ -136,11 +130,8 @@ class RollupTables:
         self.client().command(sql, parameters=_bounds(window), settings=settings)
 
     def client(self) -> "Client":
-        if self._client is None:
-            self._client = connect(
-                self._address, connect_timeout=5, send_receive_timeout=self._seconds
-            )
-        return self._client
+        """The connected client."""
+        return self._client.get()
 
     def _differing_days(self, window: Window) -> list[datetime]:
         """Days of the window on which a key differs, or is being written."""
