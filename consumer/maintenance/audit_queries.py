@@ -22,7 +22,8 @@ PRODUCERS_AT_ONCE: Final = 100
 MAX_NAMED: Final = 1_000  # findings of each kind that are listed one by one
 
 _sql = partial(read_sql, "usagepipe.consumer.maintenance")
-_SHARE: Final = "modulo(cityHash64(event_id), {shares:UInt64}) = {share:UInt64}"
+# A share of all events, by their ids.
+SHARE: Final = "modulo(cityHash64(event_id), {shares:UInt64}) = {share:UInt64}"
 
 
 class StoredTwice(NamedTuple):
@@ -97,7 +98,7 @@ class AuditQueries:
         """How many rows there are beyond one for each event of any topic; the first such events."""
         ((total,),) = self._rows("count_rows")
         shares = total // ROWS_AT_ONCE + 1
-        words = {"share": _SHARE if shares > 1 else "1"}  # the condition costs four times as much
+        words = {"share": SHARE if shares > 1 else "1"}  # the condition costs four times as much
         extra: int = 0
         found: list[StoredTwice] = []
         for share in range(shares):
@@ -114,7 +115,7 @@ class AuditQueries:
 
         `from_one` includes numbers before the first stored one, because sequences start at 1.
         """
-        producers = self._rows("producers_with_gaps", _first_number(from_one), limit=MAX_NAMED)
+        producers = self._rows("producers_with_gaps", first_number(from_one), limit=MAX_NAMED)
         missing = {
             producer: list(self._missing_of(producer, first)) for producer, first, _ in producers
         }
@@ -126,7 +127,7 @@ class AuditQueries:
         spans: dict[str, OffsetRange] = {}
         for start in range(0, len(producers), PRODUCERS_AT_ONCE):
             some = producers[start : start + PRODUCERS_AT_ONCE]
-            rows = self._rows("sequence_spans", _first_number(from_one), producers=some)
+            rows = self._rows("sequence_spans", first_number(from_one), producers=some)
             spans |= {name: OffsetRange(int(first), int(last)) for name, first, last in rows}
         return spans
 
@@ -155,7 +156,8 @@ class AuditQueries:
         )
 
 
-def _first_number(from_one: bool) -> dict[str, str]:
+def first_number(from_one: bool) -> dict[str, str]:
+    """The word `first`: the number at which a sequence starts."""
     return {"first": "1" if from_one else "min(sequence)"}
 
 

@@ -1,1 +1,1 @@
-"""Parked partitions: when a partition stops for its dead letters, and when it goes on."""
+"""Parking: when a partition stops because of its dead letters, and when it is resumed."""

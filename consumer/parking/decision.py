@@ -1,16 +1,16 @@
-"""Decides when a partition is parked, and when it goes on. One object for all of a worker.
+"""Decides when a partition is parked and when it is resumed. One object for a whole worker.
 
-How a partition is parked, and what a crash after each step costs:
+The steps, and the cost of a crash after each:
 
-1. A batch passes a limit before it is announced, or ClickHouse refuses one announced record too
-   many. Nothing of it is stored. What came before is stored and acknowledged. A crash: the next
-   owner reads the range again and counts from zero, so up to one limit's worth of dead letters
-   may be sent before it parks.
-2. The parking is noted in ClickHouse. A crash: the next owner parks the partition at once.
-3. The partition is paused, its memory is given back, and the notes are read every few seconds.
-4. An operator has released the range: that the partition goes on is noted. A crash: the next owner
-   reads on. It finds the release too, so the released range is not parked again.
-5. The log is read again from the first offset of the range, as after a takeover. A crash: as 4.
+1. A batch exceeds a limit before it is announced, or ClickHouse refuses one announced record too
+   many. Nothing of the batch is stored; everything before it is stored and committed. Crash: the
+   next owner reads the range again and counts from zero, so it may send as many dead letters as a
+   limit allows before it parks the partition.
+2. A note in ClickHouse says that the partition is parked. Crash: the next owner parks it at once.
+3. The partition is paused, its memory is released, and the notes are read every few seconds.
+4. An operator has released the range. A note says that the partition is resumed. Crash: the next
+   owner continues. It finds the release too, so it does not park the released range again.
+5. The log is read again from the first offset of the range, as after a takeover. Crash: as 4.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,8 +24,8 @@ import structlog
 from usagepipe import __version__
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.limits import (
-    NOTHING,
-    Counted,
+    NO_COUNTS,
+    Counts,
     DeadLetterCounter,
     DeadLetterLimits,
     Excess,
@@ -46,7 +46,7 @@ log = structlog.get_logger()
 
 
 class Parking:
-    """Counts refused records, and keeps the notes of the partitions that are parked."""
+    """Counts refused records, and reads and writes the notes about parked partitions."""
 
     def __init__(
         self,
@@ -68,16 +68,19 @@ class Parking:
         self._worker = worker_name()
 
     async def begin(self, partition: TopicPartition, topic_id: str, position: int) -> Parked | None:
-        """Begin to count a partition that is read from `position`; its parking, if one stands."""
+        """Start to count a partition that is read from `position`.
+
+        Returns its parking if the partition is still parked.
+        """
         notes = await self._read(partition, topic_id)
-        self._count_from(partition, NOTHING, notes.release)
+        self._count_from(partition, NO_COUNTS, notes.release)
         parked = notes.parked
         if parked is None or position < parked.first:
             return None
-        if position > parked.last:  # somebody else moved the group on
+        if position > parked.last:  # another owner has committed the range
             await self._resume(parked, notes.release)
             return None
-        if notes.is_released or self._judges_otherwise(parked):
+        if notes.is_released or self._may_accept(parked):
             await self._resume(parked, notes.release)
             return None
         return replace(parked, worker=self._worker)
@@ -86,31 +89,31 @@ class Parking:
         """Count a batch before it is announced.
 
         Raises:
-            ParkedError: it passes a limit.
+            ParkedError: it exceeds a limit.
         """
-        # A producer that reports its losses is no producer of bad records.
+        # Gap records do not count: a producer that reports its losses sends no bad records.
         rejected = [each for each in rows.rejected if each.reason != GAP]
         refused = frozenset(each.record.offset for each in rejected)
         excess = self._count(batch.partition).add(sorted([*rows.offsets, *refused]), refused)
         if excess is not None:
             raise self._error(batch, topic_id, rejected, excess)
 
-    def refuse(self, batch: Batch, topic_id: str, letter: Rejected) -> None:
-        """Count the one record of `batch`, which ClickHouse refuses, before its letter is sent.
+    def refuse(self, batch: Batch, topic_id: str, rejected: Rejected) -> None:
+        """Count the only record of `batch`, refused by ClickHouse, before its dead letter is sent.
 
         Raises:
-            ParkedError: it passes a limit.
+            ParkedError: it exceeds a limit.
         """
-        excess = self._count(batch.partition).refuse(letter.record.offset)
+        excess = self._count(batch.partition).refuse(rejected.record.offset)
         if excess is not None:
-            raise self._error(batch, topic_id, [letter], excess)
+            raise self._error(batch, topic_id, [rejected], excess)
 
     def store(self, partition: TopicPartition) -> None:
-        """ClickHouse took rows of `partition`."""
+        """ClickHouse accepted rows of `partition`."""
         self._count(partition).store()
 
     async def park(self, parked: Parked) -> None:
-        """Say everywhere that the partition is parked; returns when it is noted."""
+        """Report the parking to health, metrics and log; returns when its note is written."""
         self._health.park(parked)
         self._metrics.parked_partitions.set(len(self._health.parked))
         log.error(
@@ -124,9 +127,9 @@ class Parking:
         await self._ask(parked.partition, self._table.park, parked)
 
     async def is_released(self, parked: Parked) -> bool:
-        """Whether an operator has released it. If so, it is noted that the partition goes on.
+        """Whether an operator has released it; then a note says that the partition is resumed.
 
-        Where the note is gone it goes on too: the range is judged again, and parked again.
+        A partition without a note is resumed too: its range is checked and parked again.
         """
         notes = await self._read(parked.partition, parked.topic_id)
         if notes.parked is not None and not notes.is_released:
@@ -135,7 +138,7 @@ class Parking:
         return True
 
     def leave(self, partition: TopicPartition) -> None:
-        """The partition is not parked here any more."""
+        """The partition is no longer parked on this worker."""
         self._health.unpark(partition)
         self._metrics.parked_partitions.set(len(self._health.parked))
 
@@ -151,20 +154,20 @@ class Parking:
             release=release.mode if release and release.applies_to(parked) else None,
         )
 
-    def _judges_otherwise(self, parked: Parked) -> bool:
-        """Whether this worker may find the range within its limits: nobody need ask it to."""
+    def _may_accept(self, parked: Parked) -> bool:
+        """Whether this worker has other limits or another version than the one that parked it."""
         return parked.report.limits != self._limits or parked.report.version != __version__
 
     def _count(self, partition: TopicPartition) -> DeadLetterCounter:
         return self._counts.setdefault(partition, DeadLetterCounter(self._limits))
 
     def _count_from(
-        self, partition: TopicPartition, counted: Counted, release: Release | None
+        self, partition: TopicPartition, counted: Counts, release: Release | None
     ) -> None:
-        """Count on: after a release with letters from zero, and without its range."""
+        """Count from `counted`; after a release as dead letters from zero, without its range."""
         exempt = range(0)
         if release is not None and release.mode is Mode.LETTERS:
-            exempt, counted = range(release.first, release.last + 1), NOTHING
+            exempt, counted = range(release.first, release.last + 1), NO_COUNTS
         self._counts[partition] = DeadLetterCounter(self._limits, counted, exempt)
 
     def _error(
@@ -184,7 +187,7 @@ class Parking:
     async def _ask(
         self, partition: TopicPartition, function: Callable[..., Result], *arguments: object
     ) -> Result:
-        """Call ClickHouse in a thread until it answers."""
+        """Call `function` in a thread until ClickHouse answers."""
         attempt = partial(in_thread, self._threads.ask, function, *arguments)
         answer, _ = await self._persist("clickhouse", f"parked state of {partition}", attempt)
         return answer

@@ -1,7 +1,7 @@
-"""Limits on dead letters: a partition whose records are nearly all refused is parked.
+"""Limits on dead letters: a partition is parked when too many of its records are refused.
 
-Without limits a worker would empty a whole topic into the dead-letter topic. A producer of the
-wrong version, or one that writes to the wrong topic, does that.
+Without limits, a producer of the wrong version, or one that writes to the wrong topic, would make
+the worker turn a whole topic into dead letters.
 """
 
 from collections import deque
@@ -11,16 +11,16 @@ from typing import Final, NamedTuple, Self
 
 from usagepipe.schemas.settings import WorkerSettings
 
-# A share of fewer records says nothing: one bad record of two is no wrong topic.
+# The ratio of fewer records means nothing: one bad record of two is not a wrong topic.
 LEAST_RECORDS: Final = 1_000
-WINDOW_RECORDS: Final = 10_000  # the share is taken of the newest ones, in whole batches
+WINDOW_RECORDS: Final = 10_000  # the ratio is that of the newest records, in whole batches
 RUN_VARIABLE: Final = "USAGEPIPE_DEAD_LETTER_RUN"
 RATIO_VARIABLE: Final = "USAGEPIPE_DEAD_LETTER_RATIO"
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterLimits:
-    """The most of a partition's records that may be refused: in a row, and as a share."""
+    """The most records of a partition that may be refused: consecutive ones, and as a ratio."""
 
     run: int
     ratio: float
@@ -30,52 +30,52 @@ class DeadLetterLimits:
         return cls(settings.dead_letter_run, settings.dead_letter_ratio)
 
 
-class Counted(NamedTuple):
-    """What was counted of a partition: another count can go on from here."""
+class Counts(NamedTuple):
+    """The counts of a partition, from which another counter can continue."""
 
-    run: int = 0  # refused in a row
-    refused_run: int = 0  # refused in a row by ClickHouse
+    run: int = 0  # consecutive refused records
+    refused_run: int = 0  # consecutive records refused by ClickHouse
     records: int = 0
     refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """What was counted when a limit was passed, and what had been counted before."""
+    """The counts that exceed a limit, and the counts before them."""
 
     run: int
     records: int
     refused: int
-    before: Counted
+    before: Counts
 
     @property
     def ratio(self) -> float:
-        """The share that is refused; 0 of too few records to take a share of."""
+        """The refused share of the records; 0 if there are fewer than `LEAST_RECORDS`."""
         return self.refused / self.records if self.records >= LEAST_RECORDS else 0.0
 
 
-NOTHING: Final = Counted()
+NO_COUNTS: Final = Counts()
 
 
 class DeadLetterCounter:
-    """Counts one partition's records and refused ones against the limits."""
+    """Counts the records and the refused records of one partition, and checks the limits."""
 
     def __init__(
-        self, limits: DeadLetterLimits, counted: Counted = NOTHING, exempt: range = range(0)
+        self, limits: DeadLetterLimits, counted: Counts = NO_COUNTS, exempt: range = range(0)
     ) -> None:
-        """Go on from `counted`. Offsets in `exempt` never count."""
+        """Continue from `counted`. Offsets in `exempt` never count."""
         self._limits = limits
         self._exempt = exempt
-        self._counted_to = -1  # the greatest offset: a range may come again, in halves
+        self._counted_to = -1  # the greatest counted offset: a range may come again, in halves
         self._restore(counted)
 
     def add(self, offsets: Sequence[int], refused: Set[int]) -> Excess | None:
-        """Count a batch before a letter of it is sent; one that comes again counts no more.
+        """Count a batch, before its dead letters are sent. Offsets that come again do not count.
 
-        A batch that passes a limit is not counted, since it may be tried again: the excess is
-        returned.
+        Returns the excess of a batch that exceeds a limit. Such a batch is not counted, because it
+        may be tried again.
         """
-        if self._is_partly_known(offsets):
+        if self._is_partly_counted(offsets):
             offsets = [offset for offset in offsets if self._counts(offset)]
             refused = refused & set(offsets)
         if not offsets:
@@ -83,15 +83,15 @@ class DeadLetterCounter:
         before, counted_to = self._counted, self._counted_to
         self._counted_to = offsets[-1]
         self._add_to_window(len(offsets), len(refused))
-        excess = self._excess(self._run_through(offsets, refused), before)
+        excess = self._excess(self._longest_run(offsets, refused), before)
         if excess is not None:
             self._counted_to = counted_to
         return excess
 
     def refuse(self, offset: int) -> Excess | None:
-        """Count one more of the records that were added: ClickHouse refused it.
+        """Count a record that ClickHouse refused; its batch was added before.
 
-        One that passes a limit is not counted: the excess is returned.
+        Returns the excess of a record that exceeds a limit. Such a record is not counted.
         """
         if offset in self._exempt:
             return None
@@ -101,18 +101,20 @@ class DeadLetterCounter:
         return self._excess(self._refused_run, before)
 
     def store(self) -> None:
-        """ClickHouse took some."""
+        """ClickHouse accepted rows: its consecutive refusals start again at 0."""
         self._refused_run = 0
 
     @property
-    def _counted(self) -> Counted:
-        return Counted(self._run, self._refused_run, self._records, self._refused)
+    def _counted(self) -> Counts:
+        return Counts(self._run, self._refused_run, self._records, self._refused)
 
-    def _restore(self, counted: Counted) -> None:
+    def _restore(self, counted: Counts) -> None:
         self._run, self._refused_run, self._records, self._refused = counted
-        self._batches = deque([(self._records, self._refused)])  # records and refused ones of each
+        self._batches = deque(
+            [(self._records, self._refused)]
+        )  # records and refused records of each
 
-    def _is_partly_known(self, offsets: Sequence[int]) -> bool:
+    def _is_partly_counted(self, offsets: Sequence[int]) -> bool:
         return bool(offsets) and (
             offsets[0] <= self._counted_to
             or (offsets[0] < self._exempt.stop and offsets[-1] >= self._exempt.start)
@@ -121,8 +123,8 @@ class DeadLetterCounter:
     def _counts(self, offset: int) -> bool:
         return offset > self._counted_to and offset not in self._exempt
 
-    def _run_through(self, offsets: Sequence[int], refused: Set[int]) -> int:
-        """The longest run of refused records that ends in here."""
+    def _longest_run(self, offsets: Sequence[int], refused: Set[int]) -> int:
+        """The longest run of refused records that ends in this batch."""
         if not refused:
             self._run = 0
             return 0
@@ -141,7 +143,7 @@ class DeadLetterCounter:
             self._records -= records
             self._refused -= refused
 
-    def _excess(self, run: int, before: Counted) -> Excess | None:
+    def _excess(self, run: int, before: Counts) -> Excess | None:
         found = Excess(run, self._records, self._refused, before)
         if run <= self._limits.run and found.ratio <= self._limits.ratio:
             return None

@@ -1,7 +1,7 @@
-"""A parked partition: which range waits, why, and what is to be done about it.
+"""A parked partition: which range waits, why, and what an operator can do.
 
 A partition is parked when more of its records are refused than the limits on dead letters allow.
-What is said of it holds offsets, reasons and numbers, never what a record holds.
+Reports hold offsets, reasons and counts, never the content of a record.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ SAMPLES: Final = 3  # of each reason
 
 
 class Sample(NamedTuple):
-    """A refused record: where it stands, and the rule that it broke."""
+    """A refused record: its offset, and the rule that it broke."""
 
     offset: int
     detail: str
@@ -33,7 +33,7 @@ class Sample(NamedTuple):
 
 @dataclass(slots=True)
 class Reason:
-    """The refused records of one reason, with the first ones as samples."""
+    """The count of refused records with one reason, and the first of them."""
 
     count: int = 0
     samples: list[Sample] = field(default_factory=list)
@@ -46,13 +46,13 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Why a partition is parked. `records` is how many the range holds."""
+    """Why a partition is parked. `records` is the number of records in the range."""
 
     records: int
     reasons: Mapping[str, Reason]
     excess: Excess
     limits: DeadLetterLimits
-    version: str  # of usagepipe, which judged the records
+    version: str  # of the usagepipe that refused the records
 
     @classmethod
     def of(
@@ -71,7 +71,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """The offsets `first` … `last` of a partition, of which nothing is acknowledged."""
+    """The parked offsets `first` … `last` of a partition; none of them is committed."""
 
     partition: TopicPartition
     topic_id: str
@@ -80,7 +80,7 @@ class Parked:
     report: Report
     since: datetime | None = None
     worker: str = ""
-    noted_at: datetime | None = None  # by ClickHouse's clock; None: not yet
+    noted_at: datetime | None = None  # by ClickHouse's clock; None: no note yet
 
     @property
     def range(self) -> OffsetRange:
@@ -88,7 +88,7 @@ class Parked:
 
     @property
     def why(self) -> str:
-        """One sentence: the counts by reason, and each limit that they pass."""
+        """One sentence: the counts by reason, and each exceeded limit."""
         report, excess = self.report, self.report.excess
         counts = ", ".join(f"{name} {each.count:,}" for name, each in report.reasons.items())
         passed = [
@@ -117,15 +117,15 @@ class Parked:
         number = self.partition.partition
         return (
             "Nothing is lost: the records stay on the topic, and none of them is a dead letter "
-            "yet. Find out who sends them. Then let the partition go on: usagepipe dlq release "
+            "yet. Find out who sends them. Then release the partition: usagepipe dlq release "
             f"{number} --retry reads the records again (after the worker or a table is fixed); "
-            f"usagepipe dlq release {number} --letters makes dead letters of those that are "
-            f"refused. Workers that start with a higher {RUN_VARIABLE} or {RATIO_VARIABLE} try "
-            "again by themselves."
+            f"usagepipe dlq release {number} --letters turns the refused ones into dead letters. "
+            f"Workers that start with a higher {RUN_VARIABLE} or {RATIO_VARIABLE} try again by "
+            "themselves."
         )
 
     def fields(self) -> dict[str, Any]:
-        """All of it, for `/health` and for `--json`."""
+        """The fields of `/health` and of `--json`."""
         report, excess = self.report, self.report.excess
         return {
             "topic": self.partition.topic,
@@ -161,7 +161,7 @@ class Parked:
 
 
 class ParkedError(Exception):
-    """A batch passes a limit on dead letters: its partition must be parked before it."""
+    """A batch exceeds a limit on dead letters: park its partition before it."""
 
     def __init__(self, parked: Parked) -> None:
         self.parked = parked

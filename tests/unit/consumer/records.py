@@ -10,7 +10,7 @@ from usagepipe.consumer.dead_letters.record import Coordinates, DeadLetter, Enve
 from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.record_batches import DecodedBatch, record_batches_of
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.parking.limits import Counted, DeadLetterLimits, Excess
+from usagepipe.consumer.parking.limits import Counts, DeadLetterLimits, Excess
 from usagepipe.consumer.parking.parked import Parked, Reason, Report, Sample
 
 PARTITION = TopicPartition("usage.events.v1", 3)
@@ -90,6 +90,6 @@ def parked_at(first: int, last: int) -> Parked:
     """A parking of these offsets, each of which is refused."""
     count = last - first + 1
     reasons = {"not_json": Reason(count, [Sample(first, "no JSON")])}
-    excess = Excess(count, count, count, Counted())
+    excess = Excess(count, count, count, Counts())
     report = Report(count, reasons, excess, DeadLetterLimits(10, 0.2), "0.0.0")
     return Parked(PARTITION, "topic-id", first, last, report)

@@ -23,6 +23,15 @@ def test_the_first_line_of_a_file_is_its_purpose(path: Path) -> None:
     assert statement.strip()
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_every_file_is_used(path: Path) -> None:
+    """The package of a file names it, in a module or in another statement."""
+    sources = [*path.parents[1].glob("*.py"), *path.parent.glob("*.sql")]
+    names = (f'"{path.stem}"', f"${{{path.stem}}}")
+
+    assert any(name in source.read_text() for source in sources for name in names)
+
+
 def test_a_word_is_indented_like_its_placeholder() -> None:
     """A fragment of several lines, with a word of its own, reads as if it was written in place."""
     words = {"columns": "one,\n${last}", "last": "two"}

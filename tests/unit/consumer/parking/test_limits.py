@@ -2,12 +2,12 @@
 
 import pytest
 
-from usagepipe.consumer.parking.limits import Counted, DeadLetterCounter, DeadLetterLimits, Excess
+from usagepipe.consumer.parking.limits import Counts, DeadLetterCounter, DeadLetterLimits, Excess
 
 LIMITS = DeadLetterLimits(run=10, ratio=0.2)
 
 
-def count(counted: Counted = Counted(), exempt: range = range(0)) -> DeadLetterCounter:  # noqa: B008
+def count(counted: Counts = Counts(), exempt: range = range(0)) -> DeadLetterCounter:  # noqa: B008
     return DeadLetterCounter(LIMITS, counted, exempt)
 
 
