@@ -18,7 +18,7 @@ from usagepipe.consumer.dead_letters.record import (
 
 @dataclass(slots=True)
 class ListedDeadLetter:
-    """A dead letter of a listing, and how many times it stands in the topic."""
+    """A dead letter of a listing, and how many copies the topic has."""
 
     envelope: Envelope
     copies: int = 1

@@ -137,7 +137,7 @@ class ComparisonSql:
         """INSERT of raw minus rollup, for the keys whose state is one of `states`.
 
         The server compares again while it inserts, so a key that has changed since is skipped,
-        however late the statement arrives. It inserts nothing while another such statement runs
+        even if the statement arrives late. It inserts nothing while another such statement runs
         (its text contains `marker` too), because two of them would each add the difference.
 
         `processes` is the table of running queries. It shows queries without comments and cut to

@@ -1,4 +1,4 @@
-"""`usagepipe audit` on tables and logs that were broken in every way it tells of."""
+"""`usagepipe audit` on tables and logs that were damaged in every way it reports."""
 
 import json
 from collections.abc import Callable
@@ -100,7 +100,7 @@ def test_the_table_is_readable(world: Settings) -> None:
 
 
 def test_missing_rows_are_named_and_repaired(world: Settings, clickhouse_client: "Client") -> None:
-    """Rows that the table lost are told by offset and id, and stored again from the log."""
+    """Rows that the table lost are named by offset and id, and stored again from the log."""
     sent = values()
     send(world.kafka, world.topic, sent, partition=1)
     stored_and_committed(world)
@@ -152,7 +152,7 @@ def test_a_rollup_that_is_wrong_is_told_and_repaired(
 def test_rollups_are_not_lowered_where_the_log_proves_nothing(
     world: Settings, clickhouse_client: "Client"
 ) -> None:
-    """Rows that are gone from raw and from the log stand in the rollups alone."""
+    """Rows that have left raw and the log are counted in the rollups alone."""
     send(world.kafka, world.topic, values(), partition=1)
     stored_and_committed(world)
     place = TopicPartition(world.topic, 1, 6)
@@ -174,7 +174,7 @@ def test_rollups_are_not_lowered_where_the_log_proves_nothing(
 
 
 def test_dead_letters_and_bad_records_are_told_apart(world: Settings, topic: str) -> None:
-    """A record that is no event is accounted for by its letter; without one it is missing."""
+    """A record that is no event is accounted for by its dead letter; without one it is missing."""
     send(world.kafka, world.topic, [*values(), b"no event"], partition=0)
     stored_and_committed(world)
 
@@ -255,7 +255,7 @@ def test_a_gap_in_a_sequence_is_a_loss_before_kafka(world: Settings) -> None:
 def test_any_number_of_producers_can_be_asked_for(
     migrated: "ClickHouseAddress", world: Settings
 ) -> None:
-    """After an outage thousands of processes may have told of losses; none is left out."""
+    """After an outage, the reports of thousands of processes are all counted."""
     send(world.kafka, world.topic, [*values(), encode(numbered(7, producer_id="q"))])
     store_log(world)
     others = [f"host-{number}" for number in range(2 * PRODUCERS_AT_ONCE)]
@@ -285,7 +285,7 @@ def test_a_gap_while_there_is_a_backlog_is_told_and_fails_nothing(world: Setting
 
 
 def test_a_group_that_never_committed_has_a_backlog_and_no_loss(world: Settings) -> None:
-    """Before the first worker everything is yet to be stored, and nobody is there to do it."""
+    """Before the first worker starts, everything waits and no member consumes it."""
     send(world.kafka, world.topic, values())
 
     status, found = audit(world)
@@ -295,7 +295,7 @@ def test_a_group_that_never_committed_has_a_backlog_and_no_loss(world: Settings)
 
 
 def test_records_that_nobody_consumes_are_named(world: Settings, run_program: Programs) -> None:
-    """Exit status 1 until a worker runs; with nothing to store nobody needs to."""
+    """Exit status 1 until a worker runs; if nothing waits, no worker is needed."""
     nothing, _ = audit(world)
     send(world.kafka, world.topic, values(), partition=2)
 
@@ -330,7 +330,7 @@ def test_an_audit_fits_every_width(
 
 
 def test_offsets_of_another_topic_of_the_name_are_a_problem(world: Settings) -> None:
-    """A group whose offsets belong to a topic that was made anew cannot be audited."""
+    """A group whose offsets belong to a deleted topic of the same name cannot be audited."""
     from usagepipe.consumer.topics.group_offsets import GroupOffsets
 
     send(world.kafka, world.topic, values(), partition=0)

@@ -1,4 +1,4 @@
-"""Dead letters on a real topic: there is a letter for every record that Kafka can hold."""
+"""Dead letters on a real topic: every record that Kafka can hold has one."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ SECONDS = 60
 
 
 def letters_of(kafka: str, topic: str, *records: FakeRecord) -> list[topics.Record]:
-    """What stands on the topic of dead letters after `records` were sent there, in one go."""
+    """The records of the dead-letter topic after `records` were sent there at once."""
 
     async def send() -> None:
         letters = DeadLetterProducer(Settings.load(kafka=kafka), dead_letter_topic(topic))
@@ -39,7 +39,7 @@ def test_a_tombstone_without_a_key_is_a_letter(kafka: str, topic: str) -> None:
 def test_a_record_that_came_compressed_is_a_letter_with_all_its_bytes(
     kafka: str, topic: str
 ) -> None:
-    """The topic's limit counts compressed bytes: 8 MB of text fit in, and in its letter again."""
+    """The topic's limit counts compressed bytes: 8 MB of text fit, also in a dead letter."""
     value = b"usage? " * 1_200_000
 
     (letter,) = letters_of(kafka, topic, FakeRecord(7, value))
@@ -50,7 +50,7 @@ def test_a_record_that_came_compressed_is_a_letter_with_all_its_bytes(
 def test_a_letter_that_kafka_refuses_for_its_size_goes_without_its_value(
     kafka: str, topic: str
 ) -> None:
-    """It tells where the record is and how large; the letters beside it are whole."""
+    """It has the record's place and size; the dead letters beside it are complete."""
     giant = FakeRecord(8, os.urandom(2 * MAX_DEAD_LETTER_BYTES))
 
     found = letters_of(kafka, topic, FakeRecord(7, b"a"), giant, FakeRecord(9, b"b"))

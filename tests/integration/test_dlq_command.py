@@ -70,7 +70,7 @@ def test_a_list_tells_all_but_what_records_hold(kafka: str, topic: str, dlq: Dlq
 
 
 def test_a_letter_written_twice_is_one(kafka: str, topic: str, dlq: DlqCommand) -> None:
-    """ListedDeadLetter once with its count; a topic made anew has letters of its own."""
+    """Listed once with its count; a new topic of the same name has its own dead letters."""
     for _ in range(3):
         write_dead_letters(kafka, topic, FakeRecord(7), FakeRecord(8))
     write_dead_letters(kafka, topic, FakeRecord(7), topic_id="f" * 32)
@@ -128,7 +128,7 @@ def test_an_empty_topic_is_said_to_be_empty(dlq: DlqCommand) -> None:
 def test_nothing_is_replayed_without_a_yes(
     kafka: str, topic: str, dlq: DlqCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where nobody sits at a terminal: a script says --yes."""
+    """Without a terminal too: a script says --yes."""
     write_dead_letters(kafka, topic, FakeRecord(1))
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
@@ -139,7 +139,7 @@ def test_nothing_is_replayed_without_a_yes(
 
 
 def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: DlqCommand) -> None:
-    """Whoever wrote it there: letters beside it are listed, and its number is told."""
+    """The dead letters beside it are listed, and a warning counts such records."""
     topics.send(kafka, dead_letter_topic(topic), [b"who", None])
     write_dead_letters(kafka, topic, FakeRecord(1))
 
@@ -195,7 +195,7 @@ def test_a_count_that_is_none_consumes_nothing(
 
 
 def all_of(kafka: str, topic: str) -> dict[str, Any]:
-    """What stands on the topics of events and of letters, and what groups have committed there."""
+    """The records of both topics, and the offsets that groups have committed there."""
     found: dict[str, Any] = {
         name: topics.read(kafka, name) for name in (topic, dead_letter_topic(topic))
     }
@@ -278,7 +278,7 @@ def test_raw_bytes_are_untouched(
 
 
 def test_what_cannot_be_shown_is_said(kafka: str, topic: str, dlq: DlqCommand) -> None:
-    """No such letter; one that has no value; one of two topics of the same name."""
+    """No such dead letter, one without a value, and one of two topics of the same name."""
     write_dead_letters(kafka, topic, FakeRecord(7, None))
 
     assert (1, True) == (dlq("show", "1", "8"), "No dead letter of that record" in dlq.err)
@@ -309,7 +309,7 @@ def test_letters_fit_every_width(
     arguments: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In a narrow terminal each letter is a card; no figure and no time is cut or wrapped."""
+    """In a narrow terminal each dead letter is a card; no number or time is cut or wrapped."""
     monkeypatch.setenv("COLUMNS", str(width))
     write_dead_letters(kafka, topic, FakeRecord(1_234_567_890_123, b"x" * 5000), reason="not_json")
 

@@ -95,7 +95,7 @@ def test_a_limit_is_of_letters(kafka: str, topic: str, dlq: DlqCommand) -> None:
 def test_gap_records_are_neither_planned_nor_replayed(
     kafka: str, topic: str, dlq: DlqCommand
 ) -> None:
-    """They hold no event: a dry run counts none, and a limit is filled with other letters."""
+    """They hold no event: a dry run does not count them, and they use up no limit."""
     write_dead_letters(kafka, topic, *(FakeRecord(n) for n in range(12)), reason="gap")
     write_dead_letters(kafka, topic, *(FakeRecord(n, b"bad") for n in range(20, 23)))
 
@@ -157,7 +157,7 @@ def test_a_record_whose_batch_cannot_be_unpacked_is_left_where_it_is(
 
 
 def make_topic_of_large_records(kafka: str, topic: str) -> None:
-    """Somebody made the topic of events with a limit above that of its dead letters."""
+    """The topic of events was created with a larger limit than that of its dead letters."""
     wanted = [
         NewTopic(topic, 4, config={"max.message.bytes": str(4 * MAX_DEAD_LETTER_BYTES)}),
         NewTopic(
@@ -173,7 +173,7 @@ def make_topic_of_large_records(kafka: str, topic: str) -> None:
 def test_a_record_that_kafka_refuses_is_told_and_the_rest_is_replayed(
     kafka: str, topic: str, dlq: DlqCommand
 ) -> None:
-    """One that fits into the topic of dead letters and not into the topic of events."""
+    """A record fits into the dead-letter topic and not into the topic of events."""
     large = os.urandom((MAX_RECORD_BYTES + MAX_DEAD_LETTER_BYTES) // 2)
     write_dead_letters(
         kafka, topic, FakeRecord(1, b"before"), FakeRecord(2, large), FakeRecord(3, b"after")
@@ -215,7 +215,7 @@ def test_ctrl_c_ends_a_replay_between_two_records(
     kafka: str, topic: str, run_program: Programs
 ) -> None:
     """It reports how many were replayed, and exactly these are on the topic."""
-    letters = 1_000  # each read from its own topic, which takes seconds for all
+    letters = 1_000  # each is read from its own topic, which takes seconds in total
     put_records(kafka, topic, [(b"k", b"v", {})] * letters)
     identity = topic_id_of(kafka, topic)
     omitted = [
@@ -276,7 +276,7 @@ class Terminal(io.StringIO):
 def test_somebody_at_a_terminal_is_asked(
     kafka: str, topic: str, dlq: DlqCommand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After being told how many there are; `--yes` asks nobody."""
+    """After it prints how many there are; `--yes` does not ask."""
     write_dead_letters(kafka, topic, FakeRecord(1))
 
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))

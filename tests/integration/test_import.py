@@ -94,7 +94,7 @@ def test_two_imports_before_anything_is_stored_count_once(
     run_program: Programs,
     clickhouse_client: "Client",
 ) -> None:
-    """Both send all, as nobody has stored it; the worker drops the copies."""
+    """Both send all, because nothing is stored yet; the worker skips the duplicates."""
     for _ in range(2):
         assert (0, f"added {EVENTS}, skipped 0\n") == (import_(file), import_.out)
 
@@ -242,7 +242,7 @@ def test_a_kafka_that_goes_away_ends_an_import_and_the_next_one_goes_on(
     capsys: Output,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is tried again for a while, then told with what is not confirmed. Nothing is lost."""
+    """It is retried for a while, then reported with the unconfirmed events. Nothing is lost."""
     monkeypatch.setattr(log_writer, "DELIVERY_SECONDS", 2)
     kafka = crashable_kafka.bootstrap
     topics.make_topics(kafka, topic_name, 1)
@@ -265,7 +265,7 @@ def test_a_kafka_that_goes_away_ends_an_import_and_the_next_one_goes_on(
 def test_a_queue_that_is_full_is_waited_for(
     target: Settings, import_: ImportCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Memory is bounded and nothing is lost; an event that the queue could never hold is told."""
+    """Memory is bounded and nothing is lost; an event too large for the queue is reported."""
     monkeypatch.setattr(log_writer, "QUEUE_KIBIBYTES", 16)
     some = [numbered_event(number, tags={"padding": "x" * 2_000}) for number in range(EVENTS)]
     large = numbered_event(EVENTS, tags={str(number): "x" * 2_000 for number in range(20)})

@@ -1,4 +1,4 @@
-"""A partition whose records are nearly all refused is parked; operators let it go on."""
+"""A partition with too many refused records is parked, and operators release it."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ def rows(client: "Client") -> int:
 def test_a_bad_producer_parks_one_partition_and_no_worker_ends(
     made: Settings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """The others go on; health, liveness, metric, command and audit say what waits and why."""
+    """The others continue; health, liveness, metric, command and audit say what waits and why."""
     send_bad(made, 5_000)
     send_good(made, 0, 50, BAD)
     send_good(made, 50, 50, 0)
@@ -121,7 +121,7 @@ def test_a_bad_producer_parks_one_partition_and_no_worker_ends(
 def test_a_release_with_letters_empties_the_range_and_goes_on(
     made: Settings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """Each refused record becomes one letter, what comes after is stored, the audit balances."""
+    """Each refused record becomes one dead letter, the rest is stored, the audit balances."""
     send_bad(made, 5_000)
     send_good(made, 0, 50, BAD)
     worker = start_worker(run_program, made)
@@ -194,7 +194,7 @@ def test_a_worker_with_higher_limits_tries_again_by_itself(
 def test_rows_that_clickhouse_refuses_park_their_partition(
     made: Settings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """No letter is sent beyond the limit; when the table is fixed, a retry stores the rows."""
+    """No dead letter is sent beyond the limit; once the table is fixed, a retry stores the rows."""
     constraint = "ADD CONSTRAINT only_small CHECK prompt_tokens < 100"
     clickhouse_client.command(f"ALTER TABLE usage_events {constraint}")
     send_good(made, 1_000, 30, BAD)
@@ -217,7 +217,7 @@ def test_rows_that_clickhouse_refuses_park_their_partition(
 def test_a_kill_in_the_middle_of_a_release_loses_and_parks_nothing(
     made: Settings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """The next owner finds the release too: it sends the letters again and goes on."""
+    """The next owner finds the release too: it sends the dead letters again and continues."""
     send_bad(made, 5_000)
     send_good(made, 0, 50, BAD)
     first = start_worker(run_program, made, batch_rows=1_500)

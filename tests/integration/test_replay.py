@@ -137,7 +137,7 @@ def test_a_replay_that_ended_between_rows_and_views_is_healed_by_the_next(
 def test_what_the_workers_have_not_committed_is_theirs(
     world: Settings, clickhouse_client: "Client"
 ) -> None:
-    """A replay ends where the workers' group has come, and says so; without a commit at once."""
+    """A replay ends at the workers' committed offset and says so; without one it ends at once."""
     assert "0 records" in replay(world)
     commit_log(world, short_by=3)
     told = replay(world)
@@ -166,7 +166,7 @@ def test_a_record_that_has_a_dead_letter_is_left(
 
 
 def test_a_dry_run_counts_and_changes_nothing(world: Settings, clickhouse_client: "Client") -> None:
-    """--dry-run tells how many would be stored, and leaves tables and progress as they are."""
+    """--dry-run reports how many would be stored, and changes neither tables nor progress."""
     commit_log(world)
 
     told = replay(world, "--dry-run")
@@ -221,7 +221,7 @@ def test_progress_is_kept_in_another_group_and_an_interrupted_replay_goes_on(
     assert (True, 20) == (rest.resumed, rest.first)
     assert [part] == second.plan(ReplayRequest(partition=1, end_offset=part.end))  # another range
     second.run([rest], request)
-    assert [part] == second.plan(request)  # ended: the next one begins anew
+    assert [part] == second.plan(request)  # ended: the next one starts from the beginning
     second.close()
     stored = clickhouse_client.query("SELECT count(), uniqExact(kafka_offset) FROM usage_events")
     assert (part.end, part.end) == stored.first_row

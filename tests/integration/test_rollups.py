@@ -106,7 +106,7 @@ def test_rollups_that_equal_raw_do_not_differ(
 def test_a_difference_names_bucket_key_and_what_is_missing(
     rollups: Rollups, clickhouse_client: "Client"
 ) -> None:
-    """A key that lost a row in a rollup is told with raw minus rollup of each column."""
+    """A key that lost a row in a rollup is listed with raw minus rollup of each column."""
     store(clickhouse_client, event("u-1"), event("u-2"))
     break_missing(clickhouse_client, QUARTERS, "user_id = 'u-2'")
 

@@ -102,7 +102,7 @@ def test_a_stopped_worker_is_missed_as_soon_as_records_wait(
 
 
 def test_marks_of_transactions_do_not_wait(world: Settings, run_program: Programs) -> None:
-    """A committed transaction leaves a mark after its last record; nobody has to store it."""
+    """A committed transaction ends with a control record, which is not stored."""
     worker = start_worker(run_program, world)
     producer = Producer({"bootstrap.servers": world.kafka, "transactional.id": world.topic})
     producer.init_transactions(30)
@@ -118,7 +118,7 @@ def test_marks_of_transactions_do_not_wait(world: Settings, run_program: Program
 
 
 def test_dead_letters_of_the_last_hour_are_counted_by_reason(world: Settings) -> None:
-    """Each letter once."""
+    """Each dead letter counts once."""
     write_dead_letters(world.kafka, world.topic, FakeRecord(1, b"x"), FakeRecord(2, b"y"))
 
     _, found = status(world)

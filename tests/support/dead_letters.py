@@ -1,4 +1,4 @@
-"""Dead letters for tests: written by the worker's own sender or by hand, and `usagepipe dlq`."""
+"""Dead letters for tests, written by the worker's own producer or by hand; and `usagepipe dlq`."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def write_dead_letters(
     partition: int = 1,
     topic_id: str | None = None,
 ) -> None:
-    """Send letters of `records`, as a worker does."""
+    """Send dead letters of `records`, as a worker does."""
     letter_topic = dead_letter_topic(topic)
     eventually(partial(topics.exists, kafka, letter_topic), SECONDS, "the topic of letters")
     identity = topic_id or topic_id_of(kafka, topic)
@@ -49,7 +49,7 @@ def write_dead_letters(
 
 
 def await_topics(kafka: str, topic: str) -> None:
-    """Return when a topic just made, and the one of its letters, are there for all."""
+    """Return when a new topic and its dead-letter topic are visible to all clients."""
     for name in (topic, dead_letter_topic(topic)):
         eventually(partial(topics.exists, kafka, name), SECONDS, f"topic {name}")
 
@@ -82,7 +82,7 @@ def put_records(
 
 
 def headers_of(topic: str, topic_id: str, offset: int, **more: str) -> dict[str, str]:
-    """The headers of a letter about a record of partition 1."""
+    """The headers of a dead letter about a record of partition 1."""
     return {
         "reason": "refused_by_clickhouse",
         "detail": "Cannot parse",

@@ -1,4 +1,4 @@
-"""Stands in for workers that have gone: what they left in the tables and in their group."""
+"""Writes what workers would have written: rows, and the offsets of their group."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ def commit_log(
 
 
 def write_dead_letter(settings: Settings, topic_id: str, partition: int, offset: int) -> None:
-    """The dead letter of a record, as far as it tells where the record stood."""
+    """Write a dead letter with the coordinates of a record."""
     producer = Producer({"bootstrap.servers": settings.kafka})
     headers: dict[str, str | bytes | None] = {
         "topic": settings.topic,

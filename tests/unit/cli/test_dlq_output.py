@@ -1,4 +1,4 @@
-"""How bytes of dead letters are shown: as text only where a terminal shows it as it is."""
+"""How bytes of dead letters are shown: as text only if a terminal shows all of it."""
 
 import pytest
 
@@ -9,7 +9,7 @@ Output = pytest.CaptureFixture[str]
 
 
 def shown(capsys: Output, value: bytes | None, max_bytes: int = 100) -> str:
-    """The part of a letter that shows its value."""
+    """The part of a dead letter that shows its value."""
     envelope = Envelope(
         Coordinates("id", 0, 0), "t", "not_json", "", None, "", None, None, None, None, False
     )
@@ -45,7 +45,7 @@ def test_digits_come_with_their_place_and_signs(capsys: Output) -> None:
 
 
 def test_a_value_is_cut_between_characters(capsys: Output) -> None:
-    """A text of long characters is still text; how much is missing is told."""
+    """A text of long characters is still text; a sentence says how much is cut off."""
     text = shown(capsys, "👍👍👍".encode(), max_bytes=6)
 
     assert ", 12 bytes:\n👍\n… 6 bytes more: see --max-bytes and --raw.\n" == text

@@ -18,7 +18,7 @@ def gap(last: int, producer: str = "p") -> UsageGap:
 
 
 def test_offsets_sequences_and_losses_are_kept() -> None:
-    """Each letter has an offset; one of an event has its number, one of a gap record its word."""
+    """Offsets of all dead letters, sequence numbers of events, and gap records are kept."""
     event = UsageEvent.new(user_id="u", producer_id="p", sequence=7)
     values = [encode(event), None, b"{", encode_gap(gap(3)), encode_gap(gap(9, "q"))]
 
@@ -30,15 +30,15 @@ def test_offsets_sequences_and_losses_are_kept() -> None:
     assert [[gap(3)], [gap(9, "q")], []] == [facts.gap_records(each) for each in "pqr"]
 
 
-def test_a_gap_record_that_was_sent_twice_is_one_word() -> None:
-    """A spill that is sent again tells no loss again."""
+def test_a_gap_record_that_was_sent_twice_counts_once() -> None:
+    """A spill that is sent again reports no loss twice."""
     facts = DeadLetterIndex(letters([encode_gap(gap(3)), encode_gap(gap(4)), encode_gap(gap(3))]))
 
     assert [gap(3), gap(4)] == facts.gap_records("p")
 
 
 def test_many_gap_records_of_a_producer_are_read_in_linear_time() -> None:
-    """A day and a half of losses, told every 30 seconds, is a moment."""
+    """A day and a half of losses, reported every 30 seconds, is read at once."""
     many = letters(encode_gap(gap(last)) for last in range(1, 5_001))
     started = time.monotonic()
 

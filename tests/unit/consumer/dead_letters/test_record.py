@@ -1,4 +1,4 @@
-"""What a letter's headers tell, which letters are chosen, and how they are counted."""
+"""How dead letters are read from their headers, selected, and counted."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -76,7 +76,7 @@ def envelope_of(**headers: bytes) -> Envelope:
     return letter.envelope
 
 
-def test_a_letter_is_what_its_headers_tell() -> None:
+def test_a_dead_letter_is_read_from_its_headers() -> None:
     """Coordinates, reason and times; the record is untouched."""
     letter = letter_of(HEADERS)
 
@@ -111,7 +111,7 @@ def test_the_size_of_a_value_that_nobody_read_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("missing", ["reason", "topic", "topic_id", "partition", "offset"])
-def test_what_lacks_a_header_is_no_letter(missing: str) -> None:
+def test_a_record_without_a_required_header_is_no_dead_letter(missing: str) -> None:
     """Whoever wrote it: it is left out and stops nothing."""
     assert None is letter_of({name: text for name, text in HEADERS.items() if name != missing})
 
@@ -125,7 +125,7 @@ def test_what_lacks_a_header_is_no_letter(missing: str) -> None:
         (HEADERS | {"timestamp": b"noon"}).items(),
     ],
 )
-def test_what_has_other_headers_is_no_letter(
+def test_a_record_with_other_headers_is_no_dead_letter(
     headers: Iterable[tuple[str, bytes | None]] | None,
 ) -> None:
     """Neither none at all nor bytes that are no number raise."""
@@ -177,7 +177,7 @@ def test_coordinates_are_new_once() -> None:
 
 
 def test_a_listing_counts_what_it_does_not_list() -> None:
-    """The first letters, each with its copies; letters and copies by reason for all."""
+    """It lists the first dead letters with their copies, and counts all of them by reason."""
     places = [1, 2, 1, 3, 3, 1]
     letters = [
         DeadLetter(

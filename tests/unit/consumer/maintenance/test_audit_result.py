@@ -79,7 +79,7 @@ def test_gaps_fail_nothing_while_there_is_a_backlog() -> None:
 
 
 def test_numbers_that_may_be_on_their_way_fail_nothing() -> None:
-    """A producer told of losses elsewhere; one number more than it told is a loss."""
+    """A producer reported losses elsewhere; one number more than it reported is a loss."""
     awaited = replace(GAP, under_way=2)
 
     assert replace(AUDIT, gaps=(awaited,)).balances

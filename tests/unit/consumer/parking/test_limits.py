@@ -1,4 +1,4 @@
-"""A batch of which nearly everything is refused passes a limit before its letters are sent."""
+"""A batch with too many refused records exceeds a limit before its dead letters are sent."""
 
 import pytest
 
@@ -126,7 +126,7 @@ def test_a_count_goes_on_where_another_ended() -> None:
 
 
 def test_exempt_offsets_do_not_count() -> None:
-    """What an operator released with letters; what comes after it counts from zero."""
+    """Records that an operator released as dead letters; those after them count from zero."""
     counting = count(exempt=range(5, 50))
 
     within = counting.add(range(60), set(range(5, 60)))

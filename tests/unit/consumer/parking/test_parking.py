@@ -1,4 +1,4 @@
-"""When a partition is parked, by which notes, and when it goes on."""
+"""When a partition is parked, with which notes, and when it is resumed."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -109,7 +109,7 @@ async def park(world: World, first: int = 0, last: int = 19) -> Parked:
 
 
 async def test_a_parking_is_noted_and_shown(world: World) -> None:
-    """In the table, on the health page and by the metric, until the partition is left."""
+    """In the table, on the health page and in the metric, until the worker leaves the partition."""
     parked = await park(world)
     shown = (world.health.state, world.gauge())
 
@@ -122,7 +122,7 @@ async def test_a_parking_is_noted_and_shown(world: World) -> None:
 
 
 async def test_the_next_owner_parks_without_judging_the_range_again(world: World) -> None:
-    """Its own count would begin at zero and let a limit's worth of letters through."""
+    """Its own count would start at zero and allow as many dead letters as the limit."""
     parked = await park(world)
 
     taken = await begin(world.worker(), 0)
@@ -213,7 +213,7 @@ async def test_a_decision_from_before_the_parking_is_none(world: World) -> None:
 
 
 async def test_a_row_that_clickhouse_refuses_counts(world: World) -> None:
-    """One more than the limit parks the partition before its letter is sent."""
+    """One more than the limit parks the partition before its dead letter is sent."""
     await begin(world.parking, 0)
     letters = [Rejected(FakeRecord(n), "refused_by_clickhouse", "VIOLATED") for n in range(11)]
     for n, letter in enumerate(letters[:10]):
