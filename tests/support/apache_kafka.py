@@ -29,7 +29,8 @@ STOP_SECONDS: Final = 30
 # A broker of a test lives too short to earn back what the optimising compiler costs.
 JVM: Final = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 # Kafka refuses a broker that returns until the session of its former life is over (9 s unless
-# set); a heartbeat a second leaves room for a busy machine.
+# set); a heartbeat a second leaves room for a busy machine. A controller at rest need not write to
+# its log twice a second.
 SESSION_MS: Final = 4_000
 PROPERTIES: Final = """\
 process.roles=broker,controller
@@ -41,6 +42,7 @@ controller.listener.names=CONTROLLER
 log.dirs={folder}/log
 broker.session.timeout.ms={session_ms}
 broker.heartbeat.interval.ms=1000
+metadata.max.idle.interval.ms=10000
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
