@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from tests.support import topics
-from tests.unit.consumer.records import PARTITION, FakeRecord
+from tests.support.fake_records import PARTITION, FakeRecord
 from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.rows.rows import Rejected
 from usagepipe.schemas import Settings

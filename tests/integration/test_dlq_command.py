@@ -19,9 +19,9 @@ from tests.support.dead_letters import (
     topic_id_of,
     write_dead_letters,
 )
+from tests.support.fake_records import FakeRecord
 from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
-from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
 from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.schemas import Settings

@@ -21,11 +21,11 @@ from tests.support.dead_letters import (
     values,
     write_dead_letters,
 )
+from tests.support.fake_records import FakeRecord
 from tests.support.programs import Programs
 from tests.support.running_worker import event, start_worker
 from tests.support.waiting import eventually
 from tests.support.worker import committed, end_offsets, raw_counts
-from tests.unit.consumer.records import FakeRecord
 from usagepipe.cli.root import run
 from usagepipe.consumer.dead_letters.record import DeadLetter, Selection
 from usagepipe.consumer.dead_letters.replay import DeadLetterReplay

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.support.stored_events import store
-from tests.unit.producer.watched import OVERLOADED, STREAM, Bench, answering, reading
+from tests.support.watched import OVERLOADED, STREAM, Bench, answering, reading
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.schemas.settings import ClickHouseAddress
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.frameworks.answers import CHAT, CHUNKS
+from tests.support.frameworks.answers import CHAT, CHUNKS
 from tests.support.loopback import serving, serving_wsgi
 from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageMiddleware, UsageWsgiMiddleware
@@ -43,7 +43,7 @@ class Service:
 def service(request: pytest.FixtureRequest) -> Iterator[Service]:
     middleware, serve = FRAMEWORKS[request.param]
     module, _, name = request.param.partition(".")
-    app = getattr(import_module(f"tests.integration.frameworks.{module}"), name)
+    app = getattr(import_module(f"tests.support.frameworks.{module}"), name)
     recorder = MemoryRecorder()
     with serve(middleware(app, recorder=recorder, identify=lambda _: Caller("u"))) as url:
         yield Service(url, recorder)

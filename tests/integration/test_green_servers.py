@@ -20,7 +20,7 @@ from tests.support.topics import read
 from tests.support.waiting import eventually
 from usagepipe.producer.delivery.spill.frames import read_frames
 
-APP = "tests.integration.green_gateway"
+APP = "tests.support.gateways.greenlets"
 REQUESTS = 30
 SECONDS = 20
 LONG = "30000"  # milliseconds that events linger: longer than a test

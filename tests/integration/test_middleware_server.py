@@ -31,7 +31,7 @@ class Gateway:
         self.port = free_port()
         self._kafka, self._topic = kafka, topic
         self.program: Program = run_program(
-            "tests.integration.gateway:app",
+            "tests.support.gateways.asgi:app",
             "--app-dir",
             str(ROOT),
             "--port",

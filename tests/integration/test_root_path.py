@@ -63,7 +63,7 @@ def test_requests_below_a_root_path_are_recorded(
     port = lasting_port()
     server = run_program(
         *("--app-dir", str(ROOT), "--port", str(port), *options),
-        f"tests.integration.root_path_gateway:{app}",
+        f"tests.support.gateways.root_path:{app}",
         program="uvicorn",
         environment={"USAGEPIPE_KAFKA": kafka, "USAGEPIPE_TOPIC": topic, "GATEWAY_PATHS": paths},
     )

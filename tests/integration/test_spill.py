@@ -230,7 +230,7 @@ def test_workers_of_a_server_have_a_spill_each(away: Away, run_program: Programs
     """uvicorn with two workers, all killed in an outage: each request is recorded once."""
     port = free_port()
     server = run_program(
-        *("tests.integration.gateway:app", "--app-dir", str(ROOT), "--workers", "2"),
+        *("tests.support.gateways.asgi:app", "--app-dir", str(ROOT), "--workers", "2"),
         *("--port", str(port)),
         program="uvicorn",
         environment=away.environment,

@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 
 from tests.support.commands import usagepipe
 from tests.support.dead_letters import await_topics, write_dead_letters
+from tests.support.fake_records import FakeRecord
 from tests.support.ports import lasting_port
 from tests.support.programs import Programs
 from tests.support.running_worker import (
@@ -19,7 +20,6 @@ from tests.support.running_worker import (
 )
 from tests.support.topics import send
 from tests.support.waiting import eventually
-from tests.unit.consumer.records import FakeRecord
 from usagepipe.schemas import Settings, encode
 from usagepipe.schemas.settings import ClickHouseAddress
 

@@ -27,7 +27,7 @@ def test_client_that_leaves_a_stream_is_a_partial_event(
     port = lasting_port()
     gateway = run_program(
         *("--chdir", str(ROOT), "--bind", f"{HOST}:{port}", "--worker-class", worker),
-        "tests.integration.wsgi_gateway:app",
+        "tests.support.gateways.wsgi:app",
         program="gunicorn",
         environment={"USAGEPIPE_KAFKA": kafka, "USAGEPIPE_TOPIC": topic},
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.consumer.records import parked_at
+from tests.support.fake_records import parked_at
 from usagepipe.cli import dlq_parked
 from usagepipe.cli.parked_output import print_parked, print_release
 from usagepipe.cli.root import run

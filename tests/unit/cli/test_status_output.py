@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.unit.consumer.records import parked_at
+from tests.support.fake_records import parked_at
 from usagepipe.cli.status_output import print_status
 from usagepipe.consumer.maintenance.status import Status
 from usagepipe.consumer.topics.group_offsets import Member

@@ -5,7 +5,7 @@ import asyncio
 import anyio
 import pytest
 
-from tests.unit.producer.watched import (
+from tests.support.watched import (
     CHAT,
     Bench,
     answering,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.watched import CHAT, Bench, answering
 from tests.unit.producer.test_aws_event_stream import message
-from tests.unit.producer.watched import CHAT, Bench, answering
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage
 

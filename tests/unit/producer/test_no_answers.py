@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.producer.watched import CHAT, OVERLOADED, Bench, answering, reading
+from tests.support.watched import CHAT, OVERLOADED, Bench, answering, reading
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage

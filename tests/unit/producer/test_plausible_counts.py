@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.producer.watched import Bench, answering
+from tests.support.watched import Bench, answering
 from tests.unit.producer.watching.test_litellm_calls import CALLS, event
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.extraction import Usage, usage_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.producer.watched import CHAT, Bench, answering
+from tests.support.watched import CHAT, Bench, answering
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage

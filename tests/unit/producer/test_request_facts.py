@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.support.logs import capture_logs
-from tests.unit.producer.watched import (
+from tests.support.watched import (
     CHAT,
     STREAM,
     Bench,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.producer.watched import ALICE
+from tests.support.watched import ALICE
 from usagepipe.producer import UsageMiddleware, UsageWsgiMiddleware
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.producer.watching.asgi import Message, Receive, Scope, Send

@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 
-from tests.unit.consumer.records import letters
+from tests.support.fake_records import letters
 from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.schemas import UsageEvent, encode
 from usagepipe.schemas.gap import UsageGap, encode_gap

@@ -18,7 +18,7 @@ from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
-from tests.unit.consumer.records import FakeRecord, record_batch
+from tests.support.fake_records import FakeRecord, record_batch
 from usagepipe.consumer.kafka.fetching import KeptRecords, as_record_batches, take_record_batches
 from usagepipe.consumer.kafka.log_watch import LogWatch
 from usagepipe.consumer.kafka.thread import ChunkThread

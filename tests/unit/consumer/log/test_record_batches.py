@@ -11,8 +11,8 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from aiokafka.record.util import calc_crc32c
 
 from tests.support.bombs import batch_of, batch_of_headers, bomb
+from tests.support.fake_records import PARTITION, record_batch
 from tests.support.memory import forget_peak, needs_proc, peak_bytes
-from tests.unit.consumer.records import PARTITION, record_batch
 from usagepipe.consumer.log.record_batches import (
     CompressedBatch,
     DecodedBatch,

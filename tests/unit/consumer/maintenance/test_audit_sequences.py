@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.unit.consumer.records import letters
+from tests.support.fake_records import letters
 from usagepipe.consumer.dead_letters.index import DeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.maintenance.audit_sequences import SequenceGap, sequence_gaps

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, FakeRecord
+from tests.support.fake_records import PARTITION, FakeRecord
 from usagepipe.consumer.log.record_batches import DecodedBatch
 from usagepipe.consumer.log.records import Record
 from usagepipe.consumer.parking.decision import Parking

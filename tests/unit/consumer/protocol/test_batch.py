@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.consumer.records import PARTITION, chunk_of, packed_chunk_of
+from tests.support.fake_records import PARTITION, chunk_of, packed_chunk_of
 from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.record_batches import CompressedBatch
 from usagepipe.consumer.protocol.batch import BatchPolicy

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Set
 
-from tests.unit.consumer.records import PARTITION, FakeRecord
+from tests.support.fake_records import PARTITION, FakeRecord
 from usagepipe.consumer.log.record_batches import DecodedBatch
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch

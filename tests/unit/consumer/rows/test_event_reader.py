@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.fake_records import PARTITION, FakeRecord
 from tests.support.hostile import ID, event_json
-from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer.rows import event_reader
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.schemas import EventRejectedError, UsageEvent, decode

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fake_records import PARTITION, FakeRecord
 from tests.support.hostile import HOSTILE, ID, event_json
-from tests.unit.consumer.records import PARTITION, FakeRecord
 from usagepipe.consumer.log.unreadable import UnreadableRecord
 from usagepipe.consumer.rows import event_reader
 from usagepipe.consumer.rows.rows import Rejected, Rows, encode_rows

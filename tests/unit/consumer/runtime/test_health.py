@@ -2,7 +2,7 @@
 
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from tests.unit.consumer.records import PARTITION, parked_at
+from tests.support.fake_records import PARTITION, parked_at
 from usagepipe.consumer.runtime.health import Health
 
 SECRET = "what a user wrote"

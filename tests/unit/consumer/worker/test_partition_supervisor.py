@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, chunk_of, parked_at
-from tests.unit.consumer.stores import FakeParking, FakeStore
+from tests.support.fake_records import PARTITION, chunk_of, parked_at
+from tests.support.fake_stores import FakeParking, FakeStore
 from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement

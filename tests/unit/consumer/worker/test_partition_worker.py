@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, chunk_of
-from tests.unit.consumer.stores import FakeStore
+from tests.support.fake_records import PARTITION, chunk_of
+from tests.support.fake_stores import FakeStore
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.block import Block, Landing, Outcome

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.unit.consumer.records import PARTITION, chunk_of
-from tests.unit.consumer.stores import FakeParking, FakeStore
+from tests.support.fake_records import PARTITION, chunk_of
+from tests.support.fake_stores import FakeParking, FakeStore
 from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.batch import BatchPolicy

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from tests.unit.consumer.records import PARTITION
+from tests.support.fake_records import PARTITION
 from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, EpochEnd
 from usagepipe.consumer.protocol.announcement import Announcement, acknowledgement
 from usagepipe.consumer.protocol.positions import PartitionOffsets, Position, ResumePoint

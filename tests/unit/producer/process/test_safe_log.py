@@ -11,7 +11,7 @@ import pytest
 from tests.support.events import event
 from tests.support.logs import capture_logs
 from tests.support.waiting import eventually
-from tests.unit.producer.watched import CHAT, Bench, answering
+from tests.support.watched import CHAT, Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.delivery.delivery_thread import DeliveryThread
 from usagepipe.producer.process.safe_log import log

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.support.events import event
 from tests.support.logs import capture_logs
-from tests.unit.producer.watched import CHAT, PATH, Bench, answering
+from tests.support.watched import CHAT, PATH, Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.telemetry.counters import Counters
 from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers

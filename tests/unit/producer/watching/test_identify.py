@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.unit.producer.watched import CHAT, Bench, answering
+from tests.support.watched import CHAT, Bench, answering
 from usagepipe.producer import Caller, fingerprint_key
 from usagepipe.producer.identify import (
     api_key,

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from tests.support.logs import capture_logs
-from tests.unit.producer.watched import ALICE, CHAT, PATH, Bench, answering, nothing, run, swallow
+from tests.support.watched import ALICE, CHAT, PATH, Bench, answering, nothing, run, swallow
 from usagepipe.producer import Caller, UsageMiddleware, stamp_usage
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.producer.watching.asgi import Message, Receive, Scope, Send

@@ -10,7 +10,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from tests.unit.producer.watched import ALICE, CHAT
+from tests.support.watched import ALICE, CHAT
 from usagepipe.producer import Caller, UsageWsgiMiddleware, stamp_usage
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.producer.watching.wsgi import App

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.unit.consumer.records import parked_at
+from tests.support.fake_records import parked_at
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import Parked, ParkedError
 from usagepipe.consumer.protocol.announcement import Announcement

@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from tests.integration.frameworks import answers
+from tests.support.frameworks import answers
 
 app = Flask(__name__)
 

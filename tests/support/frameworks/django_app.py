@@ -9,7 +9,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
 
-from tests.integration.frameworks import answers
+from tests.support.frameworks import answers
 
 
 def chat(request: HttpRequest) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""An endless stream, for the test of clients that leave: `gunicorn …wsgi_gateway:app`."""
+"""An endless stream, for the test of clients that leave: `gunicorn …gateways.wsgi:app`."""
 
 from collections.abc import Iterator
 from itertools import count

@@ -6,7 +6,7 @@ from litestar import Litestar, post
 from litestar.params import JSONBody
 from litestar.response import Stream
 
-from tests.integration.frameworks import answers
+from tests.support.frameworks import answers
 
 
 @post("/chat", status_code=200)

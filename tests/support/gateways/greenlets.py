@@ -1,7 +1,7 @@
 """A gateway for the tests of servers whose threads are no threads, or that are written in C.
 
-`gunicorn -k gevent tests.integration.green_gateway:app`, uWSGI's `--module`, or by eventlet:
-`python -m tests.integration.green_gateway PORT`.
+`gunicorn -k gevent tests.support.gateways.greenlets:app`, uWSGI's `--module`, or by eventlet:
+`python -m tests.support.gateways.greenlets PORT`.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The same gateway under a root path in three ways: `uvicorn …root_path_gateway:plain`."""
+"""The same gateway under a root path in three ways: `uvicorn …gateways.root_path:plain`."""
 
 import os
 

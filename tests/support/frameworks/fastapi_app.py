@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from tests.integration.frameworks import answers
+from tests.support.frameworks import answers
 
 app = FastAPI()
 

@@ -1,4 +1,4 @@
-"""A small gateway for the tests of the middleware under real servers: `uvicorn …gateway:app`."""
+"""A small gateway, for the tests of the middleware: `uvicorn …gateways.asgi:app`."""
 
 import asyncio
 import os
