@@ -19,6 +19,7 @@ ROWS_AT_ONCE: Final = 20_000_000  # ids that are counted together: some GiB of t
 # Producers in one parameter: a server accepts 131,072 bytes of it (http_max_field_value_size), and
 # a name may have 256 characters of 4 bytes.
 PRODUCERS_AT_ONCE: Final = 100
+MAX_OFFSET: Final = 2**63 - 1  # Kafka's offsets are signed
 MAX_NAMED: Final = 1_000  # findings of each kind that are listed one by one
 
 _sql = partial(read_sql, "usagepipe.consumer.maintenance")
@@ -86,8 +87,7 @@ class AuditQueries:
 
     def offsets_from(self, partition: int, first: int) -> list[int]:
         """The stored offsets from `first` on, in order."""
-        rows = self._rows("offsets_from", partition=partition, first=first)
-        return [offset for (offset,) in rows]
+        return self._in_span("offsets_between", partition, OffsetRange(first, MAX_OFFSET))
 
     def first(self, partition: int) -> int | None:
         """The first stored offset; None if the partition has no rows."""

@@ -1,4 +1,4 @@
-"""A log that loses its end: its offsets are given to other events (unclean election, crash)."""
+"""A log that loses its end and gives its offsets to other events (unclean election, crash)."""
 
 import signal
 from contextlib import closing
@@ -10,7 +10,6 @@ import pytest
 from tests.integration.test_audit import audit, total
 from tests.support import topics
 from tests.support.apache_kafka import ApacheKafka
-from tests.support.cut_log import cut_log
 from tests.support.programs import Programs
 from tests.support.running_worker import (
     SECONDS,
@@ -21,6 +20,7 @@ from tests.support.running_worker import (
     wait_until_running,
 )
 from tests.support.stored_log import commit_log, store_log
+from tests.support.truncated_log import truncate_log
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts, rollup_sums
 from usagepipe.consumer.maintenance.replay import Replayer
@@ -39,14 +39,16 @@ pytestmark = pytest.mark.usefixtures("migrated")
 
 
 @pytest.fixture
-def cut_settings(settings: MakeSettings, crashable_kafka: ApacheKafka, topic_name: str) -> Settings:
-    """Of a broker that can be killed, with a topic on it."""
+def truncated_settings(
+    settings: MakeSettings, crashable_kafka: ApacheKafka, topic_name: str
+) -> Settings:
+    """Settings of a broker that can be killed, with a topic on it."""
     topics.make_topics(crashable_kafka.bootstrap, topic_name, 2)
     return settings(kafka=crashable_kafka.bootstrap, topic=topic_name)
 
 
 def fill(made: Settings) -> None:
-    """The first events, in two sendings: the log can be cut between them."""
+    """Send the first events in two parts: the log can be truncated between them."""
     topics.send(made.kafka, made.topic, FIRST[:KEPT], partition=PARTITION)
     topics.send(made.kafka, made.topic, FIRST[KEPT:], partition=PARTITION)
 
@@ -54,7 +56,7 @@ def fill(made: Settings) -> None:
 def lose_end(made: Settings, kafka: ApacheKafka, tmp_path: Path) -> None:
     """The broker crashes, and comes back without the last events."""
     kafka.kill()
-    cut_log(tmp_path / "kafka", made.topic, PARTITION, KEPT)
+    truncate_log(tmp_path / "kafka", made.topic, PARTITION, KEPT)
     kafka.start()
 
 
@@ -77,15 +79,15 @@ def assert_all_stored(client: "Client", count: int) -> None:
 
 @pytest.mark.parametrize("count", [40, 150], ids=["shorter", "longer"])
 def test_other_events_at_old_offsets_are_stored_by_a_worker_that_runs_throughout(
-    cut_settings: Settings,
+    truncated_settings: Settings,
     crashable_kafka: ApacheKafka,
     run_program: Programs,
     clickhouse_client: "Client",
     tmp_path: Path,
     count: int,
 ) -> None:
-    """The rows of the lost events do not stand for those that have their offsets now."""
-    made = cut_settings
+    """Rows of the lost events are not taken for the events that have their offsets now."""
+    made = truncated_settings
     worker = start_worker(run_program, made, session_seconds=60)  # it stays a member
     wait_until_running(worker)
     fill(made)
@@ -105,15 +107,15 @@ def test_other_events_at_old_offsets_are_stored_by_a_worker_that_runs_throughout
 
 @pytest.mark.parametrize("count", [40, 150], ids=["shorter", "longer"])
 def test_a_committed_offset_that_is_valid_again_is_not_trusted(
-    cut_settings: Settings,
+    truncated_settings: Settings,
     crashable_kafka: ApacheKafka,
     run_program: Programs,
     clickhouse_client: "Client",
     tmp_path: Path,
     count: int,
 ) -> None:
-    """The log was cut and grew again while no worker ran: the offset points among other events."""
-    made = cut_settings
+    """The log was truncated and grew while no worker ran: the offset is among other events."""
+    made = truncated_settings
     worker = start_worker(run_program, made)
     fill(made)
     wait_until_committed(made, worker)
@@ -130,15 +132,14 @@ def test_a_committed_offset_that_is_valid_again_is_not_trusted(
     assert "log_cut" in worker.stderr
 
 
-def test_the_audit_tells_of_a_log_that_was_cut(
-    cut_settings: Settings,
+def test_the_audit_reports_a_truncated_log(
+    truncated_settings: Settings,
     crashable_kafka: ApacheKafka,
     clickhouse_client: "Client",
     tmp_path: Path,
 ) -> None:
-    """Events of old rows are not in the log any more; those in their place are missing until they
-    are stored, and a replay does not take them for stored."""
-    made, count = cut_settings, 30
+    """Rows of lost events diverge, and the new events at their offsets are missing until stored."""
+    made, count = truncated_settings, 30
     fill(made)
     store_log(made)
     commit_log(made)

@@ -1,4 +1,4 @@
-"""Takes the end of a partition's log from a broker that is down, as a lost page cache does."""
+"""Truncates the log of a broker that is down, as a lost page cache does."""
 
 import struct
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Final
 _HEADER: Final = struct.Struct(">qi")  # the first offset of a record batch, and its length
 
 
-def cut_log(folder: Path, topic: str, partition: int, offset: int) -> None:
-    """Remove every record batch from `offset` on, which must be the first of one.
+def truncate_log(folder: Path, topic: str, partition: int, offset: int) -> None:
+    """Remove every record batch from `offset` on, which must start a record batch.
 
-    `folder` is the broker's (`ApacheKafka`). It makes the indexes again when it starts.
+    `folder` is the broker's (`ApacheKafka`). It writes the indexes again when it starts.
     """
     log = folder / "log" / f"{topic}-{partition}"
     (segment,) = log.glob("*.log")
