@@ -127,7 +127,7 @@ def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
     told = capsysbinary.readouterr()
     assert 1 == status
     assert b"2 replayed" in told.out
-    assert b"Not replayed: partition 1 offset 99: the letter has no value" in told.err
+    assert b"Not replayed: partition 1 offset 99: the dead letter has no value" in told.err
     assert b"2 could not be replayed." in told.err
     assert [(b"big", large), (b"big", large), (b"key", b"small")] == sorted(
         (record.key or b"", record.value) for record in topics.read(kafka, topic)
