@@ -14,7 +14,7 @@ from typing import Final
 from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.decoding import decoded
 from usagepipe.producer.reading.framing.documents import Documents
-from usagepipe.producer.reading.framing.glance import may_matter
+from usagepipe.producer.reading.framing.prefilter import may_matter
 
 PRELUDE: Final = struct.Struct(">III")
 CHECKSUM: Final = struct.Struct(">I")

@@ -4,7 +4,7 @@ from typing import Final
 
 from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.decoding import decoded
-from usagepipe.producer.reading.framing.glance import may_matter
+from usagepipe.producer.reading.framing.prefilter import may_matter
 from usagepipe.producer.reading.framing.projection import Projection
 
 # Always parsed: they name the model, which the last may not repeat, and show that a chat begins.

@@ -7,7 +7,7 @@ import pytest
 
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage
-from usagepipe.producer.reading.framing.glance import may_matter
+from usagepipe.producer.reading.framing.prefilter import may_matter
 from usagepipe.producer.watching.openings import Opening
 
 USAGE = {

@@ -13,7 +13,7 @@ from tests.unit.producer.test_aws_event_stream import message
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage
-from usagepipe.producer.reading.framing.glance import may_matter
+from usagepipe.producer.reading.framing.prefilter import may_matter
 
 EVENTS, LINES, JSON = "text/event-stream", "application/x-ndjson", "application/json"
 LIMIT = 4_096
@@ -104,7 +104,7 @@ def test_what_is_no_error_of_the_answer_is_none(document: dict[str, Any], limit:
 
 
 @pytest.mark.parametrize("document", FAILED_DOCUMENTS.values(), ids=FAILED_DOCUMENTS)
-def test_glance_lets_failures_through(document: dict[str, Any]) -> None:
+def test_prefilter_lets_failures_through(document: dict[str, Any]) -> None:
     """A document that is never parsed could not fail the answer."""
     assert may_matter(json.dumps(document).encode())
 

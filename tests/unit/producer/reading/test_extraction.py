@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usagepipe.producer.reading.extraction import Tally, Usage, usage_of
-from usagepipe.producer.reading.framing.glance import may_matter
+from usagepipe.producer.reading.framing.prefilter import may_matter
 from usagepipe.producer.reading.framing.projection import Projection
 from usagepipe.schemas.event import MAX_TOKENS
 
@@ -223,7 +223,7 @@ SHAPES_OF_PROVIDERS = {
 )
 def test_shape_of_a_provider_is_read(answer: dict[str, Any], expected: Usage) -> None:
     """Each family's own names, in the places where it writes them: neither the projection
-    nor the glance loses one."""
+    nor the pre-filter loses one."""
     projected: list[object] = []
     raw = json.dumps({"padding": [{}], **answer}).encode()
     Projection(projected.append).feed(raw)
