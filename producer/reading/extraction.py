@@ -35,7 +35,6 @@ PLACES: Final = frozenset[str]().union(*(shape.places for shape in SHAPES))
 PLACES_BESIDE: Final = PLACES - {
     *("usage", "choices", "delta", "interaction", "metadata", "eval_count", "responseId")
 }
-PLACES_OF_ID: Final = frozenset(("choices", "message", "response", "responseId"))
 CHAT: Final = next(rank for rank, shape in enumerate(SHAPES) if isinstance(shape, OpenAI))
 CHAT_ONLY: Final = ((CHAT, SHAPES[CHAT]),)
 
@@ -238,10 +237,10 @@ class _Plan(NamedTuple):
 @lru_cache(maxsize=1_000)
 def _plan_for(places: frozenset[str]) -> _Plan:
     shapes = tuple((rank, shape) for rank, shape in enumerate(SHAPES) if shape.places & places)
-    ids = {"choices"} if "choices" in places else places & PLACES_OF_ID
-    with_ids = tuple(
-        shape for _, shape in shapes if type(shape).part is not Shape.part and shape.places & ids
-    )
+    if "choices" in places:
+        with_ids: tuple[Shape, ...] = (SHAPES[CHAT],)
+    else:
+        with_ids = tuple(shape for _, shape in shapes if shape.places_of_id & places)
     beside = not PLACES_BESIDE.isdisjoint(places)
     several = beside and ("usage" in places or METRICS in places)
     return _Plan(shapes, with_ids, several, is_chat="choices" in places and not beside)

@@ -6,48 +6,34 @@ not checked: what this reads is the part of a document that a parser would read 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from usagepipe.producer.reading.framing.decoding import exactly_decoded
+from usagepipe.producer.reading.shapes import SHAPES, Shape, failures, models
+from usagepipe.producer.reading.shapes.shape import Paths
 
 MAX_KEPT_BYTES: Final = 32 * 1024  # of one value; a usage object has some hundred bytes
 MAX_ITEMS: Final = 64  # of one list; choices and candidates are few
 
-# A name leads to what is wanted inside of its value, or to True: the value itself.
-Wanted = Mapping[str, Any]
-_WHOLE: Final = ("usage", "usageMetadata", "model", "modelVersion", "tokens", "billed_units")
-_USUAL: Final[dict[str, Any]] = dict.fromkeys(_WHOLE, True)
-_SCORES: Final[dict[str, Any]] = dict.fromkeys(("relevance_score", "score", "logit"), True)
-WANTED: Final[Wanted] = _USUAL | {
-    **dict.fromkeys(("type", "object", "event_type", "done"), True),
-    **dict.fromkeys(("prompt_eval_count", "eval_count"), True),
-    **dict.fromkeys(("prompt_token_count", "generation_token_count"), True),
-    **dict.fromkeys(("inputTextTokenCount", "totalOutputTextTokenCount"), True),
-    **dict.fromkeys(("amazon-bedrock-invocationMetrics", "agent", "responseId"), True),
-    "name": True,
-    "results": {"tokenCount": True} | _SCORES,
-    **dict.fromkeys(("data", "rankings"), _SCORES),
-    "embeddings": {},  # that they are there
-    "embedding": {},
-    "message": _USUAL | {"id": True},
-    "content_block": {"type": True, "to": {"model": True}},
-    "session": {"model": True},
-    "trace": {"promptRouter": {"invokedModelId": True}},
-    "metadata": {"usage": True, "total_usage": True},
-    "interaction": _USUAL | {"id": True, "agent": True, "status": True, "error": True},
-    "meta": _USUAL,
-    **dict.fromkeys(("error", "status"), True),
-    "response": _USUAL
-    | {"id": True, "responseId": True, "meta": _USUAL, "status": True, "error": True}
-    | {"candidates": {"finishReason": True}, "promptFeedback": True},
-    "delta": {"usage": True, "stop_reason": True},
-    "x_groq": {"usage": True},
-    "choices": {"usage": True, "finish_reason": True},
-    "candidates": {"finishReason": True},
-    "promptFeedback": {"blockReason": True},
-}
+
+def _merged(*several: Paths) -> dict[str, Any]:
+    """All of `several` together."""
+    merged: dict[str, Any] = {}
+    for paths in several:
+        for name, inner in paths.items():
+            known = merged.get(name, {})
+            merged[name] = inner is True or known is True or _merged(known, inner)
+    return merged
+
+
+def all_paths(shapes: Iterable[Shape]) -> Paths:
+    """The paths of `shapes`, of the model and of failures."""
+    return _merged(*(shape.paths for shape in shapes), models.PATHS, failures.PATHS)
+
+
+WANTED: Final = all_paths(SHAPES)
 
 BOM: Final = b"\xef\xbb\xbf"
 TOKEN: Final = re.compile(rb'\s*+(?:([{}\[\]":,])|([^\s{}\[\]":,]++))?')
@@ -64,7 +50,7 @@ class _Open:
     """An object or list on a known path that has not ended yet."""
 
     value: dict[str, Any] | list[Any]
-    wanted: Wanted
+    wanted: Paths
     name: str | None = None  # of the member whose value comes next
 
     @property

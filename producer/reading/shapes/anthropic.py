@@ -6,11 +6,11 @@ names and means that they are inside, so the `type` decides, not the names.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.iterations import settled_by_iterations, settles
-from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at, items_of
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
 from usagepipe.producer.reading.usage import Usage
 
 CACHE_NAMES: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
@@ -22,6 +22,13 @@ class Anthropic(Shape):
     """A stream is a `message_start`, then `message_delta` events that overlay it."""
 
     places = frozenset(("usage", "message"))
+    places_of_id = frozenset(("message",))
+    paths: ClassVar[Paths] = {
+        **dict.fromkeys(("type", "usage"), True),
+        "message": {"id": True, "usage": True},
+        "delta": {"stop_reason": True},
+    }
+    marks = ("usage", "message_start", "message_stop")
     sides = ("input_tokens", "output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:

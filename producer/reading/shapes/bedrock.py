@@ -4,10 +4,10 @@ Anthropic's models keep their own form under InvokeModel. Models whose answers t
 (Cohere's and Nova's embeddings) are counted in headers only and have no usage here.
 """
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, items_of
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, items_of
 from usagepipe.producer.reading.usage import Usage
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"
@@ -19,6 +19,8 @@ class Converse(Shape):
     """Cache reads and writes come on top of `inputTokens`, and the total has them."""
 
     places = frozenset(("usage", "metadata"))
+    paths: ClassVar[Paths] = {"usage": True, "metadata": {"usage": True}}
+    marks = ("usage",)
     sides = ("inputTokens", "outputTokens")
 
     def usage(self, answer: Fields) -> Fields | None:
@@ -53,6 +55,13 @@ class InvokeModel(Shape):
     """Titan's and Llama's counts stand at the top; each stream ends with Bedrock's own metrics."""
 
     places = frozenset((METRICS, "inputTextTokenCount", "prompt_token_count"))
+    paths: ClassVar[Paths] = {
+        METRICS: True,
+        **dict.fromkeys(("prompt_token_count", "generation_token_count"), True),
+        **dict.fromkeys(("inputTextTokenCount", "totalOutputTextTokenCount"), True),
+        "results": {"tokenCount": True},
+    }
+    marks = ("inputTokenCount", "outputTokenCount", "inputTextTokenCount", "prompt_token_count")
     sides = ("inputTokenCount", "outputTokenCount")
 
     def usage(self, answer: Fields) -> Fields | None:

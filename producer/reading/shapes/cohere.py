@@ -5,15 +5,26 @@ and does not charge for. The normal form is every token, and only of `tokens` ar
 a part, so `tokens` is taken where it is told; embeddings have `billed_units` alone.
 """
 
+from typing import ClassVar, Final
+
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at
 from usagepipe.producer.reading.usage import Usage
+
+COUNTED: Final[Paths] = dict.fromkeys(("tokens", "billed_units", "cached_tokens"), True)
 
 
 class Cohere(Shape):
     """Chat and embeddings, JSON and events. The answers do not name the model."""
 
     places = frozenset(("usage", "meta", "delta", "response"))
+    paths: ClassVar[Paths] = {
+        **dict.fromkeys(("type", "event_type", "usage"), True),
+        "meta": COUNTED,
+        "delta": {"usage": True},
+        "response": {"meta": COUNTED},
+    }
+    marks = ("usage", "billed_units")
     sides = ("input_tokens", "output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:

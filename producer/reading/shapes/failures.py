@@ -5,7 +5,7 @@ The same for all providers: their words differ little, and gateways mix them.
 
 from typing import Any, Final
 
-from usagepipe.producer.reading.shapes.shape import Fields, fields_at
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, fields_at
 
 KIND_NAMES: Final = ("type", "event_type", "object")
 # An event, or an answer, of these kinds. One that is incomplete or was cancelled has not failed,
@@ -13,6 +13,11 @@ KIND_NAMES: Final = ("type", "event_type", "object")
 FAILED_KINDS: Final = ("error", "response.failed", "response.error", "conversation.response.error")
 WITH_STATUS: Final = ("response", "interaction")
 STATUS_EVENT: Final = "interaction.status_update"
+PATHS: Final[Paths] = {
+    **dict.fromkeys((*KIND_NAMES, "error", "status"), True),
+    "choices": {"finish_reason": True},
+    **{name: {"error": True, "status": True} for name in WITH_STATUS},
+}
 
 
 def says_it_failed(answer: Fields) -> bool:

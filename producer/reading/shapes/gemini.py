@@ -4,15 +4,30 @@ Thoughts are counted beside the candidates and are output; what tools put into t
 counted beside the prompt and is input.
 """
 
+from typing import ClassVar, Final
+
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at, items_of
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
 from usagepipe.producer.reading.usage import Usage
+
+ANSWER: Final[Paths] = {
+    **dict.fromkeys(("usageMetadata", "responseId"), True),
+    "candidates": {"finishReason": True},
+    "promptFeedback": {"blockReason": True},
+}
 
 
 class Gemini(Shape):
     """An answer, an event, or an element of the array that a stream without `alt=sse` is."""
 
     places = frozenset(("usageMetadata", "response", "responseId"))
+    places_of_id = frozenset(("response", "responseId"))
+    paths: ClassVar[Paths] = {
+        "name": True,
+        "response": ANSWER,  # Code Assist wraps each answer
+        **ANSWER,
+    }
+    marks = ("usageMetadata",)
     sides = ("promptTokenCount", "candidatesTokenCount")
 
     def usage(self, answer: Fields) -> Fields | None:

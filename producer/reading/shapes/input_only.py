@@ -6,13 +6,18 @@ a sign in the answer.
 
 from typing import Final
 
-from usagepipe.producer.reading.shapes.shape import Fields, items_of
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, items_of
 
 CLASSES: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 OBJECTS: Final = ("list", "rerank")  # what the answer calls itself
 LISTS: Final = ("results", "data", "rankings")
 SCORES: Final = frozenset({"relevance_score", "score", "logit"})
 VECTORS: Final = ("embeddings", "embedding")
+PATHS: Final[Paths] = {
+    "object": True,
+    **{name: dict.fromkeys(SCORES, True) for name in LISTS},
+    **{name: {} for name in VECTORS},  # only whether they are there
+}
 
 
 def is_total_alone(usage: Fields) -> bool:

@@ -4,10 +4,10 @@ What tools put into the prompt is counted beside the input, and thoughts beside 
 in Gemini's own API under other names. A background interaction has no usage until it is done.
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at
 from usagepipe.producer.reading.usage import Usage
 
 INPUT_NAMES: Final = ("total_input_tokens", "total_tool_use_tokens")
@@ -20,6 +20,12 @@ class Interactions(Shape):
     """An interaction, or an event of its stream: `step.stop` has the usage until then."""
 
     places = frozenset(("usage", "interaction", "metadata"))
+    paths: ClassVar[Paths] = {
+        **dict.fromkeys(("event_type", "usage"), True),
+        "interaction": {"id": True, "usage": True},
+        "metadata": {"usage": True, "total_usage": True},
+    }
+    marks = ("usage", "total_usage")
     sides = ("total_input_tokens", "total_output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:

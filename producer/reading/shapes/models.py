@@ -3,10 +3,16 @@
 from typing import Final
 
 from usagepipe.producer.reading.shapes.iterations import model_of_fallback
-from usagepipe.producer.reading.shapes.shape import Fields, fields_at
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, fields_at
 
 MODEL_NAMES: Final = ("model", "modelVersion", "agent")  # an interaction may be with an agent
 INNER_PLACES: Final = ("response", "message", "session", "interaction")
+PATHS: Final[Paths] = {
+    **dict.fromkeys(MODEL_NAMES, True),
+    **{place: dict.fromkeys(MODEL_NAMES, True) for place in INNER_PLACES},
+    "trace": {"promptRouter": {"invokedModelId": True}},
+    "content_block": {"type": True, "to": {"model": True}},
+}
 
 
 def model_named(answer: Fields) -> str:

@@ -1,7 +1,9 @@
 """Ollama: counts at the top of the last line of a chat, or of the answer to an embedding."""
 
+from typing import ClassVar
+
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.shape import Fields, Shape
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape
 from usagepipe.producer.reading.usage import Usage
 
 
@@ -9,6 +11,8 @@ class Ollama(Shape):
     """One JSON object a line; the last has `done`. A cached prompt may leave its count out."""
 
     places = frozenset(("prompt_eval_count", "eval_count"))
+    paths: ClassVar[Paths] = dict.fromkeys(("prompt_eval_count", "eval_count", "done"), True)
+    marks = ("prompt_eval_count", "eval_count")
     sides = ("prompt_eval_count", "eval_count")
 
     def usage(self, answer: Fields) -> Fields | None:

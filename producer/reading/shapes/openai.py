@@ -4,11 +4,12 @@ Chat, completions, embeddings, images, audio, the Responses and Realtime events;
 DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, xAI and many more.
 """
 
-from typing import Final
+from typing import ClassVar, Final
 
+from usagepipe.producer.reading.shapes import input_only
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.input_only import is_total_alone, outputs_nothing
-from usagepipe.producer.reading.shapes.shape import Fields, Shape, fields_at, id_at, items_of
+from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
 from usagepipe.producer.reading.usage import Usage
 
 PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
@@ -34,6 +35,9 @@ class Responses(Shape):
     """The events of the Responses and Realtime APIs: the usage is in the response they carry."""
 
     places = frozenset(("response",))
+    places_of_id = frozenset(("response",))
+    paths: ClassVar[Paths] = {"type": True, "response": {"id": True, "usage": True}}
+    marks = ("usage", "response.created")
     sides = ("input_tokens", "output_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:
@@ -72,6 +76,14 @@ class OpenAI(Shape):
     """
 
     places = frozenset(("usage", "choices", "x_groq"))
+    places_of_id = frozenset(("choices",))
+    paths: ClassVar[Paths] = {
+        **dict.fromkeys(("type", "object", "usage"), True),
+        "x_groq": {"usage": True},
+        "choices": {"usage": True, "finish_reason": True},
+        **input_only.PATHS,
+    }
+    marks = ("usage",)
     sides = ("prompt_tokens", "completion_tokens")
 
     def usage(self, answer: Fields) -> Fields | None:
