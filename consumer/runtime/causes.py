@@ -80,14 +80,14 @@ def cause_of(error: Exception) -> Cause:
             kind, why = found
             return Cause(kind, name, why, locked_out=isinstance(link, ssl.SSLCertVerificationError))
     if isinstance(error, AccessError):  # ours: its text may name a status of a token endpoint
-        return Cause(Kind.PERSON, name, str(error))
+        return Cause(Kind.OPERATOR, name, str(error))
     if status := _STATUS.search(str(error)):
-        kind = Kind.SERVER if status[1].startswith("5") else Kind.PERSON
+        kind = Kind.SERVER if status[1].startswith("5") else Kind.OPERATOR
         return Cause(kind, name, PROXY.format(status[1]), locked_out=status[1] in _NO_ENTRY)
     if isinstance(error, ServerUnavailableError):
         return Cause(Kind.SERVER, name, error.reason)
     if isinstance(error, UsagePipeError):
-        return Cause(Kind.PERSON, name, str(error))
+        return Cause(Kind.OPERATOR, name, str(error))
     return Cause(Kind.SERVER, name, OTHER)
 
 
@@ -106,15 +106,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _known(error: BaseException) -> tuple[Kind, str] | None:
     match error:
         case ssl.SSLCertVerificationError():
-            return Kind.PERSON, CERTIFICATE.format(error.verify_message or error.reason)
+            return Kind.OPERATOR, CERTIFICATE.format(error.verify_message or error.reason)
         case socket.gaierror():
-            return Kind.PERSON, UNKNOWN_HOST
+            return Kind.OPERATOR, UNKNOWN_HOST
         case ConnectionRefusedError():
             return Kind.SERVER, NO_LISTENER
         case ssl.SSLEOFError() | ConnectionError() | http.client.RemoteDisconnected():
             return Kind.SERVER, CUT
         case ssl.SSLError():
-            return Kind.PERSON, NO_TLS.format(error.reason or "no reason given")
+            return Kind.OPERATOR, NO_TLS.format(error.reason or "no reason given")
         case TimeoutError():
             return Kind.SERVER, NO_ANSWER
         case OSError(errno=int(number)) if number in errno.errorcode:
@@ -127,11 +127,11 @@ def _known(error: BaseException) -> tuple[Kind, str] | None:
 def _of_kafka(error: KafkaError) -> tuple[Kind, str] | None:
     name = type(error).__name__
     if name in _LOGIN_ERRORS:
-        return Kind.PERSON, LOGIN
+        return Kind.OPERATOR, LOGIN
     if "AuthorizationFailed" in name:
-        return Kind.PERSON, f"{RIGHT} ({name})"
+        return Kind.OPERATOR, f"{RIGHT} ({name})"
     if name == "UnknownTopicOrPartitionError":
-        return Kind.PERSON, NO_TOPIC
+        return Kind.OPERATOR, NO_TOPIC
     if isinstance(error, KafkaConnectionError):
         return Kind.SERVER, HUNG_UP if "closed" in str(error) else NO_BROKER
     if isinstance(error, BrokerResponseError) and name not in _TIMEOUTS:

@@ -13,7 +13,7 @@ class Kind(StrEnum):
 
     CONTENT = "content"  # a record is refused: cut the batch in half to find it
     SERVER = "server"  # the server is in trouble: try again, it gets over it
-    PERSON = "person"  # try again, but it will not pass before somebody changes something
+    OPERATOR = "operator"  # try again; it fails until an operator changes something
 
 
 class Known(NamedTuple):
@@ -114,7 +114,7 @@ _SERVER: Final = {
 }
 
 # Codes that stay until somebody changes the server, the tables, or the settings.
-_PERSON: Final = {
+_OPERATOR_CODES: Final = {
     8: ("THERE_IS_NO_COLUMN", "a column is missing: run usagepipe migrate"),
     10: ("NOT_FOUND_COLUMN_IN_BLOCK", "a column is missing: run usagepipe migrate"),
     16: ("NO_SUCH_COLUMN_IN_TABLE", "a column is missing: run usagepipe migrate"),
@@ -166,7 +166,7 @@ TABLE: Final[Mapping[int, Known]] = {
     for kind, part in (
         (Kind.CONTENT, _CONTENT),
         (Kind.SERVER, _SERVER),
-        (Kind.PERSON, _PERSON),
+        (Kind.OPERATOR, _OPERATOR_CODES),
     )
     for code, (name, why) in part.items()
 }

@@ -109,7 +109,7 @@ TROUBLES: dict[str, tuple[Trouble, str, str]] = {
     ),
     "password changed": (
         through_proxy(answers(403, 516, "AUTHENTICATION_FAILED")),
-        "person",
+        "operator",
         "code 516 AUTHENTICATION_FAILED",
     ),
     "reset in the body": (through_proxy(resets), "server", ""),
@@ -121,10 +121,10 @@ TROUBLES: dict[str, tuple[Trouble, str, str]] = {
         "server",
         "code 241 MEMORY_LIMIT_EXCEEDED",
     ),
-    "read-only user": (through_proxy(adds("readonly=1")), "person", "code 164 READONLY"),
+    "read-only user": (through_proxy(adds("readonly=1")), "operator", "code 164 READONLY"),
     "read-only table": (
         of_table("table_readonly", 1),
-        "person",
+        "operator",
         "code 774 TABLE_IS_PERMANENTLY_READ_ONLY",
     ),
     "disk full": (
@@ -138,14 +138,14 @@ TROUBLES: dict[str, tuple[Trouble, str, str]] = {
             " SELECT throwIf(total_tokens = 1) FROM usage_events",
             "DROP VIEW failing_mv SYNC",
         ),
-        "person",
+        "operator",
         "code 395 FUNCTION_THROW_IF_VALUE_IS_NON_ZERO",
     ),
     "table missing": (
         by_statements(
             "RENAME TABLE rollup_usage_1d TO elsewhere", "RENAME TABLE elsewhere TO rollup_usage_1d"
         ),
-        "person",
+        "operator",
         "code 60 UNKNOWN_TABLE",
     ),
 }

@@ -29,10 +29,10 @@ def mute() -> Iterator[str]:
     ("kafka_at", "clickhouse_at", "trouble", "kind", "cause"),
     [
         ("{kafka}", f"http://{NOWHERE}/d", "clickhouse", "server", "connection refused"),
-        ("{kafka}", f"http://{NO_HOST}/d", "clickhouse", "person", "unknown host"),
+        ("{kafka}", f"http://{NO_HOST}/d", "clickhouse", "operator", "unknown host"),
         ("{kafka}", "http://{mute}/d", "clickhouse", "server", "no answer in time"),
         (NOWHERE, "{clickhouse}", "kafka_unreachable", "server", "connection refused"),
-        (f"{NO_HOST}:9092", "{clickhouse}", "kafka_unreachable", "person", "unknown host"),
+        (f"{NO_HOST}:9092", "{clickhouse}", "kafka_unreachable", "operator", "unknown host"),
         ("{mute}", "{clickhouse}", "kafka_unreachable", "server", "no answer in time"),
     ],
 )

@@ -130,7 +130,7 @@ def test_a_constraint_behind_a_view_is_never_the_contents_fault(
 
     refused = refusal_of(lambda: writer.insert(rows(total_tokens=10), token()))
 
-    assert (Kind.PERSON, 469, "") == refused
+    assert (Kind.OPERATOR, 469, "") == refused
     assert stored(client) == 1
 
 
@@ -147,8 +147,8 @@ def test_what_a_setting_forbids(client: "Client") -> None:
 
     assert (Kind.SERVER, 241, "") == refused(max_memory_usage=100_000)
     assert (Kind.SERVER, 159, "") == refused(max_execution_time=0.001)
-    assert (Kind.PERSON, 164, "") == refused(readonly=1)
-    assert (Kind.PERSON, 115, "") == refused(no_such_setting=1)
+    assert (Kind.OPERATOR, 164, "") == refused(readonly=1)
+    assert (Kind.OPERATOR, 115, "") == refused(no_such_setting=1)
     assert (Kind.SERVER, 27, "") == refused(max_threads="many")  # no row is to blame
 
 
@@ -164,12 +164,12 @@ def test_what_the_tables_forbid(writer: Writer, client: "Client") -> None:
     full = "MODIFY SETTING min_free_disk_bytes_to_perform_insert"
     read_only = "MODIFY SETTING table_readonly"
     assert (Kind.SERVER, 243, "") == refused(f"{events} {full} = {1 << 60}")
-    assert (Kind.PERSON, 774, "") == refused(f"{events} {full} = 0", f"{events} {read_only} = 1")
-    assert (Kind.PERSON, 60, "") == refused(
+    assert (Kind.OPERATOR, 774, "") == refused(f"{events} {full} = 0", f"{events} {read_only} = 1")
+    assert (Kind.OPERATOR, 60, "") == refused(
         f"{events} {read_only} = 0", "DROP TABLE rollup_usage_1d SYNC"
     )
-    assert (Kind.PERSON, 16, "") == refused(f"{events} DROP COLUMN price_version")
-    assert (Kind.PERSON, 60, "") == refused("DROP TABLE usage_events SYNC")
+    assert (Kind.OPERATOR, 16, "") == refused(f"{events} DROP COLUMN price_version")
+    assert (Kind.OPERATOR, 60, "") == refused("DROP TABLE usage_events SYNC")
 
 
 def test_too_many_parts_is_the_servers_trouble(writer: Writer, client: "Client") -> None:

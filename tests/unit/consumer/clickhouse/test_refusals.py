@@ -124,10 +124,10 @@ def test_a_value_in_a_constraints_error_decides_nothing() -> None:
         (252, "TOO_MANY_PARTS", Kind.SERVER),
         (242, "TABLE_IS_READ_ONLY", Kind.SERVER),
         (999, "KEEPER_EXCEPTION", Kind.SERVER),
-        (60, "UNKNOWN_TABLE", Kind.PERSON),
-        (164, "READONLY", Kind.PERSON),
-        (516, "AUTHENTICATION_FAILED", Kind.PERSON),
-        (201, "QUOTA_EXCEEDED", Kind.PERSON),
+        (60, "UNKNOWN_TABLE", Kind.OPERATOR),
+        (164, "READONLY", Kind.OPERATOR),
+        (516, "AUTHENTICATION_FAILED", Kind.OPERATOR),
+        (201, "QUOTA_EXCEEDED", Kind.OPERATOR),
     ],
 )
 def test_trouble_of_the_server_is_told_from_what_needs_a_person(
