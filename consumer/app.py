@@ -28,6 +28,9 @@ from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.kafka.kafka_contact import contact
 from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer, RebalanceListener
 from usagepipe.consumer.log.chunk import Chunk
+from usagepipe.consumer.kafka.probe import probe_kafka
+from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer
+from usagepipe.consumer.log.packs import Run
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
@@ -269,7 +272,9 @@ async def _look_at_kafka(app: WorkerApp) -> None:
     """An idle worker notices only by looking that its broker is gone."""
     consumer = cast(ChunkConsumer, app.consumer)
     looking = consumer.log_of_kafka.topic_identity(app.settings.topic)
-    await _look(app, "kafka_unreachable", _find_topic(app, looking), partial(contact, app.settings))
+    await _look(
+        app, "kafka_unreachable", _find_topic(app, looking), partial(probe_kafka, app.settings)
+    )
 
 
 async def _find_topic(app: WorkerApp, looking: Awaitable[TopicIdentity]) -> None:

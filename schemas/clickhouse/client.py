@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.schemas.clickhouse import codes
 from usagepipe.schemas.clickhouse.codes import LOCKED_OUT
-from usagepipe.schemas.clickhouse.contact import CONNECT_SECONDS, VARIABLE, await_answer
+from usagepipe.schemas.clickhouse.probe import CONNECT_SECONDS, VARIABLE, probe_until_answered
 from usagepipe.schemas.clickhouse.tls import tls_options
 from usagepipe.schemas.errors import (
     AccessError,
@@ -82,7 +82,7 @@ def connect(
         "tz_mode": "aware",  # else times are read as naive ones
     }
     options |= tls_options(address)
-    await_answer(address, wait_seconds)
+    probe_until_answered(address, wait_seconds)
     try:
         return clickhouse_connect.get_client(**(options | client_options))
     except clickhouse_connect.driver.exceptions.Error as error:

@@ -108,7 +108,7 @@ def test_the_cause_of_an_error(error: Exception, kind: Kind, words: str) -> None
 
 @pytest.mark.parametrize("code", TABLE)
 def test_every_code_has_a_cause(code: int) -> None:
-    """Also where the error passed through the first contact, which makes another of it."""
+    """Also where the error passed through the probe, which makes another of it."""
     error = as_usagepipe_error(of_server(code, TABLE[code].name), "http://h:8123/d")
 
     cause = cause_of(error)

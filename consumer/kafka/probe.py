@@ -1,4 +1,4 @@
-"""Finds out why Kafka does not answer: aiokafka logs the reason, and its callers never see it."""
+"""Finds out why Kafka does not answer: aiokafka only logs the reason, its callers never see it."""
 
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
@@ -27,11 +27,11 @@ LOGIN_ERRORS = (
 ANSWER_SECONDS = 3.0  # of each broker
 
 
-async def contact(kafka: KafkaSettings) -> None:
-    """Return if a broker of the settings answers, and lets this process in.
+async def probe_kafka(kafka: KafkaSettings) -> None:
+    """Return if one broker of the settings answers and accepts this process.
 
     Raises:
-        OSError: the last of them is not found, not reached, or its TLS fails.
+        OSError: the last broker cannot be resolved or reached, or its TLS fails.
         TimeoutError: it does not answer.
         AccessError: it does not accept the user or the token.
         aiokafka.errors.KafkaError: it refuses for another reason.

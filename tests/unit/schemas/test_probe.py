@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from usagepipe.schemas.clickhouse import contact
+from usagepipe.schemas.clickhouse import probe
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import ServerUnavailableError, SettingsError, UsagePipeError
 from usagepipe.schemas.settings import ClickHouseAddress
@@ -101,7 +101,7 @@ def test_https_to_a_server_without_tls_is_told(website: Callable[[int], int]) ->
 
 def test_a_port_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka waits for the rest of what it takes for a long request: 198 s, once."""
-    monkeypatch.setattr(contact, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(probe, "ANSWER_SECONDS", 0.2)
     with listener(None) as port:
         error = told(port)
 
