@@ -24,7 +24,7 @@ from usagepipe.consumer.protocol.block import FIRST_EPOCH, Block, Landing, Outco
 from usagepipe.consumer.protocol.positions import FencedError, Flow, ResumePoint
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.lag import Progress
-from usagepipe.consumer.worker.buffer import Buffer
+from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
 log = structlog.get_logger()
@@ -88,7 +88,7 @@ class PartitionWorker:
         partition: TopicPartition,
         start: ResumePoint,
         policy: BatchPolicy,
-        buffer: Buffer,
+        memory: MemoryBudget,
         store: Store,
         offsets: Offsets,
         flow: Flow,
@@ -97,7 +97,7 @@ class PartitionWorker:
         self._start = start
         self._batcher = Batcher(partition, start.offset, policy, start.leader_epoch)
         self._policy = policy
-        self._buffer = buffer
+        self._memory = memory
         self._waiting_bytes = 0  # of records in the batcher
         self._bytes_in_work = 0  # of batches, from the cut until they are stored
         self._store = store
@@ -377,11 +377,11 @@ class PartitionWorker:
             if wait is None and self._draining:
                 return None
             if wait == 0 or self._draining:
-                if self._buffer.take_turn(self._next_size(), self._arrived):
+                if self._memory.take_turn(self._next_size(), self._arrived):
                     return self._begin(self._batcher.cut())
                 wait = None  # it grows until it has its turn
             else:
-                self._buffer.give_up(self._arrived)  # others may begin meanwhile
+                self._memory.give_up(self._arrived)  # others may begin meanwhile
             if self._stored_at is not None and self._landing is None:
                 idle = self._stored_at + IDLE_SECONDS - now
                 if idle <= 0:
@@ -403,21 +403,21 @@ class PartitionWorker:
         if batch.record_batches:
             self._begun.append((batch.end, batch.record_batches[0].times.first))
         self._bytes_in_work += batch.unpacked_bytes
-        self._buffer.begin(batch.unpacked_bytes)
+        self._memory.begin(batch.unpacked_bytes)
         self._count_waiting()
         self._press()  # the next one may be fetched while this one is stored
         return batch
 
     def give_back(self) -> None:
-        """Leave the buffer to the partition workers that go on."""
-        self._buffer.give_up(self._arrived)
+        """Give the memory back to the other partition workers."""
+        self._memory.give_up(self._arrived)
         self._end_work(self._bytes_in_work)
-        self._buffer.add(-self._waiting_bytes)
+        self._memory.add(-self._waiting_bytes)
         self._waiting_bytes = 0
 
     def _end_work(self, size: int) -> None:
         self._bytes_in_work -= size
-        self._buffer.end(size)
+        self._memory.end(size)
 
     def _seconds_to_close(self, now: float) -> float | None:
         """How long until the next batch is cut: 0 is now, None is not before something happens.
@@ -434,7 +434,7 @@ class PartitionWorker:
             return wait
         if self._landing is not None:
             return None
-        if wait > 0 and self._buffer.has_room(self._waiting_bytes):
+        if wait > 0 and self._memory.has_room(self._waiting_bytes):
             return wait
         return BUSY_SECONDS if self._store.busy else 0.0
 
@@ -443,7 +443,7 @@ class PartitionWorker:
 
         A pending range is read whole, whatever its size.
         """
-        room = self._buffer.has_room(self._waiting_bytes)
+        room = self._memory.has_room(self._waiting_bytes)
         if not self._paused and not self._recovering and (self._fill() >= 1 or not room):
             self._paused = True
             self._flow.on_buffer_full(self._partition)
@@ -452,7 +452,7 @@ class PartitionWorker:
             self._flow.on_buffer_drop(self._partition)
 
     def _count_waiting(self) -> None:
-        self._buffer.add(self._batcher.held_bytes - self._waiting_bytes)
+        self._memory.add(self._batcher.held_bytes - self._waiting_bytes)
         self._waiting_bytes = self._batcher.held_bytes
 
     def _fill(self) -> float:

@@ -29,7 +29,7 @@ from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.worker.assignment import Assignment
-from usagepipe.consumer.worker.buffer import Buffer
+from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.consumer.worker.committer import Committer
 from usagepipe.consumer.worker.partition_supervisor import (
     ParkingPlace,
@@ -71,7 +71,7 @@ class RebalanceHandler:
         storing: Storing,
         parking: ParkingPlace,
         policy: BatchPolicy,
-        buffer_bytes: int,
+        memory_bytes: int,
         drain_seconds: float,
         metrics: WorkerMetrics,
         health: Health,
@@ -79,7 +79,7 @@ class RebalanceHandler:
         self._storing = storing
         self._parking = parking
         self._policy = policy
-        self._buffer_bytes = buffer_bytes
+        self._memory_bytes = memory_bytes
         self._drain_seconds = drain_seconds
         self._metrics = metrics
         self._health = health
@@ -181,12 +181,12 @@ class RebalanceHandler:
         # 4. Begin, then seek: chunks with the new assignment_id find their supervisors. Each
         #    partition worker first recovers what was pending.
         self._number += 1
-        buffer = Buffer(self._buffer_bytes, len(partitions))
+        memory = MemoryBudget(self._memory_bytes, len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
 
         def make_worker(partition: TopicPartition, start: ResumePoint) -> PartitionWorker:
             return PartitionWorker(
-                partition, start, self._policy, buffer, self._storing, committer, flow
+                partition, start, self._policy, memory, self._storing, committer, flow
             )
 
         supervisors = {

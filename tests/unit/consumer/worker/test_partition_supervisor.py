@@ -16,7 +16,7 @@ from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.positions import ResumePoint
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.worker import partition_supervisor
-from usagepipe.consumer.worker.buffer import Buffer
+from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.consumer.worker.partition_supervisor import PartitionSupervisor
 from usagepipe.consumer.worker.partition_worker import PartitionWorker
 
@@ -36,7 +36,7 @@ class World(FakeStore):
     def __init__(self, start: ResumePoint | None = None) -> None:
         super().__init__()
         self.parking = FakeParking()
-        self.buffer = Buffer(1_000_000, workers=1)
+        self.memory = MemoryBudget(1_000_000, workers=1)
         self.acknowledged = 0
         self.announced: list[tuple[int, int]] = []
         self.held = False
@@ -46,7 +46,7 @@ class World(FakeStore):
         )
 
     def _worker(self, start: ResumePoint) -> PartitionWorker:
-        return PartitionWorker(PARTITION, start, POLICY, self.buffer, self, self, self)
+        return PartitionWorker(PARTITION, start, POLICY, self.memory, self, self, self)
 
     async def announce(self, partition: Any, pending: Announcement) -> None:
         self.announced.append((pending.first, pending.last))
@@ -94,8 +94,8 @@ async def test_what_is_before_a_parked_batch_is_stored_and_acknowledged() -> Non
         assert [(0, 1)] == world.announced
         assert world.held
         assert (0, 0, 0) == (
-            world.buffer.waiting,
-            world.buffer.in_work,
+            world.memory.waiting,
+            world.memory.in_work,
             world.worker.buffered_rows,
         )
         assert world.worker.take(chunk_of(5, 6, index=1))
@@ -132,7 +132,7 @@ async def test_a_partition_that_was_parked_before_is_not_read() -> None:
         await until(lambda: world.parking.parked)
 
     assert [] == world.prepared
-    assert 0 == world.buffer.waiting
+    assert 0 == world.memory.waiting
 
 
 async def test_a_pending_range_stays_pending_while_it_is_parked() -> None:

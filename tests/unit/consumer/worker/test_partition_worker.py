@@ -13,7 +13,7 @@ from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.block import Block, Landing, Outcome
 from usagepipe.consumer.protocol.positions import FencedError, ResumePoint
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.consumer.worker.buffer import Buffer
+from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.consumer.worker.partition_worker import IDLE_SECONDS, PartitionWorker
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ class World(FakeStore):
         self.held = False
         self.fenced = False
         self.slow_announcements = 0.0
-        self.buffer_bytes = 1_000_000
+        self.memory_bytes = 1_000_000
 
     async def announce(self, partition: Any, pending: Announcement) -> None:
         if self.fenced:
@@ -57,20 +57,20 @@ class World(FakeStore):
         self.held = False
 
     def workers(self, count: int, policy: BatchPolicy, size: int) -> list[PartitionWorker]:
-        """Partition workers that share a buffer of `size` bytes."""
-        self.buffer = Buffer(size, workers=count)
+        """Partition workers that share a budget of `size` bytes."""
+        self.memory = MemoryBudget(size, workers=count)
         start = ResumePoint(0, TOPIC)
         return [
-            PartitionWorker(PARTITION, start, policy, self.buffer, self, self, self)
+            PartitionWorker(PARTITION, start, policy, self.memory, self, self, self)
             for _ in range(count)
         ]
 
     def worker(
         self, start: ResumePoint | None = None, policy: BatchPolicy = EAGER
     ) -> PartitionWorker:
-        self.buffer = Buffer(self.buffer_bytes, workers=4)
+        self.memory = MemoryBudget(self.memory_bytes, workers=4)
         return PartitionWorker(
-            PARTITION, start or ResumePoint(0, TOPIC), policy, self.buffer, self, self, self
+            PARTITION, start or ResumePoint(0, TOPIC), policy, self.memory, self, self, self
         )
 
 
@@ -395,19 +395,19 @@ async def test_a_partition_worker_that_ends_gives_back_what_it_held() -> None:
 
     await cut_short_with_a_batch_in_hand(world)
 
-    assert world.buffer.take_turn(world.buffer_bytes, asyncio.Event())
+    assert world.memory.take_turn(world.memory_bytes, asyncio.Event())
 
 
-async def test_the_buffer_of_a_worker_bounds_its_partition_workers() -> None:
+async def test_the_memory_budget_bounds_the_partition_workers() -> None:
     """One partition may fill the common part; when that is used up, each keeps to its share."""
     world = World()
-    world.buffer_bytes = 80_000  # a quarter of it for all, and 5,000 for each of four
+    world.memory_bytes = 80_000  # a quarter of it for all, and 5,000 for each of four
     world.answers.clear()
     worker = world.worker(policy=BatchPolicy(rows=100, unpacked_bytes=1_000, seconds=60))
     worker.take(chunk_of(*range(30), index=0))
     alone = world.held
 
-    world.buffer.add(12_000)  # other partition workers hold so much
+    world.memory.add(12_000)  # other partition workers hold so much
     worker.take(chunk_of(30, index=1))
     together = world.held
     task = asyncio.create_task(worker.run())
@@ -523,16 +523,16 @@ async def test_a_partition_worker_whose_batch_may_grow_on_lets_others_begin() ->
     first, second = world.workers(
         2, BatchPolicy(rows=100, unpacked_bytes=1_000, seconds=0.01), size=4_000
     )
-    world.buffer.begin(2_000)
+    world.memory.begin(2_000)
     tasks = [asyncio.create_task(worker.run()) for worker in (first, second)]
     first.take(chunk_of(0, size=500))
     async with asyncio.timeout(1.0):
-        while not world.buffer.is_asked:
+        while not world.memory.is_asked:
             await asyncio.sleep(0.001)
     first.take(chunk_of(1, size=10, index=1, behind=50))
     second.take(chunk_of(*range(10), size=100, behind=100))
 
-    world.buffer.end(2_000)
+    world.memory.end(2_000)
     async with asyncio.timeout(1.0):
         while second.position < 10:
             await asyncio.sleep(0.001)
@@ -540,7 +540,7 @@ async def test_a_partition_worker_whose_batch_may_grow_on_lets_others_begin() ->
         worker.drain(keep=True)
     await asyncio.gather(*tasks)
 
-    assert (0, 0) == (world.buffer.waiting, world.buffer.in_work)
+    assert (0, 0) == (world.memory.waiting, world.memory.in_work)
 
 
 async def test_what_was_prepared_ahead_of_a_letter_is_prepared_again() -> None:

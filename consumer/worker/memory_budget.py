@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 
 
-class Buffer:
+class MemoryBudget:
     """Counts bytes of records that wait and of those in work."""
 
     def __init__(self, size: int, workers: int) -> None:
