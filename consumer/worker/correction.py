@@ -22,6 +22,7 @@ from usagepipe.consumer.runtime.persistence import Persistence
 from usagepipe.consumer.runtime.threads import Threads, in_thread
 from usagepipe.consumer.worker.quiet import Quiet
 from usagepipe.schemas.errors import RollupsBusyError
+from usagepipe.consumer.worker.insert_gate import InsertGate
 
 Result = TypeVar("Result")
 
@@ -46,14 +47,14 @@ class Corrections:
         rollups: RollupRebuilder,
         threads: Threads,
         persist: Persistence,
-        quiet: Quiet,
+        gate: InsertGate,
         acknowledged: Acknowledged,
         metrics: WorkerMetrics,
     ) -> None:
         self._rollups = rollups
         self._threads = threads
         self._persist = persist
-        self._quiet = quiet
+        self._gate = gate
         self._acknowledged = acknowledged
         self._metrics = metrics
 
@@ -72,7 +73,7 @@ class Corrections:
             )
 
             async def attempt(correct: Callable[[], int] = correct) -> int:
-                async with self._quiet.alone():  # our own inserts wait; others' are waited for
+                async with self._gate.exclusive():  # our own inserts wait; others' are waited for
                     return await in_thread(self._threads.ask, correct)
 
             corrected, _ = await self._persist("clickhouse", str(block.batch), attempt)

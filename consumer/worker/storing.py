@@ -40,7 +40,7 @@ from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.persistence import ContentRefusedError, Persistence
 from usagepipe.consumer.runtime.threads import Threads, in_thread
 from usagepipe.consumer.worker.correction import Acknowledged, Corrections
-from usagepipe.consumer.worker.quiet import Quiet
+from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.schemas.errors import StartRefusedError
 from usagepipe.schemas.settings import WorkerSettings
 
@@ -91,9 +91,9 @@ class Storing:
         self._metrics = metrics
         self._health = health
         self._persist = persist
-        self._quiet = Quiet()
+        self._gate = InsertGate()
         self._corrections = Corrections(
-            servers.rollups, threads, self._persist, self._quiet, acknowledged, metrics
+            servers.rollups, threads, self._persist, self._gate, acknowledged, metrics
         )
         self._lookups = Lookups(self._look_up)
         self._started = 0  # the server, in Unix seconds
@@ -102,7 +102,7 @@ class Storing:
     @property
     def busy(self) -> bool:
         """Whether as many inserts run as may run at once."""
-        return self._quiet.running >= self._slots
+        return self._gate.running >= self._slots
 
     async def last_offset(self, partition: TopicPartition, topic_id: str, at_least: int) -> int:
         """The greatest offset from `at_least` on that is stored; `at_least` - 1 for none."""
@@ -206,7 +206,7 @@ class Storing:
         """Insert until ClickHouse answers; the number of tries."""
 
         async def attempt() -> None:
-            async with self._quiet.insert():
+            async with self._gate.shared():
                 started = time.monotonic()
                 insert = self._servers.writer.insert
                 await in_thread(self._threads.insert, insert, block.rows.body, block.token)

@@ -244,7 +244,7 @@ async def test_a_rebalance_in_a_stop_waits_for_the_insert_that_still_runs() -> N
 
 
 async def test_a_takeover_resumes_partitions_that_the_old_partition_workers_held() -> None:
-    """A partition worker that is cut short with its memory full would leave its partition paused."""
+    """A partition worker that is cut short with full memory would leave its partition paused."""
     world = World()
     flow = RememberingFlow()
     world.rebalance_handler.assign({PARTITION})

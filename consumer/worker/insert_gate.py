@@ -1,5 +1,6 @@
-"""Lets inserts run side by side, and a correction alone: it compares tables that an insert
-fills one after the other.
+"""A readers-writer lock: inserts share it, a rollup rebuild holds it exclusively.
+
+A rebuild compares tables that one insert fills one after the other.
 """
 
 import asyncio
@@ -7,17 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Quiet:
-    """Many `insert`s at once, or one `alone`. Inserts wait while somebody waits to be alone."""
+class InsertGate:
+    """Many `shared` holders at once, or one `exclusive`, which has precedence."""
 
     def __init__(self) -> None:
         self.running = 0  # inserts
         self._changed = asyncio.Condition()
-        self._alone = asyncio.Lock()
+        self._closed = asyncio.Lock()
 
     @asynccontextmanager
-    async def insert(self) -> AsyncIterator[None]:
-        async with self._alone:
+    async def shared(self) -> AsyncIterator[None]:
+        async with self._closed:
             self.running += 1
         try:
             yield
@@ -28,8 +29,8 @@ class Quiet:
                     self._changed.notify_all()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
-        async with self._alone:
+    async def exclusive(self) -> AsyncIterator[None]:
+        async with self._closed:
             async with self._changed:
                 await self._changed.wait_for(lambda: not self.running)
             yield
