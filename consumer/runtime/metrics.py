@@ -50,9 +50,9 @@ class WorkerMetrics:
             "Ranges that lacked rows after an insert that seemed to succeed; they are reconciled.",
             registry=registry,
         )
-        self.corrected_rows = Counter(
-            "usagepipe_corrected_rollup_rows",
-            "Rows of rollups that were corrected from raw.",
+        self.rebuilt_rows = Counter(
+            "usagepipe_rebuilt_rollup_rows",
+            "Rollup rows that were rebuilt from raw rows.",
             registry=registry,
         )
         self.insert_seconds = Histogram(

@@ -39,8 +39,8 @@ from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.persistence import ContentRefusedError, Persistence
 from usagepipe.consumer.runtime.threads import Threads, in_thread
-from usagepipe.consumer.worker.correction import Acknowledged, Corrections
 from usagepipe.consumer.worker.insert_gate import InsertGate
+from usagepipe.consumer.worker.rollup_rebuild import Acknowledged, RangeRebuilder
 from usagepipe.schemas.errors import StartRefusedError
 from usagepipe.schemas.settings import WorkerSettings
 
@@ -92,7 +92,7 @@ class Storing:
         self._health = health
         self._persist = persist
         self._gate = InsertGate()
-        self._corrections = Corrections(
+        self._range_rebuilder = RangeRebuilder(
             servers.rollups, threads, self._persist, self._gate, acknowledged, metrics
         )
         self._lookups = Lookups(self._look_up)
@@ -185,7 +185,7 @@ class Storing:
         #    they are corrected from raw. A crash before its end: the next owner does the same.
         in_parts = block.pending.epoch > FIRST_EPOCH and (again or block.rows.count > 0)
         if in_parts or (undecided and await self._was_restarted(block)):
-            await self._corrections.correct(block)
+            await self._range_rebuilder.rebuild_rollups(block)
         # 4. Dead letters. A crash after it sends them again, with the same coordinates.
         await self._send_letters(block, block.rows.rejected)
         self._count_stored(block)
@@ -258,7 +258,7 @@ class Storing:
         self._parking.refuse(block.batch, block.topic.topic_id, letter)
         await self._send_letters(block, (*block.rows.rejected, letter))
         if block.pending.epoch > FIRST_EPOCH:
-            await self._corrections.correct(block)
+            await self._range_rebuilder.rebuild_rollups(block)
         return Landing(Outcome.LETTER)
 
     @contextmanager

@@ -187,7 +187,7 @@ def test_rows_that_the_server_lost_after_remembering_their_token_are_written_aga
     assert (300, 300) == raw_counts(clickhouse_client)
     assert sums_of(events) == rollup_sums(clickhouse_client)
     assert 1 == metric(worker, "usagepipe_incomplete_ranges_total")
-    assert "range_reconciled" in worker.stderr
+    assert "rollups_rebuilt" in worker.stderr
 
 
 @pytest.mark.parametrize("table", ["rollup_usage_15m", "rollup_usage_1d"])

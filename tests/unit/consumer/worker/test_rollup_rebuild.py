@@ -11,7 +11,7 @@ import pytest
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
-from usagepipe.consumer.worker.correction import LONGEST, NEAR, Corrections, spans
+from usagepipe.consumer.worker.rollup_rebuild import LONGEST, NEAR, RangeRebuilder, spans
 from usagepipe.schemas.errors import RollupsBusyError
 
 BUCKET = timedelta(minutes=15)
@@ -59,13 +59,13 @@ async def _unsettled(committed: Mapping[TopicPartition, int]) -> list[UnsettledO
         return committed
 
     unused: Any = None
-    corrections = Corrections(unused, unused, unused, unused, acknowledged, unused)
+    rebuilder = RangeRebuilder(unused, unused, unused, unused, acknowledged, unused)
     block: Any = SimpleNamespace(
         batch=SimpleNamespace(partition=OWN),
         topic=SimpleNamespace(topic_id="id"),
         pending=SimpleNamespace(first=100),
     )
-    return await asyncio.to_thread(corrections._unsettled, block, asyncio.get_running_loop())
+    return await asyncio.to_thread(rebuilder._unsettled, block, asyncio.get_running_loop())
 
 
 @pytest.mark.anyio

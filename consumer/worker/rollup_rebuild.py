@@ -39,7 +39,7 @@ NEAR: Final = timedelta(hours=2)
 LONGEST: Final = timedelta(hours=6)
 
 
-class Corrections:
+class RangeRebuilder:
     """Corrects rollups, one range at a time, while no insert of this worker runs."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Corrections:
         self._acknowledged = acknowledged
         self._metrics = metrics
 
-    async def correct(self, block: Block) -> None:
+    async def rebuild_rollups(self, block: Block) -> None:
         """Have every rollup hold what raw holds, in all buckets of the block's whole batch.
 
         Those in between may be corrected with them.
@@ -77,8 +77,8 @@ class Corrections:
                     return await in_thread(self._threads.ask, correct)
 
             corrected, _ = await self._persist("clickhouse", str(block.batch), attempt)
-            self._metrics.corrected_rows.inc(corrected)
-        log.warning("range_reconciled", batch=str(block.batch), written=block.rows.count)
+            self._metrics.rebuilt_rows.inc(corrected)
+        log.warning("rollups_rebuilt", batch=str(block.batch), written=block.rows.count)
 
     async def _moments(self, block: Block) -> list[datetime]:
         """When the events of the batch occurred, also of those that were left out."""
