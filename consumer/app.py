@@ -25,12 +25,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
-from usagepipe.consumer.kafka.kafka_contact import contact
+from usagepipe.consumer.kafka.probe import probe_kafka
 from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer, RebalanceListener
 from usagepipe.consumer.log.chunk import Chunk
-from usagepipe.consumer.kafka.probe import probe_kafka
-from usagepipe.consumer.kafka.transport import SCHEME, ChunkConsumer
-from usagepipe.consumer.log.packs import Run
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits

@@ -29,8 +29,8 @@ from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.worker.assignment import Assignment
-from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.consumer.worker.committer import Committer
+from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.consumer.worker.partition_supervisor import (
     ParkingPlace,
     PartitionSupervisor,

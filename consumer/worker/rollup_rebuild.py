@@ -20,9 +20,8 @@ from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.persistence import Persistence
 from usagepipe.consumer.runtime.threads import Threads, in_thread
-from usagepipe.consumer.worker.quiet import Quiet
-from usagepipe.schemas.errors import RollupsBusyError
 from usagepipe.consumer.worker.insert_gate import InsertGate
+from usagepipe.schemas.errors import RollupsBusyError
 
 Result = TypeVar("Result")
 
