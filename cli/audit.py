@@ -1,4 +1,4 @@
-"""`usagepipe audit`: is every offset of the log stored once, and every sum right?"""
+"""`usagepipe audit`: checks that every offset is stored once and that every sum is right."""
 
 from contextlib import closing
 
@@ -24,8 +24,8 @@ DOES_NOT_BALANCE = 1
 
 
 UNFINISHED = (
-    "The repair is not finished: until it is run again, sums may be too high where rows were "
-    "stored and their rollups not corrected yet."
+    "The repair is not finished. Run it again: until then, sums may be too high where rows were "
+    "stored and their rollups are not rebuilt yet."
 )
 
 
@@ -38,12 +38,12 @@ UNFINISHED = (
 @click.option(
     "--repair",
     is_flag=True,
-    help="Store again what is missing, correct the rollups, and audit again.",
+    help="Store missing rows again, rebuild wrong rollups, and audit again.",
 )
 @click.option(
     "--trust-raw",
     is_flag=True,
-    help="With --repair: lower rollups to raw also where the log cannot prove raw any more.",
+    help="With --repair: treat usage_events as correct and lower the rollups to match it.",
 )
 @click.option(
     "--wait",
@@ -51,7 +51,7 @@ UNFINISHED = (
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long rollups that are being written are waited for.",
+    help="Longest wait for rollups that are being written.",
 )
 def command(
     kafka: str | None,
@@ -63,19 +63,17 @@ def command(
     trust_raw: bool,
     wait: float,
 ) -> int:
-    """Hold the log against the tables.
+    """Compare the log with the tables.
 
-    Exit status 1: they do not balance, or records wait that nobody consumes.
+    Exit status 1: they do not balance, or records wait that no worker consumes.
 
-    Every offset below the one that the workers of --group have committed must be stored, have a
-    dead letter, or be a duplicate of a stored event. No event and no offset may be stored twice,
-    every rollup must sum the stored events, and no producer's sequence may have a gap. Workers may
-    run.
+    Every offset below the committed offset of --group must be stored, have a dead letter, or be a
+    duplicate of a stored event. No event and no offset may be stored twice, every rollup must sum
+    the stored events, and no producer's sequence may have a gap. Workers may run.
 
-    --repair stores only what lies below the committed offset. It removes nothing: of events that
-    are stored twice it cannot know which rows the workers still count on. Stop the workers, delete
-    the later ones by hand (DELETE FROM usage_events WHERE …), and run it again: it corrects the
-    rollups.
+    --repair stores only rows below the committed offset. It deletes nothing: of an event that is
+    stored twice, it cannot know which row the workers still need. Stop the workers, delete the
+    later row by hand (DELETE FROM usage_events WHERE …), and run it again: it rebuilds the rollups.
     """
     settings = load_settings(
         StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
@@ -87,7 +85,7 @@ def command(
             found = auditor.audit()
             if repair and not found.balances:
                 try:
-                    rows, corrections = auditor.repair(found, trust_raw=trust_raw)
+                    rows, rebuilt = auditor.repair(found, trust_raw=trust_raw)
                 except UnprovenRawError:
                     audit_output.print_audit(found, as_json=as_json)
                     raise
@@ -95,7 +93,7 @@ def command(
                     click.echo(UNFINISHED, err=True)
                     raise
                 click.echo(
-                    f"Repaired: {rows:,} rows stored, {corrections:,} corrections in rollups.",
+                    f"Repaired: {rows:,} rows stored, {rebuilt:,} rows added to rollups.",
                     err=True,
                 )
                 found = auditor.audit()

@@ -66,14 +66,14 @@ def _filter_options(function: Function) -> Function:
             "--from",
             "start",
             type=Moment(),
-            help="First moment, as 2026-01-31T14:30 (UTC), of the letters' arrival.",
+            help="First moment, as 2026-01-31T14:30 (UTC), of the dead letters' arrival.",
         ),
         click.option(
             "--reason",
             "reasons",
             metavar="WORD",
             multiple=True,
-            help="Only letters of this reason; may be given several times.",
+            help="Only dead letters with this reason; may be given several times.",
         ),
     ):
         function = option(function)
@@ -85,9 +85,9 @@ def command() -> None:
     """List, show and replay dead letters; show and release parked partitions.
 
     A dead letter is a record of the topic of events that could not be stored: its untouched bytes,
-    with the reason. A letter that was written twice, as a crash may cause, counts as one.
+    with the reason. A dead letter that was written twice because of a crash counts as one.
 
-    Where too many records are refused, their partition is parked before they become letters.
+    If too many records are refused, their partition is parked before they become dead letters.
     """
 
 
@@ -100,9 +100,9 @@ command.add_command(dlq_parked.release)
 @topic_option
 @_filter_options
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--summary", is_flag=True, help="Count the letters of each reason instead.")
+@click.option("--summary", is_flag=True, help="Count the dead letters of each reason instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def list_letters(
+def list_dead_letters(
     kafka: str | None,
     topic: str | None,
     limit: int,
@@ -110,10 +110,10 @@ def list_letters(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """List dead letters, oldest first; never what the records hold.
+    """List dead letters, oldest first, without the content of their records.
 
-    --from and --to are about the time at which a letter was written; the time of the record itself
-    is shown beside it.
+    --from and --to select by the time at which a dead letter was written. The time of its record is
+    shown beside it.
     """
     selection = _selection(**filters)
     settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
@@ -131,13 +131,13 @@ def list_letters(
 @click.argument("offset", type=click.IntRange(min=0))
 @kafka_option
 @topic_option
-@click.option("--topic-id", metavar="ID", help="Of the topic, if one was made anew.")
+@click.option("--topic-id", metavar="ID", help="Of the topic, if it was deleted and created again.")
 @click.option(
     "--max-bytes",
     type=click.IntRange(0),
     default=SHOWN_BYTES,
     show_default=True,
-    help="The most that is shown of the key, and of the value.",
+    help="Maximum bytes shown of the key, and of the value.",
 )
 @click.option("--raw", is_flag=True, help="Write the value's bytes and nothing else.")
 def show(
@@ -149,11 +149,11 @@ def show(
     max_bytes: int,
     raw: bool,
 ) -> None:
-    """Show the dead letter of the record that stood at OFFSET of PARTITION.
+    """Show the dead letter of the record at OFFSET of PARTITION.
 
     It prints the record's key and value, which may be confidential: a broken producer may send
     anything. Bytes that are not text are shown as hexadecimal digits. A value that was too large
-    for its letter is read from the record's own topic, if it is still there.
+    for its dead letter is read from the record's own topic, if the topic still has it.
     """
     settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
     selection = Selection(
@@ -179,8 +179,8 @@ def show(
 @kafka_option
 @topic_option
 @_filter_options
-@click.option("--limit", type=click.IntRange(1), help="At most so many, oldest first.")
-@click.option("--dry-run", is_flag=True, help="Tell how many there are, and change nothing.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number, oldest first.")
+@click.option("--dry-run", is_flag=True, help="Print how many there are, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def replay(
     kafka: str | None,
@@ -227,14 +227,14 @@ def _confirmed() -> bool:
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise click.UsageError("There is nobody to ask: say --yes.") from None
+        raise click.UsageError("Standard input is not a terminal: add --yes.") from None
 
 
 def _replay(
     settings: StorageSettings, letters: DeadLetterTopic, selection: Selection, limit: int | None
 ) -> int:
     with (
-        DeadLetterReplay(settings, settings.topic, _tell_skipped) as replay,
+        DeadLetterReplay(settings, settings.topic, _print_skipped) as replay,
         interrupt_noted() as interrupted,
     ):
         try:
@@ -262,7 +262,7 @@ def _selection(
 
 
 def _only_letter(settings: StorageSettings, selection: Selection) -> tuple[DeadLetter, int]:
-    """The one selected letter, and how many times it was written."""
+    """The only selected dead letter, and how many copies there are."""
     found: dict[str, DeadLetter] = {}
     copies = 0
     with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
@@ -270,16 +270,16 @@ def _only_letter(settings: StorageSettings, selection: Selection) -> tuple[DeadL
             found.setdefault(letter.envelope.coordinates.topic_id, letter)
             copies += 1
     if not found:
-        raise UsagePipeError(f"No dead letter of that record stands on {letters.topic}.")
+        raise UsagePipeError(f"There is no dead letter of that record on {letters.topic}.")
     if len(found) > 1:
         raise WrongUseError(
-            "The topic was made anew, and there is a letter of each:"
+            "Topics of this name were created several times, each with such a dead letter:"
             f" add --topic-id {' or --topic-id '.join(map(visible, found))}."
         )
     return found.popitem()[1], copies
 
 
-def _tell_skipped(envelope: Envelope, why: str) -> None:
+def _print_skipped(envelope: Envelope, why: str) -> None:
     _, partition, offset = envelope.coordinates
     click.echo(f"Not replayed: partition {partition} offset {offset}: {visible(why)}", err=True)
 
@@ -288,6 +288,6 @@ def _warn_of_others(letters: DeadLetterTopic) -> None:
     if letters.other_records:
         click.echo(
             f"Warning: {letters.other_records:,} records on {letters.topic} are not dead letters"
-            " and are left out.",
+            " and are skipped.",
             err=True,
         )

@@ -34,8 +34,8 @@ def parked(as_json: bool, **options: Any) -> None:
     """Show parked partitions: what waits there, since when and why.
 
     A worker parks a partition when more of its records are refused than the limits on dead letters
-    allow. Nothing of the shown range is acknowledged, and none of it is a dead letter yet. The
-    other partitions go on.
+    allow. Nothing of the shown range is committed, and none of it is a dead letter yet. The other
+    partitions continue.
     """
     settings = load_settings(StorageSettings, **options)
     found = _read(settings)
@@ -45,8 +45,8 @@ def parked(as_json: bool, **options: Any) -> None:
 @click.command("release")
 @click.argument("partitions", metavar="PARTITION...", type=click.IntRange(min=0), nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every partition that is parked.")
-@click.option("--letters", is_flag=True, help="Make dead letters of what is refused.")
-@click.option("--retry", is_flag=True, help="Read and judge the range again.")
+@click.option("--letters", is_flag=True, help="Turn refused records into dead letters.")
+@click.option("--retry", is_flag=True, help="Read and check the range again.")
 @click.option(
     "--last-offset",
     type=click.IntRange(min=0),
@@ -65,24 +65,23 @@ def release(
     last_offset: int | None,
     **options: Any,
 ) -> None:
-    """Let the worker of a parked PARTITION go on.
+    """Release a parked PARTITION: its worker resumes.
 
-    --retry: the worker reads the range again, for causes that are gone: the worker or a table was
-    fixed. If it still passes a limit, it is parked again.
+    --retry: the worker reads the range again. Use it when the cause is fixed: the worker or a
+    table. If the range still exceeds a limit, the partition is parked again.
 
-    --letters: of the range, and of what is on the topic after it by now, each record that is
-    refused becomes a dead letter, and each event is stored. Records that come later count against
-    the limits from zero.
+    --letters: in the range, and in what is on the topic after it now, each refused record becomes a
+    dead letter and each event is stored. For later records the limits count from zero.
 
-    The decision is kept in ClickHouse for exactly this range of this topic: it reaches whichever
-    worker has the partition, also after a restart. Repeating it does no harm.
+    The decision is kept in ClickHouse for exactly this range of this topic. It reaches the worker
+    that has the partition, also after a restart. It can be repeated.
     """
     if letters == retry:
         raise WrongUseError("Give one of --letters and --retry.")
     if bool(partitions) == every:
         raise WrongUseError("Name the partitions, or give --all.")
     if last_offset is not None and retry:
-        raise WrongUseError("--last-offset goes with --letters.")
+        raise WrongUseError("--last-offset needs --letters.")
     mode = Mode.RETRY if retry else Mode.LETTERS
     settings = load_settings(StorageSettings, **options)
     chosen = _chosen(_read(settings), partitions)
@@ -118,7 +117,7 @@ def _chosen(found: Sequence[ParkedPartition], partitions: Sequence[int]) -> list
 def _last(waiting: ParkedPartition, mode: Mode, last_offset: int | None) -> int:
     """The last offset of the release.
 
-    A release beyond the log's end would exempt records from the limits that nobody has sent yet.
+    A release beyond the log's end would exempt future records from the limits.
 
     Raises:
         WrongUseError: the offset that was given is before the parked range or not on the topic.

@@ -30,7 +30,7 @@ NOT_ALL = 1
 @click.option(
     "--restore",
     is_flag=True,
-    help="The events were recorded here: keep their producers' numbers, which an audit counts.",
+    help="For events recorded here: keep their producers' sequence numbers, which audits check.",
 )
 def command(
     file: BinaryIO,
@@ -41,11 +41,11 @@ def command(
 ) -> int:
     """Send the events of an export that are not stored yet to the topic of events.
 
-    FILE is what usagepipe export wrote, - is standard input. All of it is read first: if a line is
-    wrong or missing, nothing is sent. An event that is stored already is skipped, so it may be run
-    again, and goes on after an interruption. Workers store what is added.
+    FILE is the output of usagepipe export, - is standard input. It is read completely first: if a
+    line is wrong or missing, nothing is sent. Stored events are skipped, so an interrupted import
+    can be started again. Workers store the events that were added.
 
-    Exit status: 1 some events were left out, as told; 2 the file is wrong; 3 a server went away.
+    Exit status: 1 some events were not added; 2 the file is wrong; 3 a server became unreachable.
     """
     settings = load_settings(StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic)
     _check(settings)
@@ -72,7 +72,7 @@ def _check(settings: StorageSettings) -> None:
 
 @contextmanager
 def _seekable(file: BinaryIO) -> Iterator[BinaryIO]:
-    """`file`, or a copy of it on disk where it can be read only once."""
+    """`file`, or a copy of it on disk if it can be read only once."""
     if file.seekable():
         yield file
         return
@@ -90,20 +90,20 @@ def _import(settings: StorageSettings, export: BinaryIO, restore: bool) -> int:
         try:
             events.run(ExportReader(export), interrupted)
         finally:
-            _tell(events)
+            _print_counts(events)
         if interrupted():
             click.echo("Interrupted: run it again for the rest.", err=True)
             return INTERRUPTED
     return NOT_ALL if events.raw_expired or events.refused else 0
 
 
-def _tell(events: EventImport) -> None:
-    """What an import has done, also when it was interrupted or failed."""
+def _print_counts(events: EventImport) -> None:
+    """Print the result of an import, also when it was interrupted or failed."""
     click.echo(f"added {events.added}, skipped {events.skipped}")
     if events.raw_expired:
         click.echo(
             f"{events.raw_expired:,} events that are not stored are older than what raw keeps: they"
-            " were left out, since the rollups may hold them.",
+            " were not added, because the rollups may count them.",
             err=True,
         )
     if events.refused:
@@ -113,7 +113,7 @@ def _tell(events: EventImport) -> None:
         )
     if events.unconfirmed:
         click.echo(
-            f"{events.unconfirmed:,} were sent and not confirmed: they may be there or not. Run it"
+            f"{events.unconfirmed:,} were sent and not confirmed: they may have arrived. Run it"
             " again: an event is stored once.",
             err=True,
         )

@@ -1,4 +1,4 @@
-"""`usagepipe replay`: store what the tables lack of a part of the log."""
+"""`usagepipe replay`: stores the rows that the tables lack of a part of the log."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -40,9 +40,9 @@ from usagepipe.schemas.settings import StorageSettings
 @click.option(
     "--progress-group",
     metavar="NAME",
-    help="Consumer group that keeps how far a replay came  [default: the workers' and .replay].",
+    help="Consumer group that keeps the progress  [default: the workers' group and .replay].",
 )
-@click.option("--rate", type=Number(min=1), help="At most so many records a second.")
+@click.option("--rate", type=Number(min=1), help="Maximum records per second.")
 @click.option("--dry-run", is_flag=True, help="Count what would be stored and change nothing.")
 @click.option(
     "--wait",
@@ -50,7 +50,7 @@ from usagepipe.schemas.settings import StorageSettings
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long rollups that are being written are waited for.",
+    help="Longest wait for rollups that are being written.",
 )
 def command(
     kafka: str | None,
@@ -67,14 +67,14 @@ def command(
     dry_run: bool,
     wait: float,
 ) -> None:
-    """Store what the tables lack of a part of the log.
+    """Store the rows that the tables lack of a part of the log.
 
-    What is stored already changes nothing, so a second run changes nothing. --from and --to are
-    about the time at which the broker got a record.
+    Rows that are stored already do not change, so a second run changes nothing. --from and --to
+    select by the time at which the broker received a record.
 
-    It reads up to where the workers of --group have committed and never further: what lies behind
-    is theirs. One that was interrupted goes on where it was when it is started again with the same
-    range. Run one replay of a topic at a time.
+    It never reads beyond the committed offset of --group: the workers will store later records. An
+    interrupted replay resumes when it is started again with the same range. Run one replay of a
+    topic at a time.
     """
     request = ReplayRequest(partition, start, end, from_offset, to_offset)
     _check(request)
@@ -89,7 +89,7 @@ def command(
             Replayer(settings, progress_group or f"{settings.group}.replay", wait)
         ) as replayer:
             parts = replayer.plan(request)
-            _tell_parts(parts, settings.topic, settings.group)
+            _print_parts(parts, settings.topic, settings.group)
             total = sum(part.offsets for part in parts)
             with _progress(total) as on_progress:
                 counts = replayer.run(
@@ -106,7 +106,7 @@ def _check(request: ReplayRequest) -> None:
     if by_offset and request.partition is None:
         raise WrongUseError("--from-offset and --to-offset need --partition.")
     if by_offset and by_time:
-        raise WrongUseError("Give offsets or moments, not both.")
+        raise WrongUseError("Give offsets or times, not both.")
     if request.start and request.end and request.start >= request.end:
         raise WrongUseError("--to must lie after --from.")
     first, end = request.start_offset, request.end_offset
@@ -116,7 +116,7 @@ def _check(request: ReplayRequest) -> None:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; elsewhere nothing."""
+    """A progress bar on a terminal, and nothing elsewhere."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -124,11 +124,11 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield bar.update
 
 
-def _tell_parts(parts: list[ReplayPart], topic: str, group: str) -> None:
+def _print_parts(parts: list[ReplayPart], topic: str, group: str) -> None:
     for part in parts:
         where = f"{topic}, partition {part.partition}"
         if part.resumed:
-            click.echo(f"{where}: goes on at offset {part.first}.", err=True)
+            click.echo(f"{where}: resumes at offset {part.first}.", err=True)
         if part.requested_end is not None:
             click.echo(
                 f"{where}: ends before offset {part.end}, not {part.requested_end}: the workers "
@@ -147,7 +147,7 @@ def _print_counts(counts: ReplayCounts, dry_run: bool) -> None:
     if counts.raw_expired:
         click.echo(
             f"{counts.raw_expired:,} have no row and are older than what raw keeps: they were left "
-            "alone, since the rollups may hold them."
+            "alone, because the rollups may count them."
         )
     if counts.rebuilt:
         click.echo(f"{counts.rebuilt:,} rows added to the rollups.")

@@ -31,10 +31,10 @@ def command(
     group: str | None,
     as_json: bool,
 ) -> int:
-    """Show the workers of --group, what waits for them, and how fresh the tables are.
+    """Show the workers of --group, the records that wait for them, and the newest stored event.
 
-    Exit status 1: records wait that nobody consumes, or a partition is parked. 3: a server does
-    not answer; what the other one knows is printed all the same.
+    Exit status 1: records wait that no worker consumes, or a partition is parked. 3: a server does
+    not answer; the state of the other one is printed.
     """
     settings = load_settings(
         StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group

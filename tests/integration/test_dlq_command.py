@@ -281,7 +281,7 @@ def test_what_cannot_be_shown_is_said(kafka: str, topic: str, dlq: DlqCommand) -
     """No such dead letter, one without a value, and one of two topics of the same name."""
     write_dead_letters(kafka, topic, FakeRecord(7, None))
 
-    assert (1, True) == (dlq("show", "1", "8"), "No dead letter of that record" in dlq.err)
+    assert (1, True) == (dlq("show", "1", "8"), "no dead letter of that record" in dlq.err)
     assert (1, True) == (dlq("show", "1", "7", "--raw"), "The record has no value." in dlq.err)
     write_dead_letters(kafka, topic, FakeRecord(7, b"of another"), topic_id="e" * 32)
     assert (2, True) == (dlq("show", "1", "7"), f"--topic-id {'e' * 32}" in dlq.err)

@@ -62,7 +62,7 @@ def test_a_release_says_what_no_worker_has_read(capsys: Output) -> None:
         (["--all", "--retry", "--letters"], "Give one of --letters and --retry."),
         (["--letters"], "Name the partitions, or give --all."),
         (["3", "--all", "--letters"], "Name the partitions, or give --all."),
-        (["3", "--retry", "--last-offset", "9"], "--last-offset goes with --letters."),
+        (["3", "--retry", "--last-offset", "9"], "--last-offset needs --letters."),
     ],
 )
 def test_an_unclear_release_is_wrong_use(
