@@ -10,19 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, ClassVar
+from typing import IO
 
-from usagepipe.cli.streams import UNWRITABLE
-from usagepipe.schemas.errors import UsagePipeError
-
-
-class UnwritableFileError(UsagePipeError):
-    """A file cannot be written. Nothing is left of what was begun."""
-
-    exit_status: ClassVar[int] = UNWRITABLE
-
-    def __init__(self, path: Path, error: OSError) -> None:
-        super().__init__(f"{path} cannot be written: {error.strerror or error}.")
+from usagepipe.schemas.errors import UnwritableFileError
 
 
 class NewFile:

@@ -9,8 +9,8 @@ from typing import ClassVar
 import click
 
 from usagepipe.cli.interrupts import INTERRUPTED, raise_on_interrupt
-from usagepipe.cli.streams import OutputError, give_up_output
-from usagepipe.schemas.errors import MissingExtraError, UsagePipeError
+from usagepipe.cli.streams import give_up_output
+from usagepipe.schemas.errors import MissingExtraError, OutputError, UsagePipeError
 from usagepipe.schemas.visible import LINES, visible
 
 

@@ -7,30 +7,15 @@ end the process with status 1 on their own: "the answer is no".
 import errno
 import io
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
-from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.errors import OutputError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-UNWRITABLE: Final = 74  # as sysexits.h has it: EX_IOERR
-UNREAD: Final = 128 + signal.SIGPIPE  # what shells see of programs that the signal ends
 _STDOUT: Final = 1
-
-
-class OutputError(UsagePipeError):
-    """Standard output takes nothing. `status` is what the command ends with.
-
-    `quiet`: whoever read it has enough, as `head` does, and needs no message.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.quiet = number == errno.EPIPE
-        self.status = UNREAD if self.quiet else UNWRITABLE
-        super().__init__(f"standard output cannot be written: {os.strerror(number)}.")
 
 
 class _Descriptor(io.FileIO):

@@ -6,18 +6,19 @@ when this process is killed.
 
 import json
 import os
-import select
-import signal
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
-from usagepipe.schemas.errors import ServerUnavailableError, WrongUseError
+from usagepipe.local.children import Child
+from usagepipe.schemas.errors import (
+    ChildEndedError,
+    ServerUnavailableError,
+    UsagePipeError,
+    WrongUseError,
+)
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 10.0
@@ -37,9 +38,8 @@ class LocalServers:
         self._clickhouse_port = clickhouse_port
         self._kafka: str | None = None
         self._clickhouse = ""
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._lifeline = -1
-        self._words: IO[bytes] | None = None
 
     @property
     def kafka(self) -> str | None:
@@ -54,7 +54,7 @@ class LocalServers:
     @property
     def pid(self) -> int:
         """Of the process that is the ClickHouse server; 0 when it does not run."""
-        return self._process.pid if self._process else 0
+        return self._child.pid if self._child else 0
 
     def start(self) -> None:
         """Start the servers; returns when they answer.
@@ -63,22 +63,15 @@ class LocalServers:
             WrongUseError: the folder or a port cannot be used.
             ServerUnavailableError: a server did not come up.
         """
-        assert self._process is None, "started already"
+        assert self._child is None, "started already"
         theirs, self._lifeline = os.pipe()
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115  # closed when it has ended
+        command = [*_COMMAND, *self._arguments(), "--lifeline", str(theirs)]
         try:
-            self._process = subprocess.Popen(
-                [*_COMMAND, *self._arguments(), "--lifeline", str(theirs)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=self._words,
-                pass_fds=[theirs],
-                start_new_session=True,  # Ctrl-C is for us: we stop them in our own order
-            )
+            self._child = Child("usagepipe local", command, os.environ, lifeline=theirs)
         finally:
             os.close(theirs)
         try:
-            self._take_addresses(self._announcement())
+            self._take_addresses(self._announcement(self._child))
         except BaseException:
             self.kill()
             raise
@@ -89,19 +82,16 @@ class LocalServers:
         )
         return ["--data", str(self.data), *kafka, "--clickhouse-port", str(self._clickhouse_port)]
 
-    def _announcement(self) -> bytes:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + START_SECONDS
-        line = b""
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
-                raise self._unavailable(f"not up within {START_SECONDS:.0f} s")
-            if not (part := os.read(self._process.stdout.fileno(), 4096)):
-                raise self._refusal(self._process.wait())
-            line += part
-        return line
+    def _announcement(self, child: Child) -> bytes:
+        try:
+            return child.read_line(START_SECONDS)
+        except ChildEndedError as error:
+            words = error.words.removeprefix("Error: ")
+            if error.status == WrongUseError.exit_status:
+                raise WrongUseError(words) from None
+            raise self._unavailable(f"ended with status {error.status}: {words}") from None
+        except UsagePipeError:
+            raise self._unavailable(f"not up within {START_SECONDS:.0f} s") from None
 
     def _take_addresses(self, line: bytes) -> None:
         found = json.loads(line)
@@ -110,42 +100,24 @@ class LocalServers:
         if found["kafka"]:
             self._kafka_port = int(found["kafka"].rpartition(":")[2])
 
-    def _refusal(self, status: int) -> Exception:
-        words = self._last_words().removeprefix("Error: ")
-        if status == WrongUseError.exit_status:
-            return WrongUseError(words)
-        return self._unavailable(f"ended with status {status}: {words}")
-
-    def _last_words(self) -> str:
-        assert self._words is not None
-        self._words.seek(0)
-        return self._words.read().decode(errors="replace").strip()
-
     def _unavailable(self, reason: str) -> ServerUnavailableError:
         return ServerUnavailableError("usagepipe local", str(self.data), reason)
 
     def stop(self) -> None:
         """Stop the servers in order. May be called again."""
-        self._end(signal.SIGTERM)
+        if self._child is not None:
+            self._child.stop(STOP_SECONDS)
+            self._forget()
 
     def kill(self) -> None:
-        """End the servers as a crash would (`kill -9`): `start` then recovers the data."""
-        self._end(signal.SIGKILL)
+        """Kill the servers, as a crash would (`kill -9`). `start` then recovers the data."""
+        if self._child is not None:
+            self._child.kill()
+            self._forget()
 
-    def _end(self, number: signal.Signals) -> None:
-        if (process := self._process) is None:
-            return
-        self._process = None
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    def _forget(self) -> None:
+        self._child = None
         os.close(self._lifeline)
-        for stream in (process.stdout, self._words):
-            if stream:
-                stream.close()
 
     def __enter__(self) -> Self:
         self.start()

@@ -112,7 +112,7 @@ class _Server(uvicorn.Server):
         await self.serve(sockets=[listener])
         watch.cancel()
         if self._status is None and self._broker:
-            raise self._broker.unavailable(f"it ended with status {self._broker.ended()}")
+            raise self._broker.unavailable(f"it ended with status {self._broker.status}")
         return self._status or 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -149,6 +149,6 @@ class _Server(uvicorn.Server):
             self._stop(0)
 
     async def _watch(self) -> None:
-        while self._broker and self._broker.ended() is None:
+        while self._broker and self._broker.status is None:
             await asyncio.sleep(WATCH_SECONDS)
         self.should_exit = self._broker is not None

@@ -5,8 +5,15 @@ when the error reaches it: 1 the answer is no, 2 wrong use, 3 a server cannot be
 or does not let usagepipe in.
 """
 
+import errno
+import os
+import signal
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Final
+
+UNWRITABLE: Final = 74  # EX_IOERR of sysexits.h
+UNREAD: Final = 128 + signal.SIGPIPE  # the status that shells show for a program that it ended
 
 
 class UsagePipeError(Exception):
@@ -148,3 +155,55 @@ class UnprovenRawError(UsagePipeError):
             "complete (see above). The rollups may be the last right record. If raw is right, "
             "--trust-raw lowers the rollups to match it."
         )
+
+
+class ClickHouseError(UsagePipeError):
+    """ClickHouse refused a statement. `code` is ClickHouse's own, `text` its whole message."""
+
+    code: int
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+        super().__init__(text)
+
+
+class TraceError(WrongUseError):
+    """The trace cannot be read. `line` counts from 1; 0 is the file as a whole."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        self.path = path
+        self.line = line
+        self.problem = problem
+        super().__init__(f"{path}{f', line {line}' if line else ''}: {problem}")
+
+
+class ChildEndedError(UsagePipeError):
+    """A child process ended by itself. `words` is the end of its standard error."""
+
+    def __init__(self, name: str, status: int, words: str) -> None:
+        self.name = name
+        self.status = status
+        self.words = words
+        super().__init__(f"The {name} ended with status {status}. It said:\n{words or '(nothing)'}")
+
+
+class OutputError(UsagePipeError):
+    """Standard output cannot be written. `status` is the exit status of the command.
+
+    `quiet`: its reader has closed it, as `head` does, so no message is needed.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.quiet = number == errno.EPIPE
+        self.status = UNREAD if self.quiet else UNWRITABLE
+        super().__init__(f"standard output cannot be written: {os.strerror(number)}.")
+
+
+class UnwritableFileError(UsagePipeError):
+    """A file cannot be written. Its unfinished part was removed."""
+
+    exit_status: ClassVar[int] = UNWRITABLE
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path} cannot be written: {error.strerror or error}.")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from usagepipe.local.clickhouse.coding import Decoder
-from usagepipe.local.clickhouse.exceptions import QUERY_IS_TOO_LARGE, ClickHouseError
+from usagepipe.local.clickhouse.exceptions import QUERY_IS_TOO_LARGE, refusal
 from usagepipe.local.clickhouse.statement import Statement, read_statement
 
 MAX_STATEMENT_BYTES: Final = 4 << 20  # a server's default is 256 KiB, and may be raised
@@ -44,7 +44,7 @@ class Body:
             if len(self._buffer) > MAX_STATEMENT_BYTES:
                 front = bytes(self._buffer[:MAX_STATEMENT_BYTES])
                 if (statement := read_statement(front, complete=False)) is None:
-                    raise ClickHouseError.of(
+                    raise refusal(
                         QUERY_IS_TOO_LARGE, f"The statement has over {MAX_STATEMENT_BYTES} bytes."
                     )
                 return self._taken(statement)
@@ -77,7 +77,5 @@ async def whole_body(parts: AsyncIterator[bytes]) -> bytes:
     async for part in parts:
         body += part
         if len(body) > MAX_STATEMENT_BYTES:
-            raise ClickHouseError.of(
-                QUERY_IS_TOO_LARGE, f"The form has over {MAX_STATEMENT_BYTES} bytes."
-            )
+            raise refusal(QUERY_IS_TOO_LARGE, f"The form has over {MAX_STATEMENT_BYTES} bytes.")
     return bytes(body)

@@ -10,8 +10,9 @@ from typing import Final, Protocol
 from usagepipe.local.clickhouse.exceptions import (
     CANNOT_DECOMPRESS,
     UNKNOWN_COMPRESSION_METHOD,
-    ClickHouseError,
+    refusal,
 )
+from usagepipe.schemas.errors import ClickHouseError
 
 # In the order in which an answer prefers them.
 ANSWER_CODINGS: Final = ("lz4", "zstd", "gzip")
@@ -72,7 +73,7 @@ class Decoder:
             raise self._broken("the body ends in the middle")
 
     def _broken(self, reason: str) -> ClickHouseError:
-        return ClickHouseError.of(
+        return refusal(
             CANNOT_DECOMPRESS, f"The body is not {self._coding} as its header says: {reason}."
         )
 
@@ -92,7 +93,7 @@ def _frames(coding: str) -> Callable[[], _Frame] | None:
         from backports import zstd
 
         return zstd.ZstdDecompressor
-    raise ClickHouseError.of(UNKNOWN_COMPRESSION_METHOD, f"Unknown content coding {coding!r}.")
+    raise refusal(UNKNOWN_COMPRESSION_METHOD, f"Unknown content coding {coding!r}.")
 
 
 def accepted_coding(header: str) -> str:

@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from usagepipe.local.clickhouse.exceptions import UNKNOWN_SETTING, ClickHouseError
+from usagepipe.local.clickhouse.exceptions import UNKNOWN_SETTING, engine_error, refusal
+from usagepipe.local.clickhouse.silent_errors import Errors, Watch
 from usagepipe.local.clickhouse.statement import Statement
-from usagepipe.local.clickhouse.unsaid import Errors, Watch
-from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.errors import ClickHouseError, WrongUseError
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # Formats whose parts, one after the other, are the whole. The others have a head or a foot.
@@ -212,7 +212,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ClickHouseError.from_engine(error) from None
+        raise engine_error(error) from None
 
 
 def quote(value: str, mark: str = "'") -> str:
@@ -223,7 +223,7 @@ def quote(value: str, mark: str = "'") -> str:
 
 def _name(name: str) -> str:
     if not _SETTING_NAME.fullmatch(name):
-        raise ClickHouseError.of(UNKNOWN_SETTING, f"Unknown setting {name!r}.")
+        raise refusal(UNKNOWN_SETTING, f"Unknown setting {name!r}.")
     return name
 
 

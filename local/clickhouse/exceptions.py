@@ -8,7 +8,7 @@ server's.
 import re
 from typing import Final
 
-from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.errors import ClickHouseError
 
 SYNTAX_ERROR: Final = 62
 BAD_ARGUMENTS: Final = 36
@@ -55,30 +55,19 @@ _STATUS: Final = {code: status for status, codes in _STATUS_CODES.items() for co
 _CODE: Final = re.compile(r"Code: (\d+)\. DB::Exception: ")
 
 
-class ClickHouseError(UsagePipeError):
-    """ClickHouse refused a statement. `code` is ClickHouse's own, `text` its whole sentence."""
+def refusal(code: int, reason: str) -> ClickHouseError:
+    """An error that the front itself raises, worded like a server's."""
+    return ClickHouseError(code, f"Code: {code}. DB::Exception: {reason} ({_NAMES[code]})")
 
-    code: int
 
-    def __init__(self, code: int, text: str) -> None:
-        self.code = code
-        self.text = text
-        super().__init__(text)
+def engine_error(error: Exception) -> ClickHouseError:
+    """ClickHouse's error inside an error of chDB, without the binding's own prefix."""
+    text = str(error).strip()
+    if found := _CODE.search(text):
+        return ClickHouseError(int(found[1]), text[found.start() :])
+    return refusal(UNKNOWN_EXCEPTION, text or type(error).__name__)
 
-    @classmethod
-    def of(cls, code: int, reason: str) -> "ClickHouseError":
-        """An exception that the front itself raises, worded as a server's."""
-        return cls(code, f"Code: {code}. DB::Exception: {reason} ({_NAMES[code]})")
 
-    @classmethod
-    def from_engine(cls, error: Exception) -> "ClickHouseError":
-        """The exception inside one of chDB's: what stands before `Code: …` is the binding's."""
-        text = str(error).strip()
-        if found := _CODE.search(text):
-            return cls(int(found[1]), text[found.start() :])
-        return cls.of(UNKNOWN_EXCEPTION, text or type(error).__name__)
-
-    @property
-    def status(self) -> int:
-        """The HTTP status that a server answers with."""
-        return _STATUS.get(self.code, 500)
+def http_status(error: ClickHouseError) -> int:
+    """The HTTP status that a server answers with."""
+    return _STATUS.get(error.code, 500)

@@ -22,9 +22,10 @@ from starlette.types import Receive, Scope, Send
 from usagepipe.local.clickhouse.body import Body, whole_body
 from usagepipe.local.clickhouse.coding import Encoder
 from usagepipe.local.clickhouse.engine import Answer, Connection, Engine, Written
-from usagepipe.local.clickhouse.exceptions import ACCESS_DENIED, ClickHouseError
+from usagepipe.local.clickhouse.exceptions import ACCESS_DENIED, http_status, refusal
 from usagepipe.local.clickhouse.requests import Account, Call, read_call, read_form
 from usagepipe.local.clickhouse.statement import Statement
+from usagepipe.schemas.errors import ClickHouseError
 
 APPEND_BYTES: Final = 1 << 20  # what an INSERT hands to the engine at once
 GATHERED_BYTES: Final = 1 << 20  # a server's own `buffer_size`
@@ -136,7 +137,7 @@ class ClickHouseFront:
         if "(version " not in text[-60:]:
             text += f" (version {self._engine.version})"
         return PlainTextResponse(
-            text + "\n", error.status, {"X-ClickHouse-Exception-Code": str(error.code)}
+            text + "\n", http_status(error), {"X-ClickHouse-Exception-Code": str(error.code)}
         )
 
 
@@ -148,7 +149,7 @@ def _check_origin(request: Request) -> None:
     # subquery in it. "none" is a person who typed the address.
     from_page = "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
     if host not in _OWN_NAMES or from_page:
-        raise ClickHouseError.of(
+        raise refusal(
             ACCESS_DENIED, "This local server answers programs of this machine, no web pages."
         )
 

@@ -20,7 +20,7 @@ from usagepipe.local.clickhouse.exceptions import (
     AUTHENTICATION_FAILED,
     BAD_ARGUMENTS,
     NOT_IMPLEMENTED,
-    ClickHouseError,
+    refusal,
 )
 
 # Names in the URL that are no settings. Sessions are not kept: each request stands alone.
@@ -62,7 +62,7 @@ class Account:
         user, password = _credentials(request)
         given, own = f"{user}\0{password}", f"{self.user}\0{self.password}"
         if not hmac.compare_digest(given.encode(), own.encode()):
-            raise ClickHouseError.of(
+            raise refusal(
                 AUTHENTICATION_FAILED,
                 f"{user}: Authentication failed: password is incorrect, or there is no user with "
                 f"such name. This local server knows only {self.user!r}.",
@@ -78,7 +78,7 @@ def _credentials(request: Request) -> tuple[str, str]:
         try:
             user, _, password = b64decode(value).decode().partition(":")
         except ValueError:
-            raise ClickHouseError.of(AUTHENTICATION_FAILED, "Invalid authentication.") from None
+            raise refusal(AUTHENTICATION_FAILED, "Invalid authentication.") from None
         return user, password
     return query.get("user", "default"), query.get("password", "")
 
@@ -91,7 +91,7 @@ def read_call(request: Request, fields: dict[str, str]) -> Call:
     """
     given = dict(request.query_params) | fields
     if any(given.get(name, "0") not in {"0", ""} for name in ("compress", "decompress")):
-        raise ClickHouseError.of(
+        raise refusal(
             NOT_IMPLEMENTED,
             "compress and decompress (ClickHouse's own block compression) are not known here: "
             "use Content-Encoding and Accept-Encoding.",
@@ -135,15 +135,15 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
     head = b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n"
     message = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + body)
     if not message.is_multipart():
-        raise ClickHouseError.of(BAD_ARGUMENTS, "The body is no multipart form.")
+        raise refusal(BAD_ARGUMENTS, "The body is no multipart form.")
     return dict(_field(part) for part in message.iter_parts())
 
 
 def _field(part: Message) -> tuple[str, str]:
     if part.get_filename() is not None:
-        raise ClickHouseError.of(NOT_IMPLEMENTED, "External tables are not known here.")
+        raise refusal(NOT_IMPLEMENTED, "External tables are not known here.")
     name = part.get_param("name", header="content-disposition")
     value = part.get_payload(decode=True)
     if not isinstance(name, str) or not isinstance(value, bytes):
-        raise ClickHouseError.of(BAD_ARGUMENTS, "A part of the form has no name.")
+        raise refusal(BAD_ARGUMENTS, "A part of the form has no name.")
     return name, value.decode("utf-8", "surrogateescape")

@@ -11,11 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from usagepipe.local.clickhouse.exceptions import (
-    NOT_IMPLEMENTED,
-    SYNTAX_ERROR,
-    ClickHouseError,
-)
+from usagepipe.local.clickhouse.exceptions import NOT_IMPLEMENTED, SYNTAX_ERROR, refusal
+from usagepipe.schemas.errors import ClickHouseError
 
 _TOKEN: Final = re.compile(
     rb"""
@@ -114,7 +111,7 @@ def _data_start(buffer: bytes, after: int, complete: bool) -> int | None:
     if not complete and (start == len(buffer) or after == len(buffer)):
         return None
     if buffer[start : start + 1] == b";":
-        raise ClickHouseError.of(SYNTAX_ERROR, "There is a ';' between FORMAT and the data.")
+        raise refusal(SYNTAX_ERROR, "There is a ';' between FORMAT and the data.")
     return start
 
 
@@ -122,14 +119,14 @@ def _whole(buffer: bytes) -> Statement:
     tokens = list(_tokens(buffer))
     end = next((i for i, token in enumerate(tokens) if token.text == b";"), len(tokens))
     if any(token.text != b";" for token in tokens[end:]):
-        raise ClickHouseError.of(
+        raise refusal(
             SYNTAX_ERROR,
             "Syntax error (Multi-statements are not allowed): failed at position "
             f"{tokens[end].start + 1} (end of query).",
         )
     words = [token for token in tokens[:end] if token.depth == 0]
     if not words:
-        raise ClickHouseError.of(SYNTAX_ERROR, "Empty query.")
+        raise refusal(SYNTAX_ERROR, "Empty query.")
     for first, second in pairwise(words):
         if (first.text, second.text) == (b"INTO", b"OUTFILE"):
             raise _client_side("INTO OUTFILE")
@@ -150,6 +147,6 @@ def _answer_format(buffer: bytes, words: list[_Token]) -> str | None:
 
 
 def _client_side(clause: str) -> ClickHouseError:
-    return ClickHouseError.of(
+    return refusal(
         NOT_IMPLEMENTED, f"{clause} is for command line clients and does not work over HTTP."
     )

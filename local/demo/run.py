@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from usagepipe.local.broker import EmbeddedBroker
+from usagepipe.local.children import Child, Children
 from usagepipe.local.demo.balance import Balance, balance
-from usagepipe.local.demo.children import Child, Children
 from usagepipe.local.demo.gateway import GatewayCounters
 from usagepipe.local.demo.plan import plan
 from usagepipe.local.demo.replay import Sent, replay

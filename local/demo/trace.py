@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from usagepipe.schemas.errors import WrongUseError
+from usagepipe.schemas.errors import TraceError
 from usagepipe.schemas.event import MAX_TOKENS
 
 TIMESTAMP = "TIMESTAMP"
@@ -33,16 +33,6 @@ class TraceRow:
     at_seconds: float
     prompt_tokens: int
     completion_tokens: int
-
-
-class TraceError(WrongUseError):
-    """The trace cannot be read. `line` counts from 1; 0 is the file as a whole."""
-
-    def __init__(self, path: Path, line: int, problem: str) -> None:
-        self.path = path
-        self.line = line
-        self.problem = problem
-        super().__init__(f"{path}{f', line {line}' if line else ''}: {problem}")
 
 
 def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from usagepipe.cli.new_file import UnwritableFileError, new_file
+from usagepipe.cli.new_file import new_file
+from usagepipe.schemas.errors import UnwritableFileError
 
 
 def write(path: Path, data: bytes, error: type[BaseException] | None = None) -> None:

@@ -12,7 +12,7 @@ from lz4 import frame as lz4  # type: ignore[import-untyped]
 
 from usagepipe.local.clickhouse.body import MAX_STATEMENT_BYTES, Body, whole_body
 from usagepipe.local.clickhouse.coding import Decoder, Encoder, accepted_coding
-from usagepipe.local.clickhouse.exceptions import ClickHouseError
+from usagepipe.schemas.errors import ClickHouseError
 
 DATA = b"".join(b'{"i":%d}\n' % i for i in range(200))
 

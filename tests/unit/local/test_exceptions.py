@@ -2,12 +2,13 @@
 
 import pytest
 
-from usagepipe.local.clickhouse.exceptions import ClickHouseError
+from usagepipe.local.clickhouse.exceptions import engine_error, http_status
+from usagepipe.schemas.errors import ClickHouseError
 
 
 def test_code_stands_behind_what_the_binding_says() -> None:
     """The binding's own words are cut off; a client parses the text from `Code:` on."""
-    error = ClickHouseError.from_engine(
+    error = engine_error(
         RuntimeError("Streaming insert finish failed: Code: 72. DB::Exception: No. (X)")
     )
 
@@ -16,7 +17,7 @@ def test_code_stands_behind_what_the_binding_says() -> None:
 
 def test_error_without_a_code_still_has_one() -> None:
     """A client always finds a code."""
-    error = ClickHouseError.from_engine(RuntimeError("broken"))
+    error = engine_error(RuntimeError("broken"))
 
     assert error.code == 1002
     assert error.text == "Code: 1002. DB::Exception: broken (UNKNOWN_EXCEPTION)"
@@ -27,4 +28,4 @@ def test_error_without_a_code_still_has_one() -> None:
 )
 def test_status_is_a_servers(code: int, status: int) -> None:
     """Clients retry by status: 503 and 504 may only stand where a server has them."""
-    assert status == ClickHouseError(code, "").status
+    assert status == http_status(ClickHouseError(code, ""))

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from urllib3.filepost import encode_multipart_formdata
 
-from usagepipe.local.clickhouse.exceptions import ClickHouseError
+from usagepipe.local.clickhouse.exceptions import http_status
 from usagepipe.local.clickhouse.requests import Account, read_call, read_form
+from usagepipe.schemas.errors import ClickHouseError
 
 
 def request(query: str = "", method: str = "POST", **headers: str) -> Request:
@@ -119,7 +120,7 @@ def test_others_are_refused(foreign: Request) -> None:
     with pytest.raises(ClickHouseError) as caught:
         Account("me", "secret").check(foreign)
 
-    assert (516, 403) == (caught.value.code, caught.value.status)
+    assert (516, 403) == (caught.value.code, http_status(caught.value))
     assert "secret" not in caught.value.text
 
 

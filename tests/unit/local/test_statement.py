@@ -2,8 +2,8 @@
 
 import pytest
 
-from usagepipe.local.clickhouse.exceptions import ClickHouseError
 from usagepipe.local.clickhouse.statement import Statement, read_statement
+from usagepipe.schemas.errors import ClickHouseError
 
 
 def whole(text: str) -> Statement:

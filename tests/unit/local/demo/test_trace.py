@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from usagepipe.local.demo.trace import MAX_LINE_BYTES, TraceError, TraceRow, read_trace
+from usagepipe.local.demo.trace import MAX_LINE_BYTES, TraceRow, read_trace
+from usagepipe.schemas.errors import TraceError
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 LINE = "2023-11-16 18:15:46.6805900,374,44\n"

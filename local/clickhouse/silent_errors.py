@@ -1,8 +1,8 @@
-"""Finds the error of an INSERT that chDB does not tell.
+"""Finds the error of an INSERT that chDB does not report.
 
-chDB 26.9 raises what goes wrong while an INSERT is parsed, and swallows what goes wrong after it:
-a constraint, a view, a full disk, a memory limit. The rows are not there, and it says that they
-are written. The engine itself counts every error in `system.errors`, with the query it ended.
+chDB 26.9 raises errors of an INSERT while it parses the rows, but not later ones: a constraint, a
+view, a full disk, a memory limit. It reports success, and the rows are missing. ClickHouse counts
+every error in `system.errors`, with the query that failed.
 """
 
 import json
@@ -10,7 +10,8 @@ import threading
 import uuid
 from typing import Any, Final, NamedTuple
 
-from usagepipe.local.clickhouse.exceptions import UNKNOWN_STATUS_OF_INSERT, ClickHouseError
+from usagepipe.local.clickhouse.exceptions import UNKNOWN_STATUS_OF_INSERT, refusal
+from usagepipe.schemas.errors import ClickHouseError
 
 _COUNTED: Final = (
     "SELECT code, value, query_id, name, last_error_message FROM system.errors"
@@ -23,7 +24,7 @@ _QUERY: Final = (
 
 
 class Counted(NamedTuple):
-    """An error as the engine counts it: how often, and how it came about the last time."""
+    """A row of `system.errors`: how often an error occurred, and its last occurrence."""
 
     code: int
     times: int
@@ -33,14 +34,14 @@ class Counted(NamedTuple):
 
 
 class Errors:
-    """The engine's count of errors, read through a connection of its own."""
+    """Reads `system.errors` through its own connection."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._lock = threading.Lock()  # a connection runs one statement at a time
 
     def ask(self, sql: str, answer_format: str = "TSVRaw") -> str:
-        """The answer to a statement that is no client's."""
+        """The answer to one of our own statements."""
         with self._lock:
             return bytes(self._connection.query(sql, answer_format).bytes()).decode().strip()
 
@@ -50,7 +51,7 @@ class Errors:
 
 
 class Watch:
-    """Watches one INSERT: make it before the statement begins, which must hold `mark`."""
+    """Watches one INSERT. Create it before the INSERT starts; its text must contain `mark`."""
 
     def __init__(self, errors: Errors) -> None:
         self.mark: Final = uuid.uuid4().hex
@@ -59,15 +60,15 @@ class Watch:
         self._query_id = ""
 
     def begin(self) -> None:
-        """Note which query it is, while it runs."""
+        """Look up the id of the running query."""
         self._query_id = self._errors.ask(_QUERY.format(mark=self.mark))
 
     def check(self) -> None:
-        """Raise what the INSERT failed of, after it ended without a word.
+        """Raise the error of an INSERT for which chDB reported success.
 
         Raises:
-            ClickHouseError: its error; or that its status is unknown, when others failed of the
-                same at the same time: only the last error of each kind is kept.
+            ClickHouseError: the INSERT failed. Or its status is unknown, because other statements
+                failed with the same code meanwhile: ClickHouse keeps only the last error per code.
         """
         risen = {
             error: error.times - self._before.get(code, 0)
@@ -79,9 +80,9 @@ class Watch:
                 text = f"Code: {error.code}. DB::Exception: {error.message}. ({error.name})"
                 raise ClickHouseError(error.code, text)
         if any(rise > 1 for rise in risen.values()):
-            raise ClickHouseError.of(
+            raise refusal(
                 UNKNOWN_STATUS_OF_INSERT,
-                "Others failed of the same at the same time: whether this INSERT did is not known.",
+                "Other statements failed with this error too: the INSERT may have failed as well.",
             )
 
     def _counted(self) -> dict[int, Counted]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import eventually
-from usagepipe.local.demo.children import Child, ChildEndedError, Children
-from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.local.children import Child, Children
+from usagepipe.schemas.errors import ChildEndedError, UsagePipeError
 
 FOREVER = "import time; print('ready', flush=True); time.sleep(600)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {FOREVER}"
@@ -52,7 +52,7 @@ def test_a_silent_child_is_told() -> None:
     with Children() as children:
         child = start(children, "import time; time.sleep(600)")
 
-        with pytest.raises(UsagePipeError, match="The gateway said nothing for 0 s"):
+        with pytest.raises(UsagePipeError, match="The gateway printed nothing for 0 s"):
             child.read_line(0.2)
 
 
@@ -104,7 +104,7 @@ def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:
     """Even kill -9 of the demo ends its processes."""
     program = (
         "import os, sys\n"
-        "from usagepipe.local.demo.children import Children\n"
+        "from usagepipe.local.children import Children\n"
         f"child = Children().start('c', [sys.executable, '-c', {STUBBORN!r}], os.environ)\n"
         "child.read_line(30)\n"
         "print(child.pid, flush=True)\n"
