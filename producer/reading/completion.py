@@ -96,9 +96,11 @@ def _read(shape: Shape, seen: Fields) -> _Reading | None:
     """None: the usage object has no counts."""
     counts = Counts(seen)
     usage = shape.normal(counts)
+    if not counts.found:
+        return None
     if not costs.NAMES.isdisjoint(seen):
         usage = usage._replace(cost=costs.cost_in(seen))
-    return _Reading(usage, counts.sound) if counts.found else None
+    return _Reading(usage, counts.sound)
 
 
 def _filled(best: _Reading, other: _Reading, *, final: bool) -> _Reading:

@@ -67,8 +67,7 @@ def event_of(
     Raises:
         pydantic.ValidationError: ids, stamped values or tags break the contract.
     """
-    fields = _fields_of_course(course)
-    fields |= _fields_of_caller(caller)
+    fields = _fields_of(course, caller)
     fields["provider"] = provider
     fields["model"] = course.served_model if usage is None else usage.model
     if "cost" not in stamp:
@@ -116,7 +115,7 @@ def with_trace(tags: dict[str, str], trace: Mapping[str, str]) -> dict[str, str]
     return tags | {name: trace[name] for name in missing}
 
 
-def _fields_of_course(course: Course) -> dict[str, Any]:
+def _fields_of(course: Course, caller: Caller) -> dict[str, Any]:
     return {
         "occurred_at": course.occurred_at,
         "endpoint": clip(course.endpoint, MAX_NAME_CHARS),
@@ -128,11 +127,6 @@ def _fields_of_course(course: Course) -> dict[str, Any]:
         "streaming": course.streaming,
         "duration_ms": course.duration_ms,
         "ttft_ms": course.ttft_ms,
-    }
-
-
-def _fields_of_caller(caller: Caller) -> dict[str, Any]:
-    return {
         "user_id": caller.user_id,
         "user_name": clip(caller.user_name, MAX_NAME_CHARS),
         "api_key_id": caller.api_key_id,

@@ -20,7 +20,7 @@ def decoded(text: bytes | bytearray) -> Any:
         ValueError: it is not JSON.
         RecursionError: it is nested too deeply to be parsed in one go.
     """
-    if b'cost"' in text:  # or one of several words: `estimated_cost`
+    if text.find(b'cost"') >= 0:  # faster than `in`; or one of several words: `estimated_cost`
         return exactly_decoded(text)
     try:
         return from_json(text, cache_strings="keys")

@@ -107,7 +107,7 @@ def _usage_of(answer: Fields) -> Fields | None:
     if usage is None or kind in ("message", "message_delta"):
         return usage
     # Gateways that forget the type. LiteLLM has the names too, beside OpenAI's own.
-    theirs = CACHE_NAMES & usage.keys() and not OTHERS_NAMES & usage.keys()
+    theirs = not CACHE_NAMES.isdisjoint(usage) and OTHERS_NAMES.isdisjoint(usage)
     return usage if theirs else None
 
 

@@ -19,15 +19,19 @@ class Counts:
         usage = self.usage
         for name in names:
             value = usage.get(name)
+            if type(value) is int and 0 < value <= MAX_TOKENS:  # as nearly all are
+                self.found = True
+                return value
             if value is not None and (count := self.count(value)):
                 return count
         return 0
 
     def detail(self, parents: tuple[str, ...], *names: str) -> int:
         """The first count of `names` that is not 0, inside the first of `parents` that has one."""
+        usage = self.usage
         for parent in parents:
-            details = self.usage.get(parent)
-            if isinstance(details, dict):
+            details = usage.get(parent)
+            if details and isinstance(details, dict):
                 for name in names:
                     value = details.get(name)
                     if value is not None and (count := self.count(value)):

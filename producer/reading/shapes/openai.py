@@ -108,8 +108,8 @@ class OpenAI(Shape):
     def closes(self, answer: Fields) -> bool:
         """Usage is final when no choice is open. Not every server sends a `[DONE]` after it, and
         those that tell usage with each chunk (vLLM, Perplexity) do so while a choice is open."""
-        if answer.get("choices") == [] or ("choices" not in answer and _is_chunk(answer)):
-            return True
+        if not answer.get("choices"):
+            return answer.get("choices") == [] or ("choices" not in answer and _is_chunk(answer))
         choices = items_of(answer, "choices")
         return any(choice.get("finish_reason") is not None for choice in choices)
 
