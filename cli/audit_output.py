@@ -1,4 +1,4 @@
-"""How an audit is printed. Names and ids came from anywhere: a terminal never obeys them."""
+"""Prints an audit. Names and ids are untrusted: control characters never reach a terminal."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -15,7 +15,7 @@ from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.visible import visible
 
-MAX_TOLD: Final = 20  # of each kind; all of them are in --json
+MAX_LISTED: Final = 20  # findings of each kind; --json has all of them
 _COUNTS: Final = (
     "log",
     "stored",
@@ -32,7 +32,7 @@ _COUNTS: Final = (
 
 
 def print_audit(found: Audit, *, as_json: bool) -> None:
-    """The whole audit: tables and sentences, or one JSON object."""
+    """Print the audit as a table and sentences, or as one JSON object."""
     if as_json:
         click.echo(json_text(_fields(found), default=str))
         return
@@ -51,7 +51,7 @@ def _verdict(found: Audit) -> str:
         return "It does not balance."
     waiting = f"{found.waiting:,} records wait to be stored"
     if found.unconsumed:
-        return f"What is stored balances, but nobody stores the rest: {waiting}."
+        return f"What is stored balances, but no worker stores the rest: {waiting}."
     if all(each.committed is None for each in found.partitions):
         return (
             f"It balances, but the group {visible(found.group)} has no committed offsets."
@@ -111,12 +111,12 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
     if each.parked:
         yield f"{name} is parked at offsets {each.parked.range}: {each.parked.why}"
         yield (
-            f"  {each.waiting:,} offsets wait. See usagepipe dlq parked; let "
-            f"it go on with usagepipe dlq release {each.partition} --letters or --retry."
+            f"  {each.waiting:,} offsets wait. See usagepipe dlq parked, and "
+            f"release it with usagepipe dlq release {each.partition} --letters or --retry."
         )
     if each.missing:
         yield f"{name}: missing offsets {_ranges(each.missing)}."
-        for offset, event_id in list(each.missing_ids.items())[:MAX_TOLD]:
+        for offset, event_id in list(each.missing_ids.items())[:MAX_LISTED]:
             yield f"  {offset}: {event_id}"
     yield from _of_log(each)
     if each.raw_expired:
@@ -140,20 +140,20 @@ def _of_partition(each: PartitionAudit) -> Iterator[str]:
 
 
 def _of_log(each: PartitionAudit) -> Iterator[str]:
-    """What the log has no more, or has given to others."""
+    """Offsets whose records the log has lost, or replaced by others."""
     name = f"Partition {each.partition}"
     if each.missing_from_log:
         yield (
             f"{name}: the log has lost {size(each.missing_from_log):,} records that were not "
             f"stored, at offsets {_ranges(each.missing_from_log)}, though it has later ones: it "
-            "was compacted or damaged. Keep cleanup.policy=delete on the topic. Nothing brings "
-            "them back."
+            "was compacted or damaged. Keep cleanup.policy=delete on the topic. The records cannot "
+            "be restored."
         )
     if each.diverged:
         yield (
             f"{name}: {size(each.diverged):,} offsets have rows of other events than the log has "
-            f"there ({_ranges(each.diverged)}): the log lost its end and gave the offsets again. "
-            "The rows stay: their events were once in the log."
+            f"there ({_ranges(each.diverged)}): the log lost its end and used the offsets again. "
+            "The rows are right: their events were once in the log."
         )
 
 
@@ -166,16 +166,16 @@ def _of_stored_twice(event: StoredTwice) -> str:
 
 def _of_gap(gap: SequenceGap) -> str:
     numbers = f"Producer {gap.producer_id}: no event has the numbers {_ranges(gap.missing)}."
-    told = [numbers, *map(_of_told_gap, gap.reports[:MAX_TOLD])]
+    sentences = [numbers, *map(_of_report, gap.reports[:MAX_LISTED])]
     if gap.under_way:
-        told.append(
+        sentences.append(
             f"{gap.under_way:,} of them may still be on their way, or have left raw: the producer "
             "has not reported them as lost."
         )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
-def _of_told_gap(gap: UsageGap) -> str:
+def _of_report(gap: UsageGap) -> str:
     since, until = f"{gap.since:%Y-%m-%d %H:%M:%S}", f"{gap.until:%Y-%m-%d %H:%M:%S}"
     when = f"at {since}" if since == until else f"from {since} to {until}"
     return f"It lost {sum(gap.lost.values()):,} {when} UTC ({gap.told})."
@@ -192,15 +192,15 @@ def _of_difference(difference: Difference) -> str:
 
 
 def _first(items: Sequence[Any], sentence: Any, total: int | None = None) -> Iterator[str]:
-    yield from (sentence(item) for item in items[:MAX_TOLD])
-    if (left := max(total or 0, len(items)) - MAX_TOLD) > 0 and len(items) > MAX_TOLD:
+    yield from (sentence(item) for item in items[:MAX_LISTED])
+    if (left := max(total or 0, len(items)) - MAX_LISTED) > 0 and len(items) > MAX_LISTED:
         yield f"… and {left:,} more: see --json."
 
 
 def _ranges(ranges: Sequence[OffsetRange]) -> str:
-    told = ", ".join(map(str, ranges[:MAX_TOLD]))
-    left = len(ranges) - MAX_TOLD
-    return told if left <= 0 else f"{told} and {left:,} more ranges"
+    listed = ", ".join(map(str, ranges[:MAX_LISTED]))
+    left = len(ranges) - MAX_LISTED
+    return listed if left <= 0 else f"{listed} and {left:,} more ranges"
 
 
 def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""How dead letters are printed. What they hold came from anywhere: a terminal never obeys it."""
+"""Prints dead letters. Their content is untrusted: control characters never reach a terminal."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ NONE: Final = "(none)"
 
 
 def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
-    """The listed letters; that there are more goes to standard error, beside JSON."""
+    """Print the listed dead letters; a hint that there are more goes to standard error."""
     rows = listing.rows.values()
     if as_json:
         _print_json(map(_listed_fields, rows))
@@ -38,7 +38,7 @@ def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
             map(_listed_cells, rows),
         )
     else:
-        click.echo(f"No dead letters on {topic} that are asked for.")
+        click.echo(f"No dead letters on {topic} match.")
     if listing.total > len(rows):
         click.echo(
             f"The first {len(rows):,} of {listing.total:,}: see --limit and --summary.", err=True
@@ -56,11 +56,11 @@ def print_summary(listing: Listing, topic: str, *, as_json: bool) -> None:
             map(_count_cells, counts),
         )
     else:
-        click.echo(f"No dead letters on {topic} that are asked for.")
+        click.echo(f"No dead letters on {topic} match.")
 
 
 def print_letter(letter: DeadLetter, value: bytes | None, copies: int, max_bytes: int) -> None:
-    """All of a letter. `value` is the record's, wherever it was read."""
+    """Print a whole dead letter. `value` is the record's value."""
     envelope = letter.envelope
     fields = {"letter written": _moment(envelope.written_at), "copies": str(copies)}
     fields |= {"record arrived": _moment(envelope.recorded_at)}
@@ -86,7 +86,7 @@ def print_plan(counts: Mapping[str, int], topic: str) -> None:
 
 
 def print_replayed(replay: DeadLetterReplay, topic: str) -> None:
-    """What a replay has done, also when it was interrupted or failed."""
+    """Print the result of a replay, also when it was interrupted or failed."""
     for reason, letters in sorted(replay.replayed.items()):
         click.echo(f"{visible(reason)}: {letters:,}")
     click.echo(f"{replay.replayed.total():,} replayed to {topic}.")
@@ -94,13 +94,13 @@ def print_replayed(replay: DeadLetterReplay, topic: str) -> None:
         click.echo(f"{replay.skipped:,} could not be replayed.", err=True)
     if replay.unconfirmed:
         click.echo(
-            f"{replay.unconfirmed:,} were sent and not confirmed: they may be there or not."
+            f"{replay.unconfirmed:,} were sent and not confirmed: they may have arrived."
             " Replaying them again does no harm to valid events.",
             err=True,
         )
     if replay.since:
         click.echo(
-            "What is still refused comes back as a new letter:"
+            "Records that are refused again become new dead letters:"
             f" usagepipe dlq list --from {_iso(replay.since)}"
         )
 
@@ -190,7 +190,7 @@ def _print_bytes(name: str, content: bytes | None, max_bytes: int, missing: str)
 
 
 def _text(content: bytes, *, cut: bool) -> str | None:
-    """`content` as text, if it is such that a terminal shows it as it is."""
+    """`content` as text, if it has only characters that a terminal can show."""
     for end in range(len(content), len(content) - (4 if cut else 1), -1):
         try:
             text = content[:end].decode()
@@ -201,7 +201,7 @@ def _text(content: bytes, *, cut: bool) -> str | None:
 
 
 def _dump(content: bytes) -> str:
-    """Offsets, hexadecimal digits and what is ASCII of them."""
+    """Offsets, hexadecimal digits, and the ASCII characters."""
     lines = []
     for start in range(0, len(content), DUMP_BYTES):
         part = content[start : start + DUMP_BYTES]

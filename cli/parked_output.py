@@ -47,15 +47,15 @@ def print_range(parked: Parked) -> None:
 
 
 def print_release(waiting: ParkedPartition, mode: Mode, last: int) -> None:
-    """What an operator has decided, and what happens next."""
+    """Print the operator's decision and what happens next."""
     parked = waiting.parked
     number = parked.partition.partition
     if mode is Mode.RETRY:
-        text = f"Partition {number}: offsets {parked.range} are read and judged again."
+        text = f"Partition {number}: offsets {parked.range} are read and checked again."
     else:
         chosen = OffsetRange(parked.first, max(last, parked.first))
         text = (
-            f"Partition {number}: of offsets {chosen}, what is refused becomes a dead letter and "
+            f"Partition {number}: in offsets {chosen}, refused records become dead letters and "
             "events are stored."
         )
         if (unseen := chosen.last - parked.last) > 0:
@@ -63,7 +63,9 @@ def print_release(waiting: ParkedPartition, mode: Mode, last: int) -> None:
                 f" {unseen:,} of them are after the parked range, and no worker has read them yet"
                 " (--last-offset ends earlier)."
             )
-    text += " Its worker goes on within seconds; usagepipe dlq parked shows whether it has."
+    text += (
+        " Its worker resumes within seconds; until then usagepipe dlq parked lists the partition."
+    )
     _print_wrapped("", text)
 
 

@@ -1,4 +1,4 @@
-"""How a status is printed: sentences and a table, or one JSON object."""
+"""Prints a status: sentences and a table, or one JSON object."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ NONE: Final = "-"
 
 
 def print_status(found: Status, *, as_json: bool) -> None:
-    """The whole status. Client ids come from other programs: a terminal never obeys them."""
+    """Print the status. Client ids are untrusted: control characters never reach a terminal."""
     if as_json:
         click.echo(json_text(_fields(found)))
         return

@@ -50,7 +50,7 @@ def test_a_release_says_what_no_worker_has_read(capsys: Output) -> None:
     print_release(WAITING, Mode.LETTERS, 149)
 
     text = " ".join(capsys.readouterr().out.split())
-    assert "of offsets 120-149, what is refused becomes a dead letter" in text
+    assert "in offsets 120-149, refused records become dead letters" in text
     assert "10 of them are after the parked range" in text
 
 
