@@ -1,18 +1,18 @@
 """The questions about usage, on the tables as they are."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.clickhouse_server import url_of
+from tests.support.past_usage import NOW, event, keyed
 from tests.support.ports import lasting_port
-from tests.support.stored_events import insert_rows, rows_of, store
+from tests.support.stored_events import store
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.query.periods import PERIOD_NAMES
 from usagepipe.query.usage_queries import DEFAULT_ROWS
-from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.errors import (
     MigrationError,
     ServerUnavailableError,
@@ -23,25 +23,6 @@ from usagepipe.schemas.settings import ClickHouseAddress
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
-
-NOW = datetime(2026, 5, 21, 14, 30, 12, 345_000, tzinfo=UTC)
-
-
-@pytest.fixture
-def usage(migrated: ClickHouseAddress, clickhouse_client: "Client") -> UsageQueries:
-    """Questions at the moment `NOW`."""
-    return UsageQueries(clickhouse_client, clock=lambda: NOW)
-
-
-def event(user: str = "u-1", ago: timedelta = timedelta(), **fields: Any) -> UsageEvent:
-    """One request of `user`, `ago` before now; total tokens are those of the prompt and more."""
-    prompt, completion = fields.get("prompt_tokens", 0), fields.get("completion_tokens", 0)
-    defaults = {"user_id": user, "occurred_at": NOW - ago, "total_tokens": prompt + completion}
-    return UsageEvent.new(**defaults | fields)
-
-
-def keyed(user: str, key: str, tokens: int, **fields: Any) -> UsageEvent:
-    return event(user, api_key_id=key, source="apikey", total_tokens=tokens, **fields)
 
 
 def test_a_day_and_a_month(usage: UsageQueries, clickhouse_client: "Client") -> None:
@@ -177,21 +158,6 @@ def test_what_a_limit_cuts_off_is_told(
     assert 200 == DEFAULT_ROWS
 
 
-def test_a_key_that_is_gone_stays_with_its_name(
-    usage: UsageQueries, clickhouse_client: "Client"
-) -> None:
-    """T-23b: the name is what the events said, and the last use is that of the last request."""
-    store(
-        clickhouse_client,
-        keyed("alice", "k1", 1, api_key_name="laptop", ago=timedelta(hours=3)),
-        keyed("alice", "k1", 1, api_key_name="laptop", ago=timedelta(minutes=2)),
-    )
-
-    (row,) = usage.by_key().rows
-
-    assert ("laptop", NOW - timedelta(minutes=2)) == (row.api_key_name, row.last_used)
-
-
 def test_usage_without_keys_by_user_and_source(
     usage: UsageQueries, clickhouse_client: "Client"
 ) -> None:
@@ -214,162 +180,10 @@ def test_usage_without_keys_by_user_and_source(
     assert usage.totals().total_tokens == keys + sum(row.total_tokens for row in rows)
 
 
-def arrive(client: "Client", when: datetime, *events: UsageEvent) -> None:
-    insert_rows(client, rows_of(events, ingested_at=when.isoformat()))
-
-
-def test_a_renamed_key_is_one_row(usage: UsageQueries, clickhouse_client: "Client") -> None:
-    """T-23d: with the name that arrived last; an event without a name changes none."""
-    store(clickhouse_client, keyed("u", "k1", 1, api_key_name="old", user_name="Ann A."))
-    store(clickhouse_client, keyed("u", "k1", 1, api_key_name="new", user_name="Ann B."))
-    store(clickhouse_client, keyed("u", "k1", 1))
-
-    (row,) = usage.by_key().rows
-
-    assert ("new", "Ann B.", 3) == (row.api_key_name, row.user_name, row.requests)
-    assert ["Ann B."] == [row.user_name for row in usage.by_user().rows]
-
-
-def test_of_one_millisecond_the_last_name_counts(
-    usage: UsageQueries, clickhouse_client: "Client"
-) -> None:
-    """Whatever the names are: their order in the log decides, in one insert as in several."""
-    names = ["m", "z", "a", "k"]
-    arrive(clickhouse_client, NOW, *(keyed("u", "k1", 1, api_key_name=name) for name in names))
-    for name in names:
-        arrive(clickhouse_client, NOW, keyed("u", "k2", 1, api_key_name=name))
-
-    assert ["k", "k"] == [row.api_key_name for row in usage.by_key().rows]
-
-
-def test_a_name_from_the_future_never_wins(
-    usage: UsageQueries, clickhouse_client: "Client"
-) -> None:
-    """Neither when it came first nor when it came last; alone it is better than none."""
-    ahead = NOW.replace(year=2099)
-    future = {"api_key_name": "future", "occurred_at": ahead}
-    for key, names in {"first": (future, {}), "last": ({}, future), "only": (future,)}.items():
-        for given in names:
-            fields = {"api_key_name": "right", **given}
-            arrive(clickhouse_client, NOW, keyed("u", key, 1, **fields))
-
-    found = {row.api_key_id: row.api_key_name for row in usage.by_key("all").rows}
-    assert {"first": "right", "last": "right", "only": "future"} == found
-
-
-def test_arrival_decides_among_past_times(usage: UsageQueries, clickhouse_client: "Client") -> None:
-    """Clocks of web processes differ by minutes; what is older than a day is history."""
-    hours = timedelta(hours=1)
-    early = keyed("u", "k1", 1, api_key_name="first", ago=hours)
-    late = keyed("u", "k1", 1, api_key_name="second", ago=2 * hours)
-    history = keyed("u", "k1", 1, api_key_name="imported", ago=100 * 24 * hours)
-    for place, each in enumerate((early, late, history)):
-        arrive(clickhouse_client, NOW + timedelta(seconds=place), each)
-
-    assert ["second"] == [row.api_key_name for row in usage.by_key("all").rows]
-
-
-def test_a_key_of_several_users_is_one_row(
-    usage: UsageQueries, clickhouse_client: "Client"
-) -> None:
-    """It shows who used it last, and how many did."""
-    store(
-        clickhouse_client,
-        keyed("alice", "k1", 10, ago=timedelta(days=2)),
-        keyed("bob", "k1", 5, ago=timedelta(hours=1)),
-    )
-
-    (row,) = usage.by_key().rows
-
-    assert ("bob", 2, 15) == (row.user_id, row.users, row.total_tokens)
-
-
 def test_an_unknown_period_is_refused(usage: UsageQueries) -> None:
     """T-23e: it is not taken for a month."""
     with pytest.raises(WrongUseError, match="no period 'decade'"):
         usage.totals("decade")  # type: ignore[arg-type]
-
-
-def test_days_part_at_midnight_utc(usage: UsageQueries, clickhouse_client: "Client") -> None:
-    """T-23g: 23:59:59.999 and 00:00:00.000 are two days."""
-    midnight = datetime(2026, 5, 20, tzinfo=UTC)
-    for moment in (midnight - timedelta(milliseconds=1), midnight):
-        store(clickhouse_client, event(occurred_at=moment))
-
-    rows = usage.buckets("week").rows
-
-    assert [midnight - timedelta(days=1), midnight] == [row.start for row in rows]
-
-
-def test_days_of_another_time_zone(usage: UsageQueries, clickhouse_client: "Client") -> None:
-    """Midnight in Kathmandu is 18:15 UTC, the border of a quarter of an hour."""
-    midnight = datetime(2026, 5, 19, 18, 15, tzinfo=UTC)
-    for moment in (midnight - timedelta(milliseconds=1), midnight):
-        store(clickhouse_client, event(occurred_at=moment))
-
-    answer = usage.buckets("week", time_zone="Asia/Kathmandu")
-
-    assert ["2026-05-19T00:00:00+05:45", "2026-05-20T00:00:00+05:45"] == [
-        row.start.isoformat() for row in answer.rows
-    ]
-    assert "Asia/Kathmandu" == answer.time_zone
-
-
-def test_a_day_of_25_hours_is_one_day(usage: UsageQueries, clickhouse_client: "Client") -> None:
-    """Where clocks go back, the day's bucket has both of its two o'clocks, and hours stay two."""
-    moments = [datetime(2025, 10, 26, hour, 30, tzinfo=UTC) for hour in (0, 1, 22)]
-    store(clickhouse_client, *[event(occurred_at=moment) for moment in moments])
-    span = TimeRange(moments[0] - timedelta(days=2), moments[0] + timedelta(days=2))
-
-    days = usage.buckets(span, width="day", time_zone="Europe/Berlin").rows
-    hours = usage.buckets(span, width="hour", time_zone="Europe/Berlin").rows
-
-    assert [("2025-10-26T00:00:00+02:00", 3)] == [(r.start.isoformat(), r.requests) for r in days]
-    assert ["02:00:00+02:00", "02:00:00+01:00", "23:00:00+01:00"] == [
-        row.start.isoformat()[11:] for row in hours
-    ]
-
-
-@pytest.mark.parametrize(
-    ("width", "starts"),
-    [
-        ("15m", ["2026-05-21T14:15:00+00:00", "2026-05-21T14:30:00+00:00"]),
-        ("hour", ["2026-05-21T14:00:00+00:00"]),
-        ("day", ["2026-05-21T00:00:00+00:00"]),
-        ("month", ["2026-05-01T00:00:00+00:00"]),
-    ],
-)
-def test_a_bucket_starts_where_its_width_says(
-    usage: UsageQueries, clickhouse_client: "Client", width: Any, starts: list[str]
-) -> None:
-    """Every width that may be asked for, at the raw edge of the range."""
-    store(clickhouse_client, event(), event(ago=timedelta(minutes=5)))
-
-    rows = usage.buckets("day", width=width).rows
-
-    assert starts == [row.start.isoformat() for row in rows]
-
-
-def test_buckets_by_a_dimension(usage: UsageQueries, clickhouse_client: "Client") -> None:
-    """A row for each bucket and value, in the order of both; the rows of a bucket add up to it."""
-    for ago in (timedelta(), timedelta(days=1)):
-        for model in ("b", "a"):
-            store(clickhouse_client, event(ago=ago, model=model, total_tokens=1))
-
-    rows = usage.buckets_by("model", "week").rows
-
-    assert [(20, "a"), (20, "b"), (21, "a"), (21, "b")] == [(r.start.day, r.value) for r in rows]
-    assert [2, 2] == [row.total_tokens for row in usage.buckets("week").rows]
-
-
-def test_a_cut_series_is_told(usage: UsageQueries, clickhouse_client: "Client") -> None:
-    """The earliest buckets are given, and that there are more."""
-    store(clickhouse_client, *[event(ago=timedelta(days=n)) for n in range(3)])
-
-    answer = usage.buckets("week", limit=2)
-
-    assert ([19, 20], True) == ([row.start.day for row in answer.rows], answer.truncated)
-    assert not usage.buckets("week", limit=3).truncated
 
 
 def test_costs_are_exact_and_unknown_ones_are_counted(
