@@ -23,10 +23,11 @@ from usagepipe.consumer.maintenance.row_repair import (
     unsettled_offsets,
 )
 from usagepipe.consumer.parking.table import read_parked
+from usagepipe.consumer.protocol.positions import Position
 from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.verification import Difference, RollupVerifier
-from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets
+from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import RollupsBusyError, UnprovenRawError
@@ -104,7 +105,7 @@ class Auditor:
         days |= {start_of_day(each.bucket) for each in audit.differences}
         return rows, self._repair.rebuild_rollups(days, self._wait_seconds)
 
-    def _committed(self) -> dict[int, GroupOffset]:
+    def _committed(self) -> dict[int, Position]:
         return self._group.read(self._settings.topic, self._log.partitions)
 
     def _unsettled(self) -> Sequence[UnsettledOffsets]:

@@ -26,7 +26,7 @@ from usagepipe.consumer.maintenance.log_truncation import TruncationFinder
 from usagepipe.consumer.maintenance.row_repair import Findings, RowRepair
 from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.protocol.announcement import CommitMetadata
-from usagepipe.consumer.topics.group_offsets import GroupOffset
+from usagepipe.consumer.protocol.positions import Position
 from usagepipe.consumer.topics.log_map import LogMap, map_log
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.settings import StorageSettings
@@ -45,7 +45,7 @@ class PartitionAuditor:
     dead_letters: LazyDeadLetterIndex
 
     def audit(
-        self, number: int, committed: GroupOffset | None, parked: Parked | None
+        self, number: int, committed: Position | None, parked: Parked | None
     ) -> PartitionAudit:
         """Account for all offsets of the partition. `committed` was read before anything else."""
         low, decided = self.log.span(number)

@@ -23,8 +23,9 @@ from usagepipe.consumer.maintenance.replay_plan import (
     plan_part,
 )
 from usagepipe.consumer.maintenance.row_repair import Findings, RowRepair, unsettled_offsets
+from usagepipe.consumer.protocol.positions import Position
 from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
-from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets
+from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.settings import StorageSettings
@@ -170,7 +171,7 @@ class Replayer:
         metadata = run.progress.encode(ended=ended)
         self._progress.commit(self._topic, run.part.partition, position, metadata)
 
-    def _committed(self) -> dict[int, GroupOffset]:
+    def _committed(self) -> dict[int, Position]:
         return self._workers.read(self._topic, self._log.partitions)
 
     def _unsettled(self) -> Sequence[UnsettledOffsets]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from usagepipe.consumer.maintenance.row_repair import Findings
-from usagepipe.consumer.topics.group_offsets import GroupOffset
+from usagepipe.consumer.protocol.positions import Position
 from usagepipe.consumer.topics.log_reader import LogReader
 
 _FORM: Final = 1  # version of the progress metadata
@@ -85,7 +85,7 @@ class ReplayCounts:
 
 
 def plan_part(
-    log: LogReader, number: int, request: ReplayRequest, committed: GroupOffset | None
+    log: LogReader, number: int, request: ReplayRequest, committed: Position | None
 ) -> ReplayPart:
     """The part of one partition, cut to what the workers have committed."""
     low, high = log.span(number)
@@ -130,7 +130,7 @@ class ReplayProgress:
         }
         return json.dumps(metadata)
 
-    def resume(self, part: ReplayPart, done: Mapping[int, GroupOffset]) -> ReplayPart:
+    def resume(self, part: ReplayPart, done: Mapping[int, Position]) -> ReplayPart:
         """The part without what an earlier, interrupted run of the same request has replayed."""
         progress = done.get(part.partition)
         if progress is None or not part.first < progress.offset < part.end:

@@ -17,13 +17,13 @@ from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.records import Record, TopicPartition
+from usagepipe.consumer.protocol.positions import Position
 from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.rollups.tables import Unsettled
 from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.causes import brief
-from usagepipe.consumer.topics.group_offsets import GroupOffset
 from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.errors import UsagePipeError
@@ -212,7 +212,7 @@ class RowRepair:
         return f"{self.topic_id}:{found.partition}:{span}:replay:{digest}:{attempt}"
 
 
-def unsettled_offsets(topic_id: str, committed: dict[int, GroupOffset]) -> list[UnsettledOffsets]:
+def unsettled_offsets(topic_id: str, committed: dict[int, Position]) -> list[UnsettledOffsets]:
     """What workers may still insert or insert again: all from their committed offset on.
 
     A partition without a commit has no insert under way, because the announcement is a commit.

@@ -17,7 +17,8 @@ from usagepipe.consumer.dead_letters.record import Selection, moment
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.parking.table import read_parked
-from usagepipe.consumer.topics.group_offsets import GroupOffset, GroupOffsets, Member, unconsumed
+from usagepipe.consumer.protocol.positions import Position
+from usagepipe.consumer.topics.group_offsets import GroupOffsets, Member, unconsumed
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
 from usagepipe.schemas.clickhouse.sql_files import read_sql
@@ -137,7 +138,7 @@ def _waiting(position: int, decided: int, end: int, has_record: bool) -> int:
     return max(end - position, 1 if has_record else 0) if has_record or held_back else 0
 
 
-def _position(committed: GroupOffset | None, low: int) -> int:
+def _position(committed: Position | None, low: int) -> int:
     """Where a worker would resume."""
     return max(committed.offset, low) if committed else low
 
@@ -146,7 +147,7 @@ def _in_clickhouse(
     settings: StorageSettings,
     topic_id: str,
     partitions: Sequence[int],
-    committed: Mapping[int, GroupOffset],
+    committed: Mapping[int, Position],
 ) -> tuple[dict[int, datetime], tuple[Parked, ...], tuple[UsagePipeError, ...]]:
     """The newest stored event's arrival by partition, the parked partitions, and any problem.
 

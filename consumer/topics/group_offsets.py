@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
@@ -29,6 +29,8 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from usagepipe.consumer.log.records import TopicPartition
+from usagepipe.consumer.protocol.positions import Position
+from usagepipe.consumer.topics.committed_offsets import committed_positions
 from usagepipe.consumer.topics.epoch_borders import epoch_borders
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
 from usagepipe.consumer.topics.log_reader import REQUEST_SECONDS, translated
@@ -52,13 +54,6 @@ _MOVED: Final = (
     NotCoordinatorForGroupError,
     NotLeaderForPartitionError,
 )
-
-
-class GroupOffset(NamedTuple):
-    """The next offset that the group reads, and what was committed beside it."""
-
-    offset: int
-    metadata: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,30 +86,26 @@ class GroupOffsets:
         if self._writer is not None:
             self._writer.close()
 
-    def read(self, topic: str, partitions: Sequence[int]) -> dict[int, GroupOffset]:
+    def read(self, topic: str, partitions: Sequence[int]) -> dict[int, Position]:
         """What is committed, of those partitions that have a commit.
 
         Raises:
             ServerUnavailableError: no broker answered.
-            UsagePipeError: the group's coordinator did not tell of every partition.
+            UsagePipeError: the coordinator refused, or its answer lacks a partition.
         """
         return self._run(lambda: self._read(topic, partitions))
 
-    async def _read(self, topic: str, partitions: Sequence[int]) -> dict[int, GroupOffset]:
+    async def _read(self, topic: str, partitions: Sequence[int]) -> dict[int, Position]:
         reader = await self._connected()
-        asked = [TopicPartition(topic, partition) for partition in partitions]
-        for _ in range(_TRIES):
-            found = await reader.list_consumer_group_offsets(self._group, partitions=asked)
-            # An error of the whole group is an empty answer: it must not be taken for no commits.
-            if all(place in found for place in asked):
-                break
-            await asyncio.sleep(_PAUSE_SECONDS)
-        else:
-            raise UsagePipeError(f"Kafka told not all offsets of the group {self._group}.")
+        coordinator = await reader.find_coordinator(self._group)
+        found = await committed_positions(
+            lambda request: reader._send_request(request, coordinator),
+            self._group,
+            [TopicPartition(topic, partition) for partition in partitions],
+        )
         return {
-            place.partition: GroupOffset(offset, (metadata or "").rstrip("\0"))
+            place.partition: Position(offset, metadata.rstrip("\0"))
             for place, (offset, metadata) in found.items()
-            if offset >= 0
         }
 
     def members(self, topic: str) -> tuple[str, tuple[Member, ...]]:
