@@ -17,9 +17,6 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import (
     CoordinatorLoadInProgressError,
     GroupCoordinatorNotAvailableError,
-    KafkaConnectionError,
-    KafkaError,
-    KafkaTimeoutError,
     LeaderNotAvailableError,
     NotCoordinatorForGroupError,
     NotLeaderForPartitionError,
@@ -30,13 +27,12 @@ from confluent_kafka import TopicPartition as Place
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.positions import Position
+from usagepipe.consumer.topics.aiokafka_errors import aiokafka_errors
 from usagepipe.consumer.topics.committed_offsets import committed_positions
 from usagepipe.consumer.topics.epoch_borders import epoch_borders
 from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
 from usagepipe.consumer.topics.log_reader import REQUEST_SECONDS, translated
-from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.kafka_trouble import READ, probe, right_refusal
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
 Result = TypeVar("Result")
@@ -168,15 +164,8 @@ class GroupOffsets:
         return self._reader
 
     def _run(self, ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        try:
+        with aiokafka_errors(self._kafka):
             return self._runner.run(_patiently(ask))
-        except (KafkaConnectionError, KafkaTimeoutError, TimeoutError) as error:
-            reason = probe(self._kafka) or str(error)
-            raise ServerUnavailableError("Kafka", self._kafka.kafka, reason) from error
-        except KafkaError as error:
-            if (cause := right_refusal(self._kafka, error.errno, READ)) is not None:
-                raise AccessError(f"Kafka at {self._kafka.kafka} refuses: {cause}.") from error
-            raise UsagePipeError(f"Kafka at {self._kafka.kafka} refused: {error}") from error
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
         """Commit and wait until it is kept.

@@ -1,10 +1,11 @@
 """Reads ranges of a topic by offset, for commands: in no group, so that it leaves no trace.
 
 Partitions are assigned by hand and nothing is committed. The end of a range is fixed before it is
-read: a topic goes on growing. Not for workers: librdkafka's admin client, which is asked for a
-topic's id, once ended its process after a broker was killed.
+read: a topic goes on growing. Not for workers: librdkafka's admin client, which is asked for the
+ends of logs, once ended its process after a broker was killed.
 """
 
+import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,11 +19,12 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
+from usagepipe.consumer.topics.aiokafka_errors import aiokafka_errors
+from usagepipe.consumer.topics.topic_identity import read_topic_identity
 from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_trouble import AWAY, RIGHTS, Complaints, kafka_error
@@ -33,7 +35,6 @@ REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election
 STALL_SECONDS: Final = 30.0  # one that gives nothing for so long is not there
 POLL_SECONDS: Final = 0.2  # Ctrl-C is heard in between
 PREFETCH_KIBIBYTES: Final = 16_384
-_UINT64: Final = 1 << 64
 OFFSET_MAX: Final = (1 << 63) - 1
 
 
@@ -192,14 +193,8 @@ class LogReader:
 
     def topic_id(self) -> str:
         """The topic's id, as workers write it: 32 hexadecimal digits."""
-        admin = AdminClient(librdkafka_config(self._kafka) | {"log_level": 0})
-        asked = admin.describe_topics(
-            TopicCollection([self._topic]), request_timeout=REQUEST_SECONDS
-        )
-        with translated(self._kafka):
-            identity = asked[self._topic].result().topic_id
-        high, low = identity.get_most_significant_bits(), identity.get_least_significant_bits()
-        return f"{high % _UINT64:016x}{low % _UINT64:016x}"
+        with aiokafka_errors(self._kafka):
+            return asyncio.run(read_topic_identity(self._kafka, self._topic)).topic_id
 
     def read(self, partition: int, first: int, end: int) -> Iterator[Message]:
         """The records at `first` and after, before `end`, as far as they are kept.

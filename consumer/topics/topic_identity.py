@@ -1,14 +1,15 @@
-"""Asks the broker for a topic's id, which a topic made anew under an old name does not share.
+"""Asks the broker for a topic's id. A topic that was created again under an old name has another.
 
-aiokafka speaks Metadata up to version 5, topic ids came with version 10 (KIP-516), and librdkafka's
-admin client can abort its process when a broker dies. So the one request is declared here, with
-aiokafka's own types, and sent over the consumer's own connection.
+aiokafka speaks Metadata up to version 5, and topic ids came with version 10 (KIP-516). librdkafka's
+admin client can abort its process when a broker dies. So the request is declared here with
+aiokafka's own types. A worker sends it over its consumer's connection.
 """
 
 from io import BytesIO
 from typing import Any, ClassVar
 from uuid import UUID
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import NoError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
@@ -23,10 +24,13 @@ from aiokafka.protocol.types import (
 )
 
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
+from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
+from usagepipe.schemas.settings.kafka import KafkaSettings
 
 _METADATA = 3
 _VERSION = 10
 _NO_ID = UUID(int=0)
+_REQUEST_MS = 15_000  # for a broker that is busy with an election
 
 
 class _Uuid(AbstractType):  # type: ignore[misc]  # aiokafka is untyped
@@ -128,3 +132,17 @@ async def topic_identity(client: Any, topic: str) -> TopicIdentity:
     if error is not NoError:
         raise error(topic)
     return TopicIdentity(response.cluster_id or "", identity.hex)
+
+
+async def read_topic_identity(kafka: KafkaSettings, topic: str) -> TopicIdentity:
+    """The same, over a connection of its own.
+
+    Raises:
+        aiokafka.errors.KafkaError: no broker answered, or the topic does not exist.
+    """
+    client = AIOKafkaClient(**aiokafka_options(kafka), request_timeout_ms=_REQUEST_MS)
+    try:
+        await client.bootstrap()
+        return await topic_identity(client, topic)
+    finally:
+        await client.close()
