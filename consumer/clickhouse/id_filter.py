@@ -1,8 +1,7 @@
-"""What is sent to ClickHouse to find the copies of a batch's events, in place of their ids.
+"""Conditions that find the stored rows of a batch's ids, without sending the ids.
 
-The ids themselves would cost more on the way and in the parser than the search: 50,000 are 1.8 MB
-of text. Four bytes of each are enough to leave a handful of wrong finds, which the reader drops;
-so an answer to these conditions is a superset, never the truth.
+Sending and parsing the ids would cost more than the search: 50,000 are 1.8 MB of text. Four bytes
+of each id find a few other rows too, and the reader drops those.
 """
 
 from array import array
@@ -15,14 +14,14 @@ from typing import Final
 from uuid import UUID
 
 ID_BYTES: Final = 16
-# A batch is cut at larger gaps between its ids' times, so that one late event among live ones does
-# not have the whole table read.
+# The window is divided at larger gaps between the times of the ids. Otherwise one late event among
+# live ones would make ClickHouse read the whole table.
 GAP_SECONDS: Final = 10
-# Each window is checked against each granule of the index.
+# ClickHouse checks each window against each granule of the index.
 MAX_WINDOWS: Final = 32
 
-# Times are compared in steps of 256 ms. A UUIDv7 has 48 bits of milliseconds in front, and 16
-# others complete its first half.
+# Times are compared in steps of 256 ms. The first half of a UUIDv7 has 48 bits of milliseconds and
+# 16 other bits.
 _STEP_BITS: Final = 16 + 8
 _STEP_SECONDS: Final = 0.256
 _LOWER_BITS: Final = 64 + _STEP_BITS
@@ -30,20 +29,20 @@ _GAP: Final = round(GAP_SECONDS / _STEP_SECONDS)
 
 
 def packed_ids(ids: Sequence[str]) -> bytes:
-    """`ids`, canonical texts of UUIDs, as their bytes one after the other.
+    """The bytes of `ids` (canonical texts of UUIDs), concatenated.
 
     Raises:
-        ValueError: one is none.
+        ValueError: an id is not a UUID.
     """
     return bytes.fromhex("".join(ids).encode().translate(None, b"-").decode())
 
 
 def fingerprint_in(column: str, ids: bytes) -> str:
-    """A condition that holds for each row whose UUID `column` is one of `ids`, and few others.
+    """A condition that is true for rows whose UUID `column` is one of `ids`, and for few others.
 
-    The fingerprint is the exclusive or of an id's four words: no version of UUID has all of its
-    differences in bits that cancel out. A row that is not sought matches once in
-    2³² divided by their number. `ids` are packed, at least one.
+    The fingerprint is the exclusive or of an id's four words: in every version of UUID, some of the
+    bits that differ do not cancel out. Another row matches with the probability of the number of
+    ids divided by 2³². `ids` come from `packed_ids`, at least one.
     """
     words = f"reinterpretAsUInt128({column})"
     halves = f"toUInt64(bitXor({words}, bitShiftRight({words}, 64)))"
@@ -56,9 +55,9 @@ def fingerprint_in(column: str, ids: bytes) -> str:
 
 
 def window_of(column: str, ids: bytes) -> str:
-    """A condition on the bytes of the UUID `column`, for an index on them, that holds for `ids`.
+    """A condition on the bytes of the UUID `column`, which have an index. True for `ids`.
 
-    `ids` are packed, at least one.
+    `ids` come from `packed_ids`, at least one.
     """
     windows = (
         f"UUIDToNum({column}) BETWEEN UUIDStringToNum('{UUID(int=first << _LOWER_BITS)}')"
@@ -70,7 +69,7 @@ def window_of(column: str, ids: bytes) -> str:
 
 def _fingerprints(ids: bytes) -> bytes:
     """Four bytes of each id, little-endian, the last id first."""
-    folded = int.from_bytes(ids)  # all ids as one number: 50,000 are folded in a millisecond
+    folded = int.from_bytes(ids)  # one number of all ids: 50,000 take a millisecond
     folded ^= folded >> 64
     folded ^= folded >> 32
     words = memoryview(folded.to_bytes(len(ids), "little")).cast("I")
@@ -78,7 +77,7 @@ def _fingerprints(ids: bytes) -> bytes:
 
 
 def _steps(ids: bytes) -> set[int]:
-    """The times of the ids, in steps; of a UUID of another version, its first bits."""
+    """The times of the ids, in steps. For other versions of UUID, their first bits."""
     halves = array("Q", ids)
     if byteorder == "little":
         halves.byteswap()
@@ -86,7 +85,7 @@ def _steps(ids: bytes) -> set[int]:
 
 
 def _windows(steps: Collection[int]) -> list[tuple[int, int]]:
-    """First and last of each run of `steps` without a large gap, in order."""
+    """First and last of each group of `steps` without a large gap, in order."""
     ordered = sorted(steps)
     gaps = ((after - before, before, after) for before, after in pairwise(ordered))
     widest = nlargest(MAX_WINDOWS - 1, (gap for gap in gaps if gap[0] > _GAP))

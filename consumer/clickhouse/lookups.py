@@ -1,8 +1,8 @@
 """Looks up the ids of several partition workers' batches in one query.
 
-Batches that are prepared at the same time hold events of the same time, so their look-ups would
-read the same part of the table, each for itself. What comes in while a query runs goes together
-into the next one: nothing waits for company when there is none.
+Batches that are prepared at the same time have events of the same time, so separate look-ups would
+read the same part of the table several times. Look-ups that arrive while a query runs share the
+next query. A look-up that is alone does not wait.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Asked(NamedTuple):
 
 
 class Lookups:
-    """Gathers look-ups. `ask` answers one, and tries until it can."""
+    """Combines look-ups. `ask` runs one query and retries until it is answered."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -30,7 +30,7 @@ class Lookups:
         self._asking: asyncio.Task[None] | None = None
 
     async def find(self, ids: Sequence[str]) -> list[StoredEvent]:
-        """The stored rows that have one of `ids`; perhaps others, which came in beside it."""
+        """The stored rows of `ids`, and perhaps those of other look-ups."""
         if not ids:
             return []
         found: asyncio.Future[list[StoredEvent]] = asyncio.get_running_loop().create_future()
@@ -45,7 +45,7 @@ class Lookups:
             gathered = [asked for asked in waiting if not asked.found.done()]
             try:
                 events = await self._ask([each for asked in gathered for each in asked.ids])
-            except Exception as error:  # a defect: `ask` tries until it can
+            except Exception as error:  # a defect, since `ask` retries
                 for found in _still_wanted(gathered):
                     found.set_exception(error)
             else:
@@ -54,5 +54,5 @@ class Lookups:
 
 
 def _still_wanted(gathered: Iterable[Asked]) -> list[asyncio.Future[list[StoredEvent]]]:
-    """Those whose partition worker was not cancelled."""
+    """The futures whose partition worker was not cancelled."""
     return [asked.found for asked in gathered if not asked.found.done()]

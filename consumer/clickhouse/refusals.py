@@ -1,9 +1,8 @@
-"""Tells what an error of ClickHouse means for a batch: refused for good, to be tried again, or to
-be tried again until a person has changed something.
+"""Classifies an error of ClickHouse: refuse the content, retry, or retry until an operator acts.
 
-One table (`schemas.clickhouse.codes`) has the kind and the reason of each code. Only an error that
-names a row of the raw table's own insert is the content's fault. The same code from anywhere else,
-a view above all, proves nothing: the raw rows may have landed.
+The table in `schemas.clickhouse.codes` has the kind and the reason of each code. Only an error that
+names a row of the insert into the raw table is caused by the content. The same code from another
+place, above all from a view, proves nothing: the raw rows may be stored.
 """
 
 import re
@@ -15,24 +14,24 @@ from usagepipe.schemas.clickhouse.usage_events import COLUMNS
 
 
 class Refusal(NamedTuple):
-    """An error of ClickHouse, without a word of what stood in the rows."""
+    """An error of ClickHouse, without any text of the rows."""
 
     kind: Kind
-    code: int | None  # ClickHouse's own; None when no server said one
-    name: str  # of the code, as NOT_ENOUGH_SPACE; "" when not known
-    column: str  # that a refused row is wrong in, or the constraint it broke; "" when not told
-    view: bool  # raised behind the raw table, which may have the rows
-    row: int | None = None  # the refused one, counted from 1, where the error names it
+    code: int | None  # of ClickHouse; None if no server answered
+    name: str  # of the code, as NOT_ENOUGH_SPACE; "" if unknown
+    column: str  # the column or constraint that a refused row violates; "" if unknown
+    view: bool  # raised by a view: the raw table may have the rows
+    row: int | None = None  # the refused row, counted from 1, if the error names it
 
     @property
-    def told(self) -> str:
-        """Code and name for people, as `code 243 NOT_ENOUGH_SPACE`; "" without a code."""
+    def title(self) -> str:
+        """Code and name, as `code 243 NOT_ENOUGH_SPACE`; "" without a code."""
         return "" if self.code is None else f"code {self.code} {self.name}".rstrip()
 
 
 VIOLATED_CONSTRAINT: Final = 469
 _RAW_TABLES: Final = ("usage_events", "usage_events_local")
-# Each is ClickHouse's own wording, in a place that no text of a row reaches.
+# Each is ClickHouse's wording, at a position where no text of a row can be.
 _VIEW: Final = ": while pushing to view "
 _AT_ROW: Final = re.compile(r"\(at row (\d+)\)")
 _KEY: Final = re.compile(r"\(while reading the value of key (\w+)\): \(at row \d+\)")
@@ -46,10 +45,10 @@ _NAME: Final = re.compile(r"\(([A-Z][A-Z0-9_]+)\)(?: \(version |$)")
 
 
 def classify(error: Exception) -> Refusal:
-    """What `error`, raised by an insert into the raw table, means. Never raises.
+    """The meaning of `error`, raised by an insert into the raw table. Never raises.
 
-    An error without a code (no connection, a timeout, a proxy's 502) and one whose code is not in
-    the table is the server's: trying again loses nothing.
+    An error without a code (no connection, a timeout, a proxy's 502) or with an unknown code is the
+    server's: a retry loses nothing.
     """
     code = error_code(error)
     if code is None:
@@ -62,14 +61,14 @@ def classify(error: Exception) -> Refusal:
     if kind is Kind.CONTENT and view:
         kind = Kind.OPERATOR  # the view must be mended; the raw table may have the rows
     elif kind is Kind.CONTENT and not (constraint or _AT_ROW.search(text)):
-        kind = Kind.SERVER  # it blames no row
+        kind = Kind.SERVER  # it names no row
     if kind is not Kind.CONTENT:
         return Refusal(kind, code, known.name, "", view)
     return Refusal(kind, code, known.name, _column(text, constraint), view, _row(text, constraint))
 
 
 def _is_of_view(text: str, constraint: re.Match[str] | None) -> bool:
-    # What is quoted of a row stands before the last quote, or on a line before the last.
+    # Quoted text of a row is before the last quote, or on an earlier line.
     last_words = text.rpartition("'")[2].rpartition("\n")[2]
     if _VIEW in last_words:
         return True
@@ -81,9 +80,9 @@ def _table(name: str) -> str:
 
 
 def _column(text: str, constraint: re.Match[str] | None) -> str:
-    """The column or constraint that is named. Only a name of ours passes, so no row's text can."""
+    """The named column or constraint. Only known names are returned, so no text of a row is."""
     if constraint:
-        return constraint[1]  # the first in the text: what is quoted of a row comes later
+        return constraint[1]  # the first in the text: quoted text of a row is later
     named = [*_KEY.findall(text), *_FIELD.findall(text)]
     return named[-1] if named and named[-1] in COLUMNS else ""
 
@@ -91,7 +90,7 @@ def _column(text: str, constraint: re.Match[str] | None) -> str:
 def _row(text: str, constraint: re.Match[str] | None) -> int | None:
     if constraint:
         return int(constraint[3]) if constraint[3] else None
-    return int(_AT_ROW.findall(text)[-1])  # what is quoted of a row comes before
+    return int(_AT_ROW.findall(text)[-1])  # quoted text of a row is earlier
 
 
 def _name(text: str) -> str:

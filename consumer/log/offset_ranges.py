@@ -1,4 +1,4 @@
-"""Sets of offsets as ranges, both ends included: what is missing is named exactly, and briefly."""
+"""Sets of offsets as ranges with both ends included, so that a report of many offsets is short."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ class OffsetRange(NamedTuple):
 
 
 def ranges_of(offsets: Iterable[int]) -> list[OffsetRange]:
-    """The ranges that hold exactly `offsets`, which are in order."""
+    """The ranges that contain exactly `offsets`, which are in order."""
     found: list[OffsetRange] = []
     for offset in offsets:
         if found and offset <= found[-1].last + 1:
@@ -32,7 +32,7 @@ def ranges_of(offsets: Iterable[int]) -> list[OffsetRange]:
 
 
 def joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """The same offsets; ranges that touch become one. They are in order and do not overlap."""
+    """The same offsets, with adjacent ranges merged. `ranges` are in order and do not overlap."""
     found: list[OffsetRange] = []
     for each in ranges:
         if found and each.first == found[-1].last + 1:
@@ -43,7 +43,7 @@ def joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
 
 
 def without(ranges: Iterable[OffsetRange], offsets: Iterable[int]) -> list[OffsetRange]:
-    """What of `ranges` is not in `offsets`."""
+    """The offsets of `ranges` that are not in `offsets`."""
     left: list[OffsetRange] = []
     taken = sorted(set(offsets))
     for each in ranges:
@@ -58,9 +58,9 @@ def without(ranges: Iterable[OffsetRange], offsets: Iterable[int]) -> list[Offse
 
 
 def near(ranges: Iterable[OffsetRange], apart: int) -> Iterator[list[OffsetRange]]:
-    """The ranges in groups whose members lie less than `apart` from each other.
+    """The ranges in groups, with gaps of less than `apart` offsets inside a group.
 
-    To read a group at once costs less than to seek each of its members.
+    Reading a group at once costs less than a seek to each of its ranges.
     """
     group: list[OffsetRange] = []
     for each in ranges:
@@ -78,12 +78,12 @@ def offsets_of(ranges: Iterable[OffsetRange]) -> Iterator[int]:
 
 
 def size(ranges: Iterable[OffsetRange]) -> int:
-    """How many offsets they hold."""
+    """The number of offsets."""
     return sum(each.size for each in ranges)
 
 
 def members(ranges: Sequence[OffsetRange], offsets: Iterable[int]) -> list[int]:
-    """Those of `offsets` that the ordered `ranges` hold."""
+    """The `offsets` that are in `ranges`, which are in order."""
     firsts = [each.first for each in ranges]
     return [
         offset

@@ -1,8 +1,8 @@
-"""Reads the records of a record batch, without their headers: nobody wants them, and millions fit
-into one record, each of which would be an object.
+"""Reads the records of a record batch, without their headers.
 
-aiokafka reads a batch as events fill it. A large one, or one of large records, is read here, where
-headers are skipped; that takes a microsecond a record more.
+A record can have millions of headers, and aiokafka makes an object of each. aiokafka reads a batch
+of normal size. A large batch, or one of large records, is read here, where headers are skipped.
+That costs another microsecond per record.
 """
 
 import struct
@@ -31,13 +31,14 @@ LEADER_EPOCH: Final = struct.Struct(">12xi")
 _TIMES: Final = struct.Struct(">21xh4xqq")  # attributes, timestamps of the first and latest record
 _LOG_APPEND_TIME_BIT: Final = 8
 _CODEC_AT: Final = 22  # the lower byte of the attributes
-# Of headers alone, these would be some 40 MiB of objects. librdkafka's batches are under 1 MB.
+# If all of this were headers, it would become some 40 MiB of objects. librdkafka's batches have
+# less than 1 MB.
 _MOST_BYTES: Final = 1 << 20
 _MOST_BYTES_EACH: Final = 4_096
 _TOO_LARGE: Final = f"it has more than {MAX_RECORD_BYTES >> 20} MiB"
 _LOG_APPEND_TIME: Final = 1  # `timestamp_type`
 _headers: Final = attrgetter("headers")
-# What comes of records that are none; brokers check little of what is inside of a batch.
+# What a decoder raises for malformed records: brokers check little of the inside of a batch.
 UNSOUND: Final = (CorruptRecordException, IndexError, OverflowError, ValueError, struct.error)
 
 
@@ -49,7 +50,7 @@ class Times(NamedTuple):
 
 
 def times_of(raw: memoryview) -> Times:
-    """Read from the header. Where the broker sets the time, all records arrived at once."""
+    """The times in the header. If the broker sets the time, all records have the same."""
     attributes, first, last = _TIMES.unpack_from(raw)
     return Times(last if attributes & _LOG_APPEND_TIME_BIT else first, last)
 
@@ -64,9 +65,9 @@ class PlainRecord(NamedTuple):
 
 
 def read_records(raw: memoryview, size: int) -> Sequence[Record]:
-    """The records of a record batch that has `size` bytes behind its header when unpacked.
+    """The records of a record batch that has `size` unpacked bytes after its header.
 
-    A record without a value of its own is in their place where it is too large for an event.
+    A record that is too large for an event is an `UnreadableRecord`.
     """
     plain = _unpacked(raw, size)
     batch = DefaultRecordBatch(plain)
@@ -83,9 +84,9 @@ def _read(batch: DefaultRecordBatch, plain: memoryview, size: int) -> Sequence[R
     if size > min(_MOST_BYTES, count * _MOST_BYTES_EACH):
         return _read_plain(batch, plain, count)
     try:
-        # A loop of Python's own lets other threads run in between, which `list` would not.
+        # A Python loop lets other threads run in between. `list` would not.
         records = [record for record in batch]
-    except UnicodeDecodeError:  # a header's name; to brokers names are bytes
+    except UnicodeDecodeError:  # the name of a header; for brokers names are bytes
         return _read_plain(batch, plain, count)
     if any(map(_headers, records)):
         return [PlainRecord(r.offset, r.timestamp, r.key, r.value) for r in records]
@@ -93,11 +94,11 @@ def _read(batch: DefaultRecordBatch, plain: memoryview, size: int) -> Sequence[R
 
 
 def _unpacked(raw: memoryview, size: int) -> memoryview:
-    """The same batch as one that never was packed."""
+    """The same record batch, uncompressed."""
     codec = raw[_CODEC_AT] & DefaultRecordBatch.CODEC_MASK
     if codec == DefaultRecordBatch.CODEC_NONE:
         return raw
-    # aiokafka's own decoders would take several times the room.
+    # aiokafka's own decoders would take several times the memory.
     plain = memoryview(bytearray(HEADER_BYTES + size))
     plain[:HEADER_BYTES] = raw[:HEADER_BYTES]
     plain[_CODEC_AT] ^= codec
@@ -113,7 +114,7 @@ def _read_plain(batch: DefaultRecordBatch, plain: memoryview, count: int) -> lis
     for _ in range(count):
         length, position = decode_varint(plain, position)
         end = position + length
-        later, position = decode_varint(plain, position + 1)  # behind the attributes
+        later, position = decode_varint(plain, position + 1)  # after the attributes
         delta, position = decode_varint(plain, position)
         offset = batch.base_offset + delta
         timestamp = batch.first_timestamp + later if arrived is None else arrived

@@ -1,10 +1,10 @@
-"""What comes out of the log, and where it stands there."""
+"""Records of the log and their partitions."""
 
 from typing import NamedTuple, Protocol
 
 
 class TopicPartition(NamedTuple):
-    """A partition of a topic. Equal to Faust's and aiokafka's own, which are such tuples too."""
+    """A partition of a topic. Equal to the tuples of the same content of Faust and aiokafka."""
 
     topic: str
     partition: int
@@ -14,7 +14,7 @@ class TopicPartition(NamedTuple):
 
 
 class Record(Protocol):
-    """A record of the log, as aiokafka gives it."""
+    """A record of the log, as aiokafka returns it."""
 
     @property
     def offset(self) -> int: ...

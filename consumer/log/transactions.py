@@ -1,7 +1,7 @@
-"""Which record batches belong to aborted transactions: their records never were.
+"""Finds the record batches of aborted transactions, whose records do not count.
 
-A broker that is asked for committed records gives no more than is decided, and names the aborted
-transactions among it by producer and first offset. Each ends at a marker of its producer's.
+A broker that is asked for committed records returns decided records only. It lists the aborted
+transactions among them by producer and first offset. Each ends at a control record of its producer.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ READ_UNCOMMITTED: Final = 0
 
 
 class Aborted:
-    """The aborted transactions of one fetch. Ask for its batches in their order."""
+    """The aborted transactions of one fetch. Ask for its record batches in their order."""
 
     def __init__(self, transactions: Iterable[tuple[int, int]]) -> None:
-        """`transactions` are (producer id, first offset), as the broker names them."""
+        """`transactions` are pairs of producer id and first offset, as the broker lists them."""
         self._waiting = sorted(transactions, key=lambda each: each[1], reverse=True)
         self._producers: set[int] = set()
 

@@ -1,9 +1,8 @@
-"""Unpacks record batches within a bound: the broker's limits are of compressed bytes, and a batch
-of 1 MiB may hold 30 GiB of blanks.
+"""Unpacks record batches within a bound: a compressed batch of 1 MiB can have 30 GiB.
 
-Whoever may write to the topic can send one. The worker that unpacked it whole would be killed, and
-after it each one that gets the partition. So a batch is measured first, into room that is never
-read, and unpacked into just the room that it needs.
+The broker limits compressed bytes, and any producer on the topic can send such a batch. It would
+kill the worker that unpacks it, and then the next owner of the partition. So a batch is measured
+first, into memory that is never read, and then unpacked into exactly the memory that it needs.
 """
 
 import struct
@@ -15,31 +14,31 @@ from typing import Final
 import cramjam
 from aiokafka.record.default_records import DefaultRecordBatch
 
-# A batch has at most 1 MiB on the wire (schemas/topics.py), and events are compressed to a sixth or
-# a tenth. What holds six times as much is no batch of events any more.
+# A batch has at most 1 MiB on the wire (schemas/topics.py), and events compress to a sixth or a
+# tenth. A batch of six times as much is not a batch of events.
 MAX_UNPACKED_BYTES: Final = 64 << 20
-# No events shrink to a thousandth. Zstandard goes to a thirty-thousandth: 1 MiB of such batches, a
-# fetch, would keep the consumer's thread busy for longer than its session.
+# Events never compress to a thousandth. Zstandard can reach a thirty-thousandth: to unpack one
+# fetch of such batches (1 MiB) would take the consumer's thread longer than its session timeout.
 MAX_RATIO: Final = 1_000
-_LEAST_ROOM: Final = 1 << 20  # whatever the ratio
-# Java's clients cut snappy into blocks, each behind its length.
+_LEAST_ROOM: Final = 1 << 20  # bytes; small batches may exceed the ratio
+# Java's clients cut snappy into blocks, each after its length.
 # https://github.com/xerial/snappy-java#compatibility-notes
 _XERIAL: Final = b"\x82SNAPPY\0"
 _XERIAL_HEADER_BYTES: Final = 16
 _BLOCK_BYTES: Final = struct.Struct(">I")
-_NO_ROOM: Final = "failed to write whole buffer"  # Rust's own words, which cramjam hands on
+_NO_ROOM: Final = "failed to write whole buffer"  # the message of Rust, passed on by cramjam
 
 
 class TooLargeError(Exception):
-    """More than there is room for."""
+    """The unpacked bytes exceed the bound."""
 
 
 class UndecodableError(Exception):
-    """Not what the codec makes; brokers look less closely than our decoders."""
+    """The codec cannot unpack it. Brokers check less than our decoders."""
 
 
 def measure(codec: int, body: memoryview) -> int:
-    """How many bytes `body`, which `codec` (of a record batch's attributes) packed, has unpacked.
+    """The unpacked bytes of `body`, which was compressed by `codec` (of the batch's attributes).
 
     Raises:
         TooLargeError: more than MAX_UNPACKED_BYTES, or MAX_RATIO times as many as packed.
@@ -53,23 +52,23 @@ def measure(codec: int, body: memoryview) -> int:
     try:
         return _unpack_into(codec, body, memoryview(_scratch())[:most])
     except TooLargeError:
-        # What was written to it is memory now: give much of it back, but not for each of thousands
-        # of small batches, which would take longer than the consumer's session.
+        # The written part now takes memory: release it if it can be large. Doing so for each of
+        # thousands of small batches would take longer than the consumer's session timeout.
         if most > _LEAST_ROOM:
             _scratch.cache_clear()
         raise
 
 
 def unpack(codec: int, body: memoryview, room: memoryview) -> None:
-    """Unpack `body` into `room`, which has the size that was measured."""
+    """Unpack `body` into `room`, which has the measured size."""
     _unpack_into(codec, body, room)
 
 
 @cache
 def _scratch() -> mmap:
-    """Room that takes memory only as far as it is written to.
+    """A buffer that takes memory only where it is written.
 
-    What is written is never read, so threads may share it.
+    Its content is never read, so threads may share it.
     """
     return mmap(-1, MAX_UNPACKED_BYTES)
 
@@ -92,7 +91,7 @@ def _unpack_snappy(body: memoryview, room: memoryview) -> int:
     body = body[_XERIAL_HEADER_BYTES:]
     while body:
         if len(body) < _BLOCK_BYTES.size:
-            raise UndecodableError("a block's length is cut")
+            raise UndecodableError("the length of a block is cut")
         (length,) = _BLOCK_BYTES.unpack_from(body)
         block, body = body[4 : 4 + length], body[4 + length :]
         end += _unpack_block(block, room[end:])

@@ -1,7 +1,7 @@
-"""Records that nobody reads: they, or the record batches they came in, are too large.
+"""Records that are not read: they or their record batches are too large or malformed.
 
-Little more is known of one than where it stood. Each becomes a dead letter without a value, so
-that its partition goes on and every offset of the log is accounted for.
+Little more than the offset of such a record is known. Each becomes a dead letter without a value.
+So the partition goes on, and every offset of the log is accounted for.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from typing import Final, overload
 BATCH_TOO_LARGE: Final = "batch_too_large"  # reasons of dead letters
 BATCH_UNDECODABLE: Final = "batch_undecodable"
 RECORD_TOO_LARGE: Final = "record_too_large"
-UNREADABLE: Final = frozenset({BATCH_TOO_LARGE, BATCH_UNDECODABLE})  # by any other client, too
+UNREADABLE: Final = frozenset({BATCH_TOO_LARGE, BATCH_UNDECODABLE})  # for every other client too
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRecord:
-    """A record whose key and value were not taken, and why."""
+    """A record without key and value, and the reason."""
 
     offset: int
     timestamp: int
@@ -34,11 +34,11 @@ class UnreadableRecord:
 
 
 class UnreadableRecords(Sequence[UnreadableRecord]):
-    """The records at `offsets`, made as they are asked for: a batch may claim millions."""
+    """The records at `offsets`, made on access: a record batch can claim millions."""
 
     def __init__(self, offsets: range, timestamp: int, reason: str, detail: str) -> None:
         self._offsets = offsets
-        self._told = (timestamp, reason, detail)
+        self._facts = (timestamp, reason, detail)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -49,5 +49,5 @@ class UnreadableRecords(Sequence[UnreadableRecord]):
     def __getitem__(self, index: slice) -> "UnreadableRecords": ...
     def __getitem__(self, index: int | slice) -> "UnreadableRecord | UnreadableRecords":
         if isinstance(index, slice):
-            return UnreadableRecords(self._offsets[index], *self._told)
-        return UnreadableRecord(self._offsets[index], *self._told)
+            return UnreadableRecords(self._offsets[index], *self._facts)
+        return UnreadableRecord(self._offsets[index], *self._facts)

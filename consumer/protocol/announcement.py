@@ -1,7 +1,7 @@
-"""What a commit's metadata says: of which topic the offset is, and which range is pending there.
+"""The metadata of a commit: the id of the topic, and the range that is pending at the offset.
 
-A range is announced before it is inserted, and read by whoever owns the partition next. Foreign
-metadata (another tool's) is nothing pending: it is told in the log, never guessed at.
+A worker announces a range before it inserts it. The next owner of the partition reads the
+announcement. Metadata of another tool means that nothing is pending; the worker logs it.
 """
 
 import json
@@ -22,7 +22,7 @@ _LEADER_EPOCH: Final = "leader_epoch"
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """The pending range `first` … `last` of a partition, and what else decides its bytes."""
+    """A pending range `first` … `last` of a partition, and all that decides its insert."""
 
     topic_id: str
     first: int
@@ -30,9 +30,9 @@ class Announcement:
     records: int
     epoch: int
     skipped: SkippedDuplicates = field(default_factory=SkippedDuplicates)
-    server: int = 0  # when ClickHouse was started (Unix seconds), as far as it was known
-    # Of the events to be inserted; empty: not known. A log that lost its end gives the range to
-    # other events, which the tables would take for a repetition under the same token.
+    server: int = 0  # when ClickHouse was started (Unix seconds); 0 is unknown
+    # Of the events to be inserted; empty is unknown. A log that lost its end gives the range to
+    # other events, and with the same token the tables would drop them as a retry.
     digest: str = ""
     leader_epoch: int = UNKNOWN_EPOCH  # of the record before it
 
@@ -52,15 +52,15 @@ class Announcement:
 
     @classmethod
     def _of(cls, topic_id: str, fields: dict[str, Any], leader_epoch: int) -> Self:
-        """Raises KeyError, TypeError or ValueError where `fields` are no announcement's."""
+        """Raises KeyError, TypeError or ValueError if `fields` are no announcement."""
         numbers = [fields.pop(name) for name in ("first", "last", "records", "epoch")]
-        numbers.append(fields.pop("server", 0))  # not known
+        numbers.append(fields.pop("server", 0))
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("numbers")
         first, last, records, epoch, server = numbers
         if not (first <= last and epoch < MAX_EPOCH):
             raise ValueError("range")
-        # Fewer than offsets there may be: some hold no data. More there are never.
+        # There may be fewer records than offsets, but never more.
         if records > min(MAX_BATCH_ROWS, last - first + 1):
             raise ValueError("records")
         digest = fields.pop("ids", "")
@@ -72,11 +72,11 @@ class Announcement:
         return cls(topic_id, first, last, records, epoch, skipped, server, digest, leader_epoch)
 
     def is_of(self, skipped: Set[int], digest: str) -> bool:
-        """Whether it announced the events of that `digest`, without the offsets `skipped`."""
+        """Whether it announced the events of `digest`, with the same `skipped` offsets."""
         return self.skipped.is_same(skipped) and self.digest in ("", digest)
 
     def token(self, cluster: str, partition: int) -> str:
-        """The name of the block: the same events in the same range of a log, and nothing else."""
+        """The deduplication token. It is the same only for the same events in the same range."""
         name = f"{cluster}:{self.topic_id}:{partition}:{self.first}-{self.last}:{self.epoch}"
         return f"{name}:{self.digest}" if self.digest else name
 
@@ -91,7 +91,7 @@ class CommitMetadata:
 
     @classmethod
     def decode(cls, metadata: str) -> Self | None:
-        """What `metadata` says; None for empty or foreign metadata.
+        """The decoded metadata; None if it is empty or of another tool.
 
         confluent-kafka ends metadata with a NUL.
         """
@@ -114,9 +114,9 @@ class CommitMetadata:
 def acknowledgement(topic_id: str, leader_epoch: int = UNKNOWN_EPOCH) -> str:
     """The metadata of a commit with nothing pending.
 
-    It names the topic, so that one made anew under the same name is noticed: offsets of one log
-    mean nothing in another. The leader epoch of the record before the offset tells whether the log
-    has lost its end since.
+    The topic's id shows whether the topic was created again under its name: offsets of one log mean
+    nothing in another. The leader epoch of the record before the offset shows whether the log has
+    lost its end since.
     """
     return _encode(topic_id=topic_id, **_epoch_field(leader_epoch))
 

@@ -1,7 +1,7 @@
-"""What is inserted for a batch: its rows, without those whose events are stored elsewhere.
+"""The rows of one insert: those of a batch, without events that are stored elsewhere.
 
-Everything that decides the bytes is in the announcement, so that whoever sends the range again
-makes the same block.
+The announcement contains everything that decides the bytes of a block, so that the next owner of
+the partition makes the same block again.
 """
 
 from collections.abc import Set
@@ -16,20 +16,20 @@ from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Place, Rows
 
-FIRST_EPOCH = 0  # the plain insert; a later one writes only what is missing of its range
+FIRST_EPOCH = 0  # the first insert; a later epoch writes only the missing rows of its range
 
 
 class Outcome(Enum):
-    """What became of a block."""
+    """The result of an insert."""
 
-    STORED = "every record of it is a row, a dead letter or left out"
-    LETTER = "its one row is refused, and has become a dead letter"
-    REFUSED = "its content is refused, and nothing of it was stored"
-    INCOMPLETE = "something of its range is stored, and something is missing"
+    STORED = "every record is a row, a dead letter or a skipped duplicate"
+    LETTER = "its only row was refused and is a dead letter now"
+    REFUSED = "its content was refused and none of it is stored"
+    INCOMPLETE = "a part of its range is stored and a part is missing"
 
 
 class Landing(NamedTuple):
-    """What became of a block; `suspect` is the offset that ClickHouse names as refused."""
+    """The result of an insert; `suspect` is the offset that ClickHouse refused, if it says so."""
 
     outcome: Outcome
     suspect: int | None = None
@@ -37,7 +37,7 @@ class Landing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """The offsets of a batch whose event is stored elsewhere, or stands before in the batch."""
+    """The offsets of a batch whose event is stored elsewhere or earlier in the batch."""
 
     stored: frozenset[int] = frozenset()
     batch: frozenset[int] = frozenset()
@@ -49,16 +49,16 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Block:
-    """A batch on its way into the tables, under the token of `pending`."""
+    """A batch that is to be inserted under the token of `pending`."""
 
     batch: Batch
     topic: TopicIdentity
     pending: Announcement
     rows: Rows
     duplicates: Duplicates
-    # Its records that are stored already, as rows of their own; looked up in later epochs only.
+    # The rows of its range that are already stored. Looked up in later epochs only.
     present: frozenset[Place]
-    as_announced: bool = True  # False: other duplicates were found, or other events read
+    as_announced: bool = True  # False: other duplicates or other events were found
 
     @cached_property
     def id_set(self) -> frozenset[str]:
@@ -67,15 +67,15 @@ class Block:
 
     @property
     def expected(self) -> int:
-        """How many rows of the range are stored when this block is."""
+        """The number of rows of the range after this block is stored."""
         return self.rows.count + len(self.present)
 
     def landed(self, stored: Set[Place]) -> int:
-        """How many of them are among the rows `stored` of the range."""
+        """How many of these rows are in `stored`, the rows of the range."""
         return len(stored & (self.rows.places | self.present))
 
     def offset_of(self, row: int | None) -> int | None:
-        """The offset of the `row`-th line, counted from 1; None for no such line."""
+        """The offset of the `row`-th line, counted from 1, or None."""
         if row is None or not 1 <= row <= self.rows.count:
             return None
         return self.rows.offsets[row - 1]
@@ -86,10 +86,10 @@ class Block:
 
 
 def find_duplicates(rows: Rows, stored_ids: Set[str], present: Set[int]) -> Duplicates:
-    """Which of `rows` are not the first of their event.
+    """The rows that are not the first of their event.
 
-    `stored_ids` are of events that are stored outside the range, `present` the offsets of the range
-    that are stored: such a row is never a duplicate of itself, but a later one may be one of it.
+    `stored_ids` are events that are stored outside the range. `present` are the stored offsets of
+    the range: such a row is no duplicate of itself, but a later row may be a duplicate of it.
     """
     if not stored_ids and len(set(rows.ids)) == rows.count:
         return Duplicates()
@@ -120,9 +120,9 @@ def make_block(
     announced: Announcement | None,
     server: int = 0,
 ) -> Block:
-    """The block of `batch`; `announced` is what an owner before us said of the same range.
+    """The block of `batch`. `announced` is an earlier owner's announcement of the same range.
 
-    `server` is when ClickHouse was started, as far as it is known.
+    `server` is when ClickHouse was started; 0 is unknown.
     """
     skipped = duplicates.offsets
     kept = rows.without(skipped | {place.offset for place in present})
@@ -132,7 +132,7 @@ def make_block(
         batch.last,
         batch.count,
         epoch,
-        # In a later epoch it is looked up again: what is stored by then is left out as well.
+        # A later epoch looks up duplicates again, since more events may be stored by then.
         SkippedDuplicates.of(skipped, batch.first) if epoch == FIRST_EPOCH else SkippedDuplicates(),
         server,
         kept.digest,

@@ -1,8 +1,8 @@
 """The offsets of a range that are not inserted, because their events are stored elsewhere.
 
-They decide the bytes of an insert, so they are announced with the range: whoever sends it again
-leaves out the same ones. Duplicates come in runs (a spill sent twice), so a list of runs is short;
-where it is not, count and digest tell whether the look-up made again found the same.
+They decide the bytes of an insert, so the announcement contains them: a recovery skips the same
+offsets. Duplicates are mostly consecutive (a spill that was sent twice), so a list of ranges is
+short. If it is too long, count and digest show whether a new look-up found the same offsets.
 """
 
 import hashlib
@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-# Of the 4,096 bytes that a commit's metadata may have (Kafka's `offset.metadata.max.bytes`).
-MAX_RUNS_CHARS: Final = 3_000
+# The metadata of a commit may have 4,096 bytes (Kafka's `offset.metadata.max.bytes`).
+MAX_LIST_CHARS: Final = 3_000
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedDuplicates:
-    """So many offsets of a range. `offsets` is None where they are too many to be named."""
+    """Offsets of a range. `offsets` is None if the list would be too long."""
 
     count: int = 0
     digest: str = ""
@@ -24,18 +24,18 @@ class SkippedDuplicates:
 
     @classmethod
     def of(cls, offsets: Set[int], first: int) -> Self:
-        """`offsets` of the range that begins at `first`, named if there is room for them."""
+        """`offsets` of the range that begins at `first`."""
         if not offsets:
             return cls()
-        named = len(_write(offsets, first)) <= MAX_RUNS_CHARS
-        return cls(len(offsets), _digest(offsets), frozenset(offsets) if named else None)
+        fits = len(_write(offsets, first)) <= MAX_LIST_CHARS
+        return cls(len(offsets), _digest(offsets), frozenset(offsets) if fits else None)
 
     def is_same(self, offsets: Set[int]) -> bool:
-        """Whether `offsets` are these."""
+        """Whether these are `offsets`."""
         return len(offsets) == self.count and (not offsets or _digest(offsets) == self.digest)
 
     def encode(self, first: int) -> dict[str, Any]:
-        """The part of an announcement that tells of them; empty for none."""
+        """Its fields of an announcement; none without offsets."""
         if not self.count:
             return {}
         if self.offsets is None:
@@ -44,10 +44,10 @@ class SkippedDuplicates:
 
     @classmethod
     def decode(cls, fields: dict[str, Any], first: int, last: int, most: int) -> Self:
-        """Takes its part out of `fields`, the announcement of `most` records at `first` … `last`.
+        """Take its fields out of `fields`, an announcement of `most` records at `first` … `last`.
 
         Raises:
-            ValueError: it is none.
+            ValueError: they are malformed.
         """
         found = fields.pop("left_out", "")
         digest = fields.pop("digest", "")
@@ -63,8 +63,8 @@ def _digest(offsets: Set[int]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def _runs(offsets: Set[int]) -> Iterator[tuple[int, int]]:
-    """(first, length) of each run of consecutive offsets."""
+def _ranges(offsets: Set[int]) -> Iterator[tuple[int, int]]:
+    """(first, length) of each range of consecutive offsets."""
     first, length = -1, 0
     for offset in sorted(offsets):
         if length and offset == first + length:
@@ -78,19 +78,19 @@ def _runs(offsets: Set[int]) -> Iterator[tuple[int, int]]:
 
 
 def _write(offsets: Set[int], start: int) -> str:
-    """Runs as `distance` or `distance+length`, each counted from `start`: `3+10,20`."""
+    """Ranges as `distance` or `distance+length`, with distances from `start`: `3+10,20`."""
     return ",".join(
         f"{first - start}" if length == 1 else f"{first - start}+{length}"
-        for first, length in _runs(offsets)
+        for first, length in _ranges(offsets)
     )
 
 
 def _read(text: str, start: int, last: int, most: int) -> Iterable[int]:
-    for run in text.split(",") if text else ():
-        distance, plus, length = run.partition("+")
+    for item in text.split(",") if text else ():
+        distance, plus, length = item.partition("+")
         first = start + int(distance)
         end = first + (int(length) if plus else 1)
         most -= end - first
-        if not start <= first < end <= last + 1 or most < 0:  # foreign: never expanded
+        if not start <= first < end <= last + 1 or most < 0:  # not ours: never expand it
             raise ValueError("left_out")
         yield from range(first, end)

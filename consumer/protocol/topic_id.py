@@ -1,4 +1,4 @@
-"""The identity of a topic. A name is none: a deleted topic can be created again under it."""
+"""The identity of a topic. A name does not identify it: a new topic can have an old name."""
 
 from typing import NamedTuple
 

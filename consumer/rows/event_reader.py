@@ -1,9 +1,9 @@
-"""Reads events fast, and exactly as the event's model would.
+"""Decodes events fast, with the same result as the event's model.
 
-The model is the contract and `schemas.decode` its judge; it takes 8 µs an event. So records are
-first read by a decoder derived from the model (1 µs), many at a time, which refuses whatever it is
-not sure of, and only what it refuses goes before the judge. The fast decoder may refuse too much,
-never accept too much: a test holds the two side by side.
+The model (`schemas.decode`) is the contract, and takes 8 µs per event. So a decoder derived from
+the model reads many records at once first, at 1 µs each. It refuses everything it is unsure of, and
+the model decides about these records. The fast decoder may refuse too much, but never accept too
+much: a test compares the two.
 """
 
 import re
@@ -24,7 +24,7 @@ from usagepipe.schemas.codec import decode
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import COST_DECIMALS, EARLIEST, LATEST, MAX_COST, UsageEvent
 
-# What the worker adds to an event: where it stands in the log.
+# What the worker adds to an event: its coordinates in the log.
 PLACE: Final = (
     ("kafka_topic", str),
     ("kafka_topic_id", str),
@@ -33,18 +33,18 @@ PLACE: Final = (
     ("batch_epoch", int),
     ("ingested_at", str),
 )
-CHUNK: Final = 256  # records to check together: more are no faster, and hold more memory
+DECODED_TOGETHER: Final = 256  # records; more are no faster and take more memory
 
 
 def _fast_type(annotation: Any, metadata: Iterable[Any] = ()) -> Any:
-    """The msgspec twin of a field's pydantic type: the same type under the same limits."""
+    """The msgspec type of a field's pydantic type, with the same limits."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *more = get_args(annotation)
         return _fast_type(inner, [*metadata, *more])
     if origin in (Union, UnionType):
         twins = [_fast_type(part) for part in get_args(annotation)]
-        return Union[tuple(twins)]  # noqa: UP007  # made at run time
+        return Union[tuple(twins)]  # noqa: UP007  # created at run time
     if origin is dict:
         key, value = get_args(annotation)
         return _limited(dict[_fast_type(key), _fast_type(value)], metadata)  # type: ignore[misc]
@@ -52,14 +52,14 @@ def _fast_type(annotation: Any, metadata: Iterable[Any] = ()) -> Any:
 
 
 def _limited(base: Any, metadata: Iterable[Any]) -> Any:
-    """`base` under the limits that msgspec can check. The rest is checked by `_are_certain`."""
+    """`base` with the limits that msgspec can check. `_are_certain` checks the others."""
     limits: dict[str, Any] = {}
     if base is AwareDatetime:
-        base = str  # msgspec would round what is finer than microseconds, the model cuts it
+        base = str  # msgspec rounds to microseconds, the model truncates
     if base is UUID:
-        base = str  # text in, text out, and look-ups need the text
+        base = str  # look-ups and rows need the text
     if base is Decimal:
-        return str | int | float  # made text by `_are_certain_costs`
+        return str | int | float  # `_are_certain_costs` makes it text
     for rule in _flatten(metadata):
         match rule:
             case annotated_types.Ge(ge=bound):
@@ -79,12 +79,12 @@ def _flatten(metadata: Iterable[Any]) -> Iterable[Any]:
 
 
 def _row_type(*, strict: bool = False) -> type[msgspec.Struct]:
-    """A struct with the event's fields and its place in the log; `strict` takes no other fields."""
+    """A struct of the event's fields and coordinates; `strict` refuses other fields."""
     fields: list[Any] = []
     for name, info in UsageEvent.model_fields.items():
         twin = _fast_type(info.annotation, info.metadata)
         fields.append((name, twin) if info.is_required() else (name, twin, info.default))
-    # A record that names its place itself changes nothing: it is overwritten.
+    # If a record itself has such a field, its value is overwritten.
     fields += [(name, kind, kind()) for name, kind in PLACE]
     fields.sort(key=len)  # fields without a default first
     return msgspec.defstruct(
@@ -95,25 +95,25 @@ def _row_type(*, strict: bool = False) -> type[msgspec.Struct]:
 Row: Final[Any] = _row_type()
 _decode_row = msgspec.json.Decoder(Row).decode
 _decode_known = msgspec.json.Decoder(_row_type(strict=True)).decode
-# msgspec passes over a field that it does not know without reading all of it. It then misses
-# invalid UTF-8 in names, and what exceeds the model's parser: 4,300 digits, 200 levels.
+# msgspec skips an unknown field without a full check. It then misses invalid UTF-8 in names, and
+# values that exceed the limits of the model's parser: 4,300 digits, 200 levels.
 _MOST_BYTES: Final = 4_000
 _MOST_LEVELS: Final = 100
 
-# Texts of one form are compared as one: joined, and with 0 for each of their digits.
+# Texts of one form are checked together: joined, with every digit replaced by 0.
 _ID: Final = b"00000000-0000-0000-0000-000000000000\n"
 _HEX: Final = bytes.maketrans(b"0123456789abcdef", b"0" * 16)
-# Narrower than `datetime.fromisoformat`, which also takes weeks (2026-W01-1), commas and times
-# without colons: ClickHouse refuses some of them, and with them their whole batch.
+# Narrower than `datetime.fromisoformat`, which also accepts weeks (2026-W01-1), commas and times
+# without colons. ClickHouse refuses some of these, and their whole batch with them.
 _TIMES: Final = {
     len(form): form.encode() + b"\n"
     for form in ("0000-00-00T00:00:00Z", "0000-00-00T00:00:00.000Z", "0000-00-00T00:00:00.000000Z")
 }
 _DECIMAL: Final = bytes.maketrans(b"0123456789", b"0" * 10)
 _SECOND: Final = len("2026-01-02T03:04:05")
-_EARLIEST: Final = EARLIEST.strftime("%Y")  # texts of one form sort like the moments
+_EARLIEST: Final = EARLIEST.strftime("%Y")  # texts of one form sort like their times
 _LATEST: Final = LATEST.strftime("%Y")
-# As producers write it, and as Python writes amounts below a millionth: 1.5E-7.
+# As producers write costs, and as Python writes amounts below a millionth: 1.5E-7.
 _COSTS: Final = re.compile(
     r"(?:\d{1,9}(?:\.\d{1,12})?\n|\d(?:\.\d{1,5})?E-7\n|\d(?:\.\d{1,4})?E-8\n"
     r"|\d(?:\.\d{1,3})?E-9\n|\d(?:\.\d{1,2})?E-10\n|\d(?:\.\d)?E-11\n|\dE-12\n)*",
@@ -123,39 +123,40 @@ _SMALLEST_STEP: Final = Decimal(1).scaleb(-COST_DECIMALS)
 
 
 def read_events(values: Sequence[bytes | None]) -> list[Any]:
-    """For each of `values` its `Row`, or the `EventRejectedError` that says why there is none.
+    """The `Row` of each value, or the `EventRejectedError` with the reason why it has none.
 
-    They are checked together: one that is uncertain slows all of them, so give it `CHUNK` or less.
+    The values are checked together, and an uncertain one slows down all: pass `DECODED_TOGETHER`
+    values or fewer.
     """
     return _read_certain(values) or [_read(value) for value in values]
 
 
 def _read_certain(values: Sequence[bytes | None]) -> list[Any] | None:
-    """The rows of `values`; None unless all of them are certain."""
+    """The rows of `values`, or None if one of them is uncertain."""
     try:
         rows = _decode(values)
         return rows if _are_certain(rows) else None
-    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):  # a tombstone: TypeError
+    except (msgspec.MsgspecError, ValueError, RecursionError, TypeError):  # TypeError: a tombstone
         return None
 
 
 def _decode(values: Sequence[bytes | None]) -> list[Any]:
-    """The rows of `values`, whose form is checked and whose content is not.
+    """The rows of `values`. Their types are checked, their contents are not.
 
     Raises:
-        Exception: one of those that `_read_certain` catches.
+        Exception: one that `_read_certain` catches.
     """
     try:
         return [_decode_known(value) for value in values]  # type: ignore[arg-type]
-    except msgspec.ValidationError:  # most likely a newer producer's field
+    except msgspec.ValidationError:  # most likely a field of a newer producer
         return [_decode_row(_checked(value)) for value in values]
 
 
 def _checked(value: bytes | None) -> bytes:
-    """`value`, if msgspec can pass over a part of it.
+    """`value`, if msgspec can safely skip a part of it.
 
     Raises:
-        ValueError: it might miss something there.
+        ValueError: msgspec could miss an error in that part.
     """
     if value is None or len(value) > _MOST_BYTES:
         raise ValueError
@@ -170,21 +171,21 @@ def _read(value: bytes | None) -> Any:
     if (rows := _read_certain((value,))) is not None:
         return rows[0]
     try:
-        return _judge(value)
+        return _read_by_model(value)
     except EventRejectedError as error:
         return error
 
 
 def _are_certain(rows: list[Any]) -> bool:
-    """Whether the model would accept all of `rows`: what msgspec's types cannot say.
+    """Whether the model would accept all of `rows`. Checks what msgspec's types cannot express.
 
     Raises:
-        ValueError: no such moment.
+        ValueError: a time does not exist.
     """
     times = [row.occurred_at for row in rows]
     return (
         _all_like(_ID, [row.event_id for row in rows], _HEX)
-        # Times of several forms are read one by one.
+        # Times of different forms are read one by one.
         and _all_like(_TIMES.get(len(times[0]), b""), times, _DECIMAL)
         and all(datetime.fromisoformat(second) for second in {time[:_SECOND] for time in times})
         and _EARLIEST <= min(times)
@@ -205,14 +206,14 @@ def _are_certain_costs(rows: list[Any]) -> bool:
             row.cost = _text_of(row.cost)
     texts = [row.cost for row in priced]
     joined = "\n".join([*texts, ""]) if texts else ""
-    # A text with a line break of its own would match as two.
+    # A text that contains a line break would match as two texts.
     return joined.count("\n") == len(texts) and _COSTS.fullmatch(joined) is not None
 
 
 def _text_of(cost: float) -> str:
-    """A JSON number as text, where the model would read the same amount; else no number."""
+    """The JSON number as text if the model reads the same amount; otherwise an empty text."""
     amount = Decimal(repr(cost))
-    # One of more digits is a float to the model, which may round it.
+    # With more digits the model reads a float and may round it.
     if not (amount.is_finite() and 0 <= amount < MAX_COST):
         return ""
     _, digits, exponent = amount.as_tuple()
@@ -221,15 +222,15 @@ def _text_of(cost: float) -> str:
     return f"{abs(amount):f}"
 
 
-def _judge(value: bytes | None) -> Any:
+def _read_by_model(value: bytes | None) -> Any:
     """The row of a record that the fast decoder refused.
 
     Raises:
-        EventRejectedError: the model refuses it too.
+        EventRejectedError: the model refuses the record.
     """
     fields = decode(value).model_dump(exclude_defaults=True)
     fields["event_id"] = str(fields["event_id"])
     fields["occurred_at"] = fields["occurred_at"].isoformat(timespec="milliseconds")
-    if "cost" in fields:  # "0E-20" is no decimal to ClickHouse
+    if "cost" in fields:  # ClickHouse does not read "0E-20"
         fields["cost"] = f"{fields['cost'].quantize(_SMALLEST_STEP):f}"
     return Row(**fields)

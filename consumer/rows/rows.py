@@ -1,6 +1,6 @@
-"""Turns the records of a batch into the rows that ClickHouse stores, one line of JSON each.
+"""Encodes the records of a batch as rows for ClickHouse, one line of JSON each.
 
-A row is the event and its place in the log.
+A row is an event and its coordinates in the log.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ import msgspec
 
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.log.unreadable import UnreadableRecord
-from usagepipe.consumer.rows.event_reader import CHUNK, read_events
+from usagepipe.consumer.rows.event_reader import DECODED_TOGETHER, read_events
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import EARLIEST, LATEST
 
 _encoder: Final = msgspec.json.Encoder()
-_FIRST_MS: Final = int(EARLIEST.timestamp()) * 1000  # nine digits of seconds, or ten: no date
+_FIRST_MS: Final = int(EARLIEST.timestamp()) * 1000  # ClickHouse reads 9 or 10 digits as seconds
 _LAST_MS: Final = int(LATEST.timestamp()) * 1000 - 1
 
 
@@ -34,17 +34,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that is no event: what its dead letter tells."""
+    """A record that is not an event, with the facts of its dead letter."""
 
     record: Record
     reason: str
     detail: str
-    code: int | None = None  # ClickHouse's, where it refused the row
+    code: int | None = None  # ClickHouse's, if it refused the row
     column: str = ""
 
 
 class _Moment(msgspec.Struct):
-    """All that is read again of a row."""
+    """The part of a row that `Rows.moments` reads again."""
 
     occurred_at: datetime
 
@@ -54,9 +54,9 @@ _decode_moment: Final = msgspec.json.Decoder(_Moment).decode
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch as ClickHouse takes it, and the records that are none of it.
+    """The body of an insert, and the rejected records.
 
-    `offsets` and `ids` (canonical text) are those of the lines of `body`, in their order.
+    `offsets` and `ids` (canonical text) belong to the lines of `body`, in their order.
     """
 
     body: bytes | bytearray
@@ -70,20 +70,20 @@ class Rows:
 
     @property
     def places(self) -> frozenset[Place]:
-        """Where each event stands."""
+        """The offset and id of each event."""
         return frozenset(map(Place, self.offsets, self.ids))
 
     @property
     def digest(self) -> str:
-        """The same for the same events in the same order, and for no others."""
+        """A hash of the events and their order."""
         return hashlib.blake2b("".join(self.ids).encode(), digest_size=8).hexdigest()
 
-    def without(self, left_out: Set[int]) -> "Rows":
-        """The same without the rows of these offsets."""
-        if not left_out:
+    def without(self, offsets: Set[int]) -> "Rows":
+        """The same without the rows at `offsets`."""
+        if not offsets:
             return self
-        kept = [n for n, offset in enumerate(self.offsets) if offset not in left_out]
-        lines = self.body.split(b"\n")  # JSON has no line break of its own
+        kept = [n for n, offset in enumerate(self.offsets) if offset not in offsets]
+        lines = self.body.split(b"\n")  # a line of JSON contains no line break
         return Rows(
             b"".join(lines[n] + b"\n" for n in kept),
             [self.offsets[n] for n in kept],
@@ -92,25 +92,25 @@ class Rows:
         )
 
     def moments(self) -> list[datetime]:
-        """When the events of the rows occurred. Reads the lines: for the rare case."""
+        """When the events of the rows occurred. Slow: it decodes the lines."""
         return [_decode_moment(line).occurred_at for line in self.body.splitlines()]
 
 
 def encode_rows(
     records: Iterable[Record], partition: TopicPartition, topic_id: str, epoch: int
 ) -> Rows:
-    """The rows of `records` as JSONEachRow, with their coordinates in the log, in their order.
+    """The rows of `records` as JSONEachRow, in the order of the records.
 
-    Never raises for what a record holds: a record that is no event is in `rejected`.
+    Never raises because of a record's content: a record that is not an event is in `rejected`.
     """
     body = bytearray()
     offsets: list[int] = []
     ids: list[str] = []
     rejected: list[Rejected] = []
     waiting = iter(records)
-    while chunk := list(islice(waiting, CHUNK)):  # the rows of a whole batch would be 70 MB
+    while some := list(islice(waiting, DECODED_TOGETHER)):  # all rows at once would be 70 MB
         rows = []
-        for record, row in zip(chunk, read_events([r.value for r in chunk]), strict=True):
+        for record, row in zip(some, read_events([r.value for r in some]), strict=True):
             if type(row) is EventRejectedError:
                 rejected.append(_rejected(record, row))
                 continue
@@ -128,16 +128,16 @@ def encode_rows(
 
 
 def _rejected(record: Record, error: EventRejectedError) -> Rejected:
-    told = record if isinstance(record, UnreadableRecord) else error
-    return Rejected(record, told.reason, told.detail)
+    source = record if isinstance(record, UnreadableRecord) else error
+    return Rejected(record, source.reason, source.detail)
 
 
-@lru_cache(maxsize=1)  # the broker gives one time to all that came together
+@lru_cache(maxsize=1)  # records of one batch share the broker's time
 def _seconds(milliseconds: int) -> str:
-    """A record's time as ClickHouse reads it; one that cannot be is cut to the nearest that can.
+    """A record's time as ClickHouse reads it. A time out of range becomes the nearest valid one.
 
-    Only the broker's clock (`LogAppendTime`) can be trusted: on a topic that somebody else made,
-    the time is the producer's word, and no time at all is -1.
+    Only the broker's clock (`LogAppendTime`) is reliable. On a topic that usagepipe did not create,
+    the producer may set the time, and -1 is no time at all.
     """
     milliseconds = min(max(milliseconds, _FIRST_MS), _LAST_MS)
     return f"{milliseconds // 1000}.{milliseconds % 1000:03d}"

@@ -73,7 +73,7 @@ def cause_of(error: Exception) -> Cause:
     refusal = classify(error)
     if refusal.code is not None:
         why = reason(refusal.code, str(error)) or OTHER
-        return Cause(refusal.kind, refusal.told, why, refusal.code in LOCKED_OUT)
+        return Cause(refusal.kind, refusal.title, why, refusal.code in LOCKED_OUT)
     name = type(error).__name__
     for link in _chain(error):
         if (found := _known(link)) is not None:
@@ -157,5 +157,5 @@ def brief(error: BaseException) -> str:
     users wrote must not be in a log.
     """
     if isinstance(error, Exception) and (refusal := classify(error)).code is not None:
-        return f"{type(error).__name__}: {refusal.told}"
+        return f"{type(error).__name__}: {refusal.title}"
     return f"{type(error).__name__}: {error}".split("\n", 1)[0][:300]

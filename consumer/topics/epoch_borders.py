@@ -1,8 +1,8 @@
-"""Finds where the leader epochs of a log begin, with a few questions to the partition's leader.
+"""Finds where the leader epochs of a log begin, with a few requests to the partition's leader.
 
-A leader says where an epoch ends, and there the next one begins. Of an epoch without records it
-names the end of the last one before it. So the answers only grow from epoch to epoch, and between
-two epochs with the same answer no other begins.
+The leader returns where an epoch ends, and the next one begins there. For an epoch without records
+it returns the end of the last one before it. So the answers grow from epoch to epoch, and no epoch
+begins between two epochs with the same answer.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ async def epoch_borders(
 ) -> list[int] | None:
     """The offsets between `low` and `high` where a leader epoch begins, in order.
 
-    None: the broker does not know the question. `client` is aiokafka's.
+    None: the broker does not know the request. `client` is aiokafka's.
 
     Raises:
-        aiokafka.errors.KafkaError: a broker did not answer, or leads the partition no more.
+        aiokafka.errors.KafkaError: a broker did not answer, or no longer leads the partition.
     """
 
     async def end_of(epoch: int) -> EpochEnd | None:
@@ -36,7 +36,7 @@ async def epoch_borders(
 
 
 async def borders_of(end_of: EpochEndOf, low: int, high: int) -> list[int] | None:
-    """The same, of the log whose leader answers by `end_of`."""
+    """The same for a log whose leader answers with `end_of`."""
 
     async def end(epoch: int) -> int:
         return _offset(await end_of(epoch), high)
@@ -55,18 +55,18 @@ async def borders_of(end_of: EpochEndOf, low: int, high: int) -> list[int] | Non
 
 def _offset(found: EpochEnd | None, high: int) -> int:
     if found is None or found.leader_epoch == UNKNOWN_EPOCH:
-        return high  # the epoch is later than the last one of the log
+        return high  # the epoch is later than the last epoch of the log
     return min(found.offset, high)
 
 
 async def _between(
     end: Callable[[int], Coroutine[Any, Any, int]], first: tuple[int, int], last: tuple[int, int]
 ) -> set[int]:
-    """The ends of the epochs between two epochs, which are given with their ends."""
+    """The ends of the epochs between `first` and `last`, each an epoch and its end."""
     if first[1] == last[1] or last[0] - first[0] < 2:
         return set()
     epoch = (first[0] + last[0]) // 2
     middle = (epoch, await end(epoch))
-    # Side by side: with many epochs the round trips would add up.
+    # At the same time: with many epochs the round trips would add up.
     halves = await asyncio.gather(_between(end, first, middle), _between(end, middle, last))
     return {middle[1]}.union(*halves)

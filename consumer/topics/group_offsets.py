@@ -1,8 +1,8 @@
-"""Reads a group's members, and reads and commits its offsets, from outside of it, for commands.
+"""Reads and commits a group's offsets, and reads its members, for commands outside the group.
 
-A group that has members refuses a commit from outside; so each program commits in a group of its
-own. Reading is always allowed. It is aiokafka that reads: confluent-kafka takes what was committed
-beside an offset for a text that ends with a NUL, and reads on into foreign memory if it does not.
+A group with members refuses a commit from outside, so each program commits in its own group.
+Reading is always allowed. aiokafka reads the offsets: confluent-kafka expects a NUL at the end of
+the metadata, and without one it reads memory that does not belong to it.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ STABLE: Final = "stable"  # Kafka's word for a group that is not rebalancing
 NO_GROUP: Final = "dead"  # Kafka's word for a group that does not exist
 JOIN_SECONDS: Final = 10.0
 _TRIES: Final = 5
-_PAUSE_SECONDS: Final = 0.5  # a coordinator that has just moved reads its log first
+_PAUSE_SECONDS: Final = 0.5  # a new coordinator loads its log first
 
 _MOVED: Final = (
     CoordinatorLoadInProgressError,
@@ -56,7 +56,7 @@ _MOVED: Final = (
 class Member:
     """A process in the group, and the partitions of one topic that it consumes.
 
-    `partitions` is None where the broker does not say what the member consumes.
+    `partitions` is None if the broker does not say what the member consumes.
     """
 
     client_id: str
@@ -76,6 +76,7 @@ class GroupOffsets:
         self._writer: Consumer | None = None
 
     def close(self) -> None:
+        """End the connections."""
         if self._reader is not None:
             self._runner.run(self._reader.close())
         self._runner.close()
@@ -83,7 +84,7 @@ class GroupOffsets:
             self._writer.close()
 
     def read(self, topic: str, partitions: Sequence[int]) -> dict[int, Position]:
-        """What is committed, of those partitions that have a commit.
+        """The committed position of each of the partitions that has one.
 
         Raises:
             ServerUnavailableError: no broker answered.
@@ -122,10 +123,9 @@ class GroupOffsets:
         return state.lower(), tuple(_member(each, topic) for each in members)
 
     def unconsumed(self, topic: str, partitions: Sequence[int]) -> list[int]:
-        """Which of the partitions no member consumes.
+        """The partitions that no member consumes.
 
-        Blocks up to `JOIN_SECONDS` for one to appear: a worker that is started or replaced is not
-        in the group at once.
+        Blocks for up to `JOIN_SECONDS`: a worker that has just started is not in the group yet.
         """
         deadline = time.monotonic() + JOIN_SECONDS
         while partitions and (alone := unconsumed(partitions, *self.members(topic))):
@@ -139,7 +139,7 @@ class GroupOffsets:
     ) -> Sequence[int] | None:
         """The offsets between `low` and `high` where a leader epoch of the log begins.
 
-        None: the broker cannot be asked.
+        None: the broker does not know the request.
 
         Raises:
             ServerUnavailableError: no broker answered.
@@ -168,33 +168,33 @@ class GroupOffsets:
             return self._runner.run(_patiently(ask))
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
-        """Commit and wait until it is kept.
+        """Commit, and wait for the answer.
 
         Raises:
             ServerUnavailableError: no broker answered.
-            UsagePipeError: the group refuses, as one with members does.
+            UsagePipeError: the group refuses, for example because it has members.
         """
         if self._writer is None:
             self._writer = Consumer(
                 librdkafka_config(self._kafka)
                 | {
-                    "group.id": self._group,  # named, never joined
+                    "group.id": self._group,  # it never joins the group
                     "enable.auto.commit": False,
-                    "log_level": 0,  # a failure is told once, as the command's error
+                    "log_level": 0,  # the command's error reports a failure
                 }
             )
         place = Place(topic, partition, offset, metadata)
         with translated(self._kafka):
-            (kept,) = self._writer.commit(offsets=[place], asynchronous=False)
-            if kept.error:
-                raise KafkaException(kept.error)
+            (committed,) = self._writer.commit(offsets=[place], asynchronous=False)
+            if committed.error:
+                raise KafkaException(committed.error)
 
 
 def unconsumed(partitions: Iterable[int], state: str, members: Sequence[Member]) -> list[int]:
-    """Which of the partitions no member of a group in this state consumes.
+    """The partitions that no member consumes, of a group in this `state`.
 
-    None while that is not clear: while the group rebalances, partitions without a member are about
-    to get one, and some brokers (Tansu, of `usagepipe local`) do not say what a member consumes.
+    Empty while that is unclear: during a rebalance every partition is about to get a member, and
+    some brokers (Tansu, of `usagepipe local`) do not say what a member consumes.
     """
     unclear = state != STABLE or any(each.partitions is None for each in members)
     if members and unclear:
@@ -213,7 +213,7 @@ def _member(described: tuple[str, str, str, bytes, bytes], topic: str) -> Member
 
 
 async def _patiently(ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Ask again while a group or a partition has no broker, as on one that has just started."""
+    """Retry while the group has no coordinator, or a partition no leader, as after a start."""
     for _ in range(_TRIES - 1):
         with suppress(*_MOVED):
             return await ask()

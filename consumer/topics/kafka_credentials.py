@@ -1,4 +1,4 @@
-"""How Faust and aiokafka log in to Kafka: the same settings as librdkafka's, in their words."""
+"""Translates the login settings of Kafka for Faust and aiokafka."""
 
 import asyncio
 from typing import Any
@@ -14,17 +14,17 @@ from usagepipe.schemas.settings.kafka import OAUTH, KafkaSettings
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped
-    """Gives aiokafka a token for each of its connections."""
+    """Fetches a token for each connection of aiokafka."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._tokens = oauth_tokens(kafka)
         self._extensions = kafka.kafka_extensions
 
     async def token(self) -> str:
-        """A token, fetched in a thread if need be.
+        """A token. A thread fetches it if there is none that is still valid.
 
         Raises:
-            AuthenticationFailedError: the provider gives none. aiokafka tries again after it.
+            AuthenticationFailedError: the provider returned none. aiokafka retries.
         """
         try:
             return (await asyncio.to_thread(self._tokens.token)).value
@@ -36,10 +36,10 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is
 
 
 def aiokafka_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Where Kafka is and how to log in, as options of aiokafka's clients. They hold secrets.
+    """The address and the login of Kafka, as options of aiokafka's clients. Contains secrets.
 
     Raises:
-        ValueError: a file cannot be read any more.
+        ValueError: a file can no longer be read.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in kafka.kafka.split(",")],
@@ -58,13 +58,13 @@ def aiokafka_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 
 def faust_credentials(kafka: KafkaSettings) -> CredentialsT | None:
-    """Faust's `broker_credentials`; None for a Kafka without TLS and login.
+    """Faust's `broker_credentials`; None without TLS and login.
 
     Faust derives the protocol from the SSL context alone: credentials without one are sent in
     plain text, so TLS always comes with its context.
 
     Raises:
-        ValueError: a file cannot be read any more.
+        ValueError: a file can no longer be read.
     """
     context = kafka.kafka_tls_context() if kafka.kafka_tls else None
     match kafka.kafka_sasl_mechanism:

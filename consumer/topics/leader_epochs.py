@@ -1,9 +1,8 @@
 """Asks a partition's leader where a leader epoch ends in its log (KIP-101).
 
-Kafka gives each leadership of a partition a number, the leader epoch, and writes it into every
-record batch. Two logs that have a record of the same epoch at the same offset are equal up to it.
-So offset and epoch together say whether a log is still the one that was read: after an unclean
-election, or a crash that lost the end of a log, its offsets are given to other records.
+Kafka numbers the leaderships of a partition and writes this leader epoch into every record batch.
+Offset and epoch together identify a log (`log/lineage.py`): after an unclean election, or a crash
+that lost the end of a log, other records get its offsets.
 
 aiokafka does not know the request. It is declared here with aiokafka's own types.
 """
@@ -21,9 +20,9 @@ from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.topics.leaders import by_leader, raise_for
 
 _OFFSET_FOR_LEADER_EPOCH: Final = 23
-_VERSION: Final = 3  # since Kafka 2.3; 4 and later differ in encoding alone
+_VERSION: Final = 3  # since Kafka 2.3; later versions differ in encoding only
 _CONSUMER: Final = -1  # replicas have an id
-_ANY: Final = -1  # we do not know the current epoch
+_ANY: Final = -1  # the current epoch is unknown
 
 
 class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
@@ -88,12 +87,12 @@ class _Request(Request[_RequestV3]):  # type: ignore[misc]
 async def epoch_ends(
     client: Any, epochs: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, EpochEnd]:
-    """Where each partition's epoch ends; nothing of a broker that does not know the question.
+    """Where each partition's epoch ends. A broker that does not know the request adds nothing.
 
     `client` is aiokafka's.
 
     Raises:
-        aiokafka.errors.KafkaError: a broker did not answer, or leads a partition no more.
+        aiokafka.errors.KafkaError: a broker did not answer, or no longer leads a partition.
     """
     found: dict[TopicPartition, EpochEnd] = {}
     for leader, asked in by_leader(client, epochs).items():

@@ -1,4 +1,4 @@
-"""Asks the leaders of partitions what aiokafka's consumer does not tell as we need it."""
+"""Asks the leaders of partitions for what aiokafka's consumer does not offer."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -20,13 +20,13 @@ _LATEST: Final = -1
 async def log_ends(
     client: Any, partitions: Collection[TopicPartition]
 ) -> dict[TopicPartition, int]:
-    """The offset after the last record of each, also where a transaction is open.
+    """The offset after the last record of each partition, also if a transaction is open.
 
-    `client` is aiokafka's, whose consumer of committed records sees the log end before the first
-    open transaction: what an older worker has read and committed may lie behind that.
+    `client` is aiokafka's. Its consumer of committed records reports an end before the first open
+    transaction, and an older worker may have read and committed later offsets.
 
     Raises:
-        aiokafka.errors.KafkaError: a broker did not answer, or leads a partition no more.
+        aiokafka.errors.KafkaError: a broker did not answer, or no longer leads a partition.
     """
     found: dict[TopicPartition, int] = {}
     for leader, asked in by_leader(client, dict.fromkeys(partitions, _LATEST)).items():
@@ -49,7 +49,7 @@ def by_leader(
     """`asked` by the node that leads the partition.
 
     Raises:
-        aiokafka.errors.LeaderNotAvailableError: none does, as far as `client` knows.
+        aiokafka.errors.LeaderNotAvailableError: `client` knows no leader of a partition.
     """
     found: dict[int, dict[TopicPartition, Asked]] = defaultdict(dict)
     for partition, question in asked.items():
@@ -62,7 +62,7 @@ def by_leader(
 
 
 def raise_for(client: Any, code: int, partition: TopicPartition) -> None:
-    """Raise the error of `code`, if it is one. The leader may be another by now."""
+    """Raise the error of `code`, if it is one. The partition may have a new leader."""
     error = for_code(code)
     if error is not NoError:
         client.force_metadata_update()

@@ -1,7 +1,7 @@
-"""Says why offsets of a log hold no record that can be read: markers, aborted records, or a loss.
+"""Says why offsets of a log have no readable record: control records, aborted records, or a loss.
 
-Clients hand out records and keep the rest to themselves. So the record batches of the offsets in
-question are fetched here, as a worker fetches them, and only their headers count.
+Clients return records only. So this module fetches the record batches of these offsets, as a worker
+does, and looks at their headers.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from usagepipe.consumer.topics.leaders import by_leader, raise_for
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
-MAX_BYTES: Final = 16 << 20  # of one answer; the first batch comes whole, whatever its size
+MAX_BYTES: Final = 16 << 20  # of one answer; its first batch is complete, whatever its size
 MAX_WAIT_MS: Final = 500
 TRIES: Final = 10  # while another broker becomes the leader
 PAUSE_SECONDS: Final = 1.0
@@ -30,9 +30,9 @@ PAUSE_SECONDS: Final = 1.0
 
 @dataclass(slots=True)
 class LogMap:
-    """Of the offsets in question: `aborted` records, and those that the log has lost.
+    """The offsets of `aborted` records, and those that are `missing` from the log.
 
-    Markers of transactions are what is in neither.
+    The remaining offsets are control records.
     """
 
     aborted: list[OffsetRange] = field(default_factory=list)
@@ -42,7 +42,7 @@ class LogMap:
 def map_log(
     kafka: KafkaSettings, topic: str, partition: int, ranges: Sequence[OffsetRange]
 ) -> LogMap:
-    """Look at `ranges`, which are in order, of a partition. Blocks.
+    """Look at `ranges` of a partition, which are in order. Blocks.
 
     Raises:
         ServerUnavailableError: the leader did not answer.
@@ -83,7 +83,7 @@ async def _look(
             reached = max(reached, step.next_offset)
             if reached > span.last:
                 break
-        if reached == offset:  # nothing lies there that is decided
+        if reached == offset:  # no decided records there
             return
         offset = reached
 
@@ -109,13 +109,13 @@ async def _fetch(
 
 
 def _transactions(more: Sequence[object]) -> list[tuple[int, int]]:
-    """Between the log's start, which old versions lack, and the records."""
+    """The aborted transactions: after the log's start, which old versions lack."""
     lists = [each for each in more[:-1] if isinstance(each, list)]
     return lists[0] if lists else []
 
 
 def _cut(ranges: Sequence[OffsetRange], span: OffsetRange) -> Iterator[OffsetRange]:
-    """What of `ranges` lies in `span`."""
+    """The parts of `ranges` that lie in `span`."""
     for each in ranges:
         first, last = max(each.first, span.first), min(each.last, span.last)
         if first <= last:

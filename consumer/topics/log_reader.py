@@ -1,8 +1,8 @@
-"""Reads ranges of a topic by offset, for commands: in no group, so that it leaves no trace.
+"""Reads ranges of a topic by offset, for commands. It joins no group and commits nothing.
 
-Partitions are assigned by hand and nothing is committed. The end of a range is fixed before it is
-read: a topic goes on growing. Not for workers: librdkafka's admin client, which is asked for the
-ends of logs, once ended its process after a broker was killed.
+The end of a range is fixed before it is read, because a topic goes on growing. Workers do not use
+this: librdkafka's admin client, which is asked for the ends of logs, can abort its process when a
+broker is killed.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_trouble import AWAY, RIGHTS, Complaints, kafka_error
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
-REACH_SECONDS: Final = 5.0  # librdkafka goes on connecting until then, whatever comes back
+REACH_SECONDS: Final = 5.0  # librdkafka retries the connection until then, even after a refusal
 REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election
-STALL_SECONDS: Final = 30.0  # one that gives nothing for so long is not there
-POLL_SECONDS: Final = 0.2  # Ctrl-C is heard in between
+STALL_SECONDS: Final = 30.0  # a broker that sends nothing for this long is unreachable
+POLL_SECONDS: Final = 0.2  # so that Ctrl-C works
 PREFETCH_KIBIBYTES: Final = 16_384
 OFFSET_MAX: Final = (1 << 63) - 1
 
@@ -55,19 +55,19 @@ class LogReader:
             librdkafka_config(kafka)
             | {
                 "error_cb": self._complaints,
-                "group.id": "usagepipe-reads",  # the client wants one; it is never joined
+                "group.id": "usagepipe-reads",  # the client requires one; it never joins
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
-                # Retention may take a range's begin away while it is read: what is left is read.
+                # Retention may delete the first records of a range while it is read.
                 "auto.offset.reset": "earliest",
-                # As workers read: what a transaction took back is no event.
+                # As workers read: aborted records are no events.
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "queued.max.messages.kbytes": PREFETCH_KIBIBYTES,
-                "fetch.queue.backoff.ms": 10,  # the default rests for a second when it is full
-                # At the log's end a fetch waits for this, and the next read from elsewhere with it.
+                "fetch.queue.backoff.ms": 10,  # the default is a pause of 1 s when it is full
+                # A fetch at the log's end waits this long, and the next read waits for it.
                 "fetch.wait.max.ms": 10,
-                "log_level": 0,  # a failure is told once, as this command's error
+                "log_level": 0,  # the command's error reports a failure
             }
         )
         try:
@@ -83,15 +83,16 @@ class LogReader:
         self.close()
 
     def close(self) -> None:
+        """End the connections."""
         self._consumer.close()
 
     def _find_partitions(self) -> tuple[int, ...]:
         with translated(self._kafka, self._complaints):
             try:
-                # All topics: some brokers make a topic that is asked for by its name.
+                # All topics: some brokers create a topic when its name is requested.
                 found = self._consumer.list_topics(timeout=REACH_SECONDS).topics.get(self._topic)
             except KafkaException:
-                self._consumer.poll(0)  # for its complaints
+                self._consumer.poll(0)  # so that `_complaints` gets the reason
                 raise
             if found is None and self._kafka.kafka_protocol != "PLAINTEXT":
                 self._check_right()
@@ -100,22 +101,22 @@ class LogReader:
         return tuple(sorted(found.partitions))
 
     def _check_right(self) -> None:
-        """Raise if the topic may not be seen: the list leaves such topics out."""
+        """Raise if this user may not see the topic: the list of topics leaves it out."""
         named = self._consumer.list_topics(self._topic, REACH_SECONDS).topics[self._topic]
         if named.error is not None and named.error.code() in RIGHTS:
             raise KafkaException(named.error)
 
     def span(self, partition: int) -> tuple[int, int]:
-        """The first offset that is kept, and the one that the next record will get.
+        """The first offset of the log, and the offset after its last record.
 
-        Where a transaction is open, its first offset: what comes after it is not decided.
+        If a transaction is open, the second is its first offset: later records are undecided.
         """
         with translated(self._kafka):
             place = TopicPartition(self._topic, partition)
             return self._consumer.get_watermark_offsets(place, REQUEST_SECONDS)
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """The offset that the next record will get, also where a transaction is open."""
+        """The offset after the last record of each partition, also if a transaction is open."""
         places = {number: TopicPartition(self._topic, number) for number in partitions}
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         admin = AdminClient(librdkafka_config(self._kafka) | {"log_level": 0})
@@ -128,10 +129,10 @@ class LogReader:
             return {number: int(asked[place].result().offset) for number, place in places.items()}
 
     def end_behind(self, partition: int, offset: int) -> int:
-        """The offset that the next record will get, found by reading from `offset` on.
+        """The offset after the last record, found by reading from `offset` on.
 
-        Some brokers (Tansu, of `usagepipe local`) tell too small an end where the last record
-        batch holds several records.
+        Some brokers (Tansu, of `usagepipe local`) report too small an end if the last record batch
+        has several records.
 
         Raises:
             UsagePipeError: the broker refuses to be read.
@@ -139,10 +140,10 @@ class LogReader:
         self._consumer.assign([TopicPartition(self._topic, partition, offset)])
         end = offset
         try:
-            # A broker that errs about the end may never tell that it was reached.
+            # Such a broker may never report that the end was reached.
             with suppress(ServerUnavailableError):
-                for message, behind in self._polled(partition, offset):
-                    end = behind
+                for message, after in self._polled(partition, offset):
+                    end = after
                     if message is None:
                         break
             return end
@@ -150,18 +151,16 @@ class LogReader:
             self._consumer.unassign()
 
     def first_since(self, partition: int, moment: datetime) -> int | None:
-        """The first offset whose record arrived at `moment` or later; None: there is none."""
+        """The first offset whose record arrived at `moment` or later, or None."""
         asked = TopicPartition(self._topic, partition, int(moment.timestamp() * 1000))
         with translated(self._kafka):
             (found,) = self._consumer.offsets_for_times([asked], REQUEST_SECONDS)
         return None if found.offset == OFFSET_END else found.offset
 
     def first_times(self, positions: Mapping[int, int]) -> dict[int, int]:
-        """Timestamps, in milliseconds, of the first record at or after each position.
+        """The timestamp, in milliseconds, of the first record at or after each position.
 
-        A partition that has no such record has no entry.
-
-        Partitions are read side by side, so many of them take no longer than one.
+        A partition without such a record has no entry. All partitions are read at the same time.
 
         Raises:
             UsagePipeError: the broker refuses to be read.
@@ -181,14 +180,14 @@ class LogReader:
                 if error is None:
                     found[number] = message.timestamp()[1]
                 elif error.code() in AWAY:
-                    continue  # the client connects again by itself
+                    continue  # the client reconnects by itself
                 elif error.code() != KafkaError._PARTITION_EOF:
                     raise kafka_error(self._kafka, error)
                 open_.discard(number)
                 self._consumer.pause([TopicPartition(self._topic, number)])
             return found
         finally:
-            self._consumer.resume(places)  # else a later read of them would wait for ever
+            self._consumer.resume(places)  # otherwise a later read would wait forever
             self._consumer.unassign()
 
     def topic_id(self) -> str:
@@ -197,14 +196,14 @@ class LogReader:
             return asyncio.run(read_topic_identity(self._kafka, self._topic)).topic_id
 
     def read(self, partition: int, first: int, end: int) -> Iterator[Message]:
-        """The records at `first` and after, before `end`, as far as they are kept.
+        """The records of the offsets `first` … `end` - 1 that the log still has.
 
-        It ends before the first open transaction: what comes after it is not decided.
+        It ends before the first open transaction: later records are undecided.
 
         Raises:
-            ServerUnavailableError: the broker gave nothing for a while.
+            ServerUnavailableError: the broker sent nothing for `STALL_SECONDS`.
         """
-        # A client that begins behind that offset is never told that it waits for an end.
+        # A client that starts after that offset is not notified of the end.
         if first >= end or self._is_open_at(partition, first):
             return
         self._consumer.assign([TopicPartition(self._topic, partition, first)])
@@ -218,24 +217,24 @@ class LogReader:
             self._consumer.unassign()
 
     def _next(self, partition: int, position: int) -> tuple[Message | None, int]:
-        """A record, or None where the log has none; and the position behind it."""
-        for message, behind in self._polled(partition, position):
-            if message is not None or behind > position:  # the last offsets are transactions' marks
-                return message, behind
+        """A record, or None if there is none, and the position after it."""
+        for message, after in self._polled(partition, position):
+            if message is not None or after > position:  # control records are the last ones
+                return message, after
             if self._is_open_at(partition, position):
                 return None, OFFSET_MAX
-        raise AssertionError("it goes on until it raises")
+        raise AssertionError("_polled goes on until it raises")
 
     def _is_open_at(self, partition: int, position: int) -> bool:
-        """Whether a transaction is open there, so that nothing can be read."""
+        """Whether an open transaction hides all records from `position` on."""
         _, decided = self.span(partition)
         return decided <= position and decided < self.ends([partition])[partition]
 
     def _polled(self, partition: int, position: int) -> Iterator[tuple[Message | None, int]]:
-        """Each record and the position behind it; at the log's end None, and where it is.
+        """Each record and the position after it; at the end of the log None and that position.
 
         Raises:
-            ServerUnavailableError: the broker gave no record for a while.
+            ServerUnavailableError: the broker sent no record for `STALL_SECONDS`.
         """
         deadline = time.monotonic() + STALL_SECONDS
         while time.monotonic() < deadline:
@@ -248,7 +247,7 @@ class LogReader:
                 deadline = time.monotonic() + STALL_SECONDS
                 yield message, position
             elif error is None or error.code() in AWAY:
-                continue  # the client connects again by itself
+                continue  # the client reconnects by itself
             elif error.code() == KafkaError._PARTITION_EOF and offset is not None:
                 yield None, offset
             else:
@@ -256,14 +255,14 @@ class LogReader:
         raise ServerUnavailableError(
             "Kafka",
             self._kafka.kafka,
-            f"nothing came of {self._topic}, partition {partition}, offset {position}"
+            f"no record of {self._topic}, partition {partition}, offset {position}"
             f" within {STALL_SECONDS:g} s.",
         )
 
 
 @contextmanager
 def translated(kafka: KafkaSettings, complaints: Complaints | None = None) -> Iterator[None]:
-    """Turn the client's exceptions into ours."""
+    """Raise what a user can act on in place of confluent-kafka's errors."""
     try:
         yield
     except KafkaException as error:

@@ -1,7 +1,7 @@
-"""Puts records on a topic, for commands: each acknowledged by all replicas, and none twice.
+"""Writes records to a topic, for commands: all replicas acknowledge each record, none is doubled.
 
-A client makes a topic that is not there by writing to it, where the broker lets it: so the topic
-is looked for first. Memory is bounded: `put` waits while Kafka is slower than its caller.
+It first checks that the topic exists: a write would create it if the broker allows that. Memory is
+bounded: `put` waits while Kafka is slower than its caller.
 """
 
 from collections.abc import Callable
@@ -15,24 +15,24 @@ from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_trouble import WRITE, Complaints, kafka_error
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
-# How long Kafka may be away: the client tries again until then.
+# The client retries for this long while Kafka is unreachable.
 DELIVERY_SECONDS: Final = 30.0
 QUEUE_KIBIBYTES: Final = 65_536
-MAX_MESSAGE_BYTES: Final = 1_000_000_000  # the client's most; see `_producer`
-POLL_SECONDS: Final = 0.2  # Ctrl-C is heard in between
-# What a broker says of one record, and not of all of them.
+MAX_MESSAGE_BYTES: Final = 1_000_000_000  # the client's maximum; see `_producer`
+POLL_SECONDS: Final = 0.2  # so that Ctrl-C works
+# Errors of one record, not of all of them.
 _REFUSED: Final = {
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.INVALID_MSG,
     KafkaError.INVALID_RECORD,
 }
 
-# Called when the record is settled: None and where it stands, or why Kafka does not take it.
+# Called when the fate of a record is known: None and the record, or the reason of the refusal.
 Settled = Callable[[str | None, Message | None], None]
 
 
 class LogWriter:
-    """Writes to one topic. Use it in one thread; what is under way when it is dropped is lost."""
+    """Writes to one topic. Use it in one thread. Without `drain`, the last records may be lost."""
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         """Blocks.
@@ -51,14 +51,14 @@ class LogWriter:
 
     @property
     def unconfirmed(self) -> int:
-        """How many were sent and neither acknowledged nor refused: they may be there or not."""
+        """How many records were sent and neither acknowledged nor refused: they may be stored."""
         return self._sent - self._settled
 
     def put(self, key: bytes | None, value: bytes | None, settled: Settled) -> None:
-        """Send a record, and call `settled` when it is known what became of it.
+        """Send a record, and call `settled` when Kafka has taken or refused it.
 
         Raises:
-            ServerUnavailableError: Kafka went away, at this record or before; see `unconfirmed`.
+            ServerUnavailableError: Kafka became unreachable, perhaps earlier; see `unconfirmed`.
             UsagePipeError: Kafka refused for a reason that holds for all records.
         """
         report = partial(self._report, settled)
@@ -81,10 +81,10 @@ class LogWriter:
                 return
 
     def drain(self) -> None:
-        """Wait until everything sent is settled, or Kafka has been away for too long.
+        """Wait until every record is settled, or Kafka is unreachable for too long.
 
         Raises:
-            ServerUnavailableError: it has; see `unconfirmed`.
+            ServerUnavailableError: Kafka is unreachable; see `unconfirmed`.
             UsagePipeError: Kafka refused for a reason that holds for all records.
         """
         while len(self._producer):
@@ -94,7 +94,7 @@ class LogWriter:
         self._raise_failure()
 
     def _poll(self, seconds: float) -> int:
-        """Take reports; how many."""
+        """Handle delivery reports; their number."""
         try:
             return self._producer.poll(seconds)
         except KafkaException as error:  # a fatal one
@@ -119,17 +119,17 @@ def _producer(kafka: KafkaSettings, complaints: Complaints) -> Producer:
         | {
             "client.id": "usagepipe",
             "error_cb": complaints,
-            # Retries make neither gaps nor doubles.
+            # Retries cause neither gaps nor duplicates.
             "enable.idempotence": True,
             "acks": "all",
-            # As the recorder has it: a key's records go into the partition of its events.
+            # As the recorder has it: a key's records go to the partition of its events.
             "partitioner": "murmur2_random",
-            # The record came compressed and the topic's limit is one of compressed bytes, while
-            # the client's own is not: the broker alone is to judge.
+            # The topic limits compressed bytes, the client limits uncompressed ones. Only the
+            # broker shall decide.
             "compression.type": "zstd",
             "message.max.bytes": MAX_MESSAGE_BYTES,
             "queue.buffering.max.kbytes": QUEUE_KIBIBYTES,
             "delivery.timeout.ms": DELIVERY_SECONDS * 1000,
-            "log_level": 0,  # a failure is told once, as this command's error
+            "log_level": 0,  # the command's error reports a failure
         }
     )

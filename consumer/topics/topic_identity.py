@@ -123,7 +123,7 @@ async def topic_identity(client: Any, topic: str) -> TopicIdentity:
 
     Raises:
         aiokafka.errors.KafkaError: the topic does not exist, or the broker did not answer.
-        NotImplementedError: the broker is older than Kafka 2.8 and knows no topic ids.
+        NotImplementedError: the broker is older than Kafka 2.8 and has no topic ids.
     """
     node = client.get_random_node()
     response = await client.send(node, _MetadataRequest(topic))

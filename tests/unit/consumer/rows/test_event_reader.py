@@ -142,6 +142,6 @@ def test_a_newer_producers_field_does_not_take_the_slow_way(
     def judge(value: bytes | None) -> None:
         raise AssertionError(f"went before the judge: {value!r}")
 
-    monkeypatch.setattr(event_reader, "_judge", judge)
+    monkeypatch.setattr(event_reader, "_read_by_model", judge)
 
     assert 1 == len(as_rows([event_json(region="Zürich", hops=[{"a": 1}])]))

@@ -173,7 +173,7 @@ def test_the_fast_decoder_reads_what_producers_write(monkeypatch: pytest.MonkeyP
     def judge(value: bytes | None) -> None:
         raise AssertionError(f"went before the judge: {value!r}")
 
-    monkeypatch.setattr(event_reader, "_judge", judge)
+    monkeypatch.setattr(event_reader, "_read_by_model", judge)
     event = UsageEvent.new(
         user_id="alice", cost=Decimal("0.00123"), tags={"a": "b"}, ttft_ms=5, sequence=1
     )
