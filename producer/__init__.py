@@ -1,4 +1,4 @@
-"""What runs in the web process: the recorder, the middleware and the stamp of a handler."""
+"""The part that runs in web processes: the recorder, the middlewares and `stamp_usage`."""
 
 from usagepipe.producer.delivery.recorder import UsageRecorder
 from usagepipe.producer.watching.callers import Caller, fingerprint_key

@@ -1,8 +1,8 @@
 """httpx transports that record the calls which your own code makes to providers.
 
-For programs that are no gateway. It stands around the transport that does the work, because the
-hooks of httpx do not see a streamed body as it passes. Providers' own clients are made with httpx2
-by now and take the transport of `httpx2.py`.
+For programs that are not gateways. Each wraps the transport that sends the requests, because
+httpx's hooks do not see a streamed body as it passes. The providers' own clients use httpx2 now:
+give them the transport of `httpx2.py`.
 """
 
 from usagepipe.producer.watching.transports import (
@@ -20,7 +20,7 @@ except ImportError as error:
 
 
 class _Stream(WatchedStream, httpx.SyncByteStream):
-    """What a client takes for a stream."""
+    """A stream that a client accepts."""
 
 
 class _AsyncStream(AsyncWatchedStream, httpx.AsyncByteStream):
@@ -28,15 +28,15 @@ class _AsyncStream(AsyncWatchedStream, httpx.AsyncByteStream):
 
 
 class UsageTransport(WatchingTransport[httpx.Request, httpx.Response], httpx.BaseTransport):
-    """Records one event for each call that goes through `transport`, for `httpx.Client`:
+    """Records one event for each call through `transport`, for `httpx.Client`:
     `httpx.Client(transport=UsageTransport(httpx.HTTPTransport(), recorder=…, caller=…))`.
 
-    `caller` is whom the calls count for: a `Caller`, or a function from the request to one or to
-    None, which is nobody. The options are those of `UsageMiddleware`, with other defaults: the
-    provider is the host, the request's id stands in `x-request-id`. The event is recorded when the
-    answer has been read or is closed; closed before its end it is partial. Inside of a request
-    that a middleware watches, that request is the one that counts, unless its own answer tells no
-    tokens: then the calls with tokens are events, and it is none.
+    `caller` owns the calls: a `Caller`, or a function that returns one for a request, or None for
+    nobody. The options are those of `UsageMiddleware` with other defaults: the provider is the
+    host, and the header `x-request-id` has the request's id. The event is recorded when the answer
+    has been read or is closed; if it is closed before its end, the event is partial. Inside a
+    request that a middleware watches, that request counts. Only if its own answer has no tokens,
+    the calls with tokens are events instead.
 
     Raises:
         TypeError: `transport` is not httpx's, or `caller` is an async function.

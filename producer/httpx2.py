@@ -1,7 +1,7 @@
 """httpx2 transports that record the calls which your own code makes to providers.
 
-For programs that are no gateway: give one to `httpx2.Client`, and that to the client of OpenAI
-(from 3.0) or Anthropic (from 2.0) by its `http_client`. All is as in `httpx.py`.
+For programs that are not gateways: give one to `httpx2.Client`, and that to the client of OpenAI
+(from 3.0) or Anthropic (from 2.0) as its `http_client`. Everything else is as in `httpx.py`.
 """
 
 from usagepipe.producer.watching.transports import (
@@ -19,7 +19,7 @@ except ImportError as error:
 
 
 class _Stream(WatchedStream, httpx2.SyncByteStream):
-    """What a client takes for a stream."""
+    """A stream that a client accepts."""
 
 
 class _AsyncStream(AsyncWatchedStream, httpx2.AsyncByteStream):
@@ -27,7 +27,7 @@ class _AsyncStream(AsyncWatchedStream, httpx2.AsyncByteStream):
 
 
 class UsageTransport(WatchingTransport[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
-    """Records one event for each call that goes through `transport`, for `httpx2.Client`:
+    """Records one event for each call through `transport`, for `httpx2.Client`:
     `httpx2.Client(transport=UsageTransport(httpx2.HTTPTransport(), recorder=…, caller=…))`.
 
     The rest is as with `usagepipe.producer.httpx.UsageTransport`.

@@ -5,8 +5,8 @@ In the proxy's configuration:
     litellm_settings:
       callbacks: usagepipe.producer.litellm.usage_logger
 
-`LiteLLM` tells of a call after its answer, in a task of its own: no request waits. It tells of
-some failures twice, by its way for async callers and by that for sync ones; each is recorded once.
+LiteLLM reports a call after its answer, in a separate task, so no request waits. It reports some
+failures twice, with its async and its sync hook; each is recorded once.
 """
 
 from collections import OrderedDict
@@ -19,10 +19,10 @@ from pydantic import ValidationError
 from usagepipe.producer.delivery.recorder import Recorder, UsageRecorder
 from usagepipe.producer.process.native import Lock
 from usagepipe.producer.process.safe_log import describe, log
+from usagepipe.producer.watching.body_prefix import asks_no_model
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.events import wrong_fields
 from usagepipe.producer.watching.litellm_calls import fields_of, traceparent_of
-from usagepipe.producer.watching.openings import asks_no_model
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
 
@@ -34,23 +34,23 @@ except ImportError as error:
         "pip install 'litellm[proxy]'"
     ) from error
 
-# Calls that were told of lately: the second word on a failure follows at once.
+# Recently reported calls: the second report of a failure follows at once.
 REMEMBERED_CALLS: Final = 10_000
 
 
 class UsageLogger(CustomLogger):
-    """Records the calls of one LiteLLM process. Nothing is connected before the first of them.
+    """Records the calls of one LiteLLM process. It connects with the first call.
 
-    `recorder` is made from the environment unless it is given. `caller` is who the calls count for
-    where LiteLLM knows nobody: a program that uses its SDK without the proxy.
+    `recorder` is made from the environment unless it is given. `caller` owns the calls if LiteLLM
+    does not know the caller: in a program that uses its SDK without the proxy.
     """
 
     def __init__(self, recorder: Recorder | None = None, caller: Caller | None = None) -> None:
         super().__init__()
         self._recorder = recorder
         self._caller = caller
-        self._refused = False  # the settings are wrong: told once
-        self._told: OrderedDict[tuple[str, float], None] = OrderedDict()
+        self._refused = False  # the settings are wrong: logged once
+        self._reported: OrderedDict[tuple[str, float], None] = OrderedDict()
         self._lock = Lock()
 
     async def async_log_success_event(
@@ -82,7 +82,7 @@ class UsageLogger(CustomLogger):
         if not isinstance(payload, Mapping) or self._refused:
             return
         try:
-            if self._is_news(payload):
+            if self._is_first_report(payload):
                 self._record(payload, traceparent_of(kwargs))
         except SettingsError as error:
             self._refused = True
@@ -112,15 +112,15 @@ class UsageLogger(CustomLogger):
         if counters is None or counters.leave_out(endpoint, "record_failed"):
             log.error("usage_unrecorded", endpoint=endpoint, detail=detail)
 
-    def _is_news(self, payload: Mapping[str, Any]) -> bool:
-        """Whether this is the first word on a call. Each attempt has its own start."""
+    def _is_first_report(self, payload: Mapping[str, Any]) -> bool:
+        """Whether this is the first report of a call. Each attempt has its own start time."""
         call = (str(payload.get("litellm_call_id")), float(payload.get("startTime") or 0))
         with self._lock:
-            if call in self._told:
+            if call in self._reported:
                 return False
-            self._told[call] = None
-            while len(self._told) > REMEMBERED_CALLS:
-                self._told.popitem(last=False)
+            self._reported[call] = None
+            while len(self._reported) > REMEMBERED_CALLS:
+                self._reported.popitem(last=False)
             return True
 
 

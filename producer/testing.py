@@ -1,4 +1,4 @@
-"""For tests of applications: a recorder that keeps its events in a list, with no Kafka anywhere."""
+"""For tests of applications: a recorder that keeps its events in a list and needs no Kafka."""
 
 from usagepipe.producer.telemetry.counters import Counters
 from usagepipe.schemas.event import UsageEvent
@@ -6,7 +6,7 @@ from usagepipe.schemas.settings import ProducerSettings
 
 
 class MemoryRecorder:
-    """Stands where a `UsageRecorder` would: `events` holds what was recorded, in order."""
+    """Replaces a `UsageRecorder`. `events` has the recorded events in order."""
 
     def __init__(self, **options: object) -> None:
         self.settings = ProducerSettings.load(**options)

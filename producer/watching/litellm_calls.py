@@ -1,8 +1,8 @@
-"""From LiteLLM's account of a call (its `StandardLoggingPayload`) to the fields of an event.
+"""Makes the fields of an event from LiteLLM's report of a call, its `StandardLoggingPayload`.
 
-LiteLLM has read the provider's usage already, in OpenAI's form: cache reads and writes are a part
-of the prompt. Its names for the caller are the proxy's own (a key's hash, never the key); what the
-client calls itself (`user`, tags) is data, not identity.
+LiteLLM has already converted the provider's usage to OpenAI's form: cache reads and writes are part
+of the prompt. The caller's ids come from the proxy (a key's hash, never the key). What the client
+calls itself (`user`, tags) is data, not identity.
 https://docs.litellm.ai/docs/proxy/logging_spec
 """
 
@@ -26,7 +26,7 @@ from usagepipe.schemas.event import (
 )
 
 SUCCESS: Final = 200
-FAILURE: Final = 500  # where LiteLLM tells no status
+FAILURE: Final = 500  # if LiteLLM reports no status
 CLIENT_GONE: Final = 499
 TOTALS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 
@@ -34,8 +34,8 @@ Payload = Mapping[str, Any]
 
 
 def traceparent_of(kwargs: Payload) -> str:
-    """The header of that name which the proxy was sent, or "". It stands beside the account of the
-    call, whose own `trace_id` is LiteLLM's word for the attempts of one call."""
+    """The header `traceparent` that the proxy received, or "". It is not in the payload, whose own
+    `trace_id` groups the attempts of one call."""
     request = _mapping(_mapping(kwargs, "litellm_params"), "proxy_server_request")
     value = _mapping(request, "headers").get(TRACEPARENT)  # names are in lower case
     return value if isinstance(value, str) else ""
@@ -44,10 +44,10 @@ def traceparent_of(kwargs: Payload) -> str:
 def fields_of(
     payload: Payload, version: str, caller: Caller | None = None, traceparent: str = ""
 ) -> dict[str, Any]:
-    """The fields of the event of one call; `user_id` is "" where nobody is known.
+    """The fields of the event of one call. `user_id` is "" if the caller is unknown.
 
-    `version` is LiteLLM's: its price list comes with it. `caller` is who calls where no proxy
-    knows it.
+    `version` is LiteLLM's, whose price list belongs to it. `caller` is used if no proxy knows the
+    caller.
     """
     metadata = _mapping(payload, "metadata")
     status = _status(payload)
@@ -80,7 +80,7 @@ def fields_of(
 
 
 def _who(metadata: Payload, caller: Caller | None) -> dict[str, str]:
-    """Ids of the proxy's own tables. A key of a team, without a user, counts for its team."""
+    """Ids from the proxy's tables. A team's key without a user counts for the team."""
     key = _id(metadata.get("user_api_key_hash"))
     team = _id(metadata.get("user_api_key_team_id"))
     user = _id(metadata.get("user_api_key_user_id")) or team or key
@@ -104,8 +104,8 @@ def _who(metadata: Payload, caller: Caller | None) -> dict[str, str]:
 
 
 def _tokens(payload: Payload) -> tuple[Usage, bool]:
-    """The counts, and whether they can be right. The details are in the provider's usage object,
-    which LiteLLM has brought to OpenAI's form."""
+    """The counts, and whether they are plausible. The details are in the provider's usage object,
+    which LiteLLM has converted to OpenAI's form."""
     details = _mapping(_mapping(payload, "metadata"), "usage_object")
     counts = Counts({**details, **{name: payload.get(name) for name in TOTALS}})
     usage = subset(counts)
@@ -116,12 +116,12 @@ def _quality(total: int, status: int, sound: bool) -> UsageQuality:
     if not sound:
         return "inconsistent"
     if status == CLIENT_GONE:
-        return "partial"  # LiteLLM counts what was sent until then by itself
+        return "partial"  # LiteLLM has counted what was sent until then
     return "complete" if total else "missing"
 
 
 def _cost(payload: Payload, status: int) -> Decimal | None:
-    """US dollars as LiteLLM computed them. None where it had no price, or nothing was used."""
+    """US dollars as LiteLLM computed them. None: it has no price, or nothing was used."""
     failed = status >= 400 and status != CLIENT_GONE
     if failed or payload.get("response_cost_failure_debug_info"):
         return None
@@ -140,7 +140,7 @@ def _status(payload: Payload) -> int:
 
 
 def _served(payload: Payload) -> str:
-    """The model without the provider's name in front, by which LiteLLM routes."""
+    """The model without the provider's prefix, which LiteLLM uses for routing."""
     provider = payload.get("custom_llm_provider") or ""
     return _text(payload.get("model"), MAX_ID_CHARS).removeprefix(f"{provider}/")
 
@@ -174,5 +174,5 @@ def _text(value: object, chars: int) -> str:
 
 
 def _id(value: object) -> str:
-    """`value` if it is an id; never cut: half an id is another's id."""
+    """`value` if it is an id. Never cut: half an id may be another's id."""
     return value if isinstance(value, str) and len(value) <= MAX_ID_CHARS else ""

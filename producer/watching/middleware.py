@@ -13,11 +13,11 @@ from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.watching.asgi import App, Message, Receive, Scope, Send
 from usagepipe.producer.watching.callers import Identify
-from usagepipe.producer.watching.exchanges import Exchange
 from usagepipe.producer.watching.request_recorder import RequestRecorder, WatchOptions
 from usagepipe.producer.watching.requests import RequestHeaders, method_of, paths_of
 from usagepipe.producer.watching.response_watcher import ResponseWatcher
 from usagepipe.producer.watching.stamps import SCOPE_KEY, current_stamp, stamp_of
+from usagepipe.producer.watching.watched_request import WatchedRequest
 
 
 class UsageMiddleware:
@@ -53,29 +53,31 @@ class UsageMiddleware:
             await self.app(scope, receive, send)
         elif kind == "lifespan":
             await self._live(scope, receive, send)
-        elif kind == "http" and (exchange := self._open(scope)) is not None:
-            await self._watch(exchange, scope, receive, send)
+        elif kind == "http" and (watched := self._open(scope)) is not None:
+            await self._watch(watched, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    def _open(self, scope: Scope) -> Exchange | None:
+    def _open(self, scope: Scope) -> WatchedRequest | None:
         path, below_root = paths_of(scope)
         headers = RequestHeaders(scope)
         return self._requests.begin(method_of(scope), path, headers, below_root=below_root)
 
-    async def _watch(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
-        watcher = ResponseWatcher(exchange, receive, send)
+    async def _watch(
+        self, watched: WatchedRequest, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        watcher = ResponseWatcher(watched, receive, send)
         # Not a copy: middlewares around us may wait for what the application puts there.
-        scope[SCOPE_KEY] = exchange.stamp
-        token = current_stamp.set(exchange.stamp)
+        scope[SCOPE_KEY] = watched.stamp
+        token = current_stamp.set(watched.stamp)
         try:
             await self.app(scope, watcher.receive, watcher.send)
         except BaseException as error:
-            exchange.broke_off(error)
+            watched.raised(error)
             raise
         finally:
             current_stamp.reset(token)
-            pending = self._requests.finish(exchange, scope)
+            pending = self._requests.finish(watched, scope)
             if pending is not None:
                 await self._see_through(pending)
 

@@ -17,10 +17,11 @@ from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.reading.extraction import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 from usagepipe.producer.watching.callers import Caller, Found, at_once
-from usagepipe.producer.watching.courses import course_of
 from usagepipe.producer.watching.events import event_of, has_tokens, wrong_fields
-from usagepipe.producer.watching.exchanges import Exchange, Headers, TimedExchange
+from usagepipe.producer.watching.request_facts import facts_of
 from usagepipe.producer.watching.selection import Paths, Selection
+from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
+from usagepipe.producer.watching.watched_request import Headers, TimedWatchedRequest, WatchedRequest
 from usagepipe.schemas.event import UsageEvent
 
 
@@ -43,7 +44,7 @@ class Finding(NamedTuple):
 
 
 class RequestRecorder:
-    """Begins an exchange for each watched request, and records it when the request is over.
+    """Begins to watch requests, and records each when it is over.
 
     `identify` gets the `request` that is given to `finish`. It may be async only if the caller of
     `finish` can await.
@@ -64,7 +65,7 @@ class RequestRecorder:
         settings = recorder.settings
         self.enabled = settings.enabled
         self._is_timed = settings.metrics
-        self._exchange = TimedExchange if settings.metrics else Exchange
+        self._watched_request = TimedWatchedRequest if settings.metrics else WatchedRequest
         self._recorder = recorder
         self._identify = identify
         self._provider = provider
@@ -81,82 +82,84 @@ class RequestRecorder:
         *,
         below_root: str = "",
         **options: int,
-    ) -> Exchange | None:
-        """The exchange of a new request; None if it is not watched. `below_root` is its path below
+    ) -> WatchedRequest | None:
+        """A new request to be watched; None if it is not selected. `below_root` is its path below
         the application's root path, if there is one."""
         if not self._selection.watches(method, path, below_root):
             return None
         options.setdefault("max_bytes", self._max_bytes)
-        return self._exchange(method, path, request_header, provider=self._provider, **options)
+        return self._watched_request(
+            method, path, request_header, provider=self._provider, **options
+        )
 
-    def finish(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
+    def finish(self, watched: WatchedRequest, request: Any) -> Coroutine[Any, Any, None] | None:
         """Record the request, or count why it is not recorded. Never raises.
 
         Returns:
             What the caller has to await, if `identify` is async.
         """
         if not self._is_timed:
-            return self._finish(exchange, request)
+            return self._finish(watched, request)
         began = time.perf_counter()
         try:
-            return self._finish(exchange, request)
+            return self._finish(watched, request)
         finally:
-            self._recorder.counters.add_seconds(exchange.seconds + time.perf_counter() - began)
+            self._recorder.counters.add_seconds(watched.seconds + time.perf_counter() - began)
 
-    def deferred(self, exchange: Exchange, request: Any) -> Callable[[], object] | None:
+    def deferred(self, watched: WatchedRequest, request: Any) -> Callable[[], object] | None:
         """A function that records a call to a provider. It is called if the request that the call
         was made for has no tokens itself. None: the call has no tokens either.
 
         Never raises. It keeps no reference to the call's request, which may be large. `identify`
         cannot be async here.
         """
-        usage = exchange.usage()
+        usage = watched.usage()
         if not isinstance(usage, Usage):
             return None
         finding = Finding(usage)
         try:
-            event = self._event(exchange, finding, at_once(self._identify)(request))
+            event = self._event(watched, finding, at_once(self._identify)(request))
         except Exception as error:
-            return partial(self._leave_out, exchange, "identify_failed", describe(error))
+            return partial(self._leave_out, watched, "identify_failed", describe(error))
         if event is None:
-            return partial(self._count, exchange, finding, "no_user")
+            return partial(self._count, watched, finding, "no_user")
         return partial(self._recorder.record, event)
 
-    def _finish(self, exchange: Exchange, request: Any) -> Coroutine[Any, Any, None] | None:
-        exchange.stamp.over = True
+    def _finish(self, watched: WatchedRequest, request: Any) -> Coroutine[Any, Any, None] | None:
+        watched.stamp.over = True
         stage: UnrecordedReason = "record_failed"
         try:
-            finding = self._finding(exchange)
+            finding = self._finding(watched)
             if finding is None:
                 return None
             stage = "identify_failed"
             caller = self._identify(request)
             # A look at the type spares the usual request a slower one at its methods.
             if not isinstance(caller, Caller) and inspect.isawaitable(caller):
-                return self._finish_later(exchange, finding, caller)
+                return self._finish_later(watched, finding, caller)
             stage = "record_failed"
-            self._record(exchange, finding, caller)
+            self._record(watched, finding, caller)
         except Exception as error:
-            self._leave_out(exchange, stage, describe(error))
+            self._leave_out(watched, stage, describe(error))
         return None
 
     async def _finish_later(
-        self, exchange: Exchange, finding: Finding, pending: Awaitable[Caller | None]
+        self, watched: WatchedRequest, finding: Finding, pending: Awaitable[Caller | None]
     ) -> None:
         stage: UnrecordedReason = "identify_failed"
         try:
             caller = await pending
             stage = "record_failed"
-            self._record(exchange, finding, caller)
+            self._record(watched, finding, caller)
         except Exception as error:
-            self._leave_out(exchange, stage, describe(error))
+            self._leave_out(watched, stage, describe(error))
         except BaseException:
-            self._leave_out(exchange, "cancelled", "")
+            self._leave_out(watched, "cancelled", "")
             raise
 
-    def _finding(self, exchange: Exchange) -> Finding | None:
+    def _finding(self, watched: WatchedRequest) -> Finding | None:
         """None: the request is no event. It is counted, or the calls that it made are recorded."""
-        found, stamp = exchange.usage(), exchange.stamp
+        found, stamp = watched.usage(), watched.stamp
         stamp.has_usage = isinstance(found, Usage) or has_tokens(stamp)
         if isinstance(found, Usage):
             return Finding(found)
@@ -164,57 +167,63 @@ class RequestRecorder:
             return Finding()
         if stamp.record_calls():
             return None
-        finding = Finding(reason=_reason(exchange, found))
-        if self._selection.keeps(exchange):
+        finding = Finding(reason=_reason(watched, found))
+        if self._selection.keeps(watched):
             return finding
-        self._count(exchange, finding)
+        self._count(watched, finding)
         return None
 
-    def _record(self, exchange: Exchange, finding: Finding, caller: Caller | None) -> None:
+    def _record(self, watched: WatchedRequest, finding: Finding, caller: Caller | None) -> None:
         if caller is not None and not isinstance(caller, Caller):
             detail = f"identify returned {type(caller).__name__}, neither Caller nor None"
-            self._leave_out(exchange, "identify_failed", detail)
+            self._leave_out(watched, "identify_failed", detail)
             return
         try:
-            event = self._event(exchange, finding, caller)
+            event = self._event(watched, finding, caller)
         except ValidationError as error:
-            self._leave_out(exchange, "invalid", wrong_fields(error))
+            self._leave_out(watched, "invalid", wrong_fields(error))
             return
         if event is None:
-            self._count(exchange, finding, "no_user")
+            self._count(watched, finding, "no_user")
             return
         self._recorder.record(event)
-        self._count(exchange, finding)
+        self._count(watched, finding)
 
     def _event(
-        self, exchange: Exchange, finding: Finding, caller: Caller | None
+        self, watched: WatchedRequest, finding: Finding, caller: Caller | None
     ) -> UsageEvent | None:
-        """None: nobody is known."""
+        """None: the caller is unknown."""
         if caller is None or not caller.user_id:
             return None
-        course = course_of(exchange, self._correlation_header, self._attempt_header)
-        return event_of(course, caller, exchange.stamp, finding.usage, exchange.provider)
+        return event_of(
+            facts_of(watched, self._correlation_header, self._attempt_header),
+            caller,
+            watched.stamp,
+            finding.usage,
+            complete=watched.complete,
+            trace=trace_of(watched.request_header(TRACEPARENT)),
+        )
 
     def _count(
-        self, exchange: Exchange, finding: Finding, otherwise: UnrecordedReason | None = None
+        self, watched: WatchedRequest, finding: Finding, otherwise: UnrecordedReason | None = None
     ) -> None:
         """Count why no token was recorded, if none was."""
         reason = finding.reason or otherwise
         if reason == "record_failed":
-            self._leave_out(exchange, reason, exchange.fault)
+            self._leave_out(watched, reason, watched.fault)
         elif reason is not None:
-            self._recorder.counters.leave_out(exchange.endpoint, reason)
+            self._recorder.counters.leave_out(watched.endpoint, reason)
 
-    def _leave_out(self, exchange: Exchange, reason: UnrecordedReason, detail: str) -> None:
-        endpoint = exchange.endpoint
+    def _leave_out(self, watched: WatchedRequest, reason: UnrecordedReason, detail: str) -> None:
+        endpoint = watched.endpoint
         if self._recorder.counters.leave_out(endpoint, reason):
             log.error("usage_unrecorded", endpoint=endpoint[:100], reason=reason, detail=detail)
 
 
-def _reason(exchange: Exchange, found: UnrecordedReason) -> UnrecordedReason:
+def _reason(watched: WatchedRequest, found: UnrecordedReason) -> UnrecordedReason:
     """The cause that lies deepest: nothing can be read of an answer that never came."""
     if found == "record_failed":
         return found
-    if exchange.cancelled:
+    if watched.cancelled:
         return "cancelled"
-    return "failed" if exchange.failed else found
+    return "failed" if watched.failed else found

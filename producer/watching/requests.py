@@ -1,7 +1,7 @@
-"""What a request tells, whether it came by ASGI (a scope) or by WSGI (an environ).
+"""Reads a request: method, path, headers, cookies, peer; from an ASGI scope or a WSGI environ.
 
-Both are mappings by text, so what asks here works under either middleware. A header holds what a
-client or a proxy wrote: data, and proof of nothing.
+Both are mappings, so the same functions work under both middlewares. A client or a proxy wrote the
+headers: they are data and prove nothing.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ Request = Mapping[str, Any]
 
 
 def method_of(request: Request) -> str:
-    """GET, POST, …; "" where there is none."""
+    """GET, POST, …, or ""."""
     return str(request["REQUEST_METHOD"] if _is_wsgi(request) else request.get("method", ""))
 
 
@@ -25,15 +25,15 @@ def paths_of(request: Request) -> tuple[str, str]:
     root = str(request.get("root_path", "")).rstrip("/")
     if not root:
         return path, path
-    # A server that knows the root path and a mount leave it in the path (ASGI). A proxy that strips
-    # it leaves it to the application (`FastAPI(root_path=…)`), whose path then lacks it.
+    # Servers that know the root path, and mounts, keep it in the path (ASGI). If a proxy strips it,
+    # the application sets it (`FastAPI(root_path=…)`), and the path lacks it.
     if path == root or path.startswith(f"{root}/"):
         return path, path[len(root) :]
     return root + path, path
 
 
 def _wsgi_text(environ: Request, name: str) -> str:
-    # PEP 3333 carries bytes in text, one a character.
+    # PEP 3333 carries bytes in text, one in each character.
     return str(environ.get(name, "")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
@@ -62,7 +62,7 @@ class RequestHeaders:
 
 
 def header_values(request: Request, name: str) -> list[str]:
-    """Each value that was sent under `name` (lower case). A WSGI server has joined them to one."""
+    """The values that were sent under `name` (lower case). WSGI servers join them into one."""
     if _is_wsgi(request):
         sent = [str(request.get(_variable(name), "")).encode("latin-1", "replace")]
     else:
@@ -75,19 +75,19 @@ def header_values(request: Request, name: str) -> list[str]:
 
 
 def cookie_values(request: Request, name: str) -> list[str]:
-    """Each value of the cookie `name` that was sent.
+    """All values of the cookie `name`.
 
-    Read as frameworks read them, one cookie that is odd costing none of the others. The standard
-    library's reader stops at it, and takes quadratic time on some (CVE-2024-7592).
+    Parsed as frameworks parse them: a malformed cookie does not affect the others. The standard
+    library's parser stops at it, and takes quadratic time on some (CVE-2024-7592).
     """
-    # HTTP/2 may send each on its own (RFC 9113, section 8.2.3).
+    # HTTP/2 may send each cookie separately (RFC 9113, section 8.2.3).
     sent = ";".join(header_values(request, "cookie")).split(";")
     pairs = (cookie.partition("=") for cookie in sent)
     return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
 def peer_of(request: Request) -> str:
-    """The address at the other end of the connection; "" for a unix socket."""
+    """The peer's address of the connection; "" for a unix socket."""
     if _is_wsgi(request):
         return str(request.get("REMOTE_ADDR", ""))
     client = request.get("client")

@@ -4,7 +4,7 @@ A message is forwarded first and looked at afterwards. None is copied, delayed o
 """
 
 from usagepipe.producer.watching.asgi import AnswerHeaders, Message, Receive, Send
-from usagepipe.producer.watching.exchanges import Exchange
+from usagepipe.producer.watching.watched_request import WatchedRequest
 
 # The messages that send a body. Those of ASGI extensions carry no bytes that we could read.
 BODIES = {
@@ -17,8 +17,8 @@ BODIES = {
 class ResponseWatcher:
     """The `receive` and `send` that the application gets instead of the server's."""
 
-    def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        self._exchange = exchange
+    def __init__(self, watched: WatchedRequest, receive: Receive, send: Send) -> None:
+        self._watched = watched
         self._receive = receive
         self._send = send
 
@@ -27,9 +27,9 @@ class ResponseWatcher:
         message = await self._receive()
         kind = message.get("type")
         if kind == "http.request":
-            self._exchange.asked(message.get("body", b""))
+            self._watched.body_piece(message.get("body", b""))
         elif kind == "http.disconnect":
-            self._exchange.client_left()
+            self._watched.client_left()
         return message
 
     async def send(self, message: Message) -> None:
@@ -40,21 +40,21 @@ class ResponseWatcher:
         try:
             await self._send(message)
         except OSError:  # ASGI 2.4: the client has disconnected
-            self._exchange.client_left()
+            self._watched.client_left()
             raise
         finally:
             try:
                 self._note(message)
             except Exception as error:
-                self._exchange.noting_failed(error)
+                self._watched.watching_failed(error)
 
     def _note(self, message: Message) -> None:
         kind = message.get("type")
         if kind in BODIES:
-            self._exchange.passed(message.get("body", b""))
+            self._watched.answer_chunk(message.get("body", b""))
             if not message.get("more_body", False):
-                self._exchange.ended()
+                self._watched.answer_ended()
         elif kind == "http.response.start":
             # Copied: whoever is outside of us may change the list.
             headers = AnswerHeaders(list(message.get("headers", ())))
-            self._exchange.answered(message["status"], headers)
+            self._watched.answer_began(message["status"], headers)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from posixpath import normpath
 
 from usagepipe.producer.process.safe_log import describe, log
-from usagepipe.producer.watching.exchanges import Exchange
-from usagepipe.producer.watching.openings import asks_no_model
+from usagepipe.producer.watching.body_prefix import asks_no_model
+from usagepipe.producer.watching.watched_request import WatchedRequest
 
 # Prefixes (`/v1` matches `/v1` and all paths below it), or a function of method and path.
 Paths = Iterable[str] | Callable[[str, str], bool]
@@ -89,31 +89,31 @@ class Selection:
                 seconds=DOUBT_SECONDS,
             )
 
-    def keeps(self, exchange: Exchange) -> bool:
+    def keeps(self, watched: WatchedRequest) -> bool:
         """Whether a request without tokens is an event: its kind is recorded, and it looks like a
         request to a model. That is any request with a stamp, or a POST that named a model, failed,
         or got an answer of a model's type. Requests that only count tokens do not qualify."""
-        if kind_of(exchange) not in self._kinds:
+        if kind_of(watched) not in self._kinds:
             return False
-        if exchange.redirects and not exchange.stamp:
+        if watched.redirects and not watched.stamp:
             return False
-        return bool(exchange.stamp) or (
-            exchange.method == "POST"
-            and not asks_no_model(exchange.endpoint)
+        return bool(watched.stamp) or (
+            watched.method == "POST"
+            and not asks_no_model(watched.endpoint)
             and bool(
-                exchange.failed
-                or exchange.cancelled
-                or _MODEL_ANSWER.search(exchange.answer_header("content-type"))
-                or exchange.asked_model
+                watched.failed
+                or watched.cancelled
+                or _MODEL_ANSWER.search(watched.answer_header("content-type"))
+                or watched.requested_model
             )
         )
 
 
-def kind_of(exchange: Exchange) -> str:
+def kind_of(watched: WatchedRequest) -> str:
     """How a request without tokens ended, as one of the kinds of the setting `record`."""
-    if exchange.cancelled:
+    if watched.cancelled:
         return "cancelled"
-    return "failed" if exchange.failed else "missing"
+    return "failed" if watched.failed else "missing"
 
 
 def _straight(path: str) -> str:

@@ -10,10 +10,10 @@ from typing import Unpack
 
 from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.watching.callers import Identify, at_once
-from usagepipe.producer.watching.exchanges import Exchange
 from usagepipe.producer.watching.request_recorder import RequestRecorder, WatchOptions
 from usagepipe.producer.watching.requests import header_of, method_of, paths_of
 from usagepipe.producer.watching.stamps import SCOPE_KEY, stamp_of, stamping
+from usagepipe.producer.watching.watched_request import WatchedRequest
 from usagepipe.producer.watching.wsgi_watchers import (
     Environ,
     SizedWatchedAnswer,
@@ -50,29 +50,29 @@ class UsageWsgiMiddleware:
         self._requests = RequestRecorder(recorder, at_once(identify), **options)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        exchange = self._open(environ)
-        if exchange is None:
+        watched = self._open(environ)
+        if watched is None:
             return self.app(environ, start_response)
-        environ[SCOPE_KEY] = exchange.stamp
+        environ[SCOPE_KEY] = watched.stamp
         if (body := environ.get("wsgi.input")) is not None:
-            environ["wsgi.input"] = WatchedInput(body, exchange)
-        finish = partial(self._requests.finish, exchange, environ)
+            environ["wsgi.input"] = WatchedInput(body, watched)
+        finish = partial(self._requests.finish, watched, environ)
         try:
-            with stamping(exchange.stamp):
-                answer = self.app(environ, WatchedStart(exchange, start_response))
+            with stamping(watched.stamp):
+                answer = self.app(environ, WatchedStart(watched, start_response))
         except BaseException as error:
-            exchange.broke_off(error)
+            watched.raised(error)
             finish()
             raise
         if _is_sent_by_the_server(answer, environ):
-            exchange.ended()
+            watched.answer_ended()
             finish()
             return answer
         if isinstance(answer, list | tuple):
-            return SizedWatchedAnswer(answer, exchange, finish)
-        return WatchedAnswer(answer, exchange, finish)
+            return SizedWatchedAnswer(answer, watched, finish)
+        return WatchedAnswer(answer, watched, finish)
 
-    def _open(self, environ: Environ) -> Exchange | None:
+    def _open(self, environ: Environ) -> WatchedRequest | None:
         if not self._requests.enabled or stamp_of(environ) is not None:
             return None
         path, below_root = paths_of(environ)

@@ -5,8 +5,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from usagepipe.producer.watching.exchanges import Exchange
 from usagepipe.producer.watching.stamps import stamping
+from usagepipe.producer.watching.watched_request import WatchedRequest
 
 Environ = dict[str, Any]
 AnswerHeaders = list[tuple[str, str]]
@@ -25,8 +25,8 @@ class StartResponse(Protocol):
 class WatchedStart:
     """The `start_response` that the application gets instead of the server's."""
 
-    def __init__(self, exchange: Exchange, start_response: StartResponse) -> None:
-        self._exchange = exchange
+    def __init__(self, watched: WatchedRequest, start_response: StartResponse) -> None:
+        self._watched = watched
         self._start_response = start_response
 
     def __call__(
@@ -39,7 +39,7 @@ class WatchedStart:
         else:
             write = self._start_response(status, headers, exc_info)
         code = str(status)[:3]
-        self._exchange.answered(
+        self._watched.answer_began(
             int(code) if code.isdecimal() else 0, partial(_value_of, list(headers))
         )
         return partial(self._write, write)
@@ -48,20 +48,20 @@ class WatchedStart:
         try:
             write(chunk)
         except OSError:  # the client has disconnected
-            self._exchange.client_left()
+            self._watched.client_left()
             raise
-        self._exchange.passed(chunk)
+        self._watched.answer_chunk(chunk)
 
 
 class WatchedAnswer:
     """The chunks of an answer, as the server asks for them. `close` finishes the request."""
 
     def __init__(
-        self, chunks: Iterable[bytes], exchange: Exchange, finish: Callable[[], object]
+        self, chunks: Iterable[bytes], watched: WatchedRequest, finish: Callable[[], object]
     ) -> None:
         self._chunks = chunks
         self._iterator: Iterator[bytes] = iter(())
-        self._exchange = exchange
+        self._watched = watched
         self._finish: Callable[[], object] | None = finish
 
     def __iter__(self) -> Self:
@@ -70,22 +70,22 @@ class WatchedAnswer:
 
     def __next__(self) -> bytes:
         try:
-            with stamping(self._exchange.stamp):
+            with stamping(self._watched.stamp):
                 chunk = next(self._iterator)
         except StopIteration:
-            self._exchange.ended()
+            self._watched.answer_ended()
             raise
         except BaseException as error:
-            self._exchange.broke_off(error)
+            self._watched.raised(error)
             raise
-        self._exchange.passed(chunk)
+        self._watched.answer_chunk(chunk)
         return chunk
 
     def close(self) -> None:
         """The server is done. Before the last chunk: the client has disconnected."""
         try:
             if (close := getattr(self._chunks, "close", None)) is not None:
-                with stamping(self._exchange.stamp):
+                with stamping(self._watched.stamp):
                     close()
         finally:
             self._end()
@@ -97,7 +97,7 @@ class WatchedAnswer:
     def _end(self) -> None:
         finish, self._finish = self._finish, None
         if finish is not None:
-            self._exchange.client_left()
+            self._watched.client_left()
             finish()
 
 
@@ -105,9 +105,9 @@ class SizedWatchedAnswer(WatchedAnswer):
     """A list of chunks: for a single chunk, servers derive the Content-Length from `len`."""
 
     def __init__(
-        self, chunks: Sequence[bytes], exchange: Exchange, finish: Callable[[], object]
+        self, chunks: Sequence[bytes], watched: WatchedRequest, finish: Callable[[], object]
     ) -> None:
-        super().__init__(chunks, exchange, finish)
+        super().__init__(chunks, watched, finish)
         self._size = len(chunks)
 
     def __len__(self) -> int:
@@ -117,9 +117,9 @@ class SizedWatchedAnswer(WatchedAnswer):
 class WatchedInput:
     """The request's body as the application reads it. Other attributes are the server's."""
 
-    def __init__(self, body: Any, exchange: Exchange) -> None:
+    def __init__(self, body: Any, watched: WatchedRequest) -> None:
         self._body = body
-        self._exchange = exchange
+        self._watched = watched
 
     def read(self, *size: int) -> bytes:
         return self._noted(self._body.read(*size))
@@ -146,11 +146,11 @@ class WatchedInput:
     def _readinto(self, readinto: Callable[[memoryview], int | None], buffer: Any) -> int | None:
         view = memoryview(buffer)
         size = readinto(view)
-        self._exchange.asked(view[: size or 0])
+        self._watched.body_piece(view[: size or 0])
         return size
 
     def _noted(self, piece: bytes) -> bytes:
-        self._exchange.asked(piece)
+        self._watched.body_piece(piece)
         return piece
 
 

@@ -8,7 +8,7 @@ import pytest
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage
 from usagepipe.producer.reading.framing.prefilter import may_matter
-from usagepipe.producer.watching.openings import Opening
+from usagepipe.producer.watching.body_prefix import BodyPrefix
 
 USAGE = {
     "total_input_tokens": 40,
@@ -84,11 +84,11 @@ def test_agent_stands_for_the_model() -> None:
     """An interaction is with a model or with an agent, in the request and in the answer."""
     agent = "deep-research-preview"
     answer = {"object": "interaction", "agent": agent, "status": "completed", "usage": USAGE}
-    opening = Opening("application/json")
-    opening.note(json.dumps({"agent": agent, "input": "why", "background": True}).encode())
+    prefix = BodyPrefix("application/json")
+    prefix.note(json.dumps({"agent": agent, "input": "why", "background": True}).encode())
 
     assert FOUND._replace(model=agent) == read("application/json", json.dumps(answer).encode())
-    assert agent == opening.read().model
+    assert agent == prefix.read().model
 
 
 def test_interaction_in_the_background_has_no_usage_yet() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from usagepipe.producer.reading.answers import KINDS, AnswerReader
 from usagepipe.producer.reading.extraction import Usage
-from usagepipe.producer.watching.openings import OPENING_BYTES, Opening
+from usagepipe.producer.watching.body_prefix import PREFIX_BYTES, BodyPrefix
 
 LIMIT = 256 * 1024  # the default of max_body_kilobytes
 MEBIBYTE = 1024 * 1024
@@ -266,12 +266,12 @@ def test_one_large_chunk_of_short_lines_is_bounded(content_type: str) -> None:
 
 def test_many_small_pieces_of_a_request_are_held_as_bytes() -> None:
     """64 KiB that an application read in pieces of two bytes take 64 KiB, and a little."""
-    opening = Opening(JSON)
+    prefix = BodyPrefix(JSON)
     tracemalloc.start()
 
-    for _ in range(OPENING_BYTES):
-        opening.note(b"ab")
+    for _ in range(PREFIX_BYTES):
+        prefix.note(b"ab")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert peak < 2 * OPENING_BYTES
+    assert peak < 2 * PREFIX_BYTES

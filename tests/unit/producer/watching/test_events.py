@@ -1,4 +1,4 @@
-"""An event is put together from a request's course, its caller, its stamp and its usage."""
+"""An event is put together from a request's facts, its caller, its stamp and its usage."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -8,29 +8,30 @@ import pytest
 
 from usagepipe.producer import Caller
 from usagepipe.producer.reading.extraction import Usage
-from usagepipe.producer.watching.events import Course, event_of
+from usagepipe.producer.watching.events import event_of
 from usagepipe.schemas.event import MAX_TAGS, UsageEvent
 
-COURSE = Course(
-    occurred_at=datetime(2026, 1, 1, tzinfo=UTC),
-    endpoint="/v1/chat/completions",
-    request_id="r",
-    attempt=1,
-    requested_model="auto",
-    served_model="",
-    status_code=200,
-    failed=False,
-    complete=True,
-    streaming=False,
-    duration_ms=1,
-    ttft_ms=None,
-    trace={},
-)
+REQUEST = {
+    "occurred_at": datetime(2026, 1, 1, tzinfo=UTC),
+    "endpoint": "/v1/chat/completions",
+    "request_id": "r",
+    "provider": "p",
+    "requested_model": "auto",
+    "model": "",
+    "status_code": 200,
+    "duration_ms": 1,
+}
 USAGE = Usage("m", 31, 7, 38)
 
 
-def event(usage: Usage | None = USAGE, stamp: dict[str, Any] | None = None) -> UsageEvent:
-    return event_of(COURSE, Caller("u"), stamp or {}, usage, "p")
+def event(
+    usage: Usage | None = USAGE,
+    stamp: dict[str, Any] | None = None,
+    caller: Caller | None = None,
+    trace: dict[str, str] | None = None,
+) -> UsageEvent:
+    caller = caller or Caller("u")
+    return event_of(REQUEST, caller, stamp or {}, usage, complete=True, trace=trace or {})
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_caller_without_a_key_may_have_null_for_it() -> None:
     """So users' own tables have it."""
     nobody: Any = None
 
-    found = event_of(COURSE, Caller("u", api_key_id=nobody, api_key_name=nobody), {}, USAGE, "p")
+    found = event(caller=Caller("u", api_key_id=nobody, api_key_name=nobody))
 
     assert ("", "", "web") == (found.api_key_id, found.api_key_name, found.source)
 
@@ -132,9 +133,8 @@ def test_trace_is_told_by_tags(
     of_caller: dict[str, str], stamped: dict[str, str], kept: dict[str, str]
 ) -> None:
     """The ids of the request's trace are tags, where neither stamp nor caller name another."""
-    course = COURSE._replace(trace=TRACE)
 
-    found = event_of(course, Caller("u", tags=of_caller), {"tags": stamped}, USAGE, "p")
+    found = event(USAGE, {"tags": stamped}, Caller("u", tags=of_caller), TRACE)
 
     assert kept == found.tags
 
@@ -143,8 +143,7 @@ def test_trace_is_told_by_tags(
 def test_trace_never_costs_the_event(room: int, told: list[str]) -> None:
     """With as many tags as an event takes, those of the trace are left out: the tokens count."""
     tags = {f"t{number}": "x" for number in range(MAX_TAGS - room)}
-    course = COURSE._replace(trace=TRACE)
 
-    found = event_of(course, Caller("u", tags=tags), {}, USAGE, "p")
+    found = event(caller=Caller("u", tags=tags), trace=TRACE)
 
     assert (38, told) == (found.total_tokens, [name for name in TRACE if name in found.tags])

@@ -1,7 +1,7 @@
-"""The opening of a request's body: a look at its first bytes as the application reads them.
+"""The first bytes of a request's body, as the application reads them, and the model they name.
 
-Only `model` (or `agent`) and `stream` at the top are wanted. A body whose `model` comes after more
-bytes than are kept (long messages before it) tells none; then the path may, or a stamp has to.
+Only `model` (or `agent`) and `stream` at the top are read. If long messages come before them, the
+model is unknown; then the path may name it, or a stamp has to.
 """
 
 import re
@@ -10,32 +10,32 @@ from urllib.parse import unquote
 
 from pydantic_core import from_json
 
-OPENING_BYTES = 64 * 1024  # kept for as long as the request lives, so a thousand hold 64 MiB
+PREFIX_BYTES = 64 * 1024  # kept until the request ends: 64 MiB for a thousand requests
 
 # Gemini's …/models/NAME:generateContent, Bedrock's /model/NAME/converse, Azure's /deployments/NAME/
 _MODEL_IN_PATH = re.compile(r"/(?:models/([^/]+):\w+$|model/([^/]+)/|deployments/([^/]+)/)")
 
-# Endpoints that count or split tokens, by the last word of their path: OpenAI's, Anthropic's,
+# Endpoints that count or split tokens, by the last part of their path: OpenAI's, Anthropic's,
 # Gemini's and Vertex', Bedrock's, Cohere's, xAI's, vLLM's, llama.cpp's, Kimi's, Z.ai's, LiteLLM's.
 _COUNTING = {"input_tokens", "count_tokens", "count-tokens", "counttokens", "computetokens"}
 _COUNTING |= {"tokenize", "detokenize", "tokenize-text", "chat_tokenize", "tokenizer"}
 _COUNTING |= {"estimate-token-count", "token_counter"}
-_NO_MODEL = frozenset(_COUNTING | {"cachedcontents"})  # Gemini's caches are made, not asked
+_NO_MODEL = frozenset(_COUNTING | {"cachedcontents"})  # Gemini's caches: no model answers
 
 
-class Asked(NamedTuple):
-    """What a request asked for, as far as it told."""
+class Requested(NamedTuple):
+    """What a request asked for, if it could be read."""
 
     model: str = ""
     stream: bool = False
 
 
-class Opening:
-    """The first bytes of a body. `note` each piece as it passes, `read` when all is over."""
+class BodyPrefix:
+    """The first bytes of a body: `note` each piece as it passes, `read` at the end."""
 
     def __init__(self, content_type: str) -> None:
         self._bytes = bytearray()
-        self._room = OPENING_BYTES if "json" in content_type.lower() else 0
+        self._room = PREFIX_BYTES if "json" in content_type.lower() else 0
 
     def note(self, piece: bytes | memoryview) -> None:
         if piece and self._room > 0:
@@ -43,31 +43,31 @@ class Opening:
             self._room -= len(kept)
             self._bytes += kept
 
-    def read(self) -> Asked:
-        """What the body asked for; nothing if it is no JSON object. Never raises."""
+    def read(self) -> Requested:
+        """What the body asked for; nothing if it is not a JSON object. Never raises."""
         if not self._bytes:
-            return Asked()
+            return Requested()
         try:
-            # Cut off as it may be: what stands complete before the cut is read.
+            # The body may be cut: the complete values before the cut are read.
             found = from_json(self._bytes, allow_partial=True, cache_strings="none")
         except ValueError:
-            return Asked()
+            return Requested()
         if not isinstance(found, dict):
-            return Asked()
-        model = found.get("model") or found.get("agent")  # Gemini's interactions are with either
-        return Asked(model if isinstance(model, str) else "", found.get("stream") is True)
+            return Requested()
+        model = found.get("model") or found.get("agent")  # Gemini's interactions name either
+        return Requested(model if isinstance(model, str) else "", found.get("stream") is True)
 
 
 def model_in_path(path: str) -> str:
-    """The model that a provider's URL names, or ""."""
+    """The model in a provider's URL, or ""."""
     match = _MODEL_IN_PATH.search(path)
     return unquote(next(filter(None, match.groups()))) if match else ""
 
 
 def asks_no_model(path: str) -> bool:
-    """Whether a provider's URL only counts tokens or keeps a cache: no model answers there."""
+    """Whether a provider's URL only counts tokens or manages a cache: no model answers there."""
     path = path.lower()
     if "token" not in path and "cachedcontents" not in path:
-        return False  # as most paths, at a glance: each name has one of these in it
+        return False  # most paths: each of the names contains one of these
     last = path.rstrip("/").rpartition("/")[2]
     return not _NO_MODEL.isdisjoint(last.split(":"))  # …/models/NAME:countTokens

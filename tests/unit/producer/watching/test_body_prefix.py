@@ -4,14 +4,19 @@ import json
 
 import pytest
 
-from usagepipe.producer.watching.openings import OPENING_BYTES, Asked, Opening, model_in_path
+from usagepipe.producer.watching.body_prefix import (
+    PREFIX_BYTES,
+    BodyPrefix,
+    Requested,
+    model_in_path,
+)
 
 
-def read(body: bytes, step: int = 1_000) -> Asked:
-    opening = Opening("application/json")
+def read(body: bytes, step: int = 1_000) -> Requested:
+    prefix = BodyPrefix("application/json")
     for start in range(0, len(body), step):
-        opening.note(body[start : start + step])
-    return opening.read()
+        prefix.note(body[start : start + step])
+    return prefix.read()
 
 
 @pytest.mark.parametrize("step", [1, 7, 1_000])
@@ -19,7 +24,7 @@ def test_top_level_model_and_stream_are_read(step: int) -> None:
     """Model and stream count at the top only, in whatever pieces they come."""
     body = {"messages": [{"model": "no", "stream": False}], "model": "yes", "stream": True}
 
-    assert Asked("yes", True) == read(json.dumps(body).encode(), step)
+    assert Requested("yes", True) == read(json.dumps(body).encode(), step)
 
 
 @pytest.mark.parametrize(
@@ -28,37 +33,37 @@ def test_top_level_model_and_stream_are_read(step: int) -> None:
 )
 def test_what_names_no_model_tells_none(body: bytes) -> None:
     """Broken, empty and other bodies raise nothing and tell nothing."""
-    assert Asked() == read(body)
+    assert Requested() == read(body)
 
 
 def test_model_before_the_bound_is_read_of_a_body_of_any_size() -> None:
     """What stands complete before the cut is read, and no more than the bound is kept."""
-    opening = Opening("application/json")
-    opening.note(b'{"model": "first", "messages": "')
+    prefix = BodyPrefix("application/json")
+    prefix.note(b'{"model": "first", "messages": "')
     for _ in range(1_000):
-        opening.note(b"x" * 1_000)
+        prefix.note(b"x" * 1_000)
 
-    held = len(opening._bytes)
+    held = len(prefix._bytes)
 
-    assert OPENING_BYTES == held
-    assert Asked("first") == opening.read()
+    assert PREFIX_BYTES == held
+    assert Requested("first") == prefix.read()
 
 
 def test_model_after_the_bound_is_not_known() -> None:
     """A model that comes after more than is kept tells none; nothing is guessed."""
-    body = {"messages": "x" * OPENING_BYTES, "model": "late"}
+    body = {"messages": "x" * PREFIX_BYTES, "model": "late"}
 
-    assert Asked() == read(json.dumps(body).encode())
+    assert Requested() == read(json.dumps(body).encode())
 
 
 def test_other_bodies_are_not_held() -> None:
     """Of an upload nothing is kept."""
-    opening = Opening("multipart/form-data; boundary=x")
+    prefix = BodyPrefix("multipart/form-data; boundary=x")
 
-    opening.note(b'{"model": "m"}')
+    prefix.note(b'{"model": "m"}')
 
-    assert not opening._bytes
-    assert Asked() == opening.read()
+    assert not prefix._bytes
+    assert Requested() == prefix.read()
 
 
 @pytest.mark.parametrize(
