@@ -35,7 +35,8 @@ NAMED_PATH = re.compile(
     r"/[\w./-]*)`"
 )
 NAMED_TEST = re.compile(r"(?<![\w/.(])tests/[\w/.-]*\w")  # in a command
-CODE_FOLDERS = ("schemas", "producer", "consumer", "query", "local", "cli", "benchmarks", "tests")
+STAGES = ("schemas", "producer", "consumer", "query", "local", "cli")
+CODE_FOLDERS = (*STAGES, "benchmarks", "tests")
 # A name in backticks that only code has: a_function, LOG_EVENT, AClass, f().
 NAMED_CODE = re.compile(r"`(\w+(?:_\w+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+|\w+\(\))`")
 CASE = re.compile(r"\bT-\d\d[a-z]?\b")
@@ -148,6 +149,31 @@ def test_named_files_exist(page: Path) -> None:
     modules = [name for name in NAMED_MODULE.findall(text) if not is_named(name)]
 
     assert ([], []) == (paths, modules)
+
+
+def test_the_table_of_folders_is_complete() -> None:
+    """The architecture explains every folder of the packages, the tests and the tools."""
+    text = (DOCS / "architecture.md").read_text()
+    packages = [file.parent for name in STAGES for file in (ROOT / name).rglob("__init__.py")]
+    others = ["src/usagepipe", "benchmarks", "examples", "scripts", ".ci"]
+    tests = [f"tests/{name}" for name in ("unit", "integration", "acceptance", "support", "golden")]
+    folders = {str(folder.relative_to(ROOT)) for folder in packages}.union(others, tests)
+
+    assert [] == sorted(folder for folder in folders if f"[{folder}/](../{folder})" not in text)
+
+
+def test_tasks_lead_to_the_functions_they_name() -> None:
+    """Each function in the table of tasks is defined in a file or folder that its row links."""
+    page = ROOT / "CONTRIBUTING.md"
+    lost = []
+    for row in re.findall(r"^\| .*\(\)`.* \|$", page.read_text(), re.MULTILINE):
+        linked = [ROOT / path for path, _ in LINK.findall(row)]
+        files = [file for path in linked for file in ([path] if path.is_file() else path.glob("*"))]
+        code = "\n".join(file.read_text() for file in files if is_code(file))
+        names = re.findall(r"`(\w+)\(\)`", row)
+        lost += [name for name in names if f"def {name}(" not in code]
+
+    assert [] == lost
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
