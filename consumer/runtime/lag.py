@@ -26,7 +26,7 @@ class LogEnd(NamedTuple):
 
 
 def lag_of(progress: Progress, log: LogEnd) -> int:
-    """How many offsets wait. After the last record there may be marks of transactions only."""
+    """How many offsets wait. Only control records may follow the last record."""
     if progress.waiting_since is None and log.fetched is not None and log.fetched >= log.end:
         return 0
     return max(0, log.end - progress.position)

@@ -47,7 +47,7 @@ class WorkerMetrics:
         )
         self.incomplete_ranges = Counter(
             "usagepipe_incomplete_ranges",
-            "Ranges that lacked rows after an insert that seemed to succeed; they are reconciled.",
+            "Ranges that lacked rows after an insert that seemed to succeed; they are repaired.",
             registry=registry,
         )
         self.rebuilt_rows = Counter(

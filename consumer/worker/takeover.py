@@ -75,7 +75,7 @@ def _tell_expired(
             partition=str(partition),
             first=first,
             last=min(pending.last, last),
-            cure="usagepipe audit tells what is stored of it; --repair corrects the rollups",
+            cure="usagepipe audit reports what is stored of it; --repair rebuilds the rollups",
         )
         first = pending.last + 1
     if first <= last:
