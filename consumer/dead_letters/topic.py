@@ -49,7 +49,7 @@ class DeadLetterTopic:
     def _span(self, partition: int) -> tuple[int, int]:
         """The first offset, and the offset after the last record."""
         first, end = self._reader.span(partition)
-        return first, self._reader.end_behind(partition, end) if end > first else end
+        return first, self._reader.end_after(partition, end) if end > first else end
 
     def read(self, selection: Selection) -> Generator[DeadLetter, None, None]:
         """The selected dead letters in offset order, copies included.

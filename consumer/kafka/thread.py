@@ -251,13 +251,13 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     def _chunk(self, consumer: AIOKafkaConsumer, tp: Any, records: list[Any]) -> Chunk:
         state = consumer._fetcher._subscriptions.subscription.assignment.state_value(tp)
-        # What lies behind an open transaction cannot be had yet.
+        # Records after an open transaction cannot be fetched yet.
         end = state.highwater or 0 if state.lso is None else state.lso
-        behind = max(0, end - state.position)
+        remaining = max(0, end - state.position)
         partition = TopicPartition(tp.topic, tp.partition)
         index = self._indexes.get(partition, 0)
         self._indexes[partition] = index + 1
-        return Chunk(partition, as_record_batches(records), self._assignment_id, index, behind)
+        return Chunk(partition, as_record_batches(records), self._assignment_id, index, remaining)
 
     def _current_membership(self) -> Membership:
         coordinator = self._ensure_consumer()._coordinator
@@ -415,7 +415,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         await self._call(self._seek_as(assignment_id, positions))
 
     async def seek_one(self, partition: TopicPartition, read: Lineage) -> int:
-        """Seek one partition behind what was read; the index of the first chunk from there."""
+        """Seek one partition after what was read; the index of the first chunk from there."""
         return await self._call(self._seek_one(partition, read))
 
     async def commit_as(

@@ -157,7 +157,7 @@ class ChunkConsumer(stock.Consumer):
         self._thread.look_again()
 
     async def read_from(self, tp: TopicPartition, read: Lineage) -> int:
-        """Fetch `tp` again behind what was read; the index of the first chunk from there."""
+        """Fetch `tp` again after what was read; the index of the first chunk from there."""
         return await self._thread.seek_one(tp, read)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:

@@ -23,7 +23,7 @@ class Chunk:
     record_batches: Sequence[RecordBatch]  # at least one
     assignment_id: int
     index: int
-    behind: int = 0  # known offsets of the log after its last record
+    remaining: int = 0  # known offsets of the log after its last record
 
     @property
     def first(self) -> int:

@@ -51,7 +51,7 @@ class PartitionAuditor:
         low, decided = self.log.span(number)
         high = max(decided, self.log.ends([number])[number])
         if parked is not None and parked.last >= high:
-            high = self.log.end_behind(number, high)
+            high = self.log.end_after(number, high)
         offset = committed.offset if committed else None
         found = PartitionAudit(number, low, high, offset, parked=parked)
         if committed is None:
@@ -61,7 +61,7 @@ class PartitionAuditor:
             problem = f"the group's offset belongs to the deleted topic with id {metadata.topic_id}"
             return replace(found, problem=problem)
         if committed.offset > high:
-            high = self.log.end_behind(number, high)
+            high = self.log.end_after(number, high)
             found = replace(found, high=high)
         if committed.offset > high:
             problem = f"the committed offset {committed.offset} is beyond the log's end"

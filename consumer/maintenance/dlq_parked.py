@@ -78,5 +78,5 @@ class ParkedPartitions:
 
     def _with_end(self, parked: Parked, notes: Notes) -> ParkedPartition:
         number = parked.partition.partition
-        end = self._log.end_behind(number, max(self._log.span(number)[1], parked.last + 1))
+        end = self._log.end_after(number, max(self._log.span(number)[1], parked.last + 1))
         return ParkedPartition(parked, end, notes.release if notes.is_released else None)

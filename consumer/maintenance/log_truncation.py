@@ -104,7 +104,7 @@ class TruncationFinder:
         found = self._queries.offsets_from(partition, high)
         if not found:
             return []
-        end = self._log.end_behind(partition, self._log.span(partition)[1])
+        end = self._log.end_after(partition, self._log.span(partition)[1])
         return ranges_of(offset for offset in found if offset >= end)
 
 

@@ -128,7 +128,7 @@ class LogReader:
         with translated(self._kafka):
             return {number: int(asked[place].result().offset) for number, place in places.items()}
 
-    def end_behind(self, partition: int, offset: int) -> int:
+    def end_after(self, partition: int, offset: int) -> int:
         """The offset after the last record, found by reading from `offset` on.
 
         Some brokers (Tansu, of `usagepipe local`) report too small an end if the last record batch

@@ -108,7 +108,7 @@ class PartitionWorker:
         self._paused = False
         self._draining = False
         self._keeping = False
-        self._log_goes_on = False  # behind what was taken
+        self._log_goes_on = False  # after the last chunk
         self._pending = start.pending  # until it is stored, or announced in parts
         self._recovering = start.pending is not None  # until the pending range is read whole
         self._in_hand: Block | None = None  # announced, and being inserted
@@ -150,7 +150,7 @@ class PartitionWorker:
             return False
         self._next_index += 1
         self._batcher.add(chunk, time.monotonic())
-        self._log_goes_on = chunk.behind > 0
+        self._log_goes_on = chunk.remaining > 0
         self._count_waiting()
         self._arrived.set()
         self._press()

@@ -27,11 +27,11 @@ class FakeRecord:
 
 
 def chunk_of(
-    *offsets: int, assignment_id: int = 1, index: int = 0, size: int = 2, behind: int = 0
+    *offsets: int, assignment_id: int = 1, index: int = 0, size: int = 2, remaining: int = 0
 ) -> Chunk:
     """A chunk of records at `offsets`, each of `size` bytes."""
     records = [FakeRecord(n, b"x" * size) for n in offsets]
-    return Chunk(PARTITION, [DecodedBatch.of(records)], assignment_id, index, behind)
+    return Chunk(PARTITION, [DecodedBatch.of(records)], assignment_id, index, remaining)
 
 
 def record_batch(

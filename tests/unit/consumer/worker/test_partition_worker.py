@@ -377,7 +377,7 @@ async def test_a_batch_waits_to_be_full_while_the_log_goes_on() -> None:
     world = World()
     worker = world.worker(policy=BatchPolicy(rows=4, unpacked_bytes=1_000_000, seconds=0.01))
     task = asyncio.create_task(worker.run())
-    worker.take(chunk_of(0, 1, index=0, behind=2))
+    worker.take(chunk_of(0, 1, index=0, remaining=2))
     await asyncio.sleep(0.05)  # five times what closes it otherwise
     worker.take(chunk_of(2, 3, index=1))
     async with asyncio.timeout(5):
@@ -505,7 +505,7 @@ async def test_a_paused_partition_worker_does_not_wait_for_what_it_does_not_let_
     """A leftover of more than half a batch keeps the partition paused: it is stored soon."""
     world = World()
     worker = world.worker(policy=BatchPolicy(rows=10, unpacked_bytes=1_000_000, seconds=0.01))
-    worker.take(chunk_of(*range(16), behind=1_000))
+    worker.take(chunk_of(*range(16), remaining=1_000))
     task = asyncio.create_task(worker.run())
 
     async with asyncio.timeout(1.0):  # half of what a batch may wait to be full
@@ -529,8 +529,8 @@ async def test_a_partition_worker_whose_batch_may_grow_on_lets_others_begin() ->
     async with asyncio.timeout(1.0):
         while not world.memory.is_asked:
             await asyncio.sleep(0.001)
-    first.take(chunk_of(1, size=10, index=1, behind=50))
-    second.take(chunk_of(*range(10), size=100, behind=100))
+    first.take(chunk_of(1, size=10, index=1, remaining=50))
+    second.take(chunk_of(*range(10), size=100, remaining=100))
 
     world.memory.end(2_000)
     async with asyncio.timeout(1.0):
