@@ -32,7 +32,7 @@ from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
 from usagepipe.consumer.parking.table import ParkingTable
-from usagepipe.consumer.preflight.proof import Proof
+from usagepipe.consumer.preflight.preflight import Preflight
 from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
@@ -94,7 +94,7 @@ class WorkerApp(faust.App):
         )
         self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
         self.admission = Admission(self.health, settings.lockout_seconds, self._try_out)
-        self.proof = Proof(settings, self.health)
+        self.preflight = Preflight(settings, self.health)
         self.letters = DeadLetterProducer(settings, settings.dead_letter_topic)
         self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
         self.rollups = RollupRebuilder(settings.clickhouse_address, settings.insert_seconds)
@@ -116,7 +116,7 @@ class WorkerApp(faust.App):
             settings,
             parking,
             self._acknowledged,
-            self.proof.once,
+            self.preflight.once,
             persist,
             self.metrics,
             self.health,
@@ -156,8 +156,8 @@ class WorkerApp(faust.App):
     async def on_start(self) -> None:
         await super().on_start()
         self.add_future(_watch(self))
-        self.add_future(self.proof.at_start())  # also where there is nothing to store yet
-        self.add_future(self.admission.begin(self.proof.clickhouse_passed.wait))
+        self.add_future(self.preflight.at_start())  # also where there is nothing to store yet
+        self.add_future(self.admission.begin(self.preflight.clickhouse_passed.wait))
 
     async def on_stop(self) -> None:
         _end_for_sure(self.settings.drain_seconds + STOP_SECONDS, self.exit_status)

@@ -94,7 +94,7 @@ class StartRefusedError(UsagePipeError):
 
 
 class RightMissingError(StartRefusedError, AccessError):
-    """The worker's user lacks a right that the proof at the start needs."""
+    """The worker's user lacks a right that the preflight needs."""
 
 
 class SemanticsError(StartRefusedError):

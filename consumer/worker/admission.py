@@ -1,8 +1,8 @@
 """Whether this worker may hold partitions: not while ClickHouse does not let it in.
 
-A worker that starts joins the group when ClickHouse has passed the proof and would take a batch.
-One that a supervisor starts again and again with a wrong password would else take partitions from
-healthy workers each time.
+A worker that starts joins the group when ClickHouse has passed the preflight and would take a
+batch. One that a supervisor starts again and again with a wrong password would else take partitions
+from healthy workers each time.
 
 When its password is changed later, its user dropped, a right taken or a certificate replaced, other
 workers may be let in, so it leaves the group and they get its partitions. Nothing it had in hand is
@@ -37,12 +37,12 @@ class Admission:
         self._begun = False
         self._let(False)
 
-    async def begin(self, proved: Callable[[], Awaitable[object]]) -> None:
-        """Open for the first time: when `proved` returns and ClickHouse would take a batch.
+    async def begin(self, passed: Callable[[], Awaitable[object]]) -> None:
+        """Open for the first time: when `passed` returns and ClickHouse would take a batch.
 
         Waits for it without limit, and names the cause in the health meanwhile.
         """
-        await proved()
+        await passed()
         logged = False
         for delay in SERVER_AWAY.delays():
             if (error := await self._refusal()) is None:

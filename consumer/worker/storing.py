@@ -47,7 +47,7 @@ from usagepipe.schemas.settings import WorkerSettings
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-# Returns when the servers were found to keep what is promised (`proof`).
+# Returns when the servers have passed the preflight.
 Ready = Callable[[], Awaitable[None]]
 
 log = structlog.get_logger()

@@ -135,7 +135,7 @@ def test_a_worker_killed_at_each_point_of_a_batch(world: World, points: list[str
     for number, point in enumerate(points):
         poison = 1 if points is POISON_POINTS else 0
         sent(world.settings, ledger, 100, bad=2, poison=poison, twice=20)
-        # A start-up proof before each death would take longer than what is proved here.
+        # A preflight before each death would take too long.
         worker = world.worker(points=point, batch_rows=60 + 7 * number, preflight=False)
         assert -signal.SIGKILL == worker.wait(), point
     world.worker(batch_rows=40)

@@ -43,8 +43,8 @@ def proxy(migrated: ClickHouseAddress) -> Iterator[FaultyProxy]:
 
 @pytest.fixture
 def without_right(migrated: ClickHouseAddress) -> Iterator[ClickHouseAddress]:
-    """ClickHouse as a user reaches it who may store batches, and not make the proof."""
-    proxy = FaultyProxy(migrated.port, inserts_into="usagepipe_proof_")
+    """ClickHouse as a user reaches it who may store batches, but not run the preflight."""
+    proxy = FaultyProxy(migrated.port, inserts_into="usagepipe_preflight_")
     with proxy.failing(answers(403, 497, "ACCESS_DENIED")):
         yield replace(migrated, port=proxy.port)
     proxy.close()
@@ -88,7 +88,7 @@ def test_a_wrong_password_costs_the_others_no_partition(
 def test_a_missing_right_costs_the_others_no_partition(
     settings: MakeSettings, without_right: ClickHouseAddress, run_program: Programs
 ) -> None:
-    """Also one that no insert needs, but the proof."""
+    """Also one that no insert needs, but the preflight."""
     assert_healthy_one_keeps_its_partitions(settings, run_program, without_right, "lacks a right")
 
 

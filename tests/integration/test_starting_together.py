@@ -18,10 +18,10 @@ from tests.support.running_worker import (
 )
 from tests.support.worker import raw_counts
 from usagepipe.consumer.clickhouse.writer import INSERT_SETTINGS
-from usagepipe.consumer.preflight.proof import Proof
-from usagepipe.consumer.preflight.proof_refusals import refusal
-from usagepipe.consumer.preflight.proof_scratch import Scratch
-from usagepipe.consumer.preflight.proof_semantics import prove_clickhouse
+from usagepipe.consumer.preflight.preflight import Preflight
+from usagepipe.consumer.preflight.refusals import refusal
+from usagepipe.consumer.preflight.scratch_tables import Scratch
+from usagepipe.consumer.preflight.semantics import check_clickhouse
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import encode
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 MakeSettings = Callable[..., Settings]
 WORKERS = 5
 ROUNDS = 2
-PROVE = "usagepipe.consumer.preflight.proof.prove_clickhouse"
+CHECK = "usagepipe.consumer.preflight.preflight.check_clickhouse"
 DATABASES = ["usagepipe", "default"]
 
 
 def scratch_tables(client: "Client") -> list[str]:
     found = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
-    return [name for (name,) in found.result_rows if name.startswith("usagepipe_proof_")]
+    return [name for (name,) in found.result_rows if name.startswith("usagepipe_preflight_")]
 
 
 def unknown_table() -> DatabaseError:
@@ -85,7 +85,7 @@ def test_only_old_scratch_tables_are_dropped(
         young.make()
         made = scratch_tables(client)
         monkeypatch.setattr(
-            "usagepipe.consumer.preflight.proof_scratch.time.time", lambda: 1_700_000_000.0
+            "usagepipe.consumer.preflight.scratch_tables.time.time", lambda: 1_700_000_000.0
         )
         Scratch(client, INSERT_SETTINGS, replicated=False).make()
 
@@ -130,20 +130,20 @@ def test_migrations_at_once_make_the_same_tables(
 def test_a_table_that_is_gone_once_is_no_reason_to_end(
     settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A restart can lose a scratch table: the proof is repeated."""
+    """A restart can lose a scratch table: the preflight is repeated."""
     tries = iter([unknown_table(), unknown_table()])
 
     def flaky(client: "Client", settings_of_insert: dict[str, int], *, replicated: bool) -> None:
         for error in tries:
-            raise proof_refusal(error, client)
-        prove_clickhouse(client, settings_of_insert, replicated=replicated)
+            raise preflight_refusal(error, client)
+        check_clickhouse(client, settings_of_insert, replicated=replicated)
 
-    monkeypatch.setattr(PROVE, flaky)
+    monkeypatch.setattr(CHECK, flaky)
     made = settings()
     migrate(made)
     health = Health()
 
-    asyncio.run(Proof(made, health).prove())
+    asyncio.run(Preflight(made, health).check())
 
     assert health.refusal is None
 
@@ -154,18 +154,18 @@ def test_a_table_that_is_always_gone_is_one(
     """Behind an address with several servers no attempt succeeds."""
 
     def fail(client: "Client", *_: object, **__: object) -> None:
-        raise proof_refusal(unknown_table(), client)
+        raise preflight_refusal(unknown_table(), client)
 
-    monkeypatch.setattr(PROVE, fail)
+    monkeypatch.setattr(CHECK, fail)
     made = settings()
     migrate(made)
     health = Health()
 
     with pytest.raises(StartRefusedError, match="several servers answer at its address"):
-        asyncio.run(Proof(made, health).prove())
+        asyncio.run(Preflight(made, health).check())
 
     assert "Name one server" in str(health.refusal)
 
 
-def proof_refusal(error: DatabaseError, client: "Client") -> Exception:
+def preflight_refusal(error: DatabaseError, client: "Client") -> Exception:
     return refusal(error, client) or error

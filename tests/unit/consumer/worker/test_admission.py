@@ -77,7 +77,7 @@ def test_a_worker_that_starts_is_admitted_when_an_insert_is_taken(answer: Except
     assert (True, "running", None) == (admission.open, health.state, health.waiting_for)
 
 
-def test_a_worker_whose_proof_is_not_done_stays_outside() -> None:
+def test_a_worker_whose_preflight_is_not_done_stays_outside() -> None:
     """The regular looks do not open it before."""
     health = Health(assigned=True)
     admission = Admission(health, 0.0, lambda: None)

@@ -1,7 +1,7 @@
-"""Proves that the server takes a repeated insert as the worker needs it; the cases of the proof.
+"""Checks that the server handles a repeated insert as the worker needs; the preflight's cases.
 
 ClickHouse changed this in 24.7, 25.9, 25.10 and 26.2, and a user's profile can change it any day.
-The cases that must double matter as much as those that must not: they prove that the scratch
+The cases that must double matter as much as those that must not: they show that the scratch
 tables can tell right from wrong, and that it is windows and flag that make it right.
 """
 
@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from usagepipe.consumer.preflight.proof_refusals import refusal
-from usagepipe.consumer.preflight.proof_scratch import (
+from usagepipe.consumer.preflight.refusals import refusal
+from usagepipe.consumer.preflight.scratch_tables import (
     BARE_RAW,
     BARE_ROLLUP,
     DAYS,
@@ -61,7 +61,7 @@ CASES: Final = (
 )
 
 
-def prove_clickhouse(
+def check_clickhouse(
     client: "Client", settings_of_insert: Mapping[str, str | int], *, replicated: bool = False
 ) -> None:
     """Return if a repeated insert does what the worker relies on. Blocks, for about half a second.
@@ -81,12 +81,12 @@ def prove_clickhouse(
     try:
         scratch.drop_leftovers()
         scratch.make()
-        proofs = {case.name: _decided(case, scratch) for case in CASES}
-        _judge(scratch, proofs)
+        names = {case.name: _decided(case, scratch) for case in CASES}
+        _judge(scratch, names)
     except Error as error:
         raise refusal(error, client) or error from error
     finally:
-        with suppress(Error):  # a later proof drops what stays behind
+        with suppress(Error):  # a later preflight drops leftovers
             scratch.drop()
 
 
@@ -116,10 +116,10 @@ def _run(case: Case, name: str, scratch: Scratch) -> None:
     scratch.insert(case.raw, name, len(case.throwing) + 1, last, case.changed)
 
 
-def _judge(scratch: Scratch, proofs: Mapping[str, str]) -> None:
+def _judge(scratch: Scratch, names: Mapping[str, str]) -> None:
     rows = scratch.rows()
     for case in CASES:
-        found = {table: rows.get((table, proofs[case.name]), 0) for table in case.expected}
+        found = {table: rows.get((table, names[case.name]), 0) for table in case.expected}
         if found != case.expected:
             raise SemanticsError(case.name, _shown(case.expected), _shown(found))
 

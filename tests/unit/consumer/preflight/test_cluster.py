@@ -1,11 +1,11 @@
-"""The start-up proof on a cluster, of which no test runs one: what it reads and what it makes."""
+"""The preflight on a cluster, of which no test runs one: what it reads and what it makes."""
 
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from usagepipe.consumer.preflight.proof_scratch import Scratch
-from usagepipe.consumer.preflight.proof_tables import check_tables
+from usagepipe.consumer.preflight.scratch_tables import Scratch
+from usagepipe.consumer.preflight.tables import check_tables
 from usagepipe.schemas.clickhouse.migrations import Target, load_migrations
 from usagepipe.schemas.errors import StartRefusedError
 
@@ -18,7 +18,7 @@ WINDOWS = "replicated_deduplication_window = 1000, replicated_deduplication_wind
 
 
 class FakeServer:
-    """Answers the proof's questions about a cluster's tables, and keeps what it is told to do."""
+    """Answers the questions about a cluster's tables, and keeps what it is told to do."""
 
     def __init__(self, settings_of_rollup: str, defaults: list[tuple[str, int]]) -> None:
         self.commands: list[str] = []

@@ -1,4 +1,4 @@
-"""What a worker proves of its ClickHouse before it begins, on a real one."""
+"""What a worker checks of its ClickHouse before it begins, on a real one."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -15,11 +15,11 @@ from tests.support.programs import Programs, as_environment
 from tests.support.waiting import eventually
 from tests.support.worker import committed, free_web_port, raw_counts
 from usagepipe.consumer.clickhouse.writer import INSERT_SETTINGS
-from usagepipe.consumer.preflight import proof_scratch
-from usagepipe.consumer.preflight.proof import Proof
-from usagepipe.consumer.preflight.proof_scratch import Scratch
-from usagepipe.consumer.preflight.proof_semantics import prove_clickhouse
-from usagepipe.consumer.preflight.proof_tables import check_tables
+from usagepipe.consumer.preflight import scratch_tables
+from usagepipe.consumer.preflight.preflight import Preflight
+from usagepipe.consumer.preflight.scratch_tables import Scratch
+from usagepipe.consumer.preflight.semantics import check_clickhouse
+from usagepipe.consumer.preflight.tables import check_tables
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import UsageEvent, encode
@@ -65,9 +65,9 @@ def overruled(client: "Client", **options: Any) -> "Client":
     return cast("Client", Overruled(client, **options))
 
 
-def scratch_tables(client: "Client") -> list[str]:
+def scratch_names(client: "Client") -> list[str]:
     found = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()")
-    return [name for (name,) in found.result_rows if name.startswith("usagepipe_proof_")]
+    return [name for (name,) in found.result_rows if name.startswith("usagepipe_preflight_")]
 
 
 def check(client: "Client") -> str:
@@ -82,11 +82,11 @@ def make(client: "Client", *statements: str) -> None:
 # The server's semantics.
 
 
-def test_the_proof_holds_on_a_server_as_it_should_be(clickhouse_client: "Client") -> None:
+def test_the_preflight_passes_on_a_server_as_it_should_be(clickhouse_client: "Client") -> None:
     """With the worker's settings every case leads to what it must, and nothing stays behind."""
-    prove_clickhouse(clickhouse_client, INSERT_SETTINGS)
+    check_clickhouse(clickhouse_client, INSERT_SETTINGS)
 
-    assert [] == scratch_tables(clickhouse_client)
+    assert [] == scratch_names(clickhouse_client)
 
 
 @pytest.mark.parametrize(
@@ -103,24 +103,24 @@ def test_a_profile_that_overrules_the_worker_is_refused(
 ) -> None:
     """The error names the case and the rows; the scratch tables are gone all the same."""
     with pytest.raises(SemanticsError) as refused:
-        prove_clickhouse(overruled(clickhouse_client, forced=forced), INSERT_SETTINGS)
+        check_clickhouse(overruled(clickhouse_client, forced=forced), INSERT_SETTINGS)
 
     assert case == refused.value.case
     assert found in refused.value.found
     assert found in str(refused.value)
-    assert [] == scratch_tables(clickhouse_client)
+    assert [] == scratch_names(clickhouse_client)
 
 
 def test_a_server_that_remembers_without_being_told_is_refused(
     clickhouse_client: "Client",
 ) -> None:
-    """Better than expected is different all the same: the proof can not tell what does it."""
+    """Better than expected is different all the same: the preflight cannot see the cause."""
 
     def with_windows(statement: str) -> str:
         return statement.replace("_window = 0", "_window = 100")
 
     with pytest.raises(SemanticsError) as refused:
-        prove_clickhouse(overruled(clickhouse_client, command=with_windows), INSERT_SETTINGS)
+        check_clickhouse(overruled(clickhouse_client, command=with_windows), INSERT_SETTINGS)
 
     error = refused.value
     assert ("retry, no windows", "20/20 rows", "10/10 rows") == (
@@ -137,7 +137,7 @@ def test_a_view_that_is_not_heard_failing_is_refused(clickhouse_client: "Client"
         return statement.replace("throwIf(", "toUInt8(")
 
     with pytest.raises(SemanticsError, match="retry, views threw after raw landed"):
-        prove_clickhouse(overruled(clickhouse_client, command=never_throwing), INSERT_SETTINGS)
+        check_clickhouse(overruled(clickhouse_client, command=never_throwing), INSERT_SETTINGS)
 
 
 def test_a_user_without_rights_is_told_the_grant(clickhouse_client: "Client") -> None:
@@ -152,7 +152,7 @@ def test_a_user_without_rights_is_told_the_grant(clickhouse_client: "Client") ->
         )
 
     with pytest.raises(StartRefusedError) as refused:
-        prove_clickhouse(overruled(clickhouse_client, command=denied), INSERT_SETTINGS)
+        check_clickhouse(overruled(clickhouse_client, command=denied), INSERT_SETTINGS)
 
     grant = "SELECT, INSERT, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW"
     text = str(refused.value)
@@ -164,25 +164,25 @@ def test_a_user_without_rights_is_told_the_grant(clickhouse_client: "Client") ->
 def test_a_setting_that_the_server_does_not_know_is_refused(clickhouse_client: "Client") -> None:
     """Every insert would fail for ever."""
     with pytest.raises(StartRefusedError, match="does not know a setting"):
-        prove_clickhouse(clickhouse_client, {**INSERT_SETTINGS, "no_such_setting": 1})
+        check_clickhouse(clickhouse_client, {**INSERT_SETTINGS, "no_such_setting": 1})
 
 
 def test_what_a_killed_worker_left_is_dropped_when_it_is_old(
     clickhouse_client: "Client", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A young one is another worker's, which proves at this moment."""
+    """A young one is another worker's, which runs at this moment."""
     left = Scratch(clickhouse_client, INSERT_SETTINGS, replicated=False)
     left.make()
-    make(clickhouse_client, "CREATE TABLE usagepipe_proof_mine (i UInt8) ENGINE = Memory")
-    young = scratch_tables(clickhouse_client)
+    make(clickhouse_client, "CREATE TABLE usagepipe_preflight_mine (i UInt8) ENGINE = Memory")
+    young = scratch_names(clickhouse_client)
 
-    prove_clickhouse(clickhouse_client, INSERT_SETTINGS)
-    kept = scratch_tables(clickhouse_client)
-    monkeypatch.setattr(proof_scratch, "LEFTOVER_MINUTES", 0)
+    check_clickhouse(clickhouse_client, INSERT_SETTINGS)
+    kept = scratch_names(clickhouse_client)
+    monkeypatch.setattr(scratch_tables, "LEFTOVER_MINUTES", 0)
 
     def only_mine() -> bool:
-        prove_clickhouse(clickhouse_client, INSERT_SETTINGS)
-        return scratch_tables(clickhouse_client) == ["usagepipe_proof_mine"]
+        check_clickhouse(clickhouse_client, INSERT_SETTINGS)
+        return scratch_names(clickhouse_client) == ["usagepipe_preflight_mine"]
 
     assert (10, sorted(young)) == (len(young), sorted(kept))
     eventually(only_mine)
@@ -296,17 +296,17 @@ def test_missing_tables_and_views_are_named(clickhouse_client: "Client") -> None
     )
 
 
-# The proof as the worker makes it.
+# The preflight as the worker runs it.
 
 
 def test_an_insert_whose_answer_is_lost_is_no_reason_to_refuse(settings: MakeSettings) -> None:
-    """It may have landed, so nothing can be said: the proof is made again from the beginning."""
+    """It may have landed, so nothing can be said: the preflight runs again from the beginning."""
     address = settings().clickhouse_address
-    proxy = FaultyProxy(address.port, inserts_into="usagepipe_proof_")
+    proxy = FaultyProxy(address.port, inserts_into="usagepipe_preflight_")
     try:
         through = replace(address, port=proxy.port)
         with connect(through) as client, proxy.failing(drops), pytest.raises(OperationalError):
-            prove_clickhouse(client, INSERT_SETTINGS)
+            check_clickhouse(client, INSERT_SETTINGS)
     finally:
         proxy.close()
 
@@ -321,11 +321,11 @@ def test_workers_that_start_at_once_do_not_disturb_each_other(
     made = settings()
 
     async def all_at_once() -> None:
-        await asyncio.gather(*(Proof(made, Health()).prove() for _ in range(3)))
+        await asyncio.gather(*(Preflight(made, Health()).check() for _ in range(3)))
 
     asyncio.run(all_at_once())
 
-    assert [] == scratch_tables(clickhouse_client)
+    assert [] == scratch_names(clickhouse_client)
 
 
 def test_a_table_whose_rows_leave_before_the_records_do_is_refused(
@@ -335,7 +335,7 @@ def test_a_table_whose_rows_leave_before_the_records_do_is_refused(
     migrate(settings(raw_retention_days=3))
 
     with pytest.raises(StartRefusedError, match=r"keeps records for 7 days .* rows for 3 days:"):
-        asyncio.run(Proof(settings(), Health()).prove())
+        asyncio.run(Preflight(settings(), Health()).check())
 
 
 def test_an_empty_database_is_refused(settings: MakeSettings) -> None:
@@ -343,7 +343,7 @@ def test_an_empty_database_is_refused(settings: MakeSettings) -> None:
     made = settings(kafka="127.0.0.1:1", topic="t", group="g")
 
     with pytest.raises(StartRefusedError, match=r"lacks .*usage_events.*Run usagepipe migrate\."):
-        asyncio.run(Proof(made, Health()).prove())
+        asyncio.run(Preflight(made, Health()).check())
 
 
 def test_a_missing_database_is_refused(settings: MakeSettings, clickhouse: str) -> None:
@@ -353,20 +353,20 @@ def test_a_missing_database_is_refused(settings: MakeSettings, clickhouse: str) 
     )
 
     with pytest.raises(StartRefusedError, match=r"does not exist\. Run usagepipe migrate\."):
-        asyncio.run(Proof(made, Health()).prove())
+        asyncio.run(Preflight(made, Health()).check())
 
 
 def test_a_clickhouse_that_is_away_is_waited_for(
     crashable_clickhouse: LocalClickHouse, settings: MakeSettings
 ) -> None:
-    """The proof is made when it first answers; until then the health tells who is missing."""
+    """The preflight runs when it first answers; until then the health tells who is missing."""
     url = crashable_clickhouse.url
     made = settings(kafka="127.0.0.1:1", topic="t", group="g", clickhouse=url)
     health = Health()
     crashable_clickhouse.kill()
 
     async def start_late() -> tuple[str, BaseException | None]:
-        proving = asyncio.create_task(Proof(made, health).prove())
+        proving = asyncio.create_task(Preflight(made, health).check())
         while "clickhouse" not in health.troubles:
             await asyncio.sleep(0.05)
         error = health.troubles["clickhouse"].error
@@ -385,7 +385,7 @@ def test_an_idle_worker_knows_that_it_may_not_begin(settings: MakeSettings) -> N
     made = settings(kafka="127.0.0.1:1", topic="t", group="g")
     health = Health()
 
-    asyncio.run(Proof(made, health).at_start())
+    asyncio.run(Preflight(made, health).at_start())
 
     assert "Run usagepipe migrate." in str(health.refusal)
 
@@ -413,7 +413,7 @@ def test_a_worker_that_would_double_ends_and_says_why(
 
 
 @pytest.mark.usefixtures("migrated")
-def test_a_proof_that_is_off_only_warns(
+def test_a_preflight_that_is_off_only_warns(
     settings: MakeSettings, clickhouse_client: "Client", migrated: ClickHouseAddress
 ) -> None:
     """It makes nothing on the server; what it reads and would refuse is in the log."""
@@ -424,9 +424,9 @@ def test_a_proof_that_is_off_only_warns(
     )
 
     with capture_logs() as logs:
-        asyncio.run(Proof(made, Health()).prove())
+        asyncio.run(Preflight(made, Health()).check())
 
-    assert [("proof_skipped", "warning"), ("proof_failed", "warning")] == [
+    assert [("preflight_skipped", "warning"), ("preflight_failed", "warning")] == [
         (line["event"], line["log_level"]) for line in logs
     ]
     assert f"{migrated.database}.usage_names remembers no insert" in logs[1]["reason"]

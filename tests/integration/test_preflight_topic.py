@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.support.ports import lasting_port
 from tests.support.waiting import eventually
-from usagepipe.consumer.preflight.proof_topic import check_topic, judge_topic
+from usagepipe.consumer.preflight.topic import check_topic, judge_topic
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import StartRefusedError

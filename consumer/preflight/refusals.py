@@ -1,7 +1,7 @@
-"""Why ClickHouse may never take the worker's inserts: the reasons that the proof reports.
+"""Why ClickHouse may never take the worker's inserts: the reasons that the preflight reports.
 
 A reason is evidence and not yet a verdict: a restart or a cut connection can cause each of them,
-so `proof` repeats the proof before the worker ends.
+so `preflight` repeats the check before the worker ends.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,7 @@ from usagepipe.schemas.errors import RightMissingError, StartRefusedError
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-AT_OWN_RISK: Final = "To start without this proof, at your own risk: USAGEPIPE_PREFLIGHT=off."
+AT_OWN_RISK: Final = "To start without this check, at your own risk: USAGEPIPE_PREFLIGHT=off."
 
 _ACCESS_DENIED: Final = 497
 # Somebody has to change something before it can succeed.
@@ -27,7 +27,10 @@ _FOR_GOOD: Final = {
 
 
 def refusal(error: Exception, client: "Client") -> StartRefusedError | None:
-    """Why the worker may not start, if `error` of the proof is a reason; None: try again later."""
+    """Why the worker may not start, if `error` of the preflight is a reason.
+
+    None: try again later.
+    """
     code = error_code(error)
     if code == _ACCESS_DENIED:
         return _lacking_rights(error, client)
@@ -39,7 +42,7 @@ def refusal(error: Exception, client: "Client") -> StartRefusedError | None:
 def _lacking_rights(error: Exception, client: "Client") -> StartRefusedError:
     user = client.command("SELECT currentUser()")
     return RightMissingError(
-        f"The ClickHouse user {user} may not prove on scratch tables what the server does: it "
+        f"The ClickHouse user {user} may not check on scratch tables what the server does: it "
         f"lacks {lacking_right(str(error)) or 'a right'}. GRANT SELECT, INSERT, CREATE TABLE, "
         f"CREATE VIEW, DROP TABLE, DROP VIEW ON {client.database}.* TO {user}. {AT_OWN_RISK}"
     )

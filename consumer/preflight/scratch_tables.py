@@ -1,8 +1,8 @@
-"""The scratch tables of the start-up proof: made, filled, counted and dropped.
+"""The scratch tables of the preflight: made, filled, counted and dropped.
 
 Their names hold the time of their creation and are random, so workers that start together do not
-meet. A killed worker leaves its tables, and a later proof drops them when they are old. The name
-decides their age: some databases report every table as changed in 1970.
+meet. A killed worker leaves its tables, and a later preflight drops them when they are old. The
+name decides their age: some databases report every table as changed in 1970.
 """
 
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 ROWS: Final = 10
-LEFTOVER_MINUTES: Final = 60  # far longer than a proof, and than clocks differ
+LEFTOVER_MINUTES: Final = 60  # far longer than a preflight, and than clocks differ
 
 # The tables. A bare one has no deduplication window.
 BARE_RAW: Final = "bare_raw"
@@ -26,20 +26,20 @@ BARE_ROLLUP: Final = "bare_rollup"
 ROLLUP: Final = "rollup"
 DAYS: Final = "days"
 
-_NAME: Final = "usagepipe_proof_"
-_COLUMNS: Final = ("proof", "item", "attempt")
+_NAME: Final = "usagepipe_preflight_"
+_COLUMNS: Final = ("case_name", "item", "attempt")
 _THREW: Final = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 
 # Tries differ in what they bring (`attempt`) and in what is added (`stored_at`): else ClickHouse's
 # hash of the content, made before defaults or after them, would hide that a token is ignored.
 _RAW_TABLE: Final = """
 CREATE TABLE {name}
-(proof String, item UInt8, attempt UInt8, stored_at DateTime64(6) DEFAULT now64(6))
-ENGINE = {replicated}MergeTree ORDER BY (proof, item)
+(case_name String, item UInt8, attempt UInt8, stored_at DateTime64(6) DEFAULT now64(6))
+ENGINE = {replicated}MergeTree ORDER BY (case_name, item)
 SETTINGS {windows}"""
 _ROLLUP_TABLE: Final = """
-CREATE TABLE {name} (proof String, item UInt8, requests SimpleAggregateFunction(sum, UInt64))
-ENGINE = {replicated}AggregatingMergeTree ORDER BY (proof, item)
+CREATE TABLE {name} (case_name String, item UInt8, requests SimpleAggregateFunction(sum, UInt64))
+ENGINE = {replicated}AggregatingMergeTree ORDER BY (case_name, item)
 SETTINGS {windows}"""
 _WINDOWS: Final = (
     "non_replicated_deduplication_window = {blocks}, replicated_deduplication_window = {blocks}, "
@@ -49,20 +49,20 @@ _WINDOWS: Final = (
 # With `item` in it the question is asked of each row, when the insert has begun.
 _VIEW: Final = """
 CREATE MATERIALIZED VIEW {name} TO {target}
-AS SELECT proof, item, {requests} AS requests
+AS SELECT case_name, item, {requests} AS requests
 FROM {source} AS source
 WHERE throwIf(getSetting('log_comment') = '{target}' AND item < 255) = 0
-GROUP BY proof, item"""
+GROUP BY case_name, item"""
 # Older versions wrote no time into the name; their tables have only what the database reports.
 _LEFTOVERS: Final = """
 WITH if(
-    match(name, '^usagepipe_proof_[0-9]{10}_'),
-    toUInt32OrZero(substring(name, 17, 10)),
+    match(name, '^usagepipe_preflight_[0-9]{10}_'),
+    toUInt32OrZero(substring(name, 21, 10)),
     toUnixTimestamp(metadata_modification_time)
 ) AS made
 SELECT name FROM system.tables
 WHERE database = currentDatabase()
-    AND match(name, '^usagepipe_proof_([0-9]{10}_)?[0-9a-f]{16}_')
+    AND match(name, '^usagepipe_preflight_([0-9]{10}_)?[0-9a-f]{16}_')
     AND made > 0 AND made < toUnixTimestamp(now() - toIntervalMinute({minutes:UInt32}))"""
 
 
@@ -91,16 +91,17 @@ class Scratch:
         self._make_view(ROLLUP, DAYS, "sum(source.requests)")
 
     def insert(
-        self, table: str, proof: str, attempt: int, token: str, changed: Mapping[str, str | int]
+        self, table: str, case: str, attempt: int, token: str, changed: Mapping[str, str | int]
     ) -> None:
-        """Insert the rows of `proof` as the worker inserts a batch.
+        """Insert the rows of `case` as the worker inserts a batch.
 
         `changed` are settings that win over those of the worker.
         """
         rows = (
-            json.dumps({"proof": proof, "item": item, "attempt": attempt}) for item in range(ROWS)
+            json.dumps({"case_name": case, "item": item, "attempt": attempt})
+            for item in range(ROWS)
         )
-        named = {"insert_deduplication_token": f"{self._run}:{proof}:{token}"}
+        named = {"insert_deduplication_token": f"{self._run}:{case}:{token}"}
         self._client.raw_insert(
             self._name(table),
             column_names=_COLUMNS,
@@ -111,7 +112,7 @@ class Scratch:
         )
 
     def insert_throwing(
-        self, table: str, proof: str, attempt: int, token: str, view_into: str
+        self, table: str, case: str, attempt: int, token: str, view_into: str
     ) -> bool:
         """Insert as `insert` does, while the views into the table `view_into` throw.
 
@@ -120,7 +121,7 @@ class Scratch:
         from clickhouse_connect.driver.exceptions import Error
 
         try:
-            self.insert(table, proof, attempt, token, {"log_comment": self._name(view_into)})
+            self.insert(table, case, attempt, token, {"log_comment": self._name(view_into)})
         except Error as error:
             if error_code(error) != _THREW:
                 raise
@@ -128,15 +129,15 @@ class Scratch:
         return False
 
     def rows(self) -> dict[tuple[str, str], int]:
-        """How many inserted rows each table has counted, by table and proof."""
+        """How many inserted rows each table has counted, by table and case."""
         counted = {BARE_RAW: "count()", RAW: "count()"}
         counted |= dict.fromkeys((BARE_ROLLUP, ROLLUP, DAYS), "sum(requests)")
         selects = (
-            f"SELECT '{table}', proof, {rows} FROM {self._name(table)} GROUP BY proof"
+            f"SELECT '{table}', case_name, {rows} FROM {self._name(table)} GROUP BY case_name"
             for table, rows in counted.items()
         )
         found = self._client.query(" UNION ALL ".join(selects)).result_rows
-        return {(table, proof): int(rows) for table, proof, rows in found}
+        return {(table, case): int(rows) for table, case, rows in found}
 
     def drop(self) -> None:
         """Drop what was made, views first."""

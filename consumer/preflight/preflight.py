@@ -1,9 +1,9 @@
-"""The proof at a worker's start: that its servers keep what "exactly once in effect" rests on.
+"""The preflight at a worker's start: its servers must keep what "exactly once" depends on.
 
-It is made when the servers first answer, before anything is announced or inserted; a server that is
+It runs when the servers first answer, before anything is announced or inserted; a server that is
 away is waited for. A worker that may lose or double events is worse than none, so a refusal ends
 it. A restart, a cut connection or a `usagepipe migrate` under way can look like a reason to refuse,
-so the proof is repeated first: only a reason that stays is final.
+so the check is repeated first: only a reason that stays is final.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from usagepipe.consumer.clickhouse.writer import INSERT_SETTINGS
-from usagepipe.consumer.preflight.proof_semantics import prove_clickhouse
-from usagepipe.consumer.preflight.proof_tables import check_tables
-from usagepipe.consumer.preflight.proof_topic import check_topic
+from usagepipe.consumer.preflight.semantics import check_clickhouse
+from usagepipe.consumer.preflight.tables import check_tables
+from usagepipe.consumer.preflight.topic import check_topic
 from usagepipe.consumer.rollups.raw_retention import live_retention_days
 from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.causes import brief
@@ -41,13 +41,13 @@ REFUSED_TRIES = 3
 REFUSED_SECONDS = 6.0  # a migration under way, or a server that starts, is done by then
 
 
-class Proof:
-    """What is proved before a worker of these settings may store."""
+class Preflight:
+    """The checks that must pass before a worker with these settings may store."""
 
     def __init__(self, settings: WorkerSettings, health: Health) -> None:
         self._settings = settings
         self._health = health
-        self._proving: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
         self.clickhouse_passed = asyncio.Event()  # also where a refusal is only logged
         self._raw_days = settings.raw_retention_days  # until the table's own is read
 
@@ -57,12 +57,12 @@ class Proof:
             await self.once()
 
     async def once(self) -> None:
-        """`prove`, made by the first caller; the others wait for it, and get the same answer."""
-        if self._proving is None:
-            self._proving = asyncio.create_task(self.prove(), name="proof")
-        await asyncio.shield(self._proving)  # a cancelled caller must not cancel the shared proof
+        """`check`, run by the first caller; all callers wait for it and get the same result."""
+        if self._checking is None:
+            self._checking = asyncio.create_task(self.check(), name="preflight")
+        await asyncio.shield(self._checking)  # a cancelled caller must not cancel the shared check
 
-    async def prove(self) -> None:
+    async def check(self) -> None:
         """Return when the worker may begin. Waits without limit for servers that are away.
 
         With `USAGEPIPE_PREFLIGHT=off` it creates nothing on ClickHouse. A failed check is then only
@@ -72,13 +72,13 @@ class Proof:
             StartRefusedError: it must not begin. The health reports the reason.
         """
         if not self._settings.preflight:
-            log.warning("proof_skipped", cure="unset USAGEPIPE_PREFLIGHT")
+            log.warning("preflight_skipped", cure="unset USAGEPIPE_PREFLIGHT")
         await self._when_answered("clickhouse", self._in_thread)
         self.clickhouse_passed.set()
-        await self._when_answered("kafka", self._prove_topic)
+        await self._when_answered("kafka", self._check_topic)
 
-    def prove_clickhouse(self) -> None:
-        """Prove the tables and what the server does with a repeated insert. Blocks, about 1 s.
+    def check_clickhouse(self) -> None:
+        """Check the tables and what the server does with a repeated insert. Blocks, about 1 s.
 
         Raises:
             Exception: `_reason` tells a refusal from a server that is away or in trouble.
@@ -92,21 +92,21 @@ class Proof:
             self._raw_days = live_retention_days(client)
             if self._settings.preflight:
                 replicated = engine.startswith("Replicated")
-                prove_clickhouse(client, INSERT_SETTINGS, replicated=replicated)
+                check_clickhouse(client, INSERT_SETTINGS, replicated=replicated)
 
     async def _in_thread(self) -> None:
-        await asyncio.to_thread(self.prove_clickhouse)
+        await asyncio.to_thread(self.check_clickhouse)
 
-    async def _prove_topic(self) -> None:
+    async def _check_topic(self) -> None:
         settings = self._settings
         retention = settings.topic_retention
         await check_topic(settings, settings.topic, retention, self._raw_days)
 
-    async def _when_answered(self, server: str, prove: Callable[[], Awaitable[None]]) -> None:
+    async def _when_answered(self, server: str, check: Callable[[], Awaitable[None]]) -> None:
         evidence = _Evidence()
         for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
             try:
-                await prove()
+                await check()
             except UnknownTopicOrPartitionError:  # logged where the worker waits for it
                 pass
             except Exception as error:
@@ -115,7 +115,7 @@ class Proof:
                     return self._refuse(reason, error)
                 self._health.failed(server, error)
                 if reason is None and tries % TRIES_PER_LINE == 1:
-                    log.warning("proof_delayed", server=server, tries=tries, error=brief(error))
+                    log.warning("preflight_delayed", server=server, tries=tries, error=brief(error))
             else:
                 self._health.succeeded(server)
                 return
@@ -124,7 +124,7 @@ class Proof:
     def _refuse(self, reason: UsagePipeError, error: Exception) -> None:
         doubts = isinstance(reason, StartRefusedError | MigrationError)
         if doubts and not self._settings.preflight:
-            log.warning("proof_failed", reason=str(reason))
+            log.warning("preflight_failed", reason=str(reason))
             return
         self._health.refuse(str(reason), reason.exit_status)
         if isinstance(reason, StartRefusedError):
