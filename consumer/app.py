@@ -39,7 +39,7 @@ from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.runtime.health import Health, worker_name
 from usagepipe.consumer.runtime.lag import Lag
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import Persistence
+from usagepipe.consumer.runtime.retry import Retrier
 from usagepipe.consumer.runtime.threads import Threads
 from usagepipe.consumer.topics.kafka_credentials import faust_credentials
 from usagepipe.consumer.worker.admission import Admission
@@ -101,12 +101,12 @@ class WorkerApp(faust.App):
         self.parked = ParkingTable(
             settings.clickhouse_address, settings.group, settings.insert_seconds
         )
-        persist = Persistence(self.metrics, self.health)
+        retry = Retrier(self.metrics, self.health)
         parking = Parking(
             self.parked,
             DeadLetterLimits.of(settings),
             self.threads,
-            persist,
+            retry,
             self.metrics,
             self.health,
         )
@@ -117,7 +117,7 @@ class WorkerApp(faust.App):
             parking,
             self._acknowledged,
             self.preflight.once,
-            persist,
+            retry,
             self.metrics,
             self.health,
         )

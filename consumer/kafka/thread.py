@@ -53,9 +53,9 @@ from usagepipe.consumer.protocol.positions import (
     Position,
 )
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import LogEnd
+from usagepipe.consumer.runtime.retry import until_answered
 from usagepipe.consumer.topics.leader_epochs import epoch_ends
 from usagepipe.consumer.topics.leaders import log_ends
 from usagepipe.consumer.topics.topic_identity import topic_identity
@@ -74,16 +74,21 @@ async def when_answered(
     start: Callable[[], Awaitable[None]], discard: Callable[[], Awaitable[None]]
 ) -> None:
     """Call `start` until the broker answers, and `discard` after each time it did not."""
-    for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+
+    async def attempt() -> None:
         try:
             await start()
-        except KafkaError as error:  # also one that a broker only has while it starts
-            if tries % TRIES_PER_LINE == 1:
-                log.warning("kafka_away", tries=tries, error=str(error))
+        except KafkaError:  # also one that a broker only has while it starts
             await discard()
-            await asyncio.sleep(delay)
-        else:
-            return
+            raise
+
+    def failed(tries: int, error: Exception) -> None:
+        if not isinstance(error, KafkaError):
+            raise error
+        if tries % TRIES_PER_LINE == 1:
+            log.warning("kafka_away", tries=tries, error=str(error))
+
+    await until_answered(attempt, failed)
 
 
 def _places(partitions: Collection[TopicPartition]) -> list[AIOTopicPartition]:
@@ -359,23 +364,23 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
 
     async def _await_topic(self, topic: str) -> None:
         health: Health = cast(Any, self.app).health
-        told = False
-        for delay in SERVER_AWAY.delays():
-            try:
+        logged = False
+
+        def failed(tries: int, error: Exception) -> None:
+            if not isinstance(error, KafkaError):
+                raise error
+            nonlocal logged
+            if isinstance(error, UnknownTopicOrPartitionError) and not logged:
+                log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
+                logged = True
+            health.failed("topic", error)
+
+        async def attempt() -> None:
+            if not self.should_stop:
                 await self.topic_identity(topic)
-            except UnknownTopicOrPartitionError as error:
-                if not told:
-                    log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
-                told = True
-                health.failed("topic", error)
-            except KafkaError as error:
-                health.failed("topic", error)
-            else:
                 health.succeeded("topic")
-                return
-            if self.should_stop:
-                return
-            await asyncio.sleep(delay)
+
+        await until_answered(attempt, failed)
 
     # What the rebalance handler calls, from the worker's own thread (`rebalance_handler.Log`).
 

@@ -36,7 +36,7 @@ from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.rows.rows import Rejected, Rows
 from usagepipe.consumer.runtime.health import Health, worker_name
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import Persistence
+from usagepipe.consumer.runtime.retry import Retrier
 from usagepipe.consumer.runtime.threads import Threads, in_thread
 from usagepipe.schemas.gap import GAP
 
@@ -53,14 +53,14 @@ class Parking:
         table: ParkingTable,
         limits: DeadLetterLimits,
         threads: Threads,
-        persist: Persistence,
+        retry: Retrier,
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
         self._table = table
         self._limits = limits
         self._threads = threads
-        self._persist = persist
+        self._retry = retry
         self._metrics = metrics
         self._health = health
         self._counts: dict[TopicPartition, DeadLetterCounter] = {}
@@ -189,5 +189,5 @@ class Parking:
     ) -> Result:
         """Call `function` in a thread until ClickHouse answers."""
         attempt = partial(in_thread, self._threads.ask, function, *arguments)
-        answer, _ = await self._persist("clickhouse", f"parked state of {partition}", attempt)
+        answer, _ = await self._retry("clickhouse", f"parked state of {partition}", attempt)
         return answer

@@ -19,9 +19,9 @@ from usagepipe.consumer.preflight.semantics import check_clickhouse
 from usagepipe.consumer.preflight.tables import check_tables
 from usagepipe.consumer.preflight.topic import check_topic
 from usagepipe.consumer.rollups.raw_retention import live_retention_days
-from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.runtime.health import Health
+from usagepipe.consumer.runtime.retry import until_answered
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect, error_code
 from usagepipe.schemas.clickhouse.codes import LOCKED_OUT
 from usagepipe.schemas.clickhouse.migrations import Target
@@ -104,22 +104,31 @@ class Preflight:
 
     async def _when_answered(self, server: str, check: Callable[[], Awaitable[None]]) -> None:
         evidence = _Evidence()
-        for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+
+        async def attempt() -> tuple[UsagePipeError, Exception] | None:
             try:
                 await check()
-            except UnknownTopicOrPartitionError:  # logged where the worker waits for it
-                pass
+            except UnknownTopicOrPartitionError:
+                raise
             except Exception as error:
                 reason = _reason(error, self._settings.clickhouse_address)
-                if evidence.add(reason) and reason is not None:
-                    return self._refuse(reason, error)
-                self._health.failed(server, error)
-                if reason is None and tries % TRIES_PER_LINE == 1:
-                    log.warning("preflight_delayed", server=server, tries=tries, error=brief(error))
-            else:
-                self._health.succeeded(server)
-                return
-            await asyncio.sleep(delay)
+                if not evidence.add(reason) or reason is None:
+                    raise
+                return reason, error
+            return None
+
+        def failed(tries: int, error: Exception) -> None:
+            if isinstance(error, UnknownTopicOrPartitionError):
+                return  # logged where the worker waits for the topic
+            self._health.failed(server, error)
+            is_away = _reason(error, self._settings.clickhouse_address) is None
+            if is_away and tries % TRIES_PER_LINE == 1:
+                log.warning("preflight_delayed", server=server, tries=tries, error=brief(error))
+
+        refused, _ = await until_answered(attempt, failed)
+        if refused is not None:
+            return self._refuse(*refused)
+        self._health.succeeded(server)
 
     def _refuse(self, reason: UsagePipeError, error: Exception) -> None:
         doubts = isinstance(reason, StartRefusedError | MigrationError)

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.causes import cause_of
 from usagepipe.consumer.runtime.health import Health
+from usagepipe.consumer.runtime.retry import until_answered
 
 log = structlog.get_logger()
 
@@ -43,19 +43,21 @@ class Admission:
         Waits for it without limit, and names the cause in the health meanwhile.
         """
         await passed()
-        logged = False
-        for delay in SERVER_AWAY.delays():
-            if (error := await self._refusal()) is None:
-                break
-            self._health.failed(SERVER, error, PLACE)
-            if not logged:
-                cause = cause_of(error)
-                log.warning("waiting_for_clickhouse", error=cause.error, why=cause.why)
-                logged = True
-            await asyncio.sleep(delay)
+
+        async def attempt() -> None:
+            if (error := await self._refusal()) is not None:
+                raise error
+
+        await until_answered(attempt, self._failed_to_begin)
         self._health.succeeded(SERVER, PLACE)
         self._begun = True
         self._let(True)
+
+    def _failed_to_begin(self, tries: int, error: Exception) -> None:
+        self._health.failed(SERVER, error, PLACE)
+        if tries == 1:
+            cause = cause_of(error)
+            log.warning("waiting_for_clickhouse", error=cause.error, why=cause.why)
 
     async def look(self, leave: Callable[[], None]) -> None:
         """Close, and `leave` the group, when the worker is locked out for long; or open again."""

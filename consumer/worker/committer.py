@@ -12,9 +12,9 @@ import structlog
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement, acknowledgement
 from usagepipe.consumer.protocol.positions import FencedError, Position
-from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.consumer.runtime.retry import SERVER_AWAY
 
 log = structlog.get_logger()
 

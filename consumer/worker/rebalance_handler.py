@@ -23,11 +23,11 @@ from usagepipe.consumer.protocol.positions import (
     ResumePoint,
 )
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.consumer.runtime.retry import until_answered
 from usagepipe.consumer.worker.assignment import Assignment
 from usagepipe.consumer.worker.committer import Committer
 from usagepipe.consumer.worker.memory_budget import MemoryBudget
@@ -151,16 +151,12 @@ class RebalanceHandler:
         return sum(supervisor.buffered_rows for supervisor in supervisors)
 
     async def _take_over(self, log_: Log, flow: Reading, partitions: Set[TopicPartition]) -> None:
-        for delay in SERVER_AWAY.delays():
-            try:
-                await self._try_to_take_over(log_, flow, partitions)
-            except Exception as error:  # Kafka away in the middle: nothing has begun yet
-                self._health.failed("kafka", error)
-                log.warning("takeover_failed", error=brief(error), partitions=len(partitions))
-                await asyncio.sleep(delay)
-            else:
-                self._health.succeeded("kafka")
-                return
+        def failed(_: int, error: Exception) -> None:  # Kafka away in the middle: nothing has begun
+            self._health.failed("kafka", error)
+            log.warning("takeover_failed", error=brief(error), partitions=len(partitions))
+
+        await until_answered(partial(self._try_to_take_over, log_, flow, partitions), failed)
+        self._health.succeeded("kafka")
 
     async def _try_to_take_over(
         self, log_: Log, flow: Reading, partitions: Set[TopicPartition]

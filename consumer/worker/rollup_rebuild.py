@@ -18,7 +18,7 @@ from usagepipe.consumer.rollups.comparison_sql import QUARTERS, UnsettledOffsets
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import Persistence
+from usagepipe.consumer.runtime.retry import Retrier
 from usagepipe.consumer.runtime.threads import Threads, in_thread
 from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.schemas.errors import RollupsBusyError
@@ -45,14 +45,14 @@ class RangeRebuilder:
         self,
         rollups: RollupRebuilder,
         threads: Threads,
-        persist: Persistence,
+        retry: Retrier,
         gate: InsertGate,
         acknowledged: Acknowledged,
         metrics: WorkerMetrics,
     ) -> None:
         self._rollups = rollups
         self._threads = threads
-        self._persist = persist
+        self._retry = retry
         self._gate = gate
         self._acknowledged = acknowledged
         self._metrics = metrics
@@ -75,7 +75,7 @@ class RangeRebuilder:
                 async with self._gate.exclusive():  # our own inserts wait; others' are waited for
                     return await in_thread(self._threads.ask, correct)
 
-            corrected, _ = await self._persist("clickhouse", str(block.batch), attempt)
+            corrected, _ = await self._retry("clickhouse", str(block.batch), attempt)
             self._metrics.rebuilt_rows.inc(corrected)
         log.warning("rollups_rebuilt", batch=str(block.batch), written=block.rows.count)
 

@@ -37,7 +37,7 @@ from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import ContentRefusedError, Persistence
+from usagepipe.consumer.runtime.retry import ContentRefusedError, Retrier
 from usagepipe.consumer.runtime.threads import Threads, in_thread
 from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.consumer.worker.rollup_rebuild import Acknowledged, RangeRebuilder
@@ -78,7 +78,7 @@ class Storing:
         parking: Parking,
         acknowledged: Acknowledged,
         ready: Ready,
-        persist: Persistence,
+        retry: Retrier,
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
@@ -90,10 +90,10 @@ class Storing:
         self._ready = ready
         self._metrics = metrics
         self._health = health
-        self._persist = persist
+        self._retry = retry
         self._gate = InsertGate()
         self._range_rebuilder = RangeRebuilder(
-            servers.rollups, threads, self._persist, self._gate, acknowledged, metrics
+            servers.rollups, threads, self._retry, self._gate, acknowledged, metrics
         )
         self._lookups = Lookups(self._look_up)
         self._started = 0  # the server, in Unix seconds
@@ -212,7 +212,7 @@ class Storing:
                 await in_thread(self._threads.insert, insert, block.rows.body, block.token)
                 self._metrics.insert_seconds.observe(time.monotonic() - started)
 
-        _, tries = await self._persist("clickhouse", str(block.batch), attempt)
+        _, tries = await self._retry("clickhouse", str(block.batch), attempt)
         return tries
 
     async def _look_up(self, ids: Sequence[str]) -> list[StoredEvent]:
@@ -301,7 +301,7 @@ class Storing:
         if not letters:
             return
         batch = block.batch
-        await self._persist(
+        await self._retry(
             "kafka",
             str(batch),
             lambda: self._servers.letters.send(letters, batch.partition, block.topic.topic_id),
@@ -337,7 +337,7 @@ class Storing:
         attempt: Callable[[], Awaitable[Result]] = partial(
             in_thread, self._threads.ask, function, *arguments
         )
-        return await self._persist("clickhouse", place, attempt)
+        return await self._retry("clickhouse", place, attempt)
 
 
 def _duplicates(

@@ -19,7 +19,7 @@ from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.rows.rows import Rejected, Rows
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import Persistence
+from usagepipe.consumer.runtime.retry import Retrier
 from usagepipe.consumer.runtime.threads import Threads
 
 pytestmark = pytest.mark.anyio
@@ -67,9 +67,9 @@ class World:
         self.parking = self.worker()
 
     def worker(self, limits: DeadLetterLimits = LIMITS) -> Parking:
-        persist = Persistence(self.metrics, self.health)
+        retry = Retrier(self.metrics, self.health)
         table = cast(ParkingTable, self.table)
-        return Parking(table, limits, self.threads, persist, self.metrics, self.health)
+        return Parking(table, limits, self.threads, retry, self.metrics, self.health)
 
     def gauge(self) -> float | None:
         return self.metrics.registry.get_sample_value("usagepipe_parked_partitions")

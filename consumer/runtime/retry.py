@@ -1,19 +1,20 @@
-"""Tries a server until it does what it is asked to, and tells of it: nothing is lost by trying.
+"""Retries an operation until its server answers; nothing is lost by trying again.
 
-What an attempt raises is classified (`refusals`): a refusal of the content is not tried again, it
-is the caller's to divide. Everything else is, with a growing delay; the partition worker's
-back-pressure bounds what waits meanwhile.
+An error is classified (`refusals`): refused content is not tried again, the caller divides it.
+Everything else is tried again with a growing delay; back-pressure bounds what waits meanwhile.
 """
 
 import asyncio
+import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from usagepipe.consumer.clickhouse.refusals import Refusal, classify
-from usagepipe.consumer.runtime.backoff import SERVER_AWAY
 from usagepipe.consumer.runtime.causes import brief, cause_of
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
@@ -26,6 +27,43 @@ log = structlog.get_logger()
 WARN_SECONDS = 5.0  # between two warnings of a server about the same error
 
 
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays that double from `first` to `most` seconds.
+
+    Each is random in its upper half, so workers that lost one server do not return all at once.
+    """
+
+    first: float
+    most: float
+
+    def delays(self) -> Iterator[float]:
+        delay = self.first
+        while True:
+            yield random.uniform(delay / 2, delay)
+            delay = min(delay * 2, self.most)
+
+
+# A server that restarts is back in seconds: try often enough to notice it soon.
+SERVER_AWAY = Backoff(first=0.1, most=3.0)
+
+
+async def until_answered(
+    attempt: Callable[[], Awaitable[Result]], failed: Callable[[int, Exception], None]
+) -> tuple[Result, int]:
+    """The result of the first `attempt` that raises nothing, and the number of tries.
+
+    `failed` notes the number and the error of each other try; what it raises ends the retry.
+    """
+    for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+        try:
+            return await attempt(), tries
+        except Exception as error:  # any failure of a server or client
+            failed(tries, error)
+            await asyncio.sleep(delay)
+    raise AssertionError("delays never end")
+
+
 class ContentRefusedError(Exception):
     """ClickHouse refuses what the rows hold; trying again would change nothing."""
 
@@ -34,7 +72,7 @@ class ContentRefusedError(Exception):
         super().__init__(refusal.name)
 
 
-class Persistence:
+class Retrier:
     """Repeats attempts, and keeps health and metrics informed."""
 
     def __init__(self, metrics: WorkerMetrics, health: Health) -> None:
@@ -51,15 +89,9 @@ class Persistence:
             ContentRefusedError: ClickHouse refuses the content.
         """
         try:
-            for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
-                try:
-                    return await attempt(), tries
-                except Exception as error:  # any failure of a server or client
-                    self._failed(server, where, tries, error)
-                    await asyncio.sleep(delay)
+            return await until_answered(attempt, partial(self._failed, server, where))
         finally:
             self._health.succeeded(server, where)  # also where it is given up, or refused
-        raise AssertionError("delays never end")
 
     def _failed(self, server: str, where: str, tries: int, error: Exception) -> None:
         cause = cause_of(error)

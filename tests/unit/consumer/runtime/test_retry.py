@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.persistence import ContentRefusedError, Persistence
+from usagepipe.consumer.runtime.retry import ContentRefusedError, Retrier
 
 
 class DatabaseError(Exception):
@@ -45,7 +45,7 @@ def test_trouble_ends_with_the_partition_worker_that_had_it() -> None:
 
     async def give_up() -> tuple[str, str]:
         trying = asyncio.create_task(
-            Persistence(WorkerMetrics(), health)("clickhouse", "t[0]@0-9", fail)
+            Retrier(WorkerMetrics(), health)("clickhouse", "t[0]@0-9", fail)
         )
         await failed.wait()
         await asyncio.sleep(0)
@@ -61,7 +61,7 @@ def test_trouble_ends_with_the_partition_worker_that_had_it() -> None:
 def test_the_same_trouble_of_all_partitions_is_one_warning() -> None:
     """Each other cause has its own, and every attempt is counted."""
     metrics = WorkerMetrics()
-    persist = Persistence(metrics, Health())
+    retry = Retrier(metrics, Health())
     answers = {place: [TimeoutError(), ConnectionRefusedError()] for place in ("t[0]", "t[1]")}
 
     async def fail(place: str) -> None:
@@ -70,7 +70,7 @@ def test_the_same_trouble_of_all_partitions_is_one_warning() -> None:
 
     async def store() -> None:
         await asyncio.gather(
-            *(persist("clickhouse", place, partial(fail, place)) for place in answers)
+            *(retry("clickhouse", place, partial(fail, place)) for place in answers)
         )
 
     with capture_logs() as logs:
@@ -91,7 +91,7 @@ def test_refused_content_is_no_trouble_of_the_server() -> None:
         raise DatabaseError(text)
 
     with pytest.raises(ContentRefusedError):
-        asyncio.run(Persistence(metrics, health)("clickhouse", "t[0]@0-9", refuse))
+        asyncio.run(Retrier(metrics, health)("clickhouse", "t[0]@0-9", refuse))
 
     assert "running" == health.state
     counted = metrics.store_failures.labels("clickhouse", "content")
