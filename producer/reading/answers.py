@@ -1,7 +1,7 @@
-"""Reads one answer as it passes, chunk by chunk, in bounded memory; the answer is never touched.
+"""Reads one answer as it passes, chunk by chunk, in bounded memory. It never changes the answer.
 
-Bytes are unpacked (`framing.compression`), cut into JSON documents (`framing`), and what these
-say of usage is put together (`extraction`), by what each provider means (`shapes`).
+The bytes are decompressed (`framing.compression`) and cut into JSON documents (`framing`). Their
+usage is added up (`extraction`), as each provider means it (`shapes`).
 """
 
 from collections.abc import Callable
@@ -19,7 +19,6 @@ from usagepipe.producer.reading.framing.compression import (
 )
 from usagepipe.producer.reading.framing.json_body import JsonBody
 from usagepipe.producer.reading.framing.json_lines import JsonLines
-from usagepipe.producer.reading.framing.json_or_events import JsonOrEvents
 from usagepipe.producer.reading.framing.kinds import (
     BLANK,
     KINDS,
@@ -28,18 +27,18 @@ from usagepipe.producer.reading.framing.kinds import (
     kind_by,
     label_of,
 )
-from usagepipe.producer.reading.framing.server_sent_events import ServerSentEvents
+from usagepipe.producer.reading.framing.server_sent_events import JsonOrEvents, ServerSentEvents
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 
 __all__ = ["KINDS", "AnswerReader"]
 
 
 class Framing(Protocol):
-    """Cuts the bytes of an answer into JSON documents and gives them to the tally."""
+    """Cuts the bytes of an answer into JSON documents for the tally."""
 
     @property
     def malformed(self) -> bool:
-        """Whether the bytes are not what the answer's type says."""
+        """Whether the bytes contradict the answer's type."""
 
     @property
     def streaming(self) -> bool:
@@ -47,14 +46,14 @@ class Framing(Protocol):
 
     @property
     def steps(self) -> int:
-        """How many documents or lines were cut off: what reading the answer costs goes by them."""
+        """How many documents or lines were cut: the cost of reading the answer."""
 
     def feed(self, chunk: bytes) -> None: ...
     def finish(self) -> None: ...
 
 
-# Before an answer: some servers keep a connection alive with blank lines. With more of them, the
-# label decides: it may be a bomb, whose lines have to be counted.
+# Some servers send blank lines before an answer, to keep the connection alive. After more of them
+# the label decides: it may be a bomb, whose lines must be counted.
 MAX_BLANKS: Final = 4_096
 FRAMINGS: Final[dict[AnswerKind, Callable[[Tally, int], Framing]]] = {
     "json": JsonBody,
@@ -74,7 +73,7 @@ class AnswerReader:
         self._refused: UnrecordedReason | None = None
         self._framing: Framing | None = None
         self._finished = False
-        self._head = b""  # of the body, as long as it does not tell what it is
+        self._head = b""  # of the body, until its format is known
         self._label = label_of(content_type)
         if self._label == "other":
             self._refused = "no_usage"
@@ -87,25 +86,25 @@ class AnswerReader:
 
     @property
     def streaming(self) -> bool:
-        """Whether the answer is a stream. Of a JSON body that is known when it has been read."""
+        """Whether the answer is a stream. For a JSON body this is known at its end."""
         return self._label in STREAMS if self._framing is None else self._framing.streaming
 
     @property
     def model(self) -> str:
-        """The model that the answer has named until now, or ""."""
+        """The model that the answer has named so far, or ""."""
         return self._tally.model
 
     @property
     def failed(self) -> bool:
-        """Whether the answer has said until now that it failed."""
+        """Whether the answer has reported a failure so far."""
         return self._tally.failed
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; they are looked at and let go, or held within the bound."""
+        """Take the next bytes. They are read and released, or held within the bound."""
         if self._framing is not None and self._unpacking is None and 0 < len(chunk) <= PIECE_BYTES:
             self._framing.feed(chunk)  # as nearly all chunks
             return
-        for at in range(0, len(chunk), PIECE_BYTES):  # of lines that are cut off, few at once
+        for at in range(0, len(chunk), PIECE_BYTES):  # so that few lines are cut at once
             self._feed(chunk[at : at + PIECE_BYTES])
 
     def _feed(self, chunk: bytes) -> None:
@@ -126,10 +125,10 @@ class AnswerReader:
             self._refused = "parse_failed"
 
     def read(self, complete: bool = True) -> Usage | UnrecordedReason:
-        """The usage in what was fed, or the reason why there is none.
+        """The usage in the answer, or the reason why there is none.
 
-        `complete` is False for an answer that was cut: the client went away, or the application
-        raised. What was seen until then counts, and is partial unless the end was among it.
+        `complete` is False for an answer that was cut: the client disconnected, or the application
+        raised. The usage so far counts, and is partial unless the end was seen.
         """
         if not self._finished:
             if self._head:
@@ -141,7 +140,9 @@ class AnswerReader:
         if usage is not None:
             return usage
         if self._refused is None and self._framing is not None and self._framing.malformed:
-            return "no_usage" if self._label == "text" else "parse_failed"  # text claims nothing
+            return (
+                "no_usage" if self._label == "text" else "parse_failed"
+            )  # text does not claim to be JSON
         return self._refused or "no_usage"
 
     def _pass_on(self, chunk: bytes) -> None:
@@ -151,7 +152,7 @@ class AnswerReader:
             self._frame(self._head + chunk)
 
     def _frame(self, begun: bytes, *, ended: bool = False) -> None:
-        """Choose the framing by the body's first bytes, as soon as they tell."""
+        """Choose the framing by the body's first bytes, once there are enough."""
         head = begun.lstrip(BLANK)
         ended = ended or len(begun) - len(head) > MAX_BLANKS
         kind = kind_by(head, self._label, ended=ended)

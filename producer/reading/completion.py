@@ -1,7 +1,7 @@
-"""What the events of one completion say of its usage, put together.
+"""Combines the usage in the events of one completion.
 
-Mostly one shape fits them all. Where several do (a model's own events, and Bedrock's metrics),
-each is read by itself, and what the best one leaves open the others fill in.
+Mostly one shape fits all events. If several fit (a model's own events, and Bedrock's metrics), each
+is read separately, and the others fill in what the best one leaves open.
 """
 
 from decimal import Decimal
@@ -15,18 +15,18 @@ from usagepipe.schemas.event import MAX_TOKENS
 
 
 class Completion:
-    """One completion. The last usage wins, for all providers' are cumulative; but zeros never
-    replace what is known: some streams begin or end with a placeholder."""
+    """One completion. The last usage wins, because all providers' usage is cumulative. But zeros
+    never replace known counts: some streams begin or end with a placeholder."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, Fields] = {}  # by the rank of the shape that read it
-        self._older: dict[int, Fields] = {}  # what knew a side that the latest one leaves open
+        self._seen: dict[int, Fields] = {}  # by the rank of its shape
+        self._older: dict[int, Fields] = {}  # usage with a side that the latest one leaves open
         self._cost: Decimal | None = None
-        self.rank = len(SHAPES)  # of the best shape that fits so far
-        self.closed = False  # the usage is final, though a mark of the end may still follow
+        self.rank = len(SHAPES)  # of the best shape so far
+        self.closed = False  # the usage is final, though an end mark may still follow
 
     def add(self, rank: int, usage: Fields, answer: Fields) -> None:
-        """Take the usage that the shape of this rank has read in an event."""
+        """Take the usage that the shape of this rank read from an event."""
         shape, seen = SHAPES[rank], self._seen.get(rank)
         if seen is None:
             self._seen[rank] = usage
@@ -48,7 +48,7 @@ class Completion:
         self._seen[rank] = shape.merged(seen, usage)
 
     def usage(self) -> Usage | None:
-        """What the events have reported until now: complete or inconsistent. None: nothing."""
+        """The usage so far: complete or inconsistent. None: there is none."""
         best: _Reading | None = None
         for rank in sorted(self._seen):
             found = _read(SHAPES[rank], self._seen[rank])
@@ -67,7 +67,7 @@ class Completion:
 
 
 def has_tokens(shape: Shape, usage: Fields) -> bool:
-    input_name, output_name = shape.sides  # they mostly tell, and cost less than the normal form
+    input_name, output_name = shape.sides  # mostly they decide, and cost less than the normal form
     if _is_positive(usage.get(input_name)) or _is_positive(usage.get(output_name)):
         return True
     normal = shape.normal(Counts(usage))
@@ -75,7 +75,7 @@ def has_tokens(shape: Shape, usage: Fields) -> bool:
 
 
 def has_both_sides(shape: Shape, usage: Fields) -> bool:
-    """Whether a usage object has tokens of the input and of the output."""
+    """Whether a usage object has both input and output tokens."""
     input_name, output_name = shape.sides
     if _is_positive(usage.get(input_name)) and _is_positive(usage.get(output_name)):
         return True
@@ -89,11 +89,11 @@ def _is_positive(value: object) -> bool:
 
 class _Reading(NamedTuple):
     usage: Usage
-    sound: bool  # all counts are some
+    sound: bool  # all counts are valid
 
 
 def _read(shape: Shape, seen: Fields) -> _Reading | None:
-    """None: the usage object has no counts."""
+    """The usage in the normal form. None: the object has no counts."""
     counts = Counts(seen)
     usage = shape.normal(counts)
     if not counts.found:
@@ -104,7 +104,7 @@ def _read(shape: Shape, seen: Fields) -> _Reading | None:
 
 
 def _filled(best: _Reading, other: _Reading, *, final: bool) -> _Reading:
-    """`best` with the input or the output, each as a whole, that `other` knows better."""
+    """`best` with the whole input or the whole output of `other`, if that knows more."""
     ours, theirs = best.usage, other.usage
     filled = ours
     if _fuller(_input(ours), _input(theirs)):
@@ -133,7 +133,7 @@ def _output(usage: Usage) -> tuple[int, int]:
 
 
 def _fuller(ours: tuple[int, int], theirs: tuple[int, int]) -> bool:
-    """Whether theirs has tokens where ours has none, or splits no fewer where ours does not."""
+    """Whether theirs has tokens and ours has none, or theirs has a detail that ours lacks."""
     (count, detail), (other_count, other_detail) = ours, theirs
     return other_count > 0 and (
         count == 0 or (detail == 0 and other_detail > 0 and other_count >= count)

@@ -1,8 +1,8 @@
-"""From the JSON of an answer to one usage in the normal form: of a single answer, or of a stream.
+"""Turns the JSON of an answer, a single document or a stream, into one usage in the normal form.
 
-What a provider writes is in `shapes`, and what one completion's events say together in
-`completion`. Here is what holds for a whole answer: which completions it has, which model
-answered, and how far the numbers can be trusted.
+`shapes` knows the providers' formats, and `completion` combines the events of one completion. This
+module decides for the whole answer: which completions it has, which model answered, and how far the
+numbers can be trusted.
 """
 
 from functools import lru_cache
@@ -21,17 +21,17 @@ from usagepipe.schemas.event import MAX_TOKENS
 
 __all__ = ["Tally", "Usage", "usage_of"]
 
-# Of a stream with several completions: a repetition comes soon after what it repeats, so it is
-# enough to know the last ones again, and their ids are a stranger's text to hold.
+# Ids of earlier completions that are remembered. A repetition comes soon after the original, and
+# memory must be bounded because anybody can choose the ids.
 MAX_PARTS: Final = 1_000
 
-# Some servers give each chunk an id of its own: then ids do not tell completions apart. The id may
-# change once, for some gateways begin with a chunk of theirs.
+# Some servers give each chunk its own id: then ids do not distinguish completions. One change is
+# normal, because some gateways begin with a chunk of their own.
 MAX_SHIFTS: Final = 2
 
 # An answer with none of these has no usage.
 PLACES: Final = frozenset[str]().union(*(shape.places for shape in SHAPES))
-# Where usage may stand beside a `usage`: such an answer is read by all shapes.
+# Places of usage beside a `usage`: all shapes read an answer with both.
 PLACES_BESIDE: Final = PLACES - {
     *("usage", "choices", "delta", "interaction", "metadata", "eval_count", "responseId")
 }
@@ -40,7 +40,7 @@ CHAT_ONLY: Final = ((CHAT, SHAPES[CHAT]),)
 
 
 def usage_of(answer: object) -> Usage | None:
-    """The usage that a decoded JSON answer carries; None when it carries none. Never raises."""
+    """The usage in a decoded JSON answer; None if there is none. Never raises."""
     tally = Tally()
     tally.add(answer)
     tally.end()
@@ -48,30 +48,30 @@ def usage_of(answer: object) -> Usage | None:
 
 
 class Tally:
-    """What the JSON objects of one answer say together. A plain answer is a stream of one.
+    """Adds up the JSON objects of one answer. A plain answer is a stream with one object.
 
     A stream may have several completions: the responses of a realtime session, or those of a
-    gateway that runs tools itself. They are told apart by their ids (see `Shape.part`) and add
-    up, each once. The model is the one that answered last.
+    gateway that runs tools itself. Their ids distinguish them (see `Shape.part`), and each counts
+    once. The model is the one that answered last.
     """
 
     def __init__(self) -> None:
         self._completion = Completion()
-        self._before: Usage | None = None  # of the completions before it
+        self._before: Usage | None = None  # of earlier completions
         self._part: str | None = None  # the id of this completion
-        self._past: dict[str, None] = {}  # the ids of those before it, the oldest first
+        self._past: dict[str, None] = {}  # the ids of earlier completions, oldest first
         self._repeats = False  # an earlier completion is sent again
         self._shifts = 0  # how often the id changed within a completion
         self._ended = False
         self._is_done = False  # `[DONE]` has passed, and no usage of another chat after it
         self._goes_on = False  # a chunk with a choice came after `[DONE]`
         self._broken = False  # by an error, with no usage after it
-        self.failed = False  # the answer says so itself, whatever its status was
+        self.failed = False  # the answer itself reports it
         self._model = ""
         self.of_claude = False  # a message of Claude's has begun
 
     def add(self, answer: object) -> None:
-        """Take the next object. Anything else that JSON can be has no usage."""
+        """Take the next object. Other JSON values have no usage."""
         if not isinstance(answer, dict):
             return
         if says_it_failed(answer):
@@ -97,28 +97,28 @@ class Tally:
 
     @property
     def model(self) -> str:
-        """The model that answered, as far as it has been named: with usage or without."""
+        """The model that answered, if one has been named so far, with usage or without."""
         return self._model
 
     def end(self) -> None:
-        """The end has passed, by a mark that is no JSON object. After an error it is the end of
-        the stream, not of what the model wrote."""
+        """An end mark that is not JSON has passed. After an error it ends the stream, but the
+        model's output is not complete."""
         self._ended = self._ended or not self._broken
         self._is_done, self._goes_on = True, False
 
     def close(self) -> None:
-        """The usage until now is final, unless the answer was cut."""
+        """The usage so far is final, unless the answer was cut."""
         self._completion.closed = True
 
     def fail(self) -> None:
-        """An error has passed: what was told before it counts."""
+        """An error has passed. The usage before it counts."""
         self.failed = self._broken = True
 
     def usage(self, complete: bool = True) -> Usage | None:
-        """The usage of all that was added, None when nothing had any.
+        """The usage of all objects; None if none had any.
 
         It is partial unless the end was seen, or the usage was final and the stream was not cut
-        (`complete`): what should have followed can only have been the mark of the end.
+        (`complete`): then only the end mark can be missing.
         """
         usage = self._sum()
         if usage is None:
@@ -133,8 +133,8 @@ class Tally:
         return self._before.plus(latest)
 
     def _usages_in(self, answer: Fields, plan: "_Plan") -> list[tuple[int, Fields]]:
-        """The usage by the shape that this completion already has, else by the best that fits;
-        by each that fits where the answer has several."""
+        """The usage read by this completion's shape, else by the best shape that fits. If there
+        are several usages, each shape that fits reads its own."""
         if plan.several and (METRICS in answer or isinstance(answer["usage"], dict)):
             usages = ((rank, shape.usage(answer)) for rank, shape in plan.shapes)
             return [(rank, usage) for rank, usage in usages if usage is not None]
@@ -147,14 +147,14 @@ class Tally:
         return []
 
     def _is_news(self, shape: Shape, usage: Fields, answer: Fields) -> bool:
-        """Whether usage counts: it goes on with this completion, or begins the next. If not, it
-        repeats what has been added up already."""
+        """Whether usage counts: it belongs to this completion or begins the next one. If not, it
+        repeats an earlier completion."""
         part = shape.part(answer)
         if self._is_done and part not in self._past and self._is_of_next_chat(usage, answer):
             self._turn()
             self._past.pop(part or "", None)  # the next chat may have the same id
             self._is_done = self._repeats = False
-        if part is None:  # of the one that is under way
+        if part is None:  # of the current completion
             return not self._repeats
         known = part in self._past
         if part and part == self._part and not known:
@@ -164,7 +164,7 @@ class Tally:
         self._repeats = known and begins
         if known:
             return False
-        if self._completion.rank == len(SHAPES):  # nothing of it has been seen yet
+        if self._completion.rank == len(SHAPES):  # it has no usage yet
             self._note_part(part, begins=begins)
         elif begins or (part != self._part and has_tokens(shape, usage)):
             if self._is_next(shape, usage, begins=begins):
@@ -173,8 +173,8 @@ class Tally:
         return True
 
     def _is_of_next_chat(self, usage: Fields, answer: Fields) -> bool:
-        """Whether usage after `[DONE]` is of another chat: a chunk of that came, or the numbers
-        are others. If not, the usage is sent again."""
+        """Whether usage after `[DONE]` belongs to another chat: a chunk of it came, or the numbers
+        differ. If not, the usage is repeated."""
         if not is_chat(answer) or not has_tokens(SHAPES[CHAT], usage):
             return False
         earlier = self._completion.usage()
@@ -183,7 +183,7 @@ class Tally:
         )
 
     def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:
-        """Whether usage under another id is of another completion."""
+        """Whether usage under another id belongs to another completion."""
         if not begins and (self._part is None or self._shifts >= MAX_SHIFTS):
             return False
         earlier = self._completion.usage()
@@ -192,7 +192,7 @@ class Tally:
         return earlier is not None and shape.is_next(earlier, later, ended)
 
     def _turn(self) -> None:
-        """The completion is over, another one begins."""
+        """End this completion and begin another one."""
         self._before, self._completion, self._ended = self._sum(), Completion(), False
         if self._part:
             self._past[self._part] = None
@@ -206,7 +206,7 @@ class Tally:
         self._part = part
 
     def _note_id(self, answer: Fields, plan: "_Plan") -> None:
-        """See from an event without usage how ids are given, or that a completion begins."""
+        """Learn from an event without usage which ids are used, or that a completion begins."""
         for shape in plan.with_ids:
             part = shape.part(answer)
             if part is not None:
@@ -217,8 +217,7 @@ class Tally:
                 return
 
     def _note_model(self, answer: Fields, *, news: bool) -> None:
-        """A model that takes over is the one that answers; else the one named beside the usage,
-        else the first that is named."""
+        """Note the model: one that takes over, else the one beside the usage, else the first."""
         model = model_taking_over(answer)
         if not model and (news or not self._model):
             model = model_named(answer)
@@ -226,12 +225,12 @@ class Tally:
 
 
 class _Plan(NamedTuple):
-    """Who reads the answers that have the same places of usage."""
+    """Which shapes read the answers that have the same places of usage."""
 
     shapes: tuple[tuple[int, Shape], ...]  # with their ranks, the best first
     with_ids: tuple[Shape, ...]  # those that may find an id
-    several: bool  # each of them may find a usage of its own
-    is_chat: bool  # nearly always it is a chat
+    several: bool  # each of them may find its own usage
+    is_chat: bool  # it is nearly always a chat
 
 
 @lru_cache(maxsize=1_000)
@@ -247,15 +246,15 @@ def _plan_for(places: frozenset[str]) -> _Plan:
 
 
 def _is_of_openai(answer: Fields) -> bool:
-    """Whether no other shape fits: the most frequent answer is read first, and read fast."""
+    """Whether no other shape can fit: a fast path for the most frequent answer."""
     usage = answer.get("usage")
     return usage is None or (isinstance(usage, dict) and "prompt_tokens" in usage)
 
 
 def _judged(usage: Usage, *, cut: bool) -> Usage:
-    """`usage` with the quality it deserves. Numbers that contradict each other are kept: an event
-    has no class for tokens of which only the total is known, so that total stands alone. Zeros
-    are kept too, for the request took place."""
+    """`usage` with its quality. Contradictory numbers are kept: an event has no class for tokens of
+    which only the total is known, so that total stands alone. Zeros are kept too, because the
+    request took place."""
     if max(usage.counts) > MAX_TOKENS:
         return _capped(usage)
     if usage.usage_quality == "inconsistent":
@@ -266,6 +265,6 @@ def _judged(usage: Usage, *, cut: bool) -> Usage:
 
 
 def _capped(usage: Usage) -> Usage:
-    """Sums of absurd counts, within what an event takes."""
+    """Absurd counts, cut to what an event allows."""
     capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}
     return usage._replace(**capped, usage_quality="inconsistent")

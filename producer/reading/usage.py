@@ -1,4 +1,4 @@
-"""The usage of one answer in the normal form: what all the shapes of providers are brought to."""
+"""The usage of one answer in the normal form, which is the same for all providers."""
 
 from decimal import Decimal
 from typing import Final, NamedTuple
@@ -26,11 +26,11 @@ class Usage(NamedTuple):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     usage_quality: UsageQuality = "complete"
-    cost: Decimal | None = None  # US dollars as the provider reports them; None: it does not
+    cost: Decimal | None = None  # US dollars, as the provider reports them; None: unknown
 
     @property
     def adds_up(self) -> bool:
-        """Whether the counts do not contradict each other: no part is more than its whole."""
+        """Whether the counts are consistent: no part exceeds its whole."""
         return (
             self.cached_tokens + self.cache_write_tokens <= self.prompt_tokens
             and self.reasoning_tokens <= self.completion_tokens
@@ -47,7 +47,7 @@ class Usage(NamedTuple):
         return Usage(model, *self[1:])
 
     def plus(self, other: "Usage") -> "Usage":
-        """Both together, of one model. A cost that is unknown of one is unknown of the sum."""
+        """The sum of both, for one model. If one cost is unknown, so is that of the sum."""
         unsound = "inconsistent" in (self.usage_quality, other.usage_quality)
         return self._replace(
             **{name: getattr(self, name) + getattr(other, name) for name in COUNTS},

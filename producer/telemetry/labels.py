@@ -4,7 +4,7 @@ from typing import Final
 
 from usagepipe.schemas.event import clip
 
-OTHER: Final = "(other)"  # stands for every text beyond the bound
+OTHER: Final = "(other)"  # replaces every text beyond the limit
 
 
 class BoundedLabels:

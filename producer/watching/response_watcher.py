@@ -55,6 +55,6 @@ class ResponseWatcher:
             if not message.get("more_body", False):
                 self._watched.answer_ended()
         elif kind == "http.response.start":
-            # Copied: whoever is outside of us may change the list.
+            # Copied: middlewares around us may change the list.
             headers = AnswerHeaders(list(message.get("headers", ())))
             self._watched.answer_began(message["status"], headers)

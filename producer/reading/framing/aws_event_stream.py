@@ -1,4 +1,4 @@
-"""AWS's binary event streams (application/vnd.amazon.eventstream), in which Bedrock streams.
+"""AWS's binary event streams (application/vnd.amazon.eventstream), which Bedrock uses.
 
 A message is: its length, the length of its headers and a checksum of these two (12 bytes), the
 headers, the payload, a checksum of all (4 bytes). Numbers are big-endian, checksums CRC-32.
@@ -19,13 +19,13 @@ from usagepipe.producer.reading.framing.prefilter import may_matter
 PRELUDE: Final = struct.Struct(">III")
 CHECKSUM: Final = struct.Struct(">I")
 MAX_MESSAGE_BYTES: Final = 24 * 1024 * 1024  # AWS's own bound is 16 MiB of payload
-# Header, type (7: text), length and value: how a message says that it is no event of the model.
+# Header, type (7: text), length and value: marks a message that is not an event of the model.
 FAILURE: Final = re.compile(rb":message-type\x07\0(?:\x09exception|\x05error)")
 CHUNK: Final = b'"bytes"'  # InvokeModel wraps the model's own event, in base64
 
 
 def begins_message(head: bytes) -> bool:
-    """Whether bytes begin with the prelude of a message: it has a checksum of its own."""
+    """Whether the bytes begin with the prelude of a message. The prelude has a checksum."""
     if len(head) < PRELUDE.size:
         return False
     _, _, checksum = PRELUDE.unpack_from(head)
@@ -35,9 +35,9 @@ def begins_message(head: bytes) -> bool:
 class AwsEventStream:
     """The payload of each message is a JSON document, or has one inside (`bytes`).
 
-    The headers tell the kind of event, but so does the payload, so they are passed over, unless
-    they tell of a failure. A message over `max_bytes` is passed over too: Converse's usage comes
-    in one of a few hundred.
+    Headers are skipped, because the payload has the kind of event too; only a failure is read
+    there. A message over `max_bytes` is skipped too: Converse's usage is in one of a few hundred
+    bytes.
     """
 
     streaming = True
@@ -52,7 +52,7 @@ class AwsEventStream:
         self.steps = 0
 
     def feed(self, chunk: bytes) -> None:
-        if self.malformed:  # without a length that can be trusted no next message is found
+        if self.malformed:  # without a valid length the next message cannot be found
             return
         if self._to_skip:
             skipped = min(self._to_skip, len(chunk))
@@ -63,10 +63,10 @@ class AwsEventStream:
             pass
 
     def finish(self) -> None:
-        """A message that was cut is lost: its checksum is."""
+        """A message that was cut is lost, because its checksum is missing."""
 
     def _next_message(self) -> bool:
-        """Take the message that the held bytes begin with; False: there is not enough of it."""
+        """Take the first message in the held bytes. False: it is not complete."""
         size, headers, checksum = PRELUDE.unpack_from(self._held)
         least = PRELUDE.size + headers + CHECKSUM.size
         known = checksum == crc32(self._held[: PRELUDE.size - CHECKSUM.size])
@@ -87,7 +87,7 @@ class AwsEventStream:
     def _read(self, message: bytes, payload_at: int) -> None:
         end = len(message) - CHECKSUM.size
         if CHECKSUM.unpack_from(message, end)[0] != crc32(message[:end]):
-            return  # damaged on its way; the next one may be sound
+            return  # damaged in transit; the next one may be valid
         if FAILURE.search(message, PRELUDE.size, payload_at):
             self._tally.fail()
         payload = message[payload_at:end]

@@ -1,9 +1,9 @@
-"""Unpacks compressed answers piece by piece, so that a small answer that unpacks into gigabytes
-costs neither memory nor time.
+"""Decompresses answers piece by piece. A bomb, a small answer that unpacks into gigabytes, costs
+neither memory nor time.
 
-gzip and deflate are in the standard library. zstd and br are read where a package for them is
-there (`usagepipe[compression]`, or Python 3.14 for zstd), else the answer counts as compressed.
-An answer may have been compressed more than once: `gzip, br` is gzip inside of br.
+gzip and deflate are in the standard library. zstd and br need a package (`usagepipe[compression]`;
+Python 3.14 has zstd); without it the answer counts as `compressed`. An answer may be compressed
+more than once: `gzip, br` is gzip inside br.
 """
 
 import zlib
@@ -13,33 +13,33 @@ from importlib import import_module
 from typing import Any, Final, Protocol
 
 PIECE_BYTES: Final = 64 * 1024
-# Text shrinks to a tenth, a stream of chunks that are all alike to a fiftieth: more is a bomb.
+# Text shrinks to a tenth, a stream of similar chunks to a fiftieth. Beyond this it is a bomb.
 MAX_RATIO: Final = 200
-# What is compressed hardly shrinks again: more, and a bomb is inside, where each of its bytes could
-# stand for `MAX_RATIO` others.
+# Compressed data hardly shrinks again. Beyond this there is a bomb inside, of which each byte could
+# unpack into `MAX_RATIO` others.
 MAX_OUTER_RATIO: Final = 4
-GRACE_BYTES: Final = 4 * 1024 * 1024  # of output before the ratio counts
-# Documents or lines before they count, one for each byte: bombs of `{},` or of line feeds unpack
-# into little, and are slow to read.
+GRACE_BYTES: Final = 4 * 1024 * 1024  # of output, before the ratio counts
+# Documents or lines that are free; after these, one is allowed for each byte. Bombs of `{},` or of
+# line feeds unpack into little, but are slow to read.
 GRACE_STEPS: Final = 10_000
-MAX_MEMBERS: Final = 10_000  # gzip members or zstd frames: a server may flush one a chunk
-MAX_CODINGS: Final = 3  # of one answer; nobody has a use for two
-ZSTD_WINDOW_LOG: Final = 23  # 8 MiB: as much as RFC 9659 allows in HTTP
+MAX_MEMBERS: Final = 10_000  # gzip members or zstd frames: a server may flush one per chunk
+MAX_CODINGS: Final = 3  # of one answer; even two are unusual
+ZSTD_WINDOW_LOG: Final = 23  # 8 MiB: the limit of RFC 9659 for HTTP
 
 
 class TooMuch(Exception):
-    """It unpacks into more than any honest answer."""
+    """The answer unpacks into more bytes than any real one."""
 
 
 class Decoder(Protocol):
-    """One content coding. Raises ValueError where the bytes are none of it."""
+    """One content coding. Raises ValueError if the bytes are not in this coding."""
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What `data` unpacks into, in pieces of at most `PIECE_BYTES`."""
+        """The decompressed `data`, in pieces of at most `PIECE_BYTES`."""
 
 
 class Unpacking:
-    """The bytes of one answer on their way through a decoder, within a budget."""
+    """A decoder with a budget of output bytes."""
 
     def __init__(self, decoder: Decoder, max_ratio: int) -> None:
         self._decoder = decoder
@@ -47,11 +47,11 @@ class Unpacking:
         self._budget = GRACE_BYTES
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What `data` unpacks into.
+        """The decompressed `data`.
 
         Raises:
-            ValueError: it is not what its encoding says.
-            TooMuch: it unpacks into more than any honest answer.
+            ValueError: the bytes are not in this coding.
+            TooMuch: the answer unpacks into more bytes than any real one.
         """
         self._budget += len(data) * self._max_ratio
         for piece in self._decoder.pieces(data):
@@ -62,7 +62,7 @@ class Unpacking:
 
 
 class Nested:
-    """A coding inside of another one, which was applied later and comes off first."""
+    """A coding inside another one. The outer one was applied last and is removed first."""
 
     def __init__(self, outer: Decoder, inner: Decoder) -> None:
         self._outer = outer
@@ -74,8 +74,8 @@ class Nested:
 
 
 def codings_of(content_encoding: str) -> list[str]:
-    """The codings that a header lists, in the order in which they were applied (RFC 9110, 8.4).
-    `identity` is none, and empty members of a list mean nothing (5.6.1)."""
+    """The codings in a header, in the order in which they were applied (RFC 9110, 8.4).
+    `identity` and empty list members (5.6.1) are skipped."""
     if not content_encoding:
         return []
     listed = (member.strip().lower() for member in content_encoding.split(","))
@@ -83,9 +83,10 @@ def codings_of(content_encoding: str) -> list[str]:
 
 
 def unpacking_of(codings: Sequence[str]) -> Decoder | None:
-    """Takes these codings off, at least one, the last first; None: that cannot be done here.
+    """A decoder that removes these codings (at least one), the last one first. None: one of them is
+    not supported here.
 
-    Its `pieces` raise TooMuch for what unpacks into more than any honest answer.
+    Its `pieces` raise TooMuch for a bomb.
     """
     if len(codings) > MAX_CODINGS:
         return None
@@ -102,7 +103,7 @@ def unpacking_of(codings: Sequence[str]) -> Decoder | None:
 
 
 class _Zlib:
-    """gzip, several members of it, and deflate: by its standard in zlib's frame, by habit bare."""
+    """gzip with any number of members, and deflate, with zlib's frame (the standard) or without."""
 
     def __init__(self, gzip: bool) -> None:
         self._gzip = gzip
@@ -118,7 +119,7 @@ class _Zlib:
                 return
             framed = data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
             self._stream = zlib.decompressobj(wbits=15 if framed else -15)
-        # What follows the end of deflate is nothing, and zlib would hold it.
+        # Data after the end of deflate is ignored; zlib would keep it in memory.
         more = self._gzip or not self._stream.eof
         while more:
             try:
@@ -137,7 +138,7 @@ class _Zlib:
 
 
 class _Zstd:
-    """One frame or several."""
+    """zstd with any number of frames."""
 
     def __init__(self, zstd: Any) -> None:
         self._zstd = zstd
@@ -165,7 +166,7 @@ class _Zstd:
 
 
 class _Brotli:
-    """Needs brotli 1.2: before that, its output could not be bounded."""
+    """br. It needs brotli 1.2, the first version that can bound its output."""
 
     def __init__(self, brotli: Any) -> None:
         self._brotli = brotli
@@ -185,14 +186,14 @@ class _Brotli:
 
 
 def _one_more(members: int) -> int:
-    """A bomb may be made of members that hold nothing: each costs more than its bytes tell."""
+    """Count a member. A bomb may consist of empty members, which cost more than their bytes."""
     if members >= MAX_MEMBERS:
         raise TooMuch
     return members + 1
 
 
 def _none() -> None:
-    """The decoder of a coding that nobody here knows."""
+    """The decoder of an unknown coding."""
 
 
 def _zstd() -> Decoder | None:

@@ -1,7 +1,7 @@
-"""JSON bytes to objects, as lenient about text as providers are, and exact where money is.
+"""Decodes JSON, as lenient about text as providers are, and exact for money.
 
-`pydantic_core` parses several times faster than the standard library but makes floats, so a
-document that may hold a cost is parsed with `Decimal` instead.
+`pydantic_core` is several times faster than the standard library, but makes floats. So a document
+that may contain a cost is parsed with `Decimal` instead.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-MAX_DIGITS: Final = 40  # of an integer that can be a count; int() of millions of digits is slow
+MAX_DIGITS: Final = 40  # of an integer: int() of millions of digits is slow
 
 
 def decoded(text: bytes | bytearray) -> Any:
@@ -18,20 +18,20 @@ def decoded(text: bytes | bytearray) -> Any:
 
     Raises:
         ValueError: it is not JSON.
-        RecursionError: it is nested too deeply to be parsed in one go.
+        RecursionError: it is nested too deeply.
     """
     if text.find(b'cost"') >= 0:  # faster than `in`; or one of several words: `estimated_cost`
         return exactly_decoded(text)
     try:
         return from_json(text, cache_strings="keys")
     except ValueError:
-        # Stricter than providers are: half a surrogate pair in a text, a BOM, or bytes that are
-        # no UTF-8 are no reason to lose the count beside them.
+        # It is stricter than providers: half a surrogate pair, a BOM or invalid UTF-8 must not
+        # cost the counts beside them.
         return exactly_decoded(text)
 
 
 def exactly_decoded(text: bytes | bytearray) -> Any:
-    """The same with every fraction as a `Decimal`."""
+    """The same, with every fraction as a `Decimal`."""
     return json.loads(text.decode("utf-8-sig", "replace"), parse_float=_fraction, parse_int=_whole)
 
 

@@ -1,4 +1,4 @@
-"""The JSON documents that a stream is made of, one after the other, each in bounded memory."""
+"""The JSON documents of a stream, one after the other, each in bounded memory."""
 
 from typing import Final
 
@@ -13,9 +13,9 @@ END_OF_CHAT: Final = b"[DONE]"
 
 
 class Documents:
-    """Takes a document in pieces; `close` ends it. What is no JSON is passed over.
+    """Takes a document in pieces; `close` ends it. Anything but JSON is skipped.
 
-    A document that grows over `max_bytes` is projected: what can tell usage is kept of it.
+    A document larger than `max_bytes` is projected: only the parts with usage are kept.
     """
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
@@ -23,10 +23,10 @@ class Documents:
         self._max_bytes = max_bytes
         self._held = bytearray()
         self._projection: Projection | None = None
-        self.count = 0  # of the documents that were not left out, since the last end
+        self.count = 0  # of documents that were not skipped, since the last end
 
     def can_skip(self, text: bytes | bytearray) -> bool:
-        """Whether whole documents may be left out: nothing in them can matter."""
+        """Whether whole documents can be skipped, because nothing in them can matter."""
         return self.count >= FIRST_DOCUMENTS and not may_matter(text, self._tally.of_claude)
 
     def feed(self, piece: bytes) -> None:
@@ -50,7 +50,7 @@ class Documents:
             self.offer(text)
 
     def offer(self, text: bytes | bytearray) -> None:
-        """Take a document that came in one piece."""
+        """Take a whole document."""
         self.count += 1
         if text.strip() == END_OF_CHAT:
             self._tally.end()

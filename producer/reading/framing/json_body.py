@@ -1,4 +1,4 @@
-"""An answer that says it is JSON: mostly one document, sometimes an array that is a stream."""
+"""A body labelled as JSON: mostly one document, sometimes an array that is a stream."""
 
 from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.decoding import decoded
@@ -6,10 +6,10 @@ from usagepipe.producer.reading.framing.projection import Projection
 
 
 class JsonBody:
-    """Held up to its bound and parsed at the end; a larger one is projected as it passes.
+    """Held and parsed at the end; a body over the bound is projected as it passes.
 
-    Gemini streams without `alt=sse` as an array of answers, and some gateways send JSON lines
-    under this type: several documents are read as a stream.
+    Without `alt=sse` Gemini streams an array of answers, and some gateways send JSON lines with
+    this type: several documents are read as a stream.
     """
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
@@ -39,7 +39,7 @@ class JsonBody:
             self._held += chunk
 
     def finish(self) -> None:
-        """All of the body has passed."""
+        """Read the body, which has passed as a whole."""
         if self._projection is None:
             self._parse()
         if self._projection is not None:
@@ -60,7 +60,7 @@ class JsonBody:
             self._tally.end()
 
     def _parse_pieces(self) -> None:
-        """What is not one document: an array that was cut, or JSON lines. Else it is no JSON."""
+        """Read an array that was cut, or JSON lines. Anything else is not JSON."""
         if self._held.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             self._project(self._held)
             return

@@ -1,13 +1,13 @@
-"""JSON lines (NDJSON): one document a line. Ollama's streams are some."""
+"""JSON lines (NDJSON): one document per line, as in Ollama's streams."""
 
 from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.documents import Documents
 
 
 class JsonLines:
-    """A line feed inside of a document is always escaped, so each one ends a document."""
+    """Each line feed ends a document: inside a document it is always escaped."""
 
-    malformed = False  # a line that is no JSON is passed over
+    malformed = False  # a line that is not JSON is skipped
     streaming = True
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
@@ -21,7 +21,7 @@ class JsonLines:
         if ends and self._between_lines:
             if self._documents.can_skip(chunk):
                 return
-            if 0 < chunk.index(b"\n") == len(chunk) - 1:  # one line, as most are sent
+            if 0 < chunk.index(b"\n") == len(chunk) - 1:  # one line: the usual chunk
                 self.steps += 1
                 self._documents.offer(chunk)
                 return
@@ -34,7 +34,7 @@ class JsonLines:
         self._between_lines = ends
 
     def finish(self) -> None:
-        """The last line may lack its line feed. One line alone may be a whole answer."""
+        """Read the last line, which may lack a line feed. A single line may be a whole answer."""
         self._documents.close()
         if self._documents.count == 1:
             self._tally.close()

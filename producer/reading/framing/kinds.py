@@ -1,7 +1,7 @@
-"""What the body of an answer is made of: its first bytes decide, its content type is a hint.
+"""The format of an answer's body. Its first bytes decide; the content type is only a hint.
 
-Gateways label event streams as JSON or as text, and JSON as an event stream. What would be read
-without a label is read under a wrong one too, unless the label says that no model wrote it.
+Gateways label event streams as JSON or as text, and JSON as an event stream. A body is read in
+spite of a wrong label, unless the label is one that no model's answer has.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Final, Literal
 from usagepipe.producer.reading.framing.aws_event_stream import PRELUDE, begins_message
 
 AnswerKind = Literal["json", "lines", "events", "json or events", "aws"]
-# `unknown`: there is no label. `text`: it says nothing. `octets`: a file, or a binary stream.
+# `unknown`: no label. `text`: an unspecific label. `octets`: a file, or a binary stream.
 Label = Literal["json", "lines", "events", "aws", "unknown", "text", "octets", "other"]
 
 KINDS: Final[dict[str, Label]] = {
@@ -28,16 +28,16 @@ KINDS: Final[dict[str, Label]] = {
     "binary/octet-stream": "octets",
 }
 STREAMS: Final = ("lines", "events", "aws")
-# No model's usage is in these, whatever they begin with.
+# These never contain a model's usage.
 OTHER: Final = re.compile(r"(?:audio|image|video|font)/|.*(?:html|xml|css|csv|javascript)\b")
-BLANK: Final = b"\xef\xbb\xbf \t\r\n"  # a byte order mark, and what may stand before JSON
+BLANK: Final = b"\xef\xbb\xbf \t\r\n"  # a byte order mark, and whitespace before JSON
 FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":")  # of a server-sent event
 OBJECT_OF_LINES: Final = re.compile(rb"\{[ \t]*[\r\n]")  # such an object goes on in the next line
 
 
 @lru_cache(maxsize=256)  # a server writes few of them, with every answer
 def label_of(content_type: str) -> Label:
-    """What a content type says of the body: its case and parameters do not matter."""
+    """The label for a content type. Case and parameters do not matter."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type.endswith("+json"):
         return "json"
@@ -82,7 +82,7 @@ def _may_be_message(head: bytes) -> bool:
 
 
 def _as_labelled(label: Label) -> AnswerKind | Literal["other"]:
-    """What a body is taken for that begins as nothing known does."""
+    """The format of a body with an unknown beginning."""
     match label:
         case "text" | "octets":
             return "other"

@@ -1,8 +1,8 @@
-"""Reads JSON of any size in pieces and keeps only what can tell usage: a projection of it.
+"""Reads JSON of any size in pieces and keeps only the paths with usage: a projection of it.
 
-For what is too large to be held and parsed. Of everything outside of the known paths only the
-brackets are counted; strings are skipped however long they are. The grammar between brackets is
-not checked: what this reads is the part of a document that a parser would read the same.
+It serves documents that are too large to be held and parsed. Outside the known paths only brackets
+are counted, and strings of any length are skipped. The grammar between brackets is not checked: the
+kept part is what a parser would return.
 """
 
 import re
@@ -38,8 +38,8 @@ WANTED: Final = all_paths(SHAPES)
 BOM: Final = b"\xef\xbb\xbf"
 TOKEN: Final = re.compile(rb'\s*+(?:([{}\[\]":,])|([^\s{}\[\]":,]++))?')
 TEXT: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
-# What can be passed over in one go: no brackets, or a pair of them with none inside. It ends at
-# another bracket, or at the quote of a text that does not end in this piece.
+# Skipped in one step: text without brackets, or one pair of brackets with none inside. It ends at
+# another bracket, or at the quote of a string that does not end in this piece.
 _PLAIN: Final = rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+'
 PASSED: Final = re.compile(rb"(?:%b[{\[]%b[}\]])*+%b" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
 OPENING: Final = re.compile(rb"[{\[]*+")
@@ -51,7 +51,7 @@ class _Open:
 
     value: dict[str, Any] | list[Any]
     wanted: Paths
-    name: str | None = None  # of the member whose value comes next
+    name: str | None = None  # of the member whose value is next
 
     @property
     def expects_name(self) -> bool:
@@ -59,20 +59,20 @@ class _Open:
 
 
 class Projection:
-    """Takes JSON in pieces and hands on each document, or each item of an array of documents."""
+    """Takes JSON in pieces and emits each document, or each item of an array of documents."""
 
     def __init__(self, emit: Callable[[object], None]) -> None:
         self._emit = emit
         self._open: list[_Open] = []
-        self._depth = 0  # brackets that are open in a value of which nothing or all is wanted
+        self._depth = 0  # open brackets in a value that is skipped or kept as a whole
         self._in_text = False
-        self._escaped = False  # the piece ended between a backslash and what it escapes
-        self._kept: bytearray | None = None  # of the name or value that is wanted
+        self._escaped = False  # the piece ended after a backslash
+        self._kept: bytearray | None = None  # of the wanted name or value
         self._sound = True
 
     @property
     def whole(self) -> bool:
-        """Whether all that was begun has ended."""
+        """Whether every document has ended."""
         return self._sound and not (self._open or self._depth or self._in_text)
 
     def feed(self, piece: bytes) -> None:
@@ -86,7 +86,7 @@ class Projection:
                 at = self._walk(piece, at)
 
     def _read_text(self, piece: bytes, at: int) -> int:
-        """Inside of a string, up to its end or the piece's."""
+        """Read a string, up to its end or the end of the piece."""
         if self._escaped:
             self._escaped = False
             self._keep(piece[at : at + 1])
@@ -108,7 +108,7 @@ class Projection:
             self._end_value()
 
     def _pass_over(self, piece: bytes, at: int) -> int:
-        """In a value of which nothing or all is wanted, up to and with its next brackets."""
+        """Skip or keep a value as a whole, up to its next brackets."""
         end = _end(PASSED, piece, at)
         opened = _end(OPENING, piece, end)
         self._depth += opened - end
@@ -125,13 +125,13 @@ class Projection:
         return end
 
     def _walk(self, piece: bytes, at: int) -> int:
-        """On a known path, by one token."""
+        """Read one token on a known path."""
         match = TOKEN.match(piece, at)
         if match is None:
             return at + 1
         mark, scalar = match.groups()
         if scalar is not None:
-            # A document of usage is an object: anything bare is the text of no JSON at all.
+            # A document with usage is an object, so a bare token means that this is not JSON.
             self._sound = self._sound and (bool(self._open) or scalar == BOM)
             self._begin_value(scalar, self._kept)
         elif mark == b'"':
@@ -148,7 +148,7 @@ class Projection:
         return match.end()
 
     def _wanted(self) -> Any:
-        """What is wanted of the value that comes next: True, names inside of it, or None."""
+        """What to keep of the next value: True (all), names inside it, or None."""
         if not self._open:
             return WANTED
         top = self._open[-1]
@@ -162,7 +162,7 @@ class Projection:
 
     def _begin(self, mark: bytes) -> None:
         wanted = self._wanted()
-        # A list in a list is on no known path, so what is open is never deeper than `WANTED`.
+        # A list in a list is on no known path, so the depth is bounded by that of `WANTED`.
         in_list = bool(self._open) and isinstance(self._open[-1].value, list)
         if isinstance(wanted, Mapping) and not (in_list and mark == b"["):
             self._open.append(_Open({} if mark == b"{" else [], wanted))
@@ -196,7 +196,7 @@ class Projection:
             self._emit(value)
         else:
             top.value.append(value)
-            if len(top.value) == MAX_ITEMS:  # enough of it: the rest is passed over
+            if len(top.value) == MAX_ITEMS:  # enough: the rest is skipped
                 self._depth = 1
                 self._open.pop()
                 self._put(top.value)
@@ -208,7 +208,7 @@ class Projection:
                 self._kept = None
 
     def _value(self) -> Any:
-        """The kept value; None where it was too large or is no JSON."""
+        """The kept value; None if it was too large or is not JSON."""
         kept, self._kept = self._kept, None
         try:
             return None if kept is None else exactly_decoded(kept)
@@ -218,6 +218,6 @@ class Projection:
 
 
 def _end(pattern: re.Pattern[bytes], piece: bytes, at: int) -> int:
-    """Where the longest match ends that begins at `at`."""
+    """The end of the longest match that begins at `at`."""
     match = pattern.match(piece, at)
     return at if match is None else match.end()

@@ -1,11 +1,12 @@
-"""Server-sent events, to the letter of the WHATWG standard (HTML, section 9.2.6), but for one
-thing: an event at the end of the stream counts without its blank line, because proxies cut it.
+"""Server-sent events by the WHATWG standard (HTML, section 9.2.6), with one exception: the last
+event of a stream counts without its blank line, because proxies cut it.
 """
 
 from typing import Final
 
 from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.documents import Documents
+from usagepipe.producer.reading.framing.json_body import JsonBody
 
 BOM: Final = b"\xef\xbb\xbf"
 DATA: Final = b"data: "
@@ -16,28 +17,28 @@ ENDS_OF_EVENT: Final = (b"\n\n", b"\r\n\r\n")
 
 
 class ServerSentEvents:
-    """The data of each event is a JSON document. Of other fields, only the name of an error is
-    looked at: its data may be anything."""
+    """The data of each event is a JSON document. Other fields are skipped, except for the name of
+    an error event, whose data may be anything."""
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
         self._tally = tally
         self._documents = Documents(tally, max_bytes)
         self._at_start = True
         self._between_events = True
-        self._head: bytes | None = b""  # of a line whose field is not known yet
-        self._is_data = False  # of the line, once its field is known
-        self._has_data = False  # of the event
+        self._head: bytes | None = b""  # the beginning of a line, until its field is known
+        self._is_data = False  # the current line is data
+        self._has_data = False  # the current event has data
         self._is_error = False
-        self.has_events = False  # one has data: a body of JSON has no such line
-        self._after_cr = False  # a line feed that comes next belongs to it
+        self.has_events = False  # one had data: a JSON body has no such line
+        self._after_cr = False  # a line feed that follows belongs to it
         self.steps = 0
 
-    malformed = False  # whatever comes is a stream of events by the standard
+    malformed = False  # by the standard any text is a stream of events
     streaming = True
 
     def feed(self, chunk: bytes) -> None:
-        # Most chunks are whole events: they are done with here, most of them by a glance. The
-        # ends are those that no line feed in the next chunk can belong to.
+        # Most chunks are whole events, which are read here or skipped by the pre-filter. No line
+        # feed of the next chunk can belong to one of these ends.
         if self._between_events and chunk.endswith(ENDS_OF_EVENT):
             if self._documents.can_skip(chunk):
                 self._after_cr = False
@@ -64,13 +65,13 @@ class ServerSentEvents:
         self._between_events = self._head == b"" and not begun
 
     def finish(self) -> None:
-        """The stream has ended: so has its last line, and its last event."""
+        """End the last line and the last event with the stream."""
         if self._head:
             self._read(b"", ends=True)
         self._end_event()
 
     def _read(self, text: bytes, *, ends: bool) -> None:
-        """The next of a line, and whether the line ends with it."""
+        """Read the next part of a line; `ends` if it is the last part."""
         if self._head is not None:
             text = self._head + text
             if len(text) < HEAD_BYTES and not ends:
@@ -82,7 +83,7 @@ class ServerSentEvents:
         self._head = b"" if ends else None
 
     def _begin_line(self, text: bytes) -> bytes:
-        """The data in the beginning of a line, or all of it."""
+        """Find the field of a line, and return the rest of its text."""
         if self._at_start:
             text = text.removeprefix(BOM)
             self._at_start = False
@@ -107,8 +108,39 @@ class ServerSentEvents:
         self._is_error = False
 
 
+class JsonOrEvents:
+    """A body labelled as an event stream that begins like JSON: it is JSON unless an event comes.
+
+    By the standard of event streams, a line in braces is a field to ignore.
+    """
+
+    malformed = False  # like an event stream
+
+    def __init__(self, tally: Tally, max_bytes: int) -> None:
+        self._events = ServerSentEvents(tally, max_bytes)
+        self._json = JsonBody(tally, max_bytes)
+
+    @property
+    def streaming(self) -> bool:
+        return self._events.has_events or self._json.streaming
+
+    @property
+    def steps(self) -> int:
+        return self._events.steps + self._json.steps
+
+    def feed(self, chunk: bytes) -> None:
+        self._events.feed(chunk)
+        if not self._events.has_events:
+            self._json.feed(chunk)
+
+    def finish(self) -> None:
+        self._events.finish()
+        if not self._events.has_events:
+            self._json.finish()
+
+
 def _data_of(event: bytes) -> bytes | None:
-    """The data of a usual event: one line of it, at most after a name; None: read it with care."""
+    """The data of an ordinary event: one line, with at most a name before it. None: it is not."""
     line = event.rstrip(b"\r\n")
     if line.startswith(NAME):
         name, _, line = line.partition(b"\n")

@@ -1,7 +1,7 @@
-"""Anthropic's Messages, also by way of Vertex and Bedrock: JSON answers and typed events.
+"""Anthropic's Messages, also through Vertex and Bedrock: JSON answers and typed events.
 
-Cache reads and writes come on top of `input_tokens`. The Responses API of OpenAI has the same
-names and means that they are inside, so the `type` decides, not the names.
+`input_tokens` excludes cache reads and writes. OpenAI's Responses API uses the same names and
+includes them, so the `type` decides, not the names.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ INPUT_NAMES: Final = CACHE_NAMES | {"input_tokens"}
 
 
 class Anthropic(Shape):
-    """A stream is a `message_start`, then `message_delta` events that overlay it."""
+    """A stream has a `message_start`, then `message_delta` events that overlay it."""
 
     places = frozenset(("usage", "message"))
     places_of_id = frozenset(("message",))
@@ -36,12 +36,12 @@ class Anthropic(Shape):
         return settled_by_iterations(usage) if usage and usage.get("iterations") else usage
 
     def merged(self, seen: Fields, later: Fields) -> Fields:
-        """Counts are cumulative: the later one replaces the earlier one, unless it is null.
+        """Counts are cumulative: a later one replaces an earlier one, unless it is null.
 
-        The input counts of one event belong together: other servers put the whole prompt into
-        the `input_tokens` of the start or of the delta, and split it in the other. Only a zero is
-        doubtful, since some gateways send zeros that mean nothing. It counts where `iterations`
-        say so, or where the prompt stays the same: then the tokens have moved to another class.
+        The input counts of one event belong together: some servers put the whole prompt into the
+        `input_tokens` of the start or of the delta, and split it in the other one. Only a zero is
+        doubtful, because some gateways send meaningless zeros. It counts if `iterations` confirm
+        it, or if the prompt stays the same: then the tokens have moved to another class.
         """
         known = {name: value for name, value in later.items() if value not in (None, [])}
         merged = seen | known
@@ -65,7 +65,7 @@ class Anthropic(Shape):
         return answer.get("type") == "message_start"
 
     def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
-        """A start before the end of another message replaces it: gateways begin with their own."""
+        """A start before the end of another message replaces it: gateways send their own start."""
         return ended
 
     def ends(self, answer: Fields) -> bool:
@@ -73,14 +73,14 @@ class Anthropic(Shape):
         return answer.get("type") == "message_stop"
 
     def closes(self, answer: Fields) -> bool:
-        """The delta that says why the message stopped has the final count of the output."""
+        """The delta with the stop reason has the final output count."""
         delta = fields_at(answer, "delta")
         return delta is not None and delta.get("stop_reason") is not None
 
     def normal(self, counts: Counts) -> Usage:
         count: Callable[[str], int] = counts.first
         if "iterations" in counts.usage:
-            # Only compactions are left of these here: the totals do not include them.
+            # Only compactions are left in there: the totals do not include them.
             count = partial(_sum, counts, [counts.usage, *items_of(counts.usage, "iterations")])
         cached = count("cache_read_input_tokens")
         written = count("cache_creation_input_tokens")
@@ -106,7 +106,7 @@ def _usage_of(answer: Fields) -> Fields | None:
     usage = fields_at(answer, "usage")
     if usage is None or kind in ("message", "message_delta"):
         return usage
-    # Gateways that forget the type. LiteLLM has the names too, beside OpenAI's own.
+    # Gateways that omit the type. LiteLLM has these names too, beside OpenAI's own.
     theirs = not CACHE_NAMES.isdisjoint(usage) and OTHERS_NAMES.isdisjoint(usage)
     return usage if theirs else None
 

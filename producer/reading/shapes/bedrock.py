@@ -1,7 +1,7 @@
-"""Amazon Bedrock: Converse, which is one form for all models, and what InvokeModel passes on.
+"""Amazon Bedrock: Converse, one format for all models, and the models' formats in InvokeModel.
 
-Anthropic's models keep their own form under InvokeModel. Models whose answers tell no tokens
-(Cohere's and Nova's embeddings) are counted in headers only and have no usage here.
+Anthropic's models keep their own format in InvokeModel. Models whose answers have no tokens
+(Cohere's and Nova's embeddings) are counted in headers only: they have no usage here.
 """
 
 from typing import Any, ClassVar, Final
@@ -16,7 +16,7 @@ WRITE_NAMES: Final = ("cacheWriteInputTokens", "cacheWriteInputTokenCount")
 
 
 class Converse(Shape):
-    """Cache reads and writes come on top of `inputTokens`, and the total has them."""
+    """`inputTokens` excludes cache reads and writes; the total includes them."""
 
     places = frozenset(("usage", "metadata"))
     paths: ClassVar[Paths] = {"usage": True, "metadata": {"usage": True}}
@@ -26,19 +26,19 @@ class Converse(Shape):
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usage")
         if usage is None and answer.keys() <= {"metadata", METRICS}:
-            usage = fields_at(answer, "metadata", "usage")  # the last event of a stream of Nova's
+            usage = fields_at(answer, "metadata", "usage")  # the last event of a Nova stream
         named = usage is not None and ("inputTokens" in usage or "outputTokens" in usage)
         return usage if named else None
 
     def ends(self, answer: Fields) -> bool:
-        """The `metadata` event comes after `messageStop`, and nothing after it."""
+        """The `metadata` event follows `messageStop` and is the last one."""
         return self.usage(answer) is not None
 
     def normal(self, counts: Counts) -> Usage:
         fresh, completion = counts.first("inputTokens"), counts.first("outputTokens")
         cached, written = counts.first(*READ_NAMES), counts.first(*WRITE_NAMES)
         total = counts.first("totalTokens")
-        # A total without them says that they are inside of the input.
+        # A total without them shows that the input includes them.
         inside = total == fresh + completion and cached + written <= fresh
         prompt = fresh if inside else fresh + cached + written
         return Usage(
@@ -52,7 +52,7 @@ class Converse(Shape):
 
 
 class InvokeModel(Shape):
-    """Titan's and Llama's counts stand at the top; each stream ends with Bedrock's own metrics."""
+    """Titan's and Llama's counts are at the top. Each stream ends with Bedrock's metrics."""
 
     places = frozenset((METRICS, "inputTextTokenCount", "prompt_token_count"))
     paths: ClassVar[Paths] = {
@@ -91,7 +91,7 @@ class InvokeModel(Shape):
 
 
 def _titan(answer: Fields) -> dict[str, Any]:
-    """Titan's counts under the names of the metrics: text has results, embeddings have none."""
+    """Titan's counts under the names of the metrics. Text has results, embeddings do not."""
     output = answer.get("totalOutputTextTokenCount")
     if output is None:
         counts = (result.get("tokenCount") for result in items_of(answer, "results"))

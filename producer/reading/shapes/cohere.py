@@ -1,8 +1,8 @@
-"""Cohere, version 1 (`meta`) and 2 (`usage`): two sets of counts for one answer.
+"""Cohere, version 1 (`meta`) and 2 (`usage`): two sets of counts in one answer.
 
-`tokens` is what the model read and wrote; `billed_units` leaves out what Cohere adds to a prompt
-and does not charge for. The normal form is every token, and only of `tokens` are `cached_tokens`
-a part, so `tokens` is taken where it is told; embeddings have `billed_units` alone.
+`tokens` is what the model read and wrote. `billed_units` excludes what Cohere adds to a prompt free
+of charge. The normal form counts every token, and `cached_tokens` are part of `tokens` only, so
+`tokens` is preferred. Embeddings have `billed_units` alone.
 """
 
 from typing import ClassVar, Final
@@ -15,7 +15,7 @@ COUNTED: Final[Paths] = dict.fromkeys(("tokens", "billed_units", "cached_tokens"
 
 
 class Cohere(Shape):
-    """Chat and embeddings, JSON and events. The answers do not name the model."""
+    """Chat and embeddings, as JSON and as events. The answers do not name the model."""
 
     places = frozenset(("usage", "meta", "delta", "response"))
     paths: ClassVar[Paths] = {
@@ -35,17 +35,17 @@ class Cohere(Shape):
             found = fields_at(answer, "response", "meta")
         if found is None:
             return None
-        told = _counted(fields_at(found, "tokens")) or fields_at(found, "billed_units")
-        return None if told is None else {**told, "cached_tokens": found.get("cached_tokens")}
+        counts = _counted(fields_at(found, "tokens")) or fields_at(found, "billed_units")
+        return None if counts is None else {**counts, "cached_tokens": found.get("cached_tokens")}
 
     def ends(self, answer: Fields) -> bool:
-        """The last event is `message-end`, of version 1 `stream-end`."""
+        """The last event is `message-end`; in version 1 `stream-end`."""
         return answer.get("type") == "message-end" or answer.get("event_type") == "stream-end"
 
     def normal(self, counts: Counts) -> Usage:
         prompt = counts.first("input_tokens") + counts.first("image_tokens")
         completion = counts.first("output_tokens")
-        if not (prompt or completion):  # LiteLLM's ranks: nothing is output, so a total is input
+        if not (prompt or completion):  # LiteLLM's ranks have no output, so a total is input
             prompt = counts.first("total_tokens")
         return Usage(
             model="",

@@ -1,6 +1,6 @@
-"""The costs that providers and gateways report, exact: never made from a float.
+"""Reads the costs that providers and gateways report. Exact: never made from a float.
 
-All are US dollars; an amount in another currency, or one that is no amount, is unknown.
+All are US dollars. An amount in another currency, or an invalid one, is unknown.
 """
 
 from decimal import Decimal
@@ -16,13 +16,13 @@ MAX_TICKS: Final = int(MAX_COST * 10**-TICK_EXPONENT)
 
 
 def cost_in(usage: dict[str, Any]) -> Decimal | None:
-    """The cost that a usage object reports; None: unknown.
+    """The cost in a usage object. None: unknown.
 
-    With the customer's own key (`is_byok`), `cost` is what the gateway charges for itself. The
-    provider charges `upstream_inference_cost` beside it, so the two are added. A cost of 0
-    without it says nothing.
+    With the customer's own key (`is_byok`), `cost` is the gateway's own charge. The provider
+    charges `upstream_inference_cost` in addition, so the two are added. Without that, a cost of 0
+    means unknown.
     """
-    cost = _told(usage)
+    cost = _reported(usage)
     if usage.get("is_byok") is not True:
         return cost
     details = usage.get("cost_details")
@@ -34,7 +34,7 @@ def cost_in(usage: dict[str, Any]) -> Decimal | None:
     return upstream + (cost or 0)
 
 
-def _told(usage: dict[str, Any]) -> Decimal | None:
+def _reported(usage: dict[str, Any]) -> Decimal | None:
     """OpenRouter's, LiteLLM's and others' `cost`, also as an object (Perplexity); else ticks."""
     cost = usage.get("cost")
     if isinstance(cost, dict):

@@ -1,4 +1,4 @@
-"""Reads counts out of a usage object, whatever stands there, and remembers what was wrong."""
+"""Reads the counts of a usage object, valid or not, and remembers if one was invalid."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,7 +7,7 @@ from usagepipe.schemas.event import MAX_TOKENS
 
 
 class Counts:
-    """The counts of a usage object, by name. Remembers if any were there, and any bad."""
+    """The counts of a usage object, by name. Remembers whether any exist and whether any is bad."""
 
     def __init__(self, usage: dict[str, Any]) -> None:
         self.usage = usage

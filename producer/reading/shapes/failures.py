@@ -1,6 +1,6 @@
-"""Whether an answer says that it failed, though its status was 200: a stream has sent that before.
+"""Whether an answer reports its failure, despite a status of 200, which a stream sends first.
 
-The same for all providers: their words differ little, and gateways mix them.
+The same for all providers: they report it in similar ways, and gateways mix these.
 """
 
 from typing import Any, Final
@@ -8,8 +8,8 @@ from typing import Any, Final
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, fields_at
 
 KIND_NAMES: Final = ("type", "event_type", "object")
-# An event, or an answer, of these kinds. One that is incomplete or was cancelled has not failed,
-# nor has one of whose tools some call failed (`response.mcp_call.failed`).
+# Kinds of events and answers that report a failure. An incomplete or cancelled answer has not
+# failed, nor has one with a failed tool call (`response.mcp_call.failed`).
 FAILED_KINDS: Final = ("error", "response.failed", "response.error", "conversation.response.error")
 WITH_STATUS: Final = ("response", "interaction")
 STATUS_EVENT: Final = "interaction.status_update"
@@ -21,7 +21,7 @@ PATHS: Final[Paths] = {
 
 
 def says_it_failed(answer: Fields) -> bool:
-    """Whether an answer, or an event of a stream, tells of the failure of the whole."""
+    """Whether an answer, or an event of a stream, reports that the whole answer failed."""
     if answer.get("error") and _has_error(answer):
         return True
     for name in KIND_NAMES:
@@ -40,7 +40,7 @@ def says_it_failed(answer: Fields) -> bool:
 
 
 def _is_choice_failed(choices: list[Any]) -> bool:
-    """OpenRouter and Mistral say so in a choice too."""
+    """OpenRouter and Mistral also report it in a choice."""
     for choice in choices:
         if isinstance(choice, dict) and choice.get("finish_reason") == "error":
             return True
@@ -48,7 +48,7 @@ def _is_choice_failed(choices: list[Any]) -> bool:
 
 
 def _has_error(answer: Fields) -> bool:
-    """An error is an object or a text; answers that went well may have null or nothing in it."""
+    """An error is an object or a text. Successful answers may have an empty or null `error`."""
     error = answer.get("error")
     return bool(error) and isinstance(error, (dict, str))
 

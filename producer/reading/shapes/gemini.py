@@ -1,7 +1,7 @@
 """Gemini, by Google's AI Studio or Vertex: `usageMetadata`, cumulative in each event of a stream.
 
-Thoughts are counted beside the candidates and are output; what tools put into the prompt is
-counted beside the prompt and is input.
+Thoughts are counted separately from the candidates; they are output. What tools add to the prompt
+is counted separately from the prompt; it is input.
 """
 
 from typing import ClassVar, Final
@@ -50,11 +50,11 @@ class Gemini(Shape):
 
     def normal(self, counts: Counts) -> Usage:
         prompt = counts.first("promptTokenCount") + counts.first("toolUsePromptTokenCount")
-        # The Live API says response where others say candidates.
+        # The Live API calls the candidates response.
         completion = counts.first("candidatesTokenCount", "responseTokenCount")
         thoughts = counts.first("thoughtsTokenCount")
         total = counts.first("totalTokenCount")
-        # Some models on Vertex count thoughts as candidates: then the total holds them already.
+        # Some models on Vertex include thoughts in the candidates: then the total shows it.
         if not (thoughts and completion >= thoughts and total == prompt + completion):
             completion += thoughts
         return Usage(
@@ -68,6 +68,6 @@ class Gemini(Shape):
 
 
 def _is_cache(answer: Fields) -> bool:
-    """A cache's description tells its size, each time that it is asked for. Nothing was used."""
+    """Whether it describes a cache, with the cache's size. Then nothing was used."""
     name = answer.get("name")
     return isinstance(name, str) and "cachedContents/" in name

@@ -1,7 +1,7 @@
 """Gemini's Interactions API: one answer of a model or an agent, JSON or typed events.
 
-What tools put into the prompt is counted beside the input, and thoughts beside the output, as
-in Gemini's own API under other names. A background interaction has no usage until it is done.
+What tools add to the prompt is counted separately from the input, and thoughts separately from the
+output, as in Gemini's API under other names. A background interaction has no usage until it ends.
 """
 
 from typing import ClassVar, Final
@@ -13,11 +13,11 @@ from usagepipe.producer.reading.usage import Usage
 INPUT_NAMES: Final = ("total_input_tokens", "total_tool_use_tokens")
 OUTPUT_NAMES: Final = ("total_output_tokens", "total_thought_tokens")
 NAMES: Final = frozenset(INPUT_NAMES + OUTPUT_NAMES)
-LAST_EVENTS: Final = ("interaction.completed", "interaction.complete")  # the older name is last
+LAST_EVENTS: Final = ("interaction.completed", "interaction.complete")  # the second is older
 
 
 class Interactions(Shape):
-    """An interaction, or an event of its stream: `step.stop` has the usage until then."""
+    """An interaction, or an event of its stream: `step.stop` has the usage so far."""
 
     places = frozenset(("usage", "interaction", "metadata"))
     paths: ClassVar[Paths] = {
@@ -35,7 +35,7 @@ class Interactions(Shape):
         return _counted(fields_at(answer, "interaction", "usage")) or _in_metadata(answer)
 
     def part(self, answer: Fields) -> str | None:
-        """Only the last event of an interaction is asked for its id."""
+        """Only the id in the last event of an interaction is used."""
         return id_at(fields_at(answer, "interaction") or {}, "id") if self.ends(answer) else None
 
     def is_next(self, earlier: Usage, later: Usage, ended: bool) -> bool:
@@ -62,6 +62,6 @@ def _counted(usage: Fields | None) -> Fields | None:
 
 
 def _in_metadata(event: Fields) -> Fields | None:
-    """Any event may have the usage until then there, by its name of today or the older one."""
+    """The usage so far. Any event may have it, under today's name or an older one."""
     total = _counted(fields_at(event, "metadata", "total_usage"))
     return total or _counted(fields_at(event, "metadata", "usage"))

@@ -1,12 +1,13 @@
-"""Claude's `usage.iterations`: what each run of a model within one message used.
+"""Claude's `usage.iterations`: the usage of each run of a model within one message.
 
-- `message`: a run of the model that was asked. The message's own totals are the sum of these.
-- `compaction`: a run of the same model that shortened the conversation; in no total.
+- `message`: a run of the requested model. The message's totals are the sum of these runs.
+- `compaction`: a run of the same model that shortened the conversation; not in the totals.
 - `fallback_message`: the run of the model that answered after others declined. Then the totals
   describe this run alone, and the `message` runs are those that declined.
-- `advisor_message`: a run of another model that was asked for advice; in no total.
+- `advisor_message`: a run of another model that gave advice; not in the totals.
 
-Tokens of other models have other prices and an event has one model: theirs are left out.
+Other models have other prices, and an event has one model, so the tokens of other models are
+skipped.
 """
 
 from typing import Any, Final
@@ -21,14 +22,14 @@ CLASSES: Final = (
     "output_tokens",
 )
 FALLBACK: Final = "fallback_message"
-SETTLED: Final = "settled by iterations"  # no name of a provider's
+SETTLED: Final = "settled by iterations"  # not a name that providers use
 
 
 def settled_by_iterations(usage: Fields) -> Fields:
-    """`usage` with what its iterations say in place of its totals, class by class.
+    """`usage` with totals from its iterations, class by class.
 
-    Of the iterations only the compactions are kept, to be added to the totals. A later event
-    without iterations can so replace the totals.
+    Only the compactions are kept in `iterations`, to be added to the totals. So a later event
+    without iterations can replace the totals.
     """
     runs = _of_the_answering_model(items_of(usage, "iterations"))
     compactions = [run for run in runs if run.get("type") == "compaction"]
@@ -45,9 +46,9 @@ def settled_by_iterations(usage: Fields) -> Fields:
 
 
 def settles(usage: Fields, name: str) -> bool:
-    """Whether the iterations of this event say how many tokens of a class there are."""
+    """Whether the iterations of this event give the number of tokens of a class."""
     settled = usage.get(SETTLED)
-    return isinstance(settled, frozenset) and name in settled  # a stranger may use the name too
+    return isinstance(settled, frozenset) and name in settled  # an answer may contain the name too
 
 
 def model_of_fallback(usage: Fields) -> str:
@@ -65,7 +66,7 @@ def _of_the_answering_model(runs: list[Fields]) -> list[Fields]:
 
 
 def _is_of(run: Fields, model: str) -> bool:
-    """Whether a run is of the fallback model. A `message` that names no model is one declined."""
+    """Whether a run belongs to the fallback model. A `message` without a model was declined."""
     kind = run.get("type")
     if kind == "message":
         return run.get("model") == model
@@ -77,7 +78,7 @@ def _values(runs: list[Fields], name: str) -> list[Any]:
 
 
 def _sum(values: list[Any]) -> Any:
-    """The sum, or the first value that is no count: it is found wrong where counts are read."""
+    """The sum, or the first invalid value, which is reported where counts are read."""
     wrong = [value for value in values if not _is_count(value)]
     return wrong[0] if wrong else sum(Counts({}).count(value) for value in values)
 

@@ -1,4 +1,4 @@
-"""Which model an answer or an event of a stream names."""
+"""The model that an answer or an event of a stream names."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ PATHS: Final[Paths] = {
 
 
 def model_named(answer: Fields) -> str:
-    """The model that an answer names itself, else the object in it, or ""."""
+    """The model that an answer, or an object inside it, names; or ""."""
     if model := _model_in(answer):
         return model
     for place in INNER_PLACES:
@@ -34,15 +34,15 @@ def _model_in(fields: Fields) -> str:
 
 
 def _routed(answer: Fields) -> str:
-    """The model that Bedrock's prompt router has chosen: a name, or an ARN that ends with it."""
+    """The model chosen by Bedrock's prompt router: a name, or an ARN that ends with it."""
     model = (fields_at(answer, "trace", "promptRouter") or {}).get("invokedModelId")
     return model.rpartition("/")[2] if isinstance(model, str) else ""
 
 
 def model_taking_over(answer: Fields) -> str:
-    """The model that goes on where another declined (Claude's server-side fallback), or "".
+    """The model that continues after another one declined (Claude's server-side fallback), or "".
 
-    The start of a stream has named the other one by then.
+    The start of the stream has already named the other model.
     """
     usage = answer.get("usage")
     if isinstance(usage, dict) and "iterations" in usage:

@@ -1,4 +1,4 @@
-"""Ollama: counts at the top of the last line of a chat, or of the answer to an embedding."""
+"""Ollama: counts at the top of a chat's last line, or of an embedding's answer."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from usagepipe.producer.reading.usage import Usage
 
 
 class Ollama(Shape):
-    """One JSON object a line; the last has `done`. A cached prompt may leave its count out."""
+    """One JSON object per line; the last one is `done`. A cached prompt may have no count."""
 
     places = frozenset(("prompt_eval_count", "eval_count"))
     paths: ClassVar[Paths] = dict.fromkeys(("prompt_eval_count", "eval_count", "done"), True)
@@ -16,8 +16,8 @@ class Ollama(Shape):
     sides = ("prompt_eval_count", "eval_count")
 
     def usage(self, answer: Fields) -> Fields | None:
-        told = answer.get("prompt_eval_count") is not None or answer.get("eval_count") is not None
-        return answer if told and answer.get("done") is not False else None
+        known = answer.get("prompt_eval_count") is not None or answer.get("eval_count") is not None
+        return answer if known and answer.get("done") is not False else None
 
     def ends(self, answer: Fields) -> bool:
         """The last line is `done`."""

@@ -1,4 +1,4 @@
-"""OpenAI and all who are like it: cached is a part of the input, reasoning a part of the output.
+"""OpenAI and compatible APIs: the input includes cached tokens, the output includes reasoning.
 
 Chat, completions, embeddings, images, audio, the Responses and Realtime events; Azure, Cerebras,
 DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, xAI and many more.
@@ -6,9 +6,7 @@ DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, 
 
 from typing import ClassVar, Final
 
-from usagepipe.producer.reading.shapes import input_only
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.input_only import is_total_alone, outputs_nothing
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
 from usagepipe.producer.reading.usage import Usage
 
@@ -25,14 +23,27 @@ NAMES: Final = (
     "output_tokens",
     "total_tokens",
 )
-# Of a response. The Realtime API says `done` of all ends.
+# Of a response. The Realtime API uses `done` for all of them.
 LAST_EVENTS: Final = frozenset(
     f"response.{word}" for word in ("completed", "incomplete", "failed", "cancelled", "done")
 )
 
+# Answers without output (embeddings, ranks, scores): a total alone is input there. An answer with
+# text may have a total alone too, but then the input is unknown. So the answer must show its kind.
+TOKEN_CLASSES: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
+INPUT_ONLY_OBJECTS: Final = ("list", "rerank")
+LISTS: Final = ("results", "data", "rankings")
+SCORES: Final = frozenset({"relevance_score", "score", "logit"})
+VECTORS: Final = ("embeddings", "embedding")
+INPUT_ONLY_PATHS: Final[Paths] = {
+    "object": True,
+    **{name: dict.fromkeys(SCORES, True) for name in LISTS},
+    **{name: {} for name in VECTORS},  # only whether they are there
+}
+
 
 class Responses(Shape):
-    """The events of the Responses and Realtime APIs: the usage is in the response they carry."""
+    """The events of the Responses and Realtime APIs. The usage is in their `response`."""
 
     places = frozenset(("response",))
     places_of_id = frozenset(("response",))
@@ -47,8 +58,8 @@ class Responses(Shape):
         return None
 
     def part(self, answer: Fields) -> str | None:
-        """A realtime session has many responses, a gateway's stream may have several. Those that
-        have no id cannot be told apart and are one."""
+        """A realtime session has many responses, and a gateway's stream may have several. Without
+        ids they cannot be distinguished and count as one."""
         if not self.ends(answer):
             return None
         return id_at(fields_at(answer, "response") or {}, "id") or ""
@@ -61,7 +72,7 @@ class Responses(Shape):
         return answer.get("type") == "response.created"
 
     def ends(self, answer: Fields) -> bool:
-        """The event that says how the response ended, well or not."""
+        """The event that reports how the response ended, well or not."""
         kind = answer.get("type")
         return isinstance(kind, str) and kind in LAST_EVENTS
 
@@ -72,7 +83,7 @@ class Responses(Shape):
 class OpenAI(Shape):
     """A `usage` at the top, else in Groq's `x_groq`, else in a choice (Kimi).
 
-    The end of a chat's stream is `[DONE]`, which is no JSON: the reader of the stream sees it.
+    A chat's stream ends with `[DONE]`, which is not JSON: the framing handles it.
     """
 
     places = frozenset(("usage", "choices", "x_groq"))
@@ -81,7 +92,7 @@ class OpenAI(Shape):
         **dict.fromkeys(("type", "object", "usage"), True),
         "x_groq": {"usage": True},
         "choices": {"usage": True, "finish_reason": True},
-        **input_only.PATHS,
+        **INPUT_ONLY_PATHS,
     }
     marks = ("usage",)
     sides = ("prompt_tokens", "completion_tokens")
@@ -92,7 +103,7 @@ class OpenAI(Shape):
             return usage
         if usage is None or not any(map(usage.get, NAMES)):
             usage = _elsewhere(answer) or usage
-        if usage is not None and is_total_alone(usage) and outputs_nothing(answer):
+        if usage is not None and _is_total_alone(usage) and _has_no_output(answer):
             return {**usage, "prompt_tokens": usage["total_tokens"]}
         return usage
 
@@ -101,13 +112,13 @@ class OpenAI(Shape):
         return id_at(answer, "id") if is_chat(answer) else None
 
     def ends(self, answer: Fields) -> bool:
-        """Media come in typed events: `image_generation.completed`, `speech.audio.done`."""
+        """Media use typed events: `image_generation.completed`, `speech.audio.done`."""
         kind = answer.get("type")
         return isinstance(kind, str) and kind.endswith((".completed", ".done"))
 
     def closes(self, answer: Fields) -> bool:
-        """Usage is final when no choice is open. Not every server sends a `[DONE]` after it, and
-        those that tell usage with each chunk (vLLM, Perplexity) do so while a choice is open."""
+        """Usage is final when no choice is open. Not every server sends `[DONE]` after it, and
+        servers that send usage with each chunk (vLLM, Perplexity) do so while a choice is open."""
         if not answer.get("choices"):
             return answer.get("choices") == [] or ("choices" not in answer and _is_chunk(answer))
         choices = items_of(answer, "choices")
@@ -135,22 +146,36 @@ def _elsewhere(answer: Fields) -> Fields | None:
     return next((usage for usage in of_choices if usage), None)
 
 
+def _is_total_alone(usage: Fields) -> bool:
+    """Whether a usage object has a total and no other count."""
+    return not any(map(usage.get, TOKEN_CLASSES)) and bool(usage.get("total_tokens"))
+
+
+def _has_no_output(answer: Fields) -> bool:
+    """Whether an answer shows that it consists of ranks or vectors."""
+    if answer.get("object") in INPUT_ONLY_OBJECTS:
+        return True
+    if any(isinstance(answer.get(name), (list, dict)) for name in VECTORS):
+        return True
+    return any(not SCORES.isdisjoint(item) for name in LISTS for item in items_of(answer, name)[:1])
+
+
 def subset(counts: Counts) -> Usage:
-    """The normal form where details are parts of their totals."""
+    """The normal form if details are parts of their totals."""
     prompt = counts.first("prompt_tokens", "input_tokens")
     completion = counts.first("completion_tokens", "output_tokens")
     given_total = counts.first("total_tokens")
     beside = counts.first("reasoning_tokens") if "reasoning_tokens" in counts.usage else 0
     reasoning = counts.detail(OUTPUT_DETAILS, "reasoning_tokens") or beside
-    # xAI counts reasoning outside of the output, in the total only. That has to fit exactly: any
-    # other total is a contradiction, and stays one.
+    # xAI counts reasoning outside the output, in the total only. That must fit exactly: any other
+    # total is a contradiction and stays one.
     if reasoning and given_total == prompt + completion + reasoning:
         completion += reasoning
     elif beside > completion and given_total in (0, prompt + completion):
-        # More than the output has: Perplexity's research counts and charges it apart.
+        # More than the output: Perplexity's research counts and charges it separately.
         completion += beside
         given_total = prompt + completion
-    # Mistral counts what its connectors (web search, …) put into the prompt beside the prompt.
+    # Mistral counts what its connectors (web search, …) add to the prompt separately.
     connectors = counts.first("connector_tokens") if "connector_tokens" in counts.usage else 0
     if connectors and given_total == prompt + completion + connectors:
         prompt += connectors
@@ -169,7 +194,7 @@ def subset(counts: Counts) -> Usage:
 
 
 def _cached(counts: Counts) -> int:
-    """Cache reads: in the details, or beside the totals under a name of the provider's own."""
+    """Cache reads: in the details, or beside the totals under the provider's own name."""
     return counts.detail(PROMPT_DETAILS, "cached_tokens") or counts.first(
         "cached_tokens",  # Kimi, Hugging Face
         "num_cached_tokens",  # Mistral
