@@ -20,19 +20,11 @@ import msgspec
 from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
+from usagepipe.schemas.clickhouse.usage_events import COORDINATES
 from usagepipe.schemas.codec import decode
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import COST_DECIMALS, EARLIEST, LATEST, MAX_COST, UsageEvent
 
-# What the worker adds to an event: its coordinates in the log.
-PLACE: Final = (
-    ("kafka_topic", str),
-    ("kafka_topic_id", str),
-    ("kafka_partition", int),
-    ("kafka_offset", int),
-    ("batch_epoch", int),
-    ("ingested_at", str),
-)
 DECODED_TOGETHER: Final = 256  # records; more are no faster and take more memory
 
 
@@ -85,7 +77,7 @@ def _row_type(*, strict: bool = False) -> type[msgspec.Struct]:
         twin = _fast_type(info.annotation, info.metadata)
         fields.append((name, twin) if info.is_required() else (name, twin, info.default))
     # If a record itself has such a field, its value is overwritten.
-    fields += [(name, kind, kind()) for name, kind in PLACE]
+    fields += [(name, kind, kind()) for name, kind in COORDINATES.items()]
     fields.sort(key=len)  # fields without a default first
     return msgspec.defstruct(
         "Row", fields, omit_defaults=True, gc=False, forbid_unknown_fields=strict

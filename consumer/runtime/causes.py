@@ -1,7 +1,7 @@
-"""Names the cause of an error of ClickHouse or Kafka: its kind, its name, and what to do.
+"""Explains an error of ClickHouse or Kafka: its kind, its name, and what to do.
 
-Only texts of ours, of the system and of certificates are passed on. A server's own text may quote
-rows or queries, so of that only the code and its meaning are.
+A server's text may quote rows or queries, so only its code and the meaning of the code are passed
+on. Texts of usagepipe, of the operating system and of certificates are passed on as they are.
 """
 
 import errno
@@ -16,23 +16,24 @@ from typing import Final, NamedTuple
 from aiokafka.errors import BrokerResponseError, KafkaConnectionError, KafkaError
 
 from usagepipe.consumer.clickhouse.refusals import classify
+from usagepipe.consumer.protocol.positions import FencedError
 from usagepipe.schemas.clickhouse.codes import LOCKED_OUT, Kind, reason
 from usagepipe.schemas.errors import AccessError, ServerUnavailableError, UsagePipeError
 
 NO_LISTENER: Final = "connection refused: nothing listens there. Is it up, and is the port right?"
 UNKNOWN_HOST: Final = "unknown host: the name is not found. Check the address, and the DNS"
 NO_ANSWER: Final = "no answer in time: is it up and not overloaded, and does a firewall block it?"
-CUT: Final = "the connection was closed before the answer: does it restart, or is a proxy between?"
+CUT: Final = "the connection was closed before the answer: does it restart, or is there a proxy?"
 CERTIFICATE: Final = "TLS: the certificate is refused ({}). Set its CA, or the name it was made for"
 NO_TLS: Final = "TLS failed ({}): does the server speak TLS on this port, as the address says?"
 LOGIN: Final = "the user, the password or the token is wrong: correct it in the settings"
 RIGHT: Final = "a right is missing: allow this user the topics and the group of the settings"
 NO_TOPIC: Final = "the topic is missing: run usagepipe migrate"
-NO_BROKER: Final = "no broker answers: kafka_unreachable has the reason while this lasts"
+NO_BROKER: Final = "no broker answers: see kafka_unreachable for the reason"
 REBALANCE: Final = "the group is being rebalanced, and the worker waits for its new partitions"
-PROXY: Final = "HTTP {} without a code of ClickHouse: a proxy answers in its place. Look at it"
+PROXY: Final = "HTTP {} without a code of ClickHouse: a proxy answers in its place. Check the proxy"
 HUNG_UP: Final = "the broker closes the connection: does its port expect TLS, or a login?"
-OTHER: Final = "not a known kind of trouble: look at the log of the server"
+OTHER: Final = "unknown error: look at the log of the server"
 
 _NO_ENTRY: Final = frozenset({"401", "403", "407"})
 _STATUS: Final = re.compile(r"\bHTTP (?:status|error|response code)?\s*(\d{3})\b")
@@ -59,17 +60,17 @@ _CUTS: Final = frozenset({"ProtocolError", "IncompleteRead"})
 
 
 class Cause(NamedTuple):
-    """Why an attempt failed. `why` is never empty, and says what to do where anything helps."""
+    """Why an attempt failed. `why` is never empty. It says what to do, if anything helps."""
 
     kind: Kind
     error: str  # as `code 243 NOT_ENOUGH_SPACE`, or the error's class
     why: str
-    # The server refuses this worker whatever it asks for; it may well take another one's inserts.
+    # The server refuses everything of this worker. It may accept the inserts of another one.
     locked_out: bool = False
 
 
 def cause_of(error: Exception) -> Cause:
-    """The cause of `error`, without a word of what stood in rows, and without secrets."""
+    """The cause of `error`, without any text of rows and without secrets."""
     refusal = classify(error)
     if refusal.code is not None:
         why = reason(refusal.code, str(error)) or OTHER
@@ -79,7 +80,7 @@ def cause_of(error: Exception) -> Cause:
         if (found := _known(link)) is not None:
             kind, why = found
             return Cause(kind, name, why, locked_out=isinstance(link, ssl.SSLCertVerificationError))
-    if isinstance(error, AccessError):  # ours: its text may name a status of a token endpoint
+    if isinstance(error, AccessError):  # its text may contain the status of a token endpoint
         return Cause(Kind.OPERATOR, name, str(error))
     if status := _STATUS.search(str(error)):
         kind = Kind.SERVER if status[1].startswith("5") else Kind.OPERATOR
@@ -92,7 +93,7 @@ def cause_of(error: Exception) -> Cause:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """`error` and what led to it, the root first: drivers wrap what they caught."""
+    """`error` and the errors that led to it, the root first: drivers wrap what they caught."""
     links: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -121,6 +122,8 @@ def _known(error: BaseException) -> tuple[Kind, str] | None:
             return Kind.SERVER, f"{os.strerror(number)}: look at the network and its settings"
         case KafkaError():
             return _of_kafka(error)
+        case FencedError():
+            return Kind.SERVER, REBALANCE
     return _by_name(error)
 
 
@@ -145,16 +148,14 @@ def _by_name(error: BaseException) -> tuple[Kind, str] | None:
         return Kind.SERVER, NO_ANSWER
     if name in _CUTS:
         return Kind.SERVER, CUT
-    if name == "FencedError":
-        return Kind.SERVER, REBALANCE
     return None
 
 
 def brief(error: BaseException) -> str:
-    """One line about an error, short enough for a log.
+    """One line about an error, for the log.
 
-    Of ClickHouse's errors only code and name: their text quotes the rows that it refuses, and what
-    users wrote must not be in a log.
+    For an error of ClickHouse, only code and name: its text quotes the refused rows, and the
+    content of events must not be in a log.
     """
     if isinstance(error, Exception) and (refusal := classify(error)).code is not None:
         return f"{type(error).__name__}: {refusal.title}"
