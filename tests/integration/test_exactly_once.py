@@ -81,11 +81,11 @@ def test_an_event_that_comes_again_is_stored_once(
     stored = [*events, event(600)]
     assert (601, 601) == raw_counts(clickhouse_client)
     assert sums_of(stored) == rollup_sums(clickhouse_client)
-    left_out = sum(
+    skipped = sum(
         metric(worker, f'usagepipe_duplicates_total{{reason="{reason}"}}') or 0
         for reason in ("stored", "batch")
     )
-    assert 100 + 300 + 600 + 50 == left_out
+    assert 100 + 300 + 600 + 50 == skipped
 
 
 def test_duplicates_outlive_a_kill_between_announcement_and_insert(

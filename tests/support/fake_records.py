@@ -50,7 +50,7 @@ def record_batch(
     return bytes(data)
 
 
-def packed_chunk_of(*offsets: int, index: int = 0, size: int = 2) -> Chunk:
+def compressed_chunk_of(*offsets: int, index: int = 0, size: int = 2) -> Chunk:
     """The same as one record batch, compressed as the broker has it; with gaps it is unpacked."""
     first = offsets[0]
     deltas = tuple(offset - first for offset in offsets)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.fake_records import PARTITION, chunk_of, packed_chunk_of
+from tests.support.fake_records import PARTITION, chunk_of, compressed_chunk_of
 from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.record_batches import CompressedBatch
 from usagepipe.consumer.protocol.batch import BatchPolicy
@@ -74,7 +74,7 @@ def test_a_record_larger_than_the_limit_is_a_batch_of_its_own() -> None:
     assert [0] == [record.offset for record in batcher.cut().records()]
 
 
-@pytest.mark.parametrize("make", [chunk_of, packed_chunk_of])
+@pytest.mark.parametrize("make", [chunk_of, compressed_chunk_of])
 @given(
     # A record batch with gaps between its offsets is decoded at once.
     gaps=st.lists(st.integers(1, 5), min_size=1, max_size=60)
@@ -108,7 +108,7 @@ def test_batches_cover_every_record_once_in_order(
 def test_a_pending_range_ends_inside_a_compressed_record_batch() -> None:
     """Exactly the range is recovered, and the records after it are the next batch."""
     batcher = Batcher(PARTITION, 5, WIDE)
-    chunk = packed_chunk_of(5, 6, 7, 8)
+    chunk = compressed_chunk_of(5, 6, 7, 8)
     batcher.add(chunk, now=0)
 
     pending, rest = batcher.cut_to(6), batcher.cut()
