@@ -1,4 +1,4 @@
-"""`usagepipe demo`: the whole pipeline on a trace of requests, and a proof of its sums."""
+"""`usagepipe demo`: the whole pipeline on a trace of requests, and a check of its sums."""
 
 import shlex
 import signal
@@ -38,14 +38,14 @@ TERMINATED = 128 + signal.SIGTERM
     "--requests",
     metavar="N",
     type=click.IntRange(1, MAX_REQUESTS),
-    help=f"Send so many requests only.  [default: all of FILE, else {DEFAULT_REQUESTS}]",
+    help=f"Number of requests to send.  [default: all of FILE, else {DEFAULT_REQUESTS}]",
 )
 @click.option("--seed", default=1, show_default=True, metavar="N", help="Who calls, and for what.")
 @click.option(
     "--speed",
     metavar="FACTOR",
     type=Number(min=0, min_open=True),
-    help="1 is the trace's own pace, 60 makes a minute of each hour.  [default: no pause]",
+    help="1 is the trace's own speed, 60 replays an hour per minute.  [default: no pauses]",
 )
 @kafka_option
 @clickhouse_option
@@ -55,7 +55,7 @@ TERMINATED = 128 + signal.SIGTERM
     type=click.Path(path_type=Path),
     help="Folder of the local ClickHouse.  [default: a temporary one]",
 )
-@click.option("--keep", is_flag=True, help="Leave the run's database and topics where they are.")
+@click.option("--keep", is_flag=True, help="Keep the run's database and topics.")
 def command(
     trace: Path | None,
     requests: int | None,
@@ -66,13 +66,13 @@ def command(
     data: Path | None,
     keep: bool,
 ) -> int:
-    """Run the whole pipeline here on a trace of requests, and prove its sums.
+    """Run the whole pipeline on a trace of requests, and check its sums.
 
-    Starts a laptop's Kafka and ClickHouse unless yours are named, then the worker and an example
-    gateway with the middleware, sends it the requests over HTTP, and shows usage by source and by
-    key. Exit status 1: what was sent is not what was counted.
+    Starts a local Kafka and ClickHouse unless you name yours, then the worker and an example
+    gateway with the middleware. Sends the requests over HTTP, and shows usage by source and by
+    key. Exit status 1: the sums differ from what was sent.
 
-    The run has a database and topics of its own and removes them: your tables are not touched.
+    The run uses its own database and topics and removes them: it does not touch your tables.
     """
     settings = load_settings(Settings, kafka=kafka, clickhouse=clickhouse)
     configure_logs("warning")
@@ -109,7 +109,7 @@ def _rows(trace: Path | None, requests: int | None, seed: int) -> list[TraceRow]
 
 
 def _where(database: str, own: ClickHouseAddress | None, data: Path | None) -> str:
-    """Commands that show what was kept, and that work as they are printed."""
+    """The commands that show the kept data, ready to copy."""
     if own is None and data is not None:
         port = free_port()  # the one of the run is gone, and the next run would have another
         folder = shlex.quote(str(data.absolute()))
@@ -126,7 +126,7 @@ def _where(database: str, own: ClickHouseAddress | None, data: Path | None) -> s
 
 
 def _url(address: ClickHouseAddress, database: str) -> str:
-    """A word for a shell. The password stays a variable: output may be kept by anybody."""
+    """A word for a shell. The password stays a variable, because output may be stored."""
     scheme = "https" if address.secure else "http"
     host = f"[{address.host}]" if ":" in address.host else address.host
     user = quote(address.user, safe="")
@@ -138,10 +138,10 @@ def _url(address: ClickHouseAddress, database: str) -> str:
 
 @contextmanager
 def _ends_on_sigterm() -> Iterator[None]:
-    """Have SIGTERM end the run as Ctrl-C does: its default would leave servers behind.
+    """Let SIGTERM end the run as Ctrl-C does: its default would leave servers running.
 
-    It takes Ctrl-C's own way, on which asyncio cancels tasks: an exception raised here would come
-    up inside whichever task is running, and be reported as one that nobody expected.
+    It raises SIGINT, on which asyncio cancels its tasks. An exception raised here would surface in
+    the running task, as an unexpected error.
     """
     terminated = False
 

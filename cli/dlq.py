@@ -139,7 +139,7 @@ def list_dead_letters(
     show_default=True,
     help="Maximum bytes shown of the key, and of the value.",
 )
-@click.option("--raw", is_flag=True, help="Write the value's bytes and nothing else.")
+@click.option("--raw", is_flag=True, help="Write only the value's bytes.")
 def show(
     partition: int,
     offset: int,

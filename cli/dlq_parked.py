@@ -44,7 +44,7 @@ def parked(as_json: bool, **options: Any) -> None:
 
 @click.command("release")
 @click.argument("partitions", metavar="PARTITION...", type=click.IntRange(min=0), nargs=-1)
-@click.option("--all", "every", is_flag=True, help="Every partition that is parked.")
+@click.option("--all", "every", is_flag=True, help="All parked partitions.")
 @click.option("--letters", is_flag=True, help="Turn refused records into dead letters.")
 @click.option("--retry", is_flag=True, help="Read and check the range again.")
 @click.option(

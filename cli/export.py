@@ -30,16 +30,16 @@ STDOUT = Path("-")
     type=click.Path(path_type=Path, dir_okay=False),
     default=STDOUT,
     metavar="FILE",
-    help="Where to write; it appears when it is whole.  [default: standard output]",
+    help="File to write; it appears when it is complete.  [default: standard output]",
 )
 def command(
     clickhouse: str | None, start: datetime | None, end: datetime | None, output: Path
 ) -> None:
-    """Write the events that are stored as JSON lines, each once, for usagepipe import.
+    """Write the stored events as JSON lines, each once, for usagepipe import.
 
-    --from and --to are about the start of the requests; without them, all events are written. The
-    last line proves the file: one that was cut off is not imported. It holds what raw events hold,
-    names and tags too: keep it as you keep the database.
+    --from and --to refer to the start of the requests; without them, all events are written. The
+    last line holds a checksum: an incomplete file is not imported. The file holds everything that
+    raw events hold, names and tags too: protect it like the database.
     """
     span = TimeRange(start or EVER.start, end or EVER.end)
     settings = load_settings(QuerySettings, clickhouse=clickhouse)

@@ -1,8 +1,8 @@
-"""What Ctrl-C does when it should not be raised wherever the program is.
+"""Handles Ctrl-C where KeyboardInterrupt would do harm.
 
-While a command is imported nothing has begun, so the process just ends: as an exception it would
-come up inside whichever library is being imported, some of which print it or turn it into another.
-Where records are sent, those that have begun are finished first.
+While a command is imported, the process just ends: an exception would surface inside a library,
+and some libraries print it or replace it. While records are sent, those in flight are finished
+first.
 """
 
 import os
@@ -17,20 +17,20 @@ INTERRUPTED: Final = 128 + signal.SIGINT  # as shells have it
 
 
 def end_on_interrupt() -> None:
-    """From now on Ctrl-C ends the process at once. Ignored, as in background jobs, it stays."""
+    """Let Ctrl-C end the process at once, unless it is ignored, as in background jobs."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
 def raise_on_interrupt() -> None:
-    """Take `end_on_interrupt` back: what has begun is to be ended in good order."""
+    """Undo `end_on_interrupt`: from now on Ctrl-C raises KeyboardInterrupt."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
 def interrupt_noted() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: what has begun is finished. A second one ends at once."""
+    """Yields whether Ctrl-C was pressed, so that the caller can finish. The second ends at once."""
     noted = Event()
 
     def note(number: int, frame: FrameType | None) -> None:

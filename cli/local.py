@@ -1,4 +1,4 @@
-"""`usagepipe local`: a laptop's Kafka and ClickHouse."""
+"""`usagepipe local`: a local Kafka and ClickHouse."""
 
 import json
 from pathlib import Path
@@ -35,11 +35,10 @@ PORT = click.IntRange(0, 65_535)
 def command(
     data: Path, kafka_port: int, no_kafka: bool, clickhouse_port: int, lifeline: int | None
 ) -> int:
-    """Run a laptop's Kafka and ClickHouse until stopped.
+    """Run a local Kafka and ClickHouse until stopped.
 
     Prints one line of JSON with their addresses when both answer. Needs neither Docker nor Java.
-    ClickHouse keeps its data in a folder; Kafka keeps everything in memory and forgets it when
-    it stops.
+    ClickHouse keeps its data in a folder; Kafka keeps its data in memory only.
     """
     if no_kafka and kafka_port:
         raise click.UsageError("--kafka-port and --no-kafka contradict each other.")

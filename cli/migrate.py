@@ -23,16 +23,16 @@ NOT_AS_WANTED = 1
 @clickhouse_option
 @kafka_option
 @topic_option
-@click.option("--dry-run", is_flag=True, help="Print the SQL and topics and change nothing.")
-@click.option("--remake", is_flag=True, help="Make tables that were dropped anew, empty.")
-@click.option("--accept-drift", is_flag=True, help="Take hand-altered tables as they are now.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL and the topics, and change nothing.")
+@click.option("--remake", is_flag=True, help="Create dropped tables again, empty.")
+@click.option("--accept-drift", is_flag=True, help="Accept tables that were altered by hand.")
 @click.option(
     "--wait",
     type=Number(min=0),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for a server that is starting.",
+    help="How long to wait for a starting server.",
 )
 def command(
     clickhouse: str | None,
@@ -43,10 +43,10 @@ def command(
     remake: bool,
     wait: float,
 ) -> int:
-    """Make or update the tables in ClickHouse and the topics in Kafka.
+    """Create or update the tables in ClickHouse and the topics in Kafka.
 
-    It may run at any time and leaves alone what exists. Exit status 1 means that a table
-    was altered by hand, that an applied migration was edited, or that a topic is compacted.
+    You can run it at any time; it does not change existing topics. Exit status 1: a table was
+    altered by hand, an applied migration was edited, or a topic is compacted.
     """
     settings = load_settings(MigrationSettings, clickhouse=clickhouse, kafka=kafka, topic=topic)
     settings.check_retention()

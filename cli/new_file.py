@@ -1,8 +1,7 @@
-"""A file that appears under its name only when it is whole.
+"""A file that appears under its name only when it is complete.
 
-It is written beside its place under another name, which a crash leaves behind. What is there
-already and is no plain file (a pipe, `/dev/stdout`) is written as it is: replacing it would take
-it away from others.
+It is written next to its final place under another name, which a crash leaves there. A pipe or a
+device such as `/dev/stdout` is written directly: other programs use it.
 """
 
 import os
@@ -16,7 +15,7 @@ from usagepipe.schemas.errors import UnwritableFileError
 
 
 class NewFile:
-    """A file that is being written. Only its own errors are told as such."""
+    """A file that is being written. Its own errors become `UnwritableFileError`."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
@@ -29,9 +28,9 @@ class NewFile:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[NewFile]:
-    """A file to write, readable by its owner alone, in the place of what was there before.
+    """A new file, readable only by its owner, that replaces an existing one.
 
-    What was there stays as it is if the context ends with an exception.
+    If the context ends with an exception, the existing file stays.
 
     Raises:
         UnwritableFileError: the folder is missing, the disk is full, or the like.

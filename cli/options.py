@@ -1,4 +1,4 @@
-"""Options that several commands share, each the twin of a USAGEPIPE_* variable."""
+"""Options that several commands share. Each has a USAGEPIPE_* variable."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import PREFIX, Settings
 from usagepipe.schemas.settings.base import ProcessSettings
 
-# Read by the tests and by docker-compose.yml: they may stand in an environment beside the settings.
+# Variables of the tests and of docker-compose.yml, which are no settings.
 _OTHERS = ("USAGEPIPE_TEST_", "USAGEPIPE_REQUIRE_SERVERS", "USAGEPIPE_CLICKHOUSE_PASSWORD")
 CLICKHOUSE_HELP = (
     "ClickHouse [USAGEPIPE_CLICKHOUSE]. Not for a URL with a password: every user of the machine"
@@ -43,7 +43,7 @@ class Moment(click.ParamType):
 
 
 class Number(click.FloatRange):
-    """A number within a range: "nan" passes every comparison that click's own makes."""
+    """A number within a range. Unlike click's type, it refuses "nan"."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -92,7 +92,7 @@ def load_settings(model: type[Model], **options: object) -> Model:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each USAGEPIPE_* variable that nothing reads. It never shows values."""
+    """A warning for each USAGEPIPE_* variable that is not a setting. It never shows values."""
     known = [name.upper() for name in Settings.model_fields]
     sentences = []
     for name in sorted(environment):

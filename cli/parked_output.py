@@ -1,4 +1,4 @@
-"""How parked partitions are printed: a card for each, which fits a narrow terminal."""
+"""Prints parked partitions as cards, which fit a narrow terminal."""
 
 import shutil
 import textwrap

@@ -1,4 +1,4 @@
-"""The command tree. Commands are imported when they are called, so `--help` starts no library."""
+"""The command tree. A command is imported when it is called, so `--help` loads no library."""
 
 import importlib
 import os
@@ -18,18 +18,18 @@ class LazyGroup(click.Group):
     """Finds each command as `command` in the module of its name."""
 
     COMMANDS: ClassVar[dict[str, tuple[str, str]]] = {  # name: (the extra it needs, what it does)
-        "audit": ("consumer", "Prove that the tables hold what the log holds, or repair them."),
+        "audit": ("consumer", "Compare the tables with the log, and repair them."),
         "demo": (
             "local",
-            "Run the whole pipeline here on a trace of requests, and prove its sums.",
+            "Run the whole pipeline on a trace of requests, and check its sums.",
         ),
         "dlq": ("consumer", "List, show and replay dead letters."),
-        "export": ("query", "Write the stored events of a range into a file."),
+        "export": ("query", "Write the stored events of a range to a file."),
         "import": ("consumer", "Send the events of an export that are not stored yet."),
-        "local": ("local", "Run a laptop's Kafka and ClickHouse until stopped."),
-        "migrate": ("consumer", "Make or update the tables and topics."),
-        "replay": ("consumer", "Store what the tables lack of a part of the log."),
-        "status": ("consumer", "Show whether anything consumes, and what waits."),
+        "local": ("local", "Run a local Kafka and ClickHouse until stopped."),
+        "migrate": ("consumer", "Create or update the tables and topics."),
+        "replay": ("consumer", "Store the events of a part of the log that the tables lack."),
+        "status": ("consumer", "Show the workers, the lag, and the newest stored event."),
         "usage": ("query", "Print usage by source, key, user, model."),
         "worker": ("consumer", "Write events from Kafka to ClickHouse until stopped."),
     }
@@ -74,12 +74,12 @@ def root() -> None:
 
 
 def _module_of(command: str) -> str:
-    """No code could import a module named by a keyword of Python, such as `import`."""
+    """The module of a command. A Python keyword, such as `import`, cannot name a module."""
     return f"{command}_" if iskeyword(command) else command
 
 
 def _refuse_bytes(arguments: list[str]) -> None:
-    """Raise for an argument that is no text in the terminal's encoding: no server would take it."""
+    """Raise for an argument that is not valid text: no server would accept it."""
     for argument in arguments:
         try:
             argument.encode()

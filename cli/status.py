@@ -1,4 +1,4 @@
-"""`usagepipe status`: does anything consume the topic, and how far has it come?"""
+"""`usagepipe status`: the workers, the lag, and the newest stored event."""
 
 import click
 

@@ -1,7 +1,7 @@
-"""Standard output that may be closed, full or no longer read: one error for each, no traceback.
+"""Standard output that may be closed, full, or without a reader: one error each, no traceback.
 
-Errors of the descriptor become `OutputError` where they arise, below click and rich, which would
-end the process with status 1 on their own: "the answer is no".
+Errors become `OutputError` at the descriptor, below click and rich, which would end the process
+with status 1: "the answer is no".
 """
 
 import errno
@@ -27,10 +27,10 @@ class _Descriptor(io.FileIO):
 
 
 def guard_streams() -> None:
-    """Put `OutputError` under `sys.stdout`, and something under streams that are closed.
+    """Raise `OutputError` from `sys.stdout`, and open standard streams that are closed.
 
-    Call it first of all: a file opened later would get a closed stream's number, and the text
-    meant for the stream.
+    Call it first: a file that is opened before would get a closed stream's descriptor, and its
+    text.
     """
     _open_closed_ones()
     before = sys.stdout
@@ -44,7 +44,7 @@ def guard_streams() -> None:
 
 
 def _lenient(errors: str | None) -> str:
-    """How text is written that the encoding cannot hold: never half of a report and a traceback."""
+    """The error handler for characters that the encoding cannot hold. It never raises."""
     return "backslashreplace" if errors in (None, "strict", "surrogateescape") else errors
 
 
@@ -58,7 +58,7 @@ def _open_closed_ones() -> None:
 
 
 def give_up_output() -> None:
-    """Let what is buffered go nowhere: at its end the interpreter would try, and complain."""
+    """Discard buffered output: the interpreter would try to write it at its end, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, _STDOUT)
     os.close(nowhere)

@@ -32,8 +32,8 @@ def command(
 ) -> int:
     """Write events from Kafka to ClickHouse until stopped.
 
-    Run several: the group shares the partitions. SIGTERM or Ctrl-C stores and commits what was
-    fetched, then ends. /health, /live and /metrics answer on the web port.
+    You can run several: they share the partitions. SIGTERM or Ctrl-C stores and commits the fetched
+    records, then ends. The web port serves /health, /live and /metrics.
     """
     settings = load_settings(
         WorkerSettings,
@@ -49,9 +49,9 @@ def command(
 
 
 def _free_port(host: str, port: int) -> int:
-    """`port`, or any free one for 0.
+    """`port`, or a free one for 0.
 
-    A taken port is found out before Faust does: it would go on without web, or hang.
+    This check comes before Faust's start: with a taken port, Faust runs without web, or hangs.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""A laptop's stand-ins for the servers: an embedded broker, and chDB behind ClickHouse's HTTP."""
+"""Local stand-ins for the servers: an embedded broker, and chDB with ClickHouse's interface."""
 
 from usagepipe.local.servers import LocalClickHouse, LocalServers
 

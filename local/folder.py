@@ -1,7 +1,7 @@
 """The folder that keeps the local ClickHouse's data, held by one process at a time.
 
-The kernel's lock on the marker file is what holds it, and it goes with the process: a marker
-left by a crash is no lock. What the marker says is only told to people.
+A process holds it with the kernel's lock on the marker file, which ends with the process: a marker
+that a crash left is not a lock. The marker's text is only for messages.
 """
 
 import fcntl
@@ -18,10 +18,10 @@ _FORMAT: Final = 1
 
 
 class DataFolder:
-    """A data folder while this process holds it. A context manager; `close` lets go."""
+    """A data folder that this process holds. A context manager; `close` releases it."""
 
     def __init__(self, path: Path) -> None:
-        """Make or take over the folder.
+        """Create the folder, or take over an unused one.
 
         Raises:
             WrongUseError: it cannot be written, holds something else, or another process has it.
@@ -85,14 +85,14 @@ class DataFolder:
         self.clickhouse.mkdir(exist_ok=True)
 
     def tell(self, **addresses: str | None) -> None:
-        """Write down who holds the folder, for the message a second start gets."""
+        """Write the holder's addresses to the marker, for the error message of a second start."""
         note = {"format": _FORMAT, "pid": os.getpid()} | addresses
         content = (json.dumps(note) + "\n").encode()
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, content, 0)
 
     def close(self) -> None:
-        """Let go of the folder. May be called again."""
+        """Release the folder. May be called again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -23,8 +23,8 @@ def start_tied(
     """Start a process that is ended with this one; on Linux also when this one is killed (-9).
 
     Call it in the main thread: the kernel ends the child when the thread that made it ends. The
-    child has a session of its own: Ctrl-C is for its parent, which stops it. A Ctrl-C in here
-    leaves no child behind.
+    child has its own session, so Ctrl-C reaches only its parent, which stops it. A Ctrl-C during
+    this call leaves no child running.
     """
     process = None
     try:
@@ -48,10 +48,10 @@ def start_tied(
 
 @contextmanager
 def _stops_held_back() -> Iterator[None]:
-    """Ctrl-C and SIGTERM come up at the end, not inside.
+    """Delay Ctrl-C and SIGTERM to the end of the block.
 
-    Python calls what modules registered for a fork, and swallows what comes up in there. To block
-    the signals would not do: another thread may take them, and Python hands them to this one.
+    Python swallows exceptions in the functions that modules registered for a fork. Blocking the
+    signals would not help: another thread may get them, and Python hands them to this one.
     """
     came: list[int] = []
     handled = {n: handler for n in _STOPPING if callable(handler := signal.getsignal(n))}
@@ -67,7 +67,7 @@ def _stops_held_back() -> Iterator[None]:
 
 
 def _end_with_parent(parent: int) -> Callable[[], None] | None:
-    """What a child runs before its program, so that it dies when `parent` does.
+    """The function that a child runs before its program, so that it dies with `parent`.
 
     None where the system has no such call.
     """

@@ -1,7 +1,7 @@
-"""Ports on this machine. A port found free may be taken a moment later; a bound one is ours.
+"""Ports on this machine. A port that was free may be taken a moment later; a bound port is not.
 
-Free ports are sought below the range that the kernel gives to outgoing connections: a client that
-retries a server which is away, on a port of that range, can end up connected to itself.
+Free ports come from below the kernel's range for outgoing connections: a client that retries an
+unreachable server on a port of that range can connect to itself.
 """
 
 import errno

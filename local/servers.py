@@ -1,7 +1,7 @@
-"""`usagepipe local` as a child of this process, for the demo, the tests and other programs.
+"""`usagepipe local` as a child process, for the demo, the tests and other programs.
 
-The child holds the other end of a pipe and stops when it closes, so no server is left behind even
-when this process is killed.
+The child holds one end of a pipe and stops when the other end closes, so it stops even if this
+process is killed.
 """
 
 import json
@@ -28,7 +28,7 @@ _COMMAND: Final = (sys.executable, "-P", "-c", "from usagepipe.cli import main; 
 class LocalServers:
     """The embedded broker and the embedded ClickHouse on a data folder. A context manager.
 
-    Ports are chosen at the first `start` and kept: a later `start` comes back on them.
+    The first `start` chooses the ports; a later `start` uses them again.
     """
 
     def __init__(self, data: Path, kafka_port: int | None = 0, clickhouse_port: int = 0) -> None:
@@ -53,7 +53,7 @@ class LocalServers:
 
     @property
     def pid(self) -> int:
-        """Of the process that is the ClickHouse server; 0 when it does not run."""
+        """The process id of the ClickHouse server; 0 when it does not run."""
         return self._child.pid if self._child else 0
 
     def start(self) -> None:

@@ -1,6 +1,6 @@
-"""What `usagepipe local` runs: the broker as a child, ClickHouse in this very process.
+"""The servers of `usagepipe local`: the broker in a child process, ClickHouse in this process.
 
-Killing this process is therefore a crash of the ClickHouse server, and the broker goes with it.
+To kill this process is to crash the ClickHouse server; the broker ends with it.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ def _start_broker(port: int | None, stack: ExitStack) -> EmbeddedBroker | None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with our own way to stop: its own would end the process by the signal itself."""
+    """uvicorn with our own shutdown: its own would end the process by the signal itself."""
 
     def __init__(
         self, front: ClickHouseFront, broker: EmbeddedBroker | None, started: Callable[[], None]

@@ -1,8 +1,7 @@
-"""What the queries answer: frozen models, times in UTC, costs exact.
+"""The answers of the queries: frozen models, times in UTC, exact costs.
 
-A cost is the sum of what is known, and null where no request's cost is known. `unpriced_requests`
-counts the requests that are missing in it. Serialized, a cost is text, because a JSON number would
-be read as a float.
+A cost is the sum of the known costs, and null if none is known. `unpriced_requests` counts the
+requests without a known cost. In JSON a cost is text, because a number would be read as a float.
 """
 
 from datetime import datetime

@@ -1,8 +1,7 @@
-"""Tables for terminals of any width: columns beside each other, or below each other as cards.
+"""Tables for terminals of any width: with columns, or as one card per row.
 
-A figure is never cut or wrapped. Where the columns have no room beside each other, counts that are
-0 in every row are left out; if that is not enough, each row becomes a card. Cells are never read
-as markup.
+Numbers are never cut or wrapped. If the columns do not fit, counts that are 0 in every row are left
+out; if that is not enough, each row becomes a card. Cells are never read as markup.
 """
 
 import json
@@ -29,9 +28,9 @@ def terminal() -> Console:
 
 
 def json_text(document: object, **options: Any) -> str:
-    """`document` as JSON that a terminal shows and never obeys.
+    """`document` as JSON that is safe for a terminal.
 
-    Escaped is what `visible` replaces, and what standard output cannot encode: a JSON parser reads
+    It escapes what `visible` replaces and what standard output cannot encode. A JSON parser reads
     the same values.
     """
     text = json.dumps(document, ensure_ascii=not can_encode_all(), **options)

@@ -1,7 +1,7 @@
-"""Writes the stored events of a range into one file, each once, in the order of their time.
+"""Writes the stored events of a range to one file, each once, in the order of their time.
 
-The table is sorted by arrival and the file by time, and nobody can sort a year in memory: so hours
-are counted first and read one after the other, small ones together.
+The table is sorted by arrival and the file by event time, and a year does not fit in memory. So it
+counts the events per hour first, and reads hour by hour, small hours together.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True)
 class Exported:
-    """What an export wrote, and how many rows were copies of an event that it has."""
+    """How many events an export wrote, and how many duplicate rows it skipped."""
 
     events: int = 0
     copies: int = 0
@@ -41,13 +41,13 @@ class Stretch:
 
 
 def export_events(store: Store, span: TimeRange, out: Output) -> Exported:
-    """Write the events that occurred in `span`. Blocks; what was written is whole on return only.
+    """Write the events that occurred in `span`. Blocks. The output is complete when it returns.
 
     Raises:
         ServerUnavailableError: ClickHouse does not answer.
         MigrationError: the tables are missing.
         UsagePipeError: a row is no event, or rows left the table meanwhile.
-        OSError: and whatever else `out` raises.
+        OSError: raised by `out`, like its other errors.
     """
     exported = Exported()
     writer = ExportWriter(out, span.start, span.end)
@@ -104,7 +104,7 @@ def _event(line: bytes) -> UsageEvent:
 
 
 def _bounds(span: TimeRange) -> dict[str, int]:
-    """The range as far as events can lie in it: the column could not hold some other moments."""
+    """The part of the range that can hold events: the column cannot hold other times."""
     return {
         "from_ms": _milliseconds(min(max(span.start, EARLIEST), LATEST)),
         "to_ms": _milliseconds(min(max(span.end, EARLIEST), LATEST)),

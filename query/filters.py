@@ -1,4 +1,4 @@
-"""What a question may be narrowed to, apart from its time."""
+"""The filters of a question."""
 
 from typing import TypedDict, get_type_hints
 
@@ -6,9 +6,9 @@ from usagepipe.schemas.errors import WrongUseError
 
 
 class Filters(TypedDict, total=False):
-    """Ids and words that rows must have. None is "any"; empty text is "those with none".
+    """Values that rows must have. None means any; empty text means rows without a value.
 
-    `excluded_source` leaves one source out: a user's own view has no `legacy`, say.
+    `excluded_source` leaves one source out, such as `legacy`.
     """
 
     customer_id: str | None
@@ -28,7 +28,7 @@ def filter_parameters(filters: Filters) -> dict[str, str | None]:
     """All the parameters that `sql/filters.sql` names.
 
     Raises:
-        WrongUseError: a filter that there is not; it must not widen the answer silently.
+        WrongUseError: an unknown filter. Ignoring it would widen the answer silently.
     """
     unknown = sorted(set(filters) - set(FILTER_NAMES))
     if unknown:

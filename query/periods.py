@@ -1,7 +1,7 @@
-"""Which time a question is about: a named period that ends now, or a range `[start, end)`.
+"""The time of a question: a named period that ends now, or a range `[start, end)`.
 
-A named period trails: "day" is the last 24 hours, not the calendar's day, so its first bucket is
-a part of one. "all" is every moment that an event may lie in, the future included.
+"day" is the last 24 hours, not the calendar day, so its first bucket is partial. "all" includes
+every possible event time, also the future.
 """
 
 from dataclasses import dataclass

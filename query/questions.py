@@ -1,4 +1,4 @@
-"""How each kind of question is asked: bind the time and the filters, read, make the answer."""
+"""Asks each kind of question: binds time and filters, reads the rows, builds the answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,7 +165,7 @@ def _bound(span: TimeRange, filters: Filters, use_days: bool = True) -> dict[str
 
 
 def _one_more(limit: int) -> int:
-    """One row more than is shown tells whether there are more."""
+    """The limit plus one: the extra row shows whether there are more."""
     if not 1 <= limit <= MAX_ROWS:
         raise WrongUseError(f"the limit is {limit}: it must lie in 1 to {MAX_ROWS}.")
     return limit + 1

@@ -1,8 +1,8 @@
-"""Cuts a range into what each table answers exactly: days, quarters of an hour, raw rows.
+"""Cuts a range into slices that each table answers exactly: days, quarters of an hour, raw rows.
 
-The borders are nested, `from ≤ quarters_from ≤ days_from ≤ days_to ≤ quarters_to ≤ to`, and what
-lies between two of them is read from the coarsest table none of whose buckets they cut. Where no
-whole bucket fits in, a table's two borders meet at or after the end, and the finer one reads all.
+The borders are nested: `from ≤ quarters_from ≤ days_from ≤ days_to ≤ quarters_to ≤ to`. Each slice
+is read from the coarsest table whose buckets it does not cut. If no whole bucket fits, a table's
+two borders meet at or after the end, and the finer table reads everything.
 """
 
 from dataclasses import asdict, dataclass

@@ -1,7 +1,6 @@
-"""The SQL of the queries: files of `sql/`, put together from whole fragments and listed words.
+"""The SQL of the queries, built from the files of `sql/` and the listed words below.
 
-No value is ever put into the text: values travel as parameters. What stands in the text is a
-fragment file or one of the words below.
+Values are always bound parameters, never part of the text.
 """
 
 from functools import cache, partial

@@ -1,4 +1,4 @@
-"""Runs one statement on ClickHouse and gives its rows by name; failures become our own errors."""
+"""Runs statements on ClickHouse, and turns the driver's errors into ours."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,7 +20,7 @@ READ_BYTES: Final = 1 << 18  # of an answer's lines at once
 
 
 class Store:
-    """The tables, to be read. Several threads may read at once through one store."""
+    """Reads the tables. Thread-safe."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -31,7 +31,7 @@ class Store:
         parameters: Mapping[str, object],
         settings: Mapping[str, str] = MappingProxyType({}),
     ) -> list[dict[str, Any]]:
-        """The rows that `sql` answers. Blocks.
+        """The rows of a query. Blocks.
 
         Raises:
             ServerUnavailableError: ClickHouse does not answer.
@@ -43,7 +43,7 @@ class Store:
         return list(result.named_results())
 
     def lines(self, sql: str, parameters: Mapping[str, object]) -> Iterator[bytes]:
-        """All rows that `sql` answers, each as a line of JSON, as they come: never all in memory.
+        """Yield the rows of a query as lines of JSON, without holding all in memory.
 
         Raises:
             ServerUnavailableError: ClickHouse does not answer, or broke off.
@@ -64,7 +64,7 @@ class Store:
                 yield from lines
 
     def names(self, kind: str, ids: Iterable[str]) -> dict[str, str]:
-        """The latest names of the users or keys (`kind` is user or api_key) that have one."""
+        """The latest names of users or API keys, by id. `kind` is user or api_key."""
         wanted = sorted(set(ids) - {""})
         found: dict[str, str] = {}
         for first in range(0, len(wanted), IDS_AT_ONCE):

@@ -1,6 +1,6 @@
-"""Answers as tables for a terminal: words, the measures of usage, and when it was.
+"""Answers as tables for a terminal.
 
-Ids and names come from callers; `Cards` makes them visible and fits them to the terminal's width.
+Ids and names come from callers: `Cards` replaces control characters and fits the terminal's width.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""`UsageQueries`: every question about usage as one method.
+"""`UsageQueries`: one method per question about usage.
 
-Errors of the store are raised: an answer of zeros means that nothing was used.
+Errors are raised, so an answer of zeros means that nothing was used.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -83,8 +83,8 @@ class UsageQueries:
     def connect(
         cls, server: ClickHouseSettings | str | None = None, *, wait_seconds: float = 0
     ) -> Self:
-        """Ask the server at a URL (`http://user:password@host:8123/database`), or the one that the
-        settings name, those of the environment unless given.
+        """Queries on the server at a URL (`http://user:password@host:8123/database`), or on the
+        server of the given settings; None: of the environment's settings.
 
         Raises:
             SettingsError: the URL or the environment is wrong.

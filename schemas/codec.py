@@ -1,7 +1,7 @@
-"""The event as bytes on the topic: one JSON object a record, and the only decoder that counts.
+"""The event as bytes on the topic: one JSON object per record.
 
-`decode` is the truth that every faster path is checked against. It ignores fields it does not
-know (a newer producer may send more within version 1) and refuses everything else it cannot keep.
+`decode` is the reference: every faster decoder is tested against it. It ignores unknown fields (a
+newer producer may send more within version 1) and rejects everything else that it cannot keep.
 """
 
 import json
@@ -18,7 +18,7 @@ MAX_DETAIL_CHARS = 500  # of a rejection: it travels in a record's header
 
 
 def encode(event: UsageEvent) -> bytes:
-    """The event as a JSON object. Fields at their default are left out, the version never is."""
+    """The event as a JSON object, without fields at their default, but always with the version."""
     body = event.model_dump_json(exclude_defaults=True).encode()
     return _VERSION_PREFIX + body[1:]
 
@@ -29,9 +29,9 @@ def record_key(event: UsageEvent) -> bytes:
 
 
 class StampingEncoder:
-    """Encodes events as those of one producer: its id and each event's number, spliced in.
+    """Encodes the events of one producer: it adds the producer's id and each event's number.
 
-    As cheap as `encode`: no copy of the event is made unless it names a producer already.
+    As fast as `encode`: it copies an event only if that names a producer already.
     """
 
     def __init__(self, producer_id: str) -> None:
@@ -83,7 +83,7 @@ def _rule(problem: ErrorDetails) -> str:
 
 
 def _path(location: tuple[int | str, ...]) -> str:
-    """The place of a problem. Below a field only its depth is told: a tag's key is input."""
+    """The place of a problem. Below a field it shows only the depth: a tag's key is input."""
     return str(location[0]) + "[…]" * (len(location) > 1) if location else "event"
 
 

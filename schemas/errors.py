@@ -1,8 +1,7 @@
-"""Every error usagepipe raises on purpose: one root, few branches, the data as attributes.
+"""Every error that usagepipe raises on purpose: one root, few branches, data as attributes.
 
-The class docstring is the default message. `exit_status` is what the command line ends with
-when the error reaches it: 1 the answer is no, 2 wrong use, 3 a server cannot be reached
-or does not let usagepipe in.
+The class docstring is the default message. `exit_status` is the exit status of a command that ends
+with the error: 1 the answer is no, 2 wrong use, 3 a server cannot be reached or refuses the login.
 """
 
 import errno
@@ -47,7 +46,7 @@ class SettingsError(WrongUseError):
 
 
 class MissingExtraError(WrongUseError):
-    """A part of usagepipe that is not installed was asked for."""
+    """The command or call needs a part of usagepipe that is not installed."""
 
     def __init__(self, extra: str, module: str) -> None:
         self.extra = extra
@@ -68,13 +67,13 @@ class ServerUnavailableError(UsagePipeError):
 
 
 class AccessError(UsagePipeError):
-    """A server does not let this process in, or not do what it has to. The text names the cure."""
+    """A server refuses this process's login or lacks a right for it. The text names the cure."""
 
     exit_status = 3
 
 
 class MissingTopicError(UsagePipeError):
-    """A topic that is to be read or written does not exist on the Kafka at `address`."""
+    """The topic does not exist on the Kafka at `address`."""
 
     def __init__(self, topic: str, address: str) -> None:
         self.topic = topic
@@ -86,11 +85,11 @@ class MissingTopicError(UsagePipeError):
 
 
 class MigrationError(UsagePipeError):
-    """The tables are not what the migrations say."""
+    """The tables differ from the migrations."""
 
 
 class StartRefusedError(UsagePipeError):
-    """The worker may not start: a guarantee would not hold on these servers."""
+    """The worker does not start, because a guarantee would not hold on these servers."""
 
 
 class RightMissingError(StartRefusedError, AccessError):
@@ -98,9 +97,9 @@ class RightMissingError(StartRefusedError, AccessError):
 
 
 class SemanticsError(StartRefusedError):
-    """ClickHouse does something else with a repeated insert than the worker relies on.
+    """ClickHouse handles a repeated insert differently from what the worker relies on.
 
-    `case` is what was done, `expected` and `found` what it led to.
+    `case` describes the test, `expected` and `found` its results.
     """
 
     def __init__(self, case: str, expected: str, found: str) -> None:
@@ -115,10 +114,9 @@ class SemanticsError(StartRefusedError):
 
 
 class EventRejectedError(UsagePipeError):
-    """Bytes that are no usage event. `reason` is a word for counters, `detail` a sentence.
+    """Bytes that are not a usage event. `reason` is a word for counters, `detail` a sentence.
 
-    Neither holds more of the input than a field's name and the rule it broke, so both may be
-    logged: the input may hold what must not be.
+    Both may be logged: of the input they quote only the name of a field and the rule that it broke.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -128,7 +126,7 @@ class EventRejectedError(UsagePipeError):
 
 
 class ExportFileError(WrongUseError):
-    """A file that is no whole export. `line` counts from 1; `detail` quotes none of it."""
+    """A file that is not a complete export. `line` counts from 1; `detail` quotes none of it."""
 
     def __init__(self, line: int, detail: str) -> None:
         self.line = line

@@ -1,8 +1,8 @@
-"""The file of `usagepipe export`: a first line with its version, an event a line, a last line.
+"""The file of `usagepipe export`: a line with the version, one line per event, a last line.
 
-Events stand in the order of `occurred_at`, then of `event_id`, each once and as `encode` writes it,
-so the same events are the same bytes. The last line tells their number and the digest of all
-before it: a file that was cut off or changed is no export, and a reader knows only at its end.
+Events are in the order of `occurred_at`, then `event_id`, each once and as `encode` writes it: the
+same events give the same bytes. The last line holds their number and a digest of all lines before
+it, so a reader learns only at the end whether the file was cut off or changed.
 """
 
 import hashlib
@@ -38,17 +38,17 @@ class Input(Protocol):
 
 
 class ExportWriter:
-    """Writes one export. Only `finish` makes it whole."""
+    """Writes one export. It is complete after `finish`."""
 
     def __init__(self, out: Output, start: datetime, end: datetime) -> None:
-        """`start` and `end`, the half-open range of the events' time, are told to who looks."""
+        """`start` and `end`: the half-open range of the events' time, for the first line."""
         self.events = 0
         self._out = out
         self._digest = hashlib.sha256()
         self._write(_line({HEAD: FORMAT, "from": _text(start), "to": _text(end)}))
 
     def add(self, event: UsageEvent) -> None:
-        """The next event in the order of the file."""
+        """Write the next event, in the file's order."""
         self.events += 1
         self._write(encode(event) + b"\n")
 
@@ -61,7 +61,7 @@ class ExportWriter:
 
 
 class ExportReader:
-    """Reads one export, a line at a time: each event as it comes, then whether all was right."""
+    """Reads one export line by line, and checks it as a whole at the end."""
 
     def __init__(self, file: Input) -> None:
         self._file = file
@@ -69,10 +69,10 @@ class ExportReader:
         self._digest = hashlib.sha256()
 
     def __iter__(self) -> Iterator[UsageEvent]:
-        """The events; once.
+        """Yield the events. Call it once.
 
         Raises:
-            ExportFileError: with the first line that is wrong. Events before it have been given.
+            ExportFileError: names the first wrong line, after the events before it.
         """
         line = self._line()
         self._check_head(line)
@@ -88,13 +88,13 @@ class ExportReader:
         self._check_end(line, _end(events, self._digest.hexdigest()))
         if self._file.readline(1):
             self._number += 1
-            raise self._wrong("it stands behind the export's last line.")
+            raise self._wrong("it follows the export's last line.")
 
     def check(self) -> int:
-        """Read all of it; the number of its events.
+        """Read the whole file; returns the number of events.
 
         Raises:
-            ExportFileError: with the first line that is wrong.
+            ExportFileError: names the first wrong line.
         """
         return sum(1 for _ in self)
 
@@ -123,7 +123,7 @@ class ExportReader:
             event = decode(line)
         except EventRejectedError as error:
             raise self._wrong(f"it is not a valid event: {error}.") from None
-        if encode(event) != line:  # what this version does not know would be lost on the way
+        if encode(event) != line:  # the import would lose fields that this version does not know
             raise self._wrong("this event is not as this version of usagepipe writes it.")
         return event
 
@@ -146,7 +146,7 @@ class ExportReader:
 
 
 def place_of(event: UsageEvent) -> Place:
-    """Where an event stands in an export."""
+    """The position of an event in an export."""
     return event.occurred_at, event.event_id
 
 
@@ -159,7 +159,7 @@ def _line(fields: dict[str, Any]) -> bytes:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    """The fields of a line; none where it is no JSON object."""
+    """The fields of a line; empty if it is not a JSON object."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,8 +1,9 @@
-"""The gap record: a producer's word on the topic that it has lost events, how many, why and when.
+"""The gap record: a producer reports on the topic how many events it lost, why and when.
 
-Lost events leave numbers out (`UsageEvent.sequence`), which shows only once a later event is
-stored. A gap record shows it always, with reason and time. It is no event: workers make it a dead
-letter of the reason `gap`, which counts against no limit, and `usagepipe audit` reads it there.
+A lost event leaves a gap in `UsageEvent.sequence`, which is visible only after a later event is
+stored. A gap record makes it visible at once, with reason and time. It is not an event: workers
+turn it into a dead letter with the reason `gap`, which counts against no limit, and
+`usagepipe audit` reads it there.
 """
 
 from typing import Annotated, Final
@@ -19,7 +20,7 @@ Count = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class UsageGap(BaseModel):
-    """Events that a producer gave numbers to and lost since it last told of any."""
+    """The numbered events that a producer lost since its last gap record."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -42,12 +43,12 @@ def encode_gap(gap: UsageGap) -> bytes:
 
 
 def is_gap(value: bytes | None) -> bool:
-    """Whether a record looks like a gap record: cheap, for those that have written it."""
+    """Whether a record looks like a gap record. A cheap check, for producers."""
     return value is not None and value.startswith(_FORM)
 
 
 def decode_gap(value: bytes | None) -> UsageGap | None:
-    """The gap record that `value` is; None if it is none."""
+    """The gap record in `value`; None if it is another record."""
     if value is None or not is_gap(value):
         return None
     try:

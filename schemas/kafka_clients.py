@@ -40,7 +40,7 @@ Given = tuple[str, float, str, dict[str, str]]  # token, seconds since 1970, pri
 
 
 def _token_callback(kafka: KafkaSettings) -> Callable[[str | None], Given]:
-    """What librdkafka calls, in a thread of its own, for the first token and for each after it."""
+    """The callback that librdkafka calls in its own thread for the first token and each renewal."""
     tokens = oauth_tokens(kafka)
     tokens.token()
 

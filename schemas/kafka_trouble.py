@@ -1,7 +1,7 @@
-"""Why Kafka cannot be reached or refuses, in words that name the cause and the cure.
+"""Explains why Kafka is unreachable or refuses a client: the cause and the cure.
 
-librdkafka often reports only that a connection was lost. So a connection of our own is made then,
-as far as TLS: Python's OpenSSL says which certificate is refused and why. Nothing secret is sent.
+librdkafka often reports only a lost connection. Then this module opens its own connection, TLS
+included: Python's OpenSSL says which certificate is refused and why. It sends no secret.
 """
 
 import socket
@@ -73,7 +73,7 @@ class Complaints:
 def kafka_error(
     kafka: KafkaSettings, error: KafkaError, complaints: Complaints | None = None, need: str = READ
 ) -> UsagePipeError:
-    """What an `error` of librdkafka means for a command. Blocks for a few seconds at most."""
+    """Our error for an `error` of librdkafka. Blocks for a few seconds at most."""
     if error.code() in AWAY and complaints is not None and complaints.refusal is not None:
         error = complaints.refusal
     if (cause := refusal(kafka, error, need)) is not None:
@@ -128,7 +128,7 @@ def login_refusal(kafka: KafkaSettings, text: str) -> str:
 
 
 def probe(kafka: KafkaSettings) -> str | None:
-    """Why no server can be reached, by trying them; None: one can, as far as TLS goes."""
+    """Why no server can be reached; None: one can, TLS included. Tries them in order."""
     causes: list[str] = []
     for host, port in _servers(kafka):
         try:

@@ -1,8 +1,8 @@
-"""The logger of code that runs in other people's programs: the standard library's `logging`.
+"""The logger for code that runs inside other programs: it uses the standard library's `logging`.
 
-Nothing is printed unless the program configures `logging`. Its configuration of structlog, if it
-has one, is left alone. Each record has a text (`kafka_failed error='…' servers='…'`), and the same
-as data in its attributes `event` and `facts`.
+It prints nothing unless the program configures `logging`, and leaves structlog alone. Each record
+has a text (`kafka_failed error='…' servers='…'`) and the same data in its attributes `event` and
+`facts`.
 """
 
 import logging
@@ -17,14 +17,14 @@ _level_set_here = logging.NOTSET
 
 
 class HarmlessLogger:
-    """A logger of which no call raises: a line that cannot be written costs nothing else."""
+    """A logger whose methods never raise, even if a line cannot be written."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
     def debug(self, event: str, **facts: object) -> None:
-        """Only where the level of one of our loggers asks for it: a program that logs all it has
-        at DEBUG does not mean us."""
+        """Log only if the level of one of our own loggers is DEBUG. A root level of DEBUG is meant
+        for the program, not for us."""
         if self._logger.level or _root.level:
             self._write(logging.DEBUG, event, facts)
 
@@ -49,7 +49,7 @@ class HarmlessLogger:
 def set_level(level: str) -> None:
     """Log at `level` and above, unless the program has set the level of `usagepipe` itself.
 
-    Only for a level that somebody chose: without one the program's configuration decides.
+    Call it only for a level that was set explicitly: else the program's configuration decides.
     """
     global _level_set_here
     if _root.level in (logging.NOTSET, _level_set_here):

@@ -1,7 +1,7 @@
 """How usagepipe's own processes write logs: events with keys, one JSON line each, on stderr.
 
-Only programs call `configure_logs`. Code that also runs in other people's programs logs by
-`logger.py`; in ours its records come out like all others.
+Only our own programs call `configure_logs`. Code that also runs inside other programs uses
+`logger.py`; in our programs its records look like all others.
 """
 
 import logging
@@ -53,15 +53,15 @@ def _with_facts(
 
 
 def quiet_driver() -> None:
-    """For commands that print the error themselves: nothing of ClickHouse's driver is logged."""
+    """Silence the logs of ClickHouse's driver, for commands that print its errors themselves."""
     for name in ("clickhouse_connect", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 class OncePerInterval(logging.Filter):
-    """Lets each message of a talkative library through once in `seconds`, whatever its values.
+    """Passes each message of a library once per `seconds`, regardless of its values.
 
-    aiokafka writes an error for every attempt while a broker is away: thirty a second.
+    While a broker is unreachable, aiokafka logs an error for every attempt: thirty a second.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -1,8 +1,7 @@
-"""Access tokens for OAUTHBEARER, from an OIDC provider by client credentials (RFC 6749, 4.4).
+"""Access tokens for OAUTHBEARER, from an OIDC provider with client credentials (RFC 6749, 4.4).
 
-One provider for both clients of Kafka. A token is used until most of its life is over, and is
-fetched in the thread that asks, which is never one that serves a request. While the provider
-fails, it is asked again after a growing pause.
+Both Kafka clients share them. A token is used for most of its lifetime and then fetched again, in
+the calling thread, which never serves requests. After a failure, the pause between attempts grows.
 """
 
 import base64
@@ -13,7 +12,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from _thread import RLock  # no greenlets': threads of librdkafka and of web servers share it
+from _thread import RLock  # not a greenlet lock: threads of librdkafka and of web servers share it
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException, HTTPMessage
@@ -44,7 +43,7 @@ class Token:
 
 
 class OauthTokens:
-    """The tokens of one client. For any thread."""
+    """The tokens of one client. Thread-safe."""
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -55,10 +54,10 @@ class OauthTokens:
         self._pause = 0.0
 
     def token(self) -> Token:
-        """A token with life left. May block for `REQUEST_SECONDS`.
+        """A valid token. May block for `REQUEST_SECONDS`.
 
         Raises:
-            AccessError: the provider gives none; without anything secret.
+            AccessError: the provider gives none. The message holds no secret.
         """
         with self._lock:
             now = time.monotonic()
@@ -77,7 +76,7 @@ class OauthTokens:
     def _note_failure(self, error: AccessError) -> None:
         self._failure, self._failed_at = error, time.monotonic()
         most = min(MOST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, self._pause * 2))
-        self._pause = most * random.uniform(0.5, 1.0)  # many processes must not ask in step
+        self._pause = most * random.uniform(0.5, 1.0)  # processes must not ask in step
 
 
 @lru_cache(maxsize=8)
@@ -118,14 +117,14 @@ def _fetch(kafka: KafkaSettings) -> Token:
     value = fields.get("access_token") if isinstance(fields, dict) else None
     if not isinstance(value, str) or not value:
         raise _failure(kafka, "its answer has no access_token")
-    seconds = _life(fields.get("expires_in"))
+    seconds = _lifetime(fields.get("expires_in"))
     return Token(value, time.time() + seconds, asked_at + seconds * USED_SHARE)
 
 
-def _life(told: Any) -> float:
-    """The seconds that a provider gives a token. A token without an end would never be renewed."""
+def _lifetime(expires_in: Any) -> float:
+    """A token's lifetime in seconds. It is bounded: a token without an end is never renewed."""
     try:
-        seconds = float(told)
+        seconds = float(expires_in)
     except (TypeError, ValueError, OverflowError):
         return DEFAULT_LIFE_SECONDS
     return seconds if 0 < seconds < MOST_LIFE_SECONDS else DEFAULT_LIFE_SECONDS

@@ -1,8 +1,8 @@
-"""Makes the topics, and reports how those that stood already differ from what was asked for.
+"""Creates the topics, and reports how existing ones differ from the settings.
 
-It never alters a topic: its owner may have reasons, and fewer partitions or another clean-up lose
-events. For commands only: librdkafka's admin client once ended its process after a broker was
-killed, so keep it out of workers and web processes.
+It never alters a topic: its owner may have reasons, and another clean-up policy loses events. Only
+for commands: librdkafka's admin client once crashed its process after a broker was killed, so keep
+it out of workers and web processes.
 """
 
 import time
@@ -29,14 +29,14 @@ from usagepipe.schemas.topics import TopicSpec, topic_specs
 log = HarmlessLogger("usagepipe.schemas")
 
 REQUEST_SECONDS = 15.0  # for a controller that is busy with an election
-KNOWN_SECONDS = 15.0  # to wait until the broker tells of a topic that was made
+KNOWN_SECONDS = 15.0  # to wait until the broker reports a topic that was created
 PAUSE_SECONDS = 0.05
-LEAST_WAIT_SECONDS = 3.0  # the first connection takes a moment even to a broker that is there
+LEAST_WAIT_SECONDS = 3.0  # the first connection takes a moment even to a running broker
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A setting of a topic that is not as asked for. `harmful`: events can be lost by it."""
+    """A topic's setting that differs from ours. `harmful`: it can lose events."""
 
     setting: str
     wanted: str
@@ -44,13 +44,13 @@ class Difference:
 
     @property
     def harmful(self) -> bool:
-        """Compaction takes records out of a batch's range, so a retry is another batch."""
+        """Compaction removes records from a batch's range: a retry would be another batch."""
         return self.setting == "cleanup.policy"
 
 
 @dataclass(frozen=True, slots=True)
 class EnsuredTopic:
-    """A topic that stands now. `created` is False when it stood before."""
+    """A topic that exists now. `created` is False if it existed before."""
 
     spec: TopicSpec
     created: bool
@@ -70,7 +70,7 @@ def wanted_topics(settings: MigrationSettings) -> tuple[TopicSpec, TopicSpec]:
 def ensure_topics(
     settings: MigrationSettings, *, wait_seconds: float = 0
 ) -> tuple[EnsuredTopic, ...]:
-    """Make the topics that do not stand yet. Blocks, up to `wait_seconds` for a starting broker.
+    """Create the missing topics. Blocks, up to `wait_seconds` for a starting broker.
 
     Raises:
         ServerUnavailableError: no broker answered.
@@ -95,7 +95,7 @@ def ensure_topics(
 def _when_answered(
     admin: AdminClient, complaints: Complaints, seconds: float
 ) -> dict[str, TopicMetadata]:
-    """The topics that stand. A broker that refuses this client is not waited for."""
+    """The existing topics. Does not wait for a broker that refuses this client."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -127,22 +127,22 @@ def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
 
 
 def _check_right(admin: AdminClient, topic: str) -> None:
-    """Raise if a topic that stands may not be seen: lists leave such topics out."""
+    """Raise if the user may not see an existing topic: lists leave such topics out."""
     named = admin.list_topics(topic, REQUEST_SECONDS).topics[topic]
     if named.error is not None and named.error.code() in RIGHTS:
         raise KafkaException(named.error)
 
 
 def _wait_until_known(admin: AdminClient, made: Iterable[str]) -> None:
-    """Wait until the broker tells of the topics: whoever starts now must find them.
+    """Wait until the broker reports the topics, so that the next program finds them.
 
-    The controller answers as soon as it has written them down; a busy broker reads that later.
-    Waiting in vain is no failure: the topics stand.
+    The controller answers when it has stored them; a busy broker learns of them later. A timeout is
+    not an error: the topics exist.
     """
     deadline = time.monotonic() + KNOWN_SECONDS
     waiting = set(made)
     while waiting and (left := deadline - time.monotonic()) > 0:
-        with suppress(KafkaException):  # it will answer the next time, or whoever starts tells
+        with suppress(KafkaException):  # asked again below, until the deadline
             known = admin.list_topics(timeout=left).topics  # to name one could make it
             waiting = {name for name in waiting if not _is_led(known.get(name))}
         time.sleep(PAUSE_SECONDS if waiting else 0)
@@ -151,7 +151,7 @@ def _wait_until_known(admin: AdminClient, made: Iterable[str]) -> None:
 
 
 def _is_led(topic: TopicMetadata | None) -> bool:
-    """Whether the topic is there, and each of its partitions has a broker that takes records."""
+    """Whether the topic exists and each of its partitions has a leader."""
     leaders = [partition.leader for partition in topic.partitions.values()] if topic else []
     return bool(leaders) and min(leaders) >= 0
 

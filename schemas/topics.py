@@ -1,4 +1,4 @@
-"""The topics: their names and the settings they are made with.
+"""The topics: their names, and the settings that they are created with.
 
 Record time is the time of arrival (`LogAppendTime`); the event's own time is inside it. With the
 event's time on the record, retention would delete events that were accepted late.
@@ -10,7 +10,7 @@ from datetime import timedelta
 EVENTS_TOPIC = "usage.events.v1"
 ARRIVAL = "LogAppendTime"  # the `message.timestamp.type` by which the broker sets the time
 MAX_RECORD_BYTES = 1_048_576  # an event is under 200 kB even with every limit reached
-# A dead letter is the untouched record and headers that tell why: it must always fit.
+# A dead letter is the unchanged record plus headers with the reason: it must always fit.
 MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 65_536
 
 
@@ -24,7 +24,7 @@ def dead_letter_topic(events_topic: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as `usagepipe migrate` makes it."""
+    """A topic as `usagepipe migrate` creates it."""
 
     name: str
     partitions: int

@@ -1,22 +1,22 @@
-"""Text that came from anywhere, made safe for a terminal.
+"""Makes untrusted text safe for a terminal.
 
-A name may hold escapes that a terminal obeys, marks that turn the order of a line around (U+202E),
-or signs that end a line (U+2028). And an output may have an encoding that cannot hold the text.
+A name may hold terminal escapes, marks that reverse a line (U+202E) or end it (U+2028). And the
+output's encoding may not be able to hold the text.
 """
 
 import sys
 import unicodedata
 from typing import Final
 
-LINES: Final = "\n\t"  # of a text that is ours, with foreign words in it
+LINES: Final = "\n\t"  # kept in our own messages, which may quote untrusted words
 UNPRINTABLE: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def visible(value: object, keep: str = "") -> str:
-    """`value` as text in which no character is hidden or obeyed, except those of `keep`.
+    """`value` as text without hidden or control characters, except those in `keep`.
 
-    What standard output cannot encode is escaped, as `\\u4f60`: here, before a table is laid out,
-    so that its columns stay in line.
+    Characters that standard output cannot encode are escaped, as `\\u4f60`. This happens before a
+    table is laid out, so that its columns stay aligned.
     """
     text = str(value)
     if not text.isprintable():

@@ -1,4 +1,4 @@
-"""chDB, ClickHouse's engine in a wheel, behind ClickHouse's own HTTP interface."""
+"""chDB, ClickHouse's engine in a wheel, with ClickHouse's HTTP interface."""
 
 from usagepipe.local.clickhouse.engine import Engine
 from usagepipe.local.clickhouse.front import ClickHouseFront

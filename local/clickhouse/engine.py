@@ -1,8 +1,8 @@
 """chDB, ClickHouse's engine in this process, with what an HTTP server needs of it.
 
-A process has one engine on one folder. Each request has a connection of its own: it costs half a
-millisecond, keeps settings apart, and statements on different connections really run at once.
-Everything here blocks: call it in a thread.
+A process has one engine on one folder. Each request has its own connection: it costs half a
+millisecond, keeps settings apart, and lets statements run in parallel. Everything here blocks: call
+it in a thread.
 """
 
 import re
@@ -26,7 +26,7 @@ _STREAMED: Final = frozenset(
 # These too, but for the row of totals or extremes that may stand apart at the end.
 _STREAMED_PLAIN: Final = frozenset({"TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV"})
 OWN_DATABASE: Final = "usagepipe"
-# What was stored before the server had a database of its own lies in `default`, and stays in use.
+# An earlier version stored events in the database `default`, which then stays in use.
 _IN_USE: Final = f"""
 SELECT if(has(found, 'default') AND NOT has(found, '{OWN_DATABASE}'), 'default', '{OWN_DATABASE}')
 FROM (SELECT groupArray(database) AS found FROM system.tables WHERE name = 'usage_events')"""
@@ -111,7 +111,7 @@ class Connection:
     def close(self) -> None:
         """Give up what runs. Whole blocks of an INSERT that are written stay, as on a server."""
         if self._running is not None:
-            with suppress(Exception):  # it may have failed, and that error has been told
+            with suppress(Exception):  # it may have failed, and that error was raised already
                 self._running.cancel()  # does nothing when it has ended
         self._raw.close()
 
@@ -194,7 +194,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A statement's answer in parts, and what it wrote as far as that is known."""
+    """A statement's answer in parts, and what it wrote, if that is known."""
 
     parts: Iterator[bytes]
     written: Written = Written(0, 0)

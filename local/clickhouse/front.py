@@ -1,7 +1,7 @@
 """ClickHouse's HTTP interface before the embedded engine: an ASGI application.
 
 Bodies are parsed while they arrive and answers over 1 MiB are sent while they are computed, so
-memory is bounded whatever their size. Requests run at once, each on a connection of its own.
+memory is bounded regardless of their size. Requests run concurrently, each on its own connection.
 """
 
 import json
@@ -172,7 +172,7 @@ def _media_type(answer_format: str) -> str:
 async def _encoded(
     parts: Iterator[bytes], connection: Connection, encoder: Encoder, tag: str
 ) -> AsyncIterator[bytes]:
-    """The answer as it goes out. An error half-way is told in the body, between the tag's marks."""
+    """The answer as it is sent. A late error is part of the body, between the tag's marks."""
     try:
         try:
             async for part in iterate_in_threadpool(parts):

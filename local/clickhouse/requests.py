@@ -37,7 +37,7 @@ _PARAMETER: Final = "param_"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as its URL, headers and form fields tell it."""
+    """A request, read from its URL, headers and form fields."""
 
     scope: Scope
     query: str

@@ -137,7 +137,7 @@ def _whole(buffer: bytes) -> Statement:
 
 
 def _answer_format(buffer: bytes, words: list[_Token]) -> str | None:
-    """The name behind a FORMAT that ends the statement, or that only SETTINGS follow."""
+    """The name after a FORMAT that ends the statement or is followed only by SETTINGS."""
     for at in range(len(words) - 2, -1, -1):
         if words[at].text != b"FORMAT":
             continue

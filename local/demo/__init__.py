@@ -1,1 +1,1 @@
-"""`usagepipe demo`: the whole pipeline on a trace of requests, ending in a proof of its sums."""
+"""`usagepipe demo`: the whole pipeline on a trace of requests, and a check of its sums."""

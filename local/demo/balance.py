@@ -1,6 +1,6 @@
-"""Gathers what each place on the way has counted, beside what it must have counted.
+"""Compares what each stage of the pipeline counted with what was sent.
 
-The places: the gateway's recorder, the raw events, each rollup, and the answers of `query`.
+The stages: the gateway's recorder, the raw events, each rollup, and the answers of `query`.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,6 @@
-"""The conservation check: what was sent must be what every place on the way has counted.
+"""The conservation check: every stage of the pipeline must have counted exactly what was sent.
 
-It has no tolerance and no list of known losses. A place that should be there and is not is a
-difference as well: an empty database must not balance.
+It has no tolerance. A missing stage is a difference too: an empty database must not balance.
 """
 
 from collections.abc import Sequence

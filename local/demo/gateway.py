@@ -1,7 +1,7 @@
-"""The demo's gateway: a FastAPI application with the middleware, run as a process of its own.
+"""The demo's gateway: a FastAPI application with the middleware, in its own process.
 
-Its provider is a stub: a request's `metadata` tells how the answer shall be, so the replay knows
-what must be counted. Everything about usage is what any gateway would do; only the stub is not.
+Its provider is a stub: a request's `metadata` describes the answer, so the replay knows what must
+be counted. Apart from the stub, it records usage as any gateway does.
 """
 
 import argparse
@@ -32,7 +32,7 @@ PATH = "/v1/chat/completions"
 
 @dataclass(frozen=True, slots=True)
 class GatewayCounters:
-    """What became of the gateway's events, as it says when it has ended."""
+    """The gateway's own counters, printed when it ends."""
 
     recorded: int
     delivered: int
@@ -66,7 +66,7 @@ def _identify(scope: Mapping[str, Any], population: Population) -> Caller | None
 
 
 async def complete_chat(request: Request) -> JSONResponse:
-    """Answer as OpenAI would, with the usage that the request's metadata tells."""
+    """Answer as OpenAI would, with the usage from the request's metadata."""
     body = await request.json()
     wish = {name: int(text) for name, text in body["metadata"].items() if name != "model"}
     model = MODEL_BY_NAME[body["metadata"]["model"]]

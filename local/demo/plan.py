@@ -1,7 +1,7 @@
-"""Who sends each request of a trace, to which model, and how it will end: all of it by a seed.
+"""Plans each request of a trace from a seed: its caller, its model and its result.
 
-The plan knows every answer in advance. That is what makes the final check a check: its sums are
-added up from here, and never from what the pipeline says.
+The plan knows every answer in advance. The final check compares the pipeline with these sums, and
+never with its own numbers.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
-"""The people of the demo: customers, teams, users and keys, the same ones for a seed.
+"""The people of the demo: customers, teams, users and keys, derived from a seed.
 
-The gateway and the replay are two processes, and each makes the population from the seed: the
-replay presents credentials, the gateway finds out whose they are.
+The gateway and the replay are two processes, and each derives the population from the seed: the
+replay sends credentials, and the gateway looks up their owners.
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,7 @@
-"""Sends the planned requests to the gateway over HTTP, many at a time, and adds up what was sent.
+"""Sends the planned requests to the gateway over HTTP, many at a time, and sums what it sent.
 
-Uses aiohttp, which the worker brings along: httpx sends a tenth of the requests in the same time,
-and this client must not be what the demo measures.
+It uses aiohttp, which the worker needs anyway: httpx is ten times slower, and the demo must not
+measure its client.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ async def _send(session: aiohttp.ClientSession, request: PlannedRequest) -> None
 
 
 def _body(request: PlannedRequest) -> dict[str, object]:
-    """An OpenAI-style request. `metadata` is for the stub: it tells the answer."""
+    """An OpenAI-style request. `metadata` describes the answer for the stub."""
     return {
         "model": request.requested_model,
         "messages": [{"role": "user", "content": "…"}],

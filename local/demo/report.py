@@ -18,7 +18,7 @@ from usagepipe.query.answers import Usage
 from usagepipe.schemas.visible import visible
 
 TOP_KEYS = 10
-MAX_DIFFERENCES = 20  # a lost batch differs in every key: the first ones tell it
+MAX_DIFFERENCES = 20  # a lost batch differs in every key: the first ones are enough
 # The columns, and the numbers under them.
 _SUMS = {
     "requests": "requests",

@@ -1,7 +1,6 @@
-"""One run of the demo, from servers to verdict: every part is a process of its own, as it would be
-elsewhere.
+"""One run of the demo, from the servers to the verdict. Each part runs in its own process.
 
-Whatever ends the run (Ctrl-C, a part that died, an error), all that was started is stopped first.
+When the run ends, also by Ctrl-C or an error, it first stops everything that it started.
 """
 
 import asyncio
@@ -40,7 +39,7 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run shall do. `kafka` or `clickhouse` None: a local one. `refusals`: see `plan`."""
+    """The options of a run. `kafka` or `clickhouse` None: a local one. `refusals`: see `plan`."""
 
     rows: Sequence[TraceRow]
     refusals: bool
@@ -54,7 +53,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run found. `database` was removed unless it was to be kept."""
+    """The result of a run. `database` was removed, unless the options keep it."""
 
     database: str
     sources: RollUp[SourceUsage]
@@ -63,7 +62,7 @@ class Result:
 
 
 class Progress(Protocol):
-    """Who is told how a run goes on."""
+    """Receives the progress of a run."""
 
     def stage(self, text: str) -> None:
         """A stage of the run begins."""
@@ -72,7 +71,7 @@ class Progress(Protocol):
         """A request was answered."""
 
     def stored(self, events: int) -> None:
-        """So many events are stored."""
+        """The number of stored events has changed."""
 
 
 def run(wanted: Plan, progress: Progress) -> Result:
@@ -80,7 +79,7 @@ def run(wanted: Plan, progress: Progress) -> Result:
 
     Raises:
         ServerUnavailableError: a server does not answer.
-        ChildEndedError: a part of the pipeline died; tells its last words.
+        ChildEndedError: a part of the pipeline died; the message has its last words.
         UsagePipeError: something else went wrong. A sum that does not balance is no error here.
     """
     tempfile.gettempdir()  # tries the folder once, with a file that a Ctrl-C would leave there
@@ -106,13 +105,13 @@ def run(wanted: Plan, progress: Progress) -> Result:
         progress.stage("Waiting for the worker")
         tables = stack.enter_context(closing(Tables(sandbox.settings)))
         _await_stored(tables, counters.delivered, children, progress)
-        # Stopped before anything is added up: a row that comes late or twice is counted, too.
+        # Stopped before the sums are read, so that late or repeated rows are counted too.
         children.stop(worker, WORKER_SECONDS)
         return _add_up(sandbox, tables, sent, counters)
 
 
 def _open_sandbox(wanted: Plan, stack: ExitStack) -> Sandbox:
-    """The run's own names on the servers that are given, or else on local ones."""
+    """The run's own names, on the given servers or on local ones."""
     kafka, clickhouse = wanted.kafka, wanted.clickhouse
     if clickhouse is None:
         data = wanted.data or Path(stack.enter_context(_temporary_folder()))
@@ -138,19 +137,19 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
 async def _send(
     wanted: Plan, address: str, children: Children, gateway: Child, progress: Progress
 ) -> Sent:
-    """Replay the trace, and look after the other processes meanwhile."""
+    """Replay the trace, and watch the other processes meanwhile."""
     requests = plan(wanted.rows, wanted.seed, refusals=wanted.refusals)
     sending = asyncio.create_task(replay(requests, address, wanted.speed, progress.sent))
     while not sending.done():
         await asyncio.wait([sending], timeout=POLL_SECONDS)
         children.check()
     if sending.exception() is not None:
-        gateway.check(grace_seconds=1)  # if it died, that is the reason
+        gateway.check(grace_seconds=1)  # a dead process is the real cause
     return sending.result()
 
 
 def _close_gateway(children: Children, gateway: Child) -> GatewayCounters:
-    """Stop the gateway, which delivers what it has queued; what it says of its events."""
+    """Stop the gateway, which first delivers its queued events; returns its counters."""
     gateway.terminate()
     line = gateway.read_line(GATEWAY_SECONDS)
     children.stop(gateway, GATEWAY_SECONDS)
@@ -158,7 +157,7 @@ def _close_gateway(children: Children, gateway: Child) -> GatewayCounters:
 
 
 def _await_stored(tables: Tables, events: int, children: Children, progress: Progress) -> None:
-    """Return when as many events are stored, or when no more of them come."""
+    """Return when all events are stored, or when no more arrive."""
     stored = tables.stored_events()
     deadline = time.monotonic() + STALLED_SECONDS
     while stored < events and time.monotonic() < deadline:

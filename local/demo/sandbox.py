@@ -40,7 +40,7 @@ LOCAL_BATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """The settings of one run: those of the environment, with names of its own."""
+    """The settings of one run: those of the environment, with its own names."""
 
     settings: Settings
 
@@ -54,7 +54,7 @@ class Sandbox:
         local_kafka: bool = False,
         local_clickhouse: bool = False,
     ) -> Self:
-        """A sandbox on these servers. Nothing is made yet. Local ones get settings that suit them.
+        """A sandbox on these servers, before anything is created. Local ones get fitting settings.
 
         Raises:
             SettingsError: an address, or another setting of the environment, is wrong.
@@ -78,7 +78,7 @@ class Sandbox:
             topic=f"usage.events.demo_{run}.v1",
             group=f"usagepipe_demo_{run}",
             enabled=True,
-            spill_dir="",  # nothing of a run is left behind
+            spill_dir="",  # a run leaves no files
             web_host=HOST,
             web_port=free_port(),  # Faust takes no 0
             **own,

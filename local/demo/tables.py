@@ -1,6 +1,6 @@
-"""What the tables say of a run: sums over the raw events and over each rollup.
+"""The sums of a run over the raw events and over each rollup.
 
-Asks with SQL of its own, not through `query`: the check also covers what `query` answers.
+It uses its own SQL instead of `query`, because the check also covers the answers of `query`.
 """
 
 from functools import partial

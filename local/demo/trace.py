@@ -1,7 +1,6 @@
 """The trace that the demo replays: when each request came and how many tokens it had.
 
-A trace file is input from outside: whatever is wrong with it is told with its line and column,
-before any server is started.
+A trace file is untrusted input: errors name its line and column, before any server starts.
 """
 
 import csv

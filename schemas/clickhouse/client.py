@@ -1,6 +1,6 @@
-"""Connects to ClickHouse over HTTP and tells apart a server that is away from one that refuses.
+"""Connects to ClickHouse over HTTP, and turns the driver's errors into ours.
 
-A client made here has no session, so threads may share it: with one, ClickHouse refuses the
+A client made here has no session, so threads may share it: within a session, ClickHouse refuses a
 second query while the first runs.
 """
 
@@ -37,8 +37,8 @@ WRONG_CREDENTIALS = (192, 193, 194, 516)  # unknown user, wrong or missing passw
 NOT_CLICKHOUSE = (301, 302, 307, 308, 400, 404, 405, 501)
 NO_VERSION = "response to server version query"
 
-# A user's profile may have answers cut where a limit is reached, and tells nobody. Where money
-# hangs on an answer being whole it is an error instead.
+# A user's profile may cut answers silently at a limit. Sums and exports must be complete, so a
+# limit is an error there.
 WHOLE_ANSWERS: Final[Mapping[str, str]] = {
     f"{limit}_overflow_mode": "throw"
     for limit in ("read", "result", "group_by", "sort", "distinct", "set", "timeout")
@@ -86,13 +86,13 @@ def connect(
     try:
         return clickhouse_connect.get_client(**(options | client_options))
     except clickhouse_connect.driver.exceptions.Error as error:
-        raise as_usagepipe_error(error, address) from None  # its chain tells the same in 90 lines
+        raise as_usagepipe_error(error, address) from None  # the chain repeats it in 90 lines
 
 
 def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
-    """What an error of the driver means to a user of usagepipe, and what to do about it.
+    """Our error for an error of the driver, with the cure.
 
-    `place` is the address to name, as `str()` of it: never with a password. The result keeps the
+    `place` is the address to name; `str()` of it must not show a password. The result keeps the
     server's code.
     """
     meaning = _meaning(error, place)
@@ -130,12 +130,12 @@ def _meaning(error: Exception, place: object) -> UsagePipeError:
 
 
 def _of_server(text: str) -> str:
-    """The server's own message, without what the driver puts around it."""
+    """The server's own message, without the driver's additions."""
     return _URL.sub("", _FRAME.sub("", text))
 
 
 def error_code(error: Exception) -> int | None:
-    """ClickHouse's code in an error of the driver; None when no server answered."""
+    """ClickHouse's error code in an error of the driver; None if no server answered."""
     code = getattr(error, "code", None)  # where the driver only quotes it, None
     if isinstance(code, int):
         return code

@@ -1,5 +1,6 @@
-"""What ClickHouse's error codes mean: one table of their kind, name and reason, without a server's
-own text, which may quote rows and queries.
+"""The meaning of ClickHouse's error codes: kind, name and reason.
+
+A server's own text is not used: it may quote rows and queries.
 """
 
 import re
@@ -9,10 +10,10 @@ from typing import Final, NamedTuple
 
 
 class Kind(StrEnum):
-    """Whose fault an error is, and so what is done about it."""
+    """What causes an error, and so what the worker does about it."""
 
     CONTENT = "content"  # a record is refused: cut the batch in half to find it
-    SERVER = "server"  # the server is in trouble: try again, it gets over it
+    SERVER = "server"  # the server is in trouble: retry until it recovers
     OPERATOR = "operator"  # try again; it fails until an operator changes something
 
 
@@ -47,13 +48,13 @@ _CONTENT: Final = {
     467: ("CANNOT_PARSE_BOOL", "a value is no boolean"),
     469: ("VIOLATED_CONSTRAINT", "a row breaks a constraint of the table"),
     563: ("CANNOT_READ_MAP_FROM_TEXT", "a value is no map"),
-    632: ("UNEXPECTED_DATA_AFTER_PARSED_VALUE", "a value goes on behind its end"),
+    632: ("UNEXPECTED_DATA_AFTER_PARSED_VALUE", "a value continues after its end"),
     691: ("UNKNOWN_ELEMENT_OF_ENUM", "a value is none of its column's words"),
 }
 
-# Codes that pass when the server has got over what ails it.
+# Codes that pass when the server recovers.
 _SERVER: Final = {
-    # What was sent did not arrive whole. The rows are whole JSON, so it was cut on its way.
+    # The body did not arrive whole. The rows are complete JSON, so it was cut off on the way.
     3: ("UNEXPECTED_END_OF_FILE", "the body was cut on its way"),
     32: ("ATTEMPT_TO_READ_AFTER_EOF", "the body was cut on its way"),
     33: ("CANNOT_READ_ALL_DATA", "the body was cut on its way"),
@@ -68,7 +69,7 @@ _SERVER: Final = {
     252: ("TOO_MANY_PARTS", "merges do not keep up with inserts"),
     290: ("LIMIT_EXCEEDED", "a limit of the server was reached"),
     319: ("UNKNOWN_STATUS_OF_INSERT", "it may or may not be stored"),
-    364: ("RECEIVED_ERROR_TOO_MANY_REQUESTS", "the storage behind it is overrun"),
+    364: ("RECEIVED_ERROR_TOO_MANY_REQUESTS", "its storage is overloaded"),
     373: ("SESSION_IS_LOCKED", "the session is in use"),
     394: ("QUERY_WAS_CANCELLED", "somebody ended the query"),
     439: ("CANNOT_SCHEDULE_TASK", "no thread is free"),
@@ -91,20 +92,20 @@ _SERVER: Final = {
     76: ("CANNOT_OPEN_FILE", "the disk is broken or files are used up"),
     204: ("CANNOT_FSYNC", "the disk is full or broken"),
     243: ("NOT_ENOUGH_SPACE", "the disk is full"),
-    499: ("S3_ERROR", "the storage behind it fails"),
+    499: ("S3_ERROR", "its storage fails"),
     # Network, and the rest of a cluster.
     198: ("DNS_ERROR", "a name is not found"),
     209: ("SOCKET_TIMEOUT", "the network is slow"),
     210: ("NETWORK_ERROR", "the network fails"),
-    225: ("NO_ZOOKEEPER", "Keeper is away"),
+    225: ("NO_ZOOKEEPER", "Keeper is unreachable"),
     242: ("TABLE_IS_READ_ONLY", "the replica has lost Keeper"),
     244: ("UNEXPECTED_ZOOKEEPER_ERROR", "Keeper fails"),
     254: ("NO_ACTIVE_REPLICAS", "no replica is up"),
     255: ("TOO_MANY_RETRIES_TO_FETCH_PARTS", "a replica cannot be read"),
-    279: ("ALL_CONNECTION_TRIES_FAILED", "the other shards are away"),
+    279: ("ALL_CONNECTION_TRIES_FAILED", "the other shards are unreachable"),
     285: ("TOO_FEW_LIVE_REPLICAS", "too few replicas are up"),
     286: ("UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE", "too few replicas are up"),
-    297: ("SHARD_HAS_NO_CONNECTIONS", "a shard is away"),
+    297: ("SHARD_HAS_NO_CONNECTIONS", "a shard is unreachable"),
     369: ("ALL_REPLICAS_ARE_STALE", "the replicas lag"),
     384: ("PART_IS_TEMPORARILY_LOCKED", "a part is locked"),
     415: ("ALL_REPLICAS_LOST", "no replica is up"),
@@ -171,8 +172,8 @@ TABLE: Final[Mapping[int, Known]] = {
     for code, (name, why) in part.items()
 }
 
-# By these the server does not let this worker in, whatever it asks for. Another worker may have
-# another user, password or address, so its partitions are better off there.
+# With these codes the server refuses this worker altogether. Another worker may have another user,
+# password or address, so this one leaves its partitions to others.
 LOCKED_OUT: Final = frozenset({81, 192, 193, 194, 195, 291, 497, 516, 720, 763})
 
 _RIGHT: Final = re.compile(r"(?:have the grant|lacks the right) ([A-Z ]+[A-Z])(?: ON |\(|:)")

@@ -1,6 +1,6 @@
-"""What was applied, as the table `usagepipe_migrations` keeps it, against what stands now.
+"""The applied migrations, from the table `usagepipe_migrations`, and the drift from them.
 
-The latest row of a version counts: two runs at once may both write one, and they say the same.
+The latest row of a version counts: two concurrent runs may both write one, with the same content.
 """
 
 import difflib
@@ -43,40 +43,40 @@ class Applied:
 
 
 MISSING: Final = (
-    "It was dropped. usagepipe migrate --remake makes it anew, empty; a rollup is then filled from "
+    "It was dropped. usagepipe migrate --remake creates it again, empty; fill a rollup from "
     "the raw rows by usagepipe audit --repair."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """An object that is not as its last migration left it. `difference` is a diff of lines."""
+    """A table or view that differs from its last migration. `difference` is a line diff."""
 
     object: str
     difference: str
 
 
 def read_definitions(client: "Client", database: str) -> dict[str, str]:
-    """How every table and view of the database is defined now, by its name."""
+    """The current definition of every table and view of the database, by name."""
     sql = load_statement("definitions_read.sql")
     rows = client.query(sql, parameters={"database": database}).result_rows
     return {name: definition for name, definition in rows}
 
 
 def read_ledger(client: "Client") -> tuple[Applied, ...]:
-    """Every applied migration, in order. The ledger must stand."""
+    """Every applied migration, in order. The ledger must exist."""
     rows = client.query(load_statement("ledger_read.sql")).result_rows
     return tuple(Applied(*row) for row in rows)
 
 
 def write_ledger(client: "Client", applied: Applied) -> None:
-    """Record a migration, or record it anew."""
+    """Record a migration, or record it again."""
     row = [getattr(applied, column) for column in _COLUMNS]
     client.insert(LEDGER, [row], column_names=_COLUMNS)
 
 
 def find_drifts(applied: Sequence[Applied], definitions: Mapping[str, str]) -> tuple[Drift, ...]:
-    """The objects that somebody else altered or dropped. A retention is no part of it."""
+    """The tables and views that were altered or dropped by hand. Ignores retention."""
     latest = {entry.object: entry.definition for entry in applied}
     drifts = []
     for name, recorded in latest.items():

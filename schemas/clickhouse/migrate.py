@@ -1,7 +1,7 @@
-"""Brings the database to what this version of usagepipe expects; the heart of `usagepipe migrate`.
+"""Migrates the database to this version of usagepipe, for `usagepipe migrate`.
 
-Nothing locks: every statement may run twice, so two runs at once, or one that broke off and is
-started again, end in the same tables.
+It takes no lock: every statement may run twice, so two concurrent runs, or an interrupted run and
+its repetition, end with the same tables.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -44,7 +44,7 @@ log = HarmlessLogger("usagepipe.schemas")
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What a run did, or would do, and what it found altered by somebody else."""
+    """What a run did, or would do, and the objects that were altered by hand."""
 
     steps: tuple[Step, ...]
     drifts: tuple[Drift, ...]
@@ -79,7 +79,7 @@ def migrate(
     target = Target(address.database, settings.clickhouse_cluster)
     run = _Run(settings, target, migrations or load_migrations(), dry_run)
     try:
-        # The database first: nothing can be read from it or refused before it stands.
+        # The database first: without it nothing can be read or refused.
         with connect(address, wait_seconds=wait_seconds, database=None) as server:
             made = run.make_database(server)
         if made and dry_run:
@@ -108,7 +108,7 @@ class _Run:
         return (step,)
 
     def on_nothing(self) -> tuple[Step, ...]:
-        """What a run does in a database that is empty."""
+        """What a run does in an empty database."""
         made = pending(self.migrations, (), self.target)
         tables = {each.object_name(self.target): "" for each in made}
         steps = (Step.of(each, self.target) for each in made)

@@ -1,4 +1,4 @@
-"""What a migration run has to do, decided from what was applied; no server is touched here."""
+"""Plans a migration run from the applied migrations. It uses no server."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from usagepipe.schemas.errors import MigrationError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One statement that is run, or that a dry run shows."""
+    """One statement of a run."""
 
     name: str
     purpose: str
@@ -30,7 +30,7 @@ def create_database_step(target: Target) -> Step:
 def check_applied(
     migrations: Sequence[Migration], applied: Sequence[Applied], target: Target
 ) -> None:
-    """Refuse to go on from a past that is not this version's.
+    """Check that this version can continue from the applied migrations.
 
     Raises:
         MigrationError: an applied file was edited, is not known, or was applied to one server

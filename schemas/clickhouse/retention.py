@@ -1,6 +1,6 @@
-"""How long each table's rows stay: from the settings, applied by ALTER, and never a migration.
+"""The retention of each table: it comes from the settings, and ALTER applies it.
 
-A retention is changed by settings at any time, so no file and no checksum can hold it.
+Settings may change at any time, so retention is not part of a migration file.
 """
 
 import re

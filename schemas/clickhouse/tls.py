@@ -1,4 +1,4 @@
-"""TLS of ClickHouse's driver, which verifies by itself and knows no password of a key."""
+"""TLS options for ClickHouse's driver, which does not support the password of a key."""
 
 from functools import lru_cache
 from pathlib import Path

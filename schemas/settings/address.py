@@ -15,7 +15,7 @@ _ENCODED: Final = "(in a password write %2F for /, %40 for @, %3A for :, %3F for
 
 @dataclass(frozen=True, slots=True)
 class ClickHouseTls:
-    """How a client of ClickHouse talks TLS."""
+    """The TLS options of a ClickHouse client."""
 
     ca: str = ""  # "" is what the system trusts
     certificate: str = ""

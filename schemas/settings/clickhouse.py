@@ -61,10 +61,10 @@ class ClickHouseSettings(BaseSettings):
 
     @property
     def clickhouse_address(self) -> ClickHouseAddress:
-        """As it is now: a file may have changed.
+        """The address, with the current content of the secret files.
 
         Raises:
-            ValueError: a file is not what it should be.
+            ValueError: a file is wrong.
         """
         url = secret(self.clickhouse, self.clickhouse_file)
         address = ClickHouseAddress.parse(url)
@@ -81,7 +81,7 @@ class ClickHouseSettings(BaseSettings):
 
 
 def clickhouse_problems(settings: ClickHouseSettings) -> Iterator[str]:
-    """A sentence for everything that keeps these settings from working."""
+    """A sentence for every mistake in these settings."""
     name = "USAGEPIPE_CLICKHOUSE"
     url = settings.clickhouse.get_secret_value()
     if settings.clickhouse_file:
@@ -102,7 +102,7 @@ def clickhouse_problems(settings: ClickHouseSettings) -> Iterator[str]:
 
 
 def _unfit_address(settings: ClickHouseSettings) -> Iterator[str]:
-    """Where the files themselves are in order."""
+    """The mistakes that show only if all files can be read."""
     name = "USAGEPIPE_CLICKHOUSE"
     try:
         address = settings.clickhouse_address

@@ -108,14 +108,14 @@ class KafkaSettings(BaseSettings):
 
     @property
     def kafka_protocol(self) -> Protocol:
-        """Kafka's name for what is spoken."""
+        """The value of Kafka's `security.protocol`."""
         if self.kafka_sasl_mechanism:
             return "SASL_SSL" if self.kafka_tls else "SASL_PLAINTEXT"
         return "SSL" if self.kafka_tls else "PLAINTEXT"
 
     @property
     def kafka_password(self) -> str:
-        """Of PLAIN and SCRAM, as it is now: its file may have changed."""
+        """The password for PLAIN and SCRAM. Its file is read again each time."""
         return secret(self.kafka_sasl_password, self.kafka_sasl_password_file)
 
     @property
@@ -133,10 +133,10 @@ class KafkaSettings(BaseSettings):
         return {key.strip(): value.strip() for key, sign, value in pairs if sign}
 
     def kafka_tls_context(self) -> ssl.SSLContext:
-        """TLS as Python's clients want it.
+        """The TLS context for Python's clients.
 
         Raises:
-            ValueError: a file is not what it should be.
+            ValueError: a file is wrong.
         """
         return tls_context(
             self.kafka_tls_ca,

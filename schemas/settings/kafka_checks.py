@@ -26,7 +26,7 @@ _FILES: Final = ("tls_ca", "tls_certificate", "tls_key", "oauth_ca")
 
 
 def kafka_problems(kafka: KafkaSettings) -> Iterator[str]:
-    """A sentence for everything that keeps these settings from working."""
+    """A sentence for every mistake in these settings."""
     yield from _unfit_tls(kafka)
     yield from _unfit_login(kafka)
     yield from _unfit_oauth(kafka)

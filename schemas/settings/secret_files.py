@@ -1,4 +1,4 @@
-"""Settings that are secrets or name files. An error names the file, never what stands in it."""
+"""Reads secrets and files that settings name. An error names the file, never its content."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ MAX_SECRET_BYTES = 65_536
 
 
 def read_secret(path: str) -> str:
-    """The text of a file without the newline at its end, as mounted secrets have one.
+    """The text of a file, without the newline that mounted secrets end with.
 
     Raises:
         ValueError: it cannot be read, is empty or is no text. The message is the end of
@@ -33,21 +33,21 @@ def read_secret(path: str) -> str:
 
 
 def secret(value: SecretStr, path: str) -> str:
-    """The secret that is set, or the one in its file as it is now; "" for none.
+    """The secret that is set, or the current content of its file; "" for none.
 
     Raises:
-        ValueError: the file cannot be read any more.
+        ValueError: the file cannot be read.
     """
     return read_secret(path) if path else value.get_secret_value()
 
 
 def revealed(value: object) -> str:
-    """The text of a setting's value, a secret's too."""
+    """The text of a setting's value, also of a secret."""
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def check_file(path: str) -> None:
-    """Return if `path` is a file that can be read.
+    """Check that `path` is a readable file.
 
     Raises:
         ValueError: it is not. The message is the end of a sentence.
@@ -60,7 +60,7 @@ def check_file(path: str) -> None:
 
 
 def problem(check: Callable[[], object], prefix: str) -> Iterator[str]:
-    """The sentence of a `check` that raises ValueError; nothing of one that does not."""
+    """Yield the message of a `check` that raises ValueError."""
     try:
         check()
     except ValueError as error:
@@ -70,11 +70,10 @@ def problem(check: Callable[[], object], prefix: str) -> Iterator[str]:
 def tls_context(
     ca: str, certificate: str, key: str, key_password: str, *, verify: bool
 ) -> ssl.SSLContext:
-    """How a client talks TLS. "" for `ca` means the certificates that the system trusts.
+    """A client's TLS context. "" for `ca`: the CAs that the system trusts.
 
     Raises:
-        ValueError: a file is not what it should be. The message is a sentence's end, without
-            anything of the file.
+        ValueError: a file is wrong. The message is the end of a sentence, and quotes no file.
     """
     try:
         context = ssl.create_default_context(cafile=ca or None)

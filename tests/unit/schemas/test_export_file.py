@@ -150,7 +150,7 @@ def test_a_wrong_line_is_named_with_its_field(line: int, text: bytes, told: str)
 
 def test_what_stands_behind_the_last_line_is_refused() -> None:
     """Two exports in one file are none."""
-    assert (6, "it stands behind the export's last line.") == wrong_line(THREE + THREE)
+    assert (6, "it follows the export's last line.") == wrong_line(THREE + THREE)
 
 
 def test_no_error_quotes_the_file() -> None:
