@@ -1,6 +1,6 @@
 """Prints an audit. Names and ids are untrusted: control characters never reach a terminal."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -11,7 +11,7 @@ from usagepipe.consumer.maintenance.audit_queries import StoredTwice
 from usagepipe.consumer.maintenance.audit_result import Audit, PartitionAudit
 from usagepipe.consumer.maintenance.audit_sequences import SequenceGap
 from usagepipe.consumer.rollups.verification import Difference
-from usagepipe.query.cards import Cards, json_text, terminal
+from usagepipe.query.cards import json_text, print_table
 from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.visible import visible
 
@@ -36,10 +36,11 @@ def print_audit(found: Audit, *, as_json: bool) -> None:
     if as_json:
         click.echo(json_text(_fields(found), default=str))
         return
-    _print_table(
+    print_table(
         f"{found.topic}, group {found.group}",
         ("partition", *_COUNTS, "twice", "committed"),
-        [_cells(each) for each in found.partitions],
+        map(_cells, found.partitions),
+        counts=(*_COUNTS, "twice"),
     )
     for sentence in _sentences(found):
         click.echo(visible(sentence))
@@ -201,13 +202,6 @@ def _ranges(ranges: Sequence[OffsetRange]) -> str:
     listed = ", ".join(map(str, ranges[:MAX_LISTED]))
     left = len(ranges) - MAX_LISTED
     return listed if left <= 0 else f"{listed} and {left:,} more ranges"
-
-
-def _print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    cards = Cards(title, columns, counts=(*_COUNTS, "twice"))
-    for row in rows:
-        cards.add_row(*row)
-    terminal().print(cards)
 
 
 def _fields(found: Audit) -> dict[str, Any]:

@@ -16,8 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from usagepipe.cli.options import Number, clickhouse_option, kafka_option, load_settings
 from usagepipe.local.demo.report import print_report
 from usagepipe.local.demo.run import Plan, run
-from usagepipe.local.demo.synthetic import DEFAULT_REQUESTS, synthesize
-from usagepipe.local.demo.trace import MAX_REQUESTS, TraceRow, read_trace
+from usagepipe.local.demo.trace import (
+    DEFAULT_REQUESTS,
+    MAX_REQUESTS,
+    TraceRow,
+    read_trace,
+    synthesize,
+)
 from usagepipe.local.ports import HOST, free_port
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 from usagepipe.schemas.settings import ClickHouseAddress, Settings

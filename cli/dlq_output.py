@@ -1,7 +1,7 @@
 """Prints dead letters. Their content is untrusted: control characters never reach a terminal."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ import click
 from usagepipe.consumer.dead_letters.listing import ListedDeadLetter, Listing, ReasonCount
 from usagepipe.consumer.dead_letters.record import DeadLetter
 from usagepipe.consumer.dead_letters.replay import DeadLetterReplay, why_missing
-from usagepipe.query.cards import Cards, json_text, terminal
+from usagepipe.query.cards import json_text, print_table
 from usagepipe.schemas.visible import visible
 
 DUMP_BYTES: Final = 16  # on a line
@@ -23,7 +23,7 @@ def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
     if as_json:
         _print_json(map(_listed_fields, rows))
     elif rows:
-        _print_table(
+        print_table(
             f"Dead letters on {topic}",
             (
                 "partition",
@@ -36,6 +36,7 @@ def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
                 "copies",
             ),
             map(_listed_cells, rows),
+            words=("reason", "detail"),
         )
     else:
         click.echo(f"No dead letters on {topic} match.")
@@ -50,10 +51,11 @@ def print_summary(listing: Listing, topic: str, *, as_json: bool) -> None:
     if as_json:
         _print_json(map(_count_fields, counts))
     elif counts:
-        _print_table(
+        print_table(
             f"Dead letters on {topic}",
             ("reason", "letters", "copies", "first (UTC)", "last (UTC)"),
             map(_count_cells, counts),
+            words=("reason",),
         )
     else:
         click.echo(f"No dead letters on {topic} match.")
@@ -169,13 +171,6 @@ def _count_cells(count: ReasonCount) -> tuple[str, ...]:
 def _print_json(rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         click.echo(json_text(row))
-
-
-def _print_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    cards = Cards(title, headings, words=("reason", "detail"))
-    for row in rows:
-        cards.add_row(*row)
-    terminal().print(cards)
 
 
 def _print_bytes(name: str, content: bytes | None, max_bytes: int, missing: str) -> None:

@@ -10,7 +10,7 @@ from usagepipe.cli import parked_output
 from usagepipe.consumer.log.offset_ranges import ranges_of
 from usagepipe.consumer.maintenance.status import PartitionStatus, Status
 from usagepipe.consumer.topics.group_offsets import NO_GROUP, Member
-from usagepipe.query.cards import Cards, json_text, terminal
+from usagepipe.query.cards import json_text, print_table
 from usagepipe.schemas.visible import visible
 
 COLUMNS: Final = ("waiting", "oldest waits", "newest stored")
@@ -24,10 +24,12 @@ def print_status(found: Status, *, as_json: bool) -> None:
         return
     for sentence in _sentences(found):
         click.echo(visible(sentence))
-    cards = Cards("", ("partition", *COLUMNS, "consumer"), words=("consumer",))
-    for each in found.partitions:
-        cards.add_row(*_cells(each, found))
-    terminal().print(cards)
+    print_table(
+        "",
+        ("partition", *COLUMNS, "consumer"),
+        (_cells(each, found) for each in found.partitions),
+        words=("consumer",),
+    )
     if found.unconsumed:
         numbers = [each.partition for each in found.unconsumed]
         click.echo(visible(unconsumed_text(numbers, found.group)))

@@ -11,7 +11,6 @@ from usagepipe.cli.options import Moment, clickhouse_option, load_settings
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.query.answers import Series, Totals
 from usagepipe.query.cards import json_text, terminal
-from usagepipe.query.filters import Filters
 from usagepipe.query.periods import (
     EVER,
     PERIOD_NAMES,
@@ -21,6 +20,7 @@ from usagepipe.query.periods import (
     default_width,
     zone_of,
 )
+from usagepipe.query.questions import Filters
 from usagepipe.query.statements import SORTS, Sort
 from usagepipe.query.tables import NONE, roll_up_table, series_table, totals_table, visible
 from usagepipe.query.usage_queries import GROUPS, TIME, Group, Period

@@ -7,7 +7,7 @@ out; if that is not enough, each row becomes a card. Cells are never read as mar
 import json
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -36,6 +36,20 @@ def json_text(document: object, **options: Any) -> str:
     text = json.dumps(document, ensure_ascii=not can_encode_all(), **options)
     # Outside of strings JSON is ASCII; its newlines are those of `indent`.
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
+def print_table(
+    title: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    words: Collection[str] = (),
+    counts: Collection[str] = (),
+) -> None:
+    """Print rows as a table that fits the terminal; `words` and `counts` as for `Cards`."""
+    cards = Cards(title, headings, words, counts)
+    for row in rows:
+        cards.add_row(*row)
+    terminal().print(cards)
 
 
 class Cards:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic
+from typing import Any, Generic, TypedDict, get_type_hints
 
 from usagepipe.query.answers import (
     CustomerUsage,
@@ -23,7 +23,6 @@ from usagepipe.query.answers import (
     UserSourceUsage,
     UserUsage,
 )
-from usagepipe.query.filters import Filters, filter_parameters
 from usagepipe.query.periods import TimeRange, Width, zone_of
 from usagepipe.query.slices import slice_range
 from usagepipe.query.statements import Dimension, Sort, grouped_statement, statement
@@ -31,6 +30,38 @@ from usagepipe.query.store import Store
 from usagepipe.schemas.errors import WrongUseError
 
 MAX_ROWS = 1_000_000  # of one answer: it is held in memory
+
+
+class Filters(TypedDict, total=False):
+    """Values that rows must have. None means any; empty text means rows without a value.
+
+    `excluded_source` leaves one source out, such as `legacy`.
+    """
+
+    customer_id: str | None
+    team_id: str | None
+    user_id: str | None
+    source: str | None
+    excluded_source: str | None
+    api_key_id: str | None
+    provider: str | None
+    model: str | None
+
+
+FILTER_NAMES = tuple(get_type_hints(Filters))
+
+
+def filter_parameters(filters: Filters) -> dict[str, str | None]:
+    """All the parameters that `sql/filters.sql` names.
+
+    Raises:
+        WrongUseError: an unknown filter. Ignoring it would widen the answer silently.
+    """
+    unknown = sorted(set(filters) - set(FILTER_NAMES))
+    if unknown:
+        raise WrongUseError(f"no filter {unknown[0]!r}: it is one of {', '.join(FILTER_NAMES)}.")
+    given: dict[str, str | None] = dict(filters)  # type: ignore[arg-type]  # a TypedDict of these
+    return {name: given.get(name) for name in FILTER_NAMES}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,8 @@ from usagepipe.query.answers import (
     UserSourceUsage,
     UserUsage,
 )
-from usagepipe.query.filters import Filters
 from usagepipe.query.periods import PeriodName, TimeRange, Width, default_width, range_of
-from usagepipe.query.questions import GroupQuestion, RollUpQuestion, SeriesQuestion
+from usagepipe.query.questions import Filters, GroupQuestion, RollUpQuestion, SeriesQuestion
 from usagepipe.query.statements import Dimension, Sort
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import connect

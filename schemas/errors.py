@@ -2,6 +2,8 @@
 
 The class docstring is the default message. `exit_status` is the exit status of a command that ends
 with the error: 1 the answer is no, 2 wrong use, 3 a server cannot be reached or refuses the login.
+
+A few signals of the worker are not here, because they carry its own types and never leave it.
 """
 
 import errno
@@ -205,3 +207,15 @@ class UnwritableFileError(UsagePipeError):
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(f"{path} cannot be written: {error.strerror or error}.")
+
+
+class TooLargeError(Exception):
+    """Compressed data unpacks to more than the limit."""
+
+
+class UndecodableError(Exception):
+    """The body of a record batch cannot be decompressed: brokers check it less than we do."""
+
+
+class AnotherTopicError(UsagePipeError):
+    """The group's offsets are of a topic that was deleted and made anew under its name."""

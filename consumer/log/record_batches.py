@@ -27,14 +27,9 @@ from usagepipe.consumer.log.record_reader import (
 )
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.log.transactions import Aborted
-from usagepipe.consumer.log.unpacking import (
-    MAX_RATIO,
-    MAX_UNPACKED_BYTES,
-    TooLargeError,
-    UndecodableError,
-    measure,
-)
+from usagepipe.consumer.log.unpacking import MAX_RATIO, MAX_UNPACKED_BYTES, measure
 from usagepipe.consumer.log.unreadable import BATCH_TOO_LARGE, BATCH_UNDECODABLE, UnreadableRecords
+from usagepipe.schemas.errors import TooLargeError, UndecodableError
 
 _LENGTH: Final = struct.Struct(">8xi")  # of the rest of the batch; the first offset is before it
 _MAGIC_AT: Final = 16

@@ -14,6 +14,8 @@ from typing import Final
 import cramjam
 from aiokafka.record.default_records import DefaultRecordBatch
 
+from usagepipe.schemas.errors import TooLargeError, UndecodableError
+
 # A batch has at most 1 MiB on the wire (schemas/topics.py), and events compress to a sixth or a
 # tenth. A batch of six times as much is not a batch of events.
 MAX_UNPACKED_BYTES: Final = 64 << 20
@@ -27,14 +29,6 @@ _XERIAL: Final = b"\x82SNAPPY\0"
 _XERIAL_HEADER_BYTES: Final = 16
 _BLOCK_BYTES: Final = struct.Struct(">I")
 _NO_ROOM: Final = "failed to write whole buffer"  # the message of Rust, passed on by cramjam
-
-
-class TooLargeError(Exception):
-    """The unpacked bytes exceed the bound."""
-
-
-class UndecodableError(Exception):
-    """The codec cannot unpack it. Brokers check less than our decoders."""
 
 
 def measure(codec: int, body: memoryview) -> int:

@@ -11,13 +11,9 @@ from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement, CommitMetadata
 from usagepipe.consumer.protocol.positions import PartitionOffsets, ResumePoint
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.errors import AnotherTopicError
 
 log = structlog.get_logger()
-
-
-class AnotherTopicError(UsagePipeError):
-    """The group's offsets are of a topic that was deleted and made anew under its name."""
 
 
 def where_to_start(

@@ -4,11 +4,13 @@ A trace file is untrusted input: errors name its line and column, before any ser
 """
 
 import csv
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import IO
 
 from usagepipe.schemas.errors import TraceError
@@ -23,6 +25,17 @@ MAX_LINE_BYTES = 65_536  # a line of a trace has 50: a longer one is another kin
 MAX_REQUESTS = 5_000_000  # about a gigabyte of memory
 _SHOWN_CHARS = 40  # of a wrong value, in a message
 _COUNT = re.compile(r"[0-9]{1,15}")
+
+
+DEFAULT_REQUESTS = 5_000
+
+CALM_PER_SECOND = 4.0
+BURST_PER_SECOND = 40.0
+STATE_SECONDS = 20.0  # mean length of a calm or a burst
+
+_PROMPT_MEDIAN, _PROMPT_SPREAD = 1_000, 0.9
+_COMPLETION_MEDIAN, _COMPLETION_SPREAD = 130, 1.0
+_LONGEST = 200_000  # a context window of today
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,26 @@ def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:
     start = min(moment for moment, _, _ in parsed)
     rows = [TraceRow((moment - start).total_seconds(), p, c) for moment, p, c in parsed]
     return sorted(rows, key=lambda row: row.at_seconds)
+
+
+def synthesize(requests: int, seed: int) -> list[TraceRow]:
+    """A made-up trace of `requests` rows, in the order of time; equal arguments give equal rows.
+
+    It has bursts and long tails. The shapes follow a public trace of a chat service: half of the
+    prompts have more than 1,000 tokens, half of the answers more than 130.
+    """
+    random = Random(f"trace {seed}")
+    rows = []
+    at, bursting, turns_at = 0.0, False, 0.0
+    for _ in range(requests):
+        at += random.expovariate(BURST_PER_SECOND if bursting else CALM_PER_SECOND)
+        if at >= turns_at:
+            bursting = not bursting
+            turns_at = at + random.expovariate(1 / STATE_SECONDS)
+        prompt = _synthetic_length(random, _PROMPT_MEDIAN, _PROMPT_SPREAD)
+        completion = _synthetic_length(random, _COMPLETION_MEDIAN, _COMPLETION_SPREAD)
+        rows.append(TraceRow(at, prompt, completion))
+    return rows
 
 
 def _parse(path: Path, file: IO[bytes], limit: int) -> Iterator[tuple[datetime, int, int]]:
@@ -125,3 +158,7 @@ def _tokens(path: Path, line: int, column: str, text: str) -> int:
 
 def _shown(text: str) -> str:
     return repr(text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…")
+
+
+def _synthetic_length(random: Random, median: int, spread: float) -> int:
+    return min(_LONGEST, 1 + int(random.lognormvariate(math.log(median), spread)))

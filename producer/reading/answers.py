@@ -13,7 +13,6 @@ from usagepipe.producer.reading.framing.compression import (
     GRACE_STEPS,
     PIECE_BYTES,
     Decoder,
-    TooMuch,
     codings_of,
     unpacking_of,
 )
@@ -29,6 +28,7 @@ from usagepipe.producer.reading.framing.kinds import (
 )
 from usagepipe.producer.reading.framing.server_sent_events import JsonOrEvents, ServerSentEvents
 from usagepipe.producer.telemetry.counters import UnrecordedReason
+from usagepipe.schemas.errors import TooLargeError
 
 __all__ = ["KINDS", "AnswerReader"]
 
@@ -118,8 +118,8 @@ class AnswerReader:
             for piece in self._unpacking.pieces(chunk):
                 self._pass_on(piece)
                 if self._framing is not None and self._framing.steps > self._most_steps:
-                    raise TooMuch
-        except TooMuch:
+                    raise TooLargeError
+        except TooLargeError:
             self._refused = "too_large"
         except ValueError:
             self._refused = "parse_failed"

@@ -12,6 +12,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, Protocol
 
+from usagepipe.schemas.errors import TooLargeError
+
 PIECE_BYTES: Final = 64 * 1024
 # Text shrinks to a tenth, a stream of similar chunks to a fiftieth. Beyond this it is a bomb.
 MAX_RATIO: Final = 200
@@ -25,10 +27,6 @@ GRACE_STEPS: Final = 10_000
 MAX_MEMBERS: Final = 10_000  # gzip members or zstd frames: a server may flush one per chunk
 MAX_CODINGS: Final = 3  # of one answer; even two are unusual
 ZSTD_WINDOW_LOG: Final = 23  # 8 MiB: the limit of RFC 9659 for HTTP
-
-
-class TooMuch(Exception):
-    """The answer unpacks into more bytes than any real one."""
 
 
 class Decoder(Protocol):
@@ -51,13 +49,13 @@ class Unpacking:
 
         Raises:
             ValueError: the bytes are not in this coding.
-            TooMuch: the answer unpacks into more bytes than any real one.
+            TooLargeError: the answer unpacks into more bytes than any real one.
         """
         self._budget += len(data) * self._max_ratio
         for piece in self._decoder.pieces(data):
             self._budget -= len(piece)
             if self._budget < 0:
-                raise TooMuch
+                raise TooLargeError
             yield piece
 
 
@@ -86,7 +84,7 @@ def unpacking_of(codings: Sequence[str]) -> Decoder | None:
     """A decoder that removes these codings (at least one), the last one first. None: one of them is
     not supported here.
 
-    Its `pieces` raise TooMuch for a bomb.
+    Its `pieces` raise TooLargeError for a bomb.
     """
     if len(codings) > MAX_CODINGS:
         return None
@@ -188,7 +186,7 @@ class _Brotli:
 def _one_more(members: int) -> int:
     """Count a member. A bomb may consist of empty members, which cost more than their bytes."""
     if members >= MAX_MEMBERS:
-        raise TooMuch
+        raise TooLargeError
     return members + 1
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.stored_events import insert_rows, rows_of
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.query.answers import Usage
-from usagepipe.query.filters import Filters
+from usagepipe.query.questions import Filters
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.settings import ClickHouseAddress
 

@@ -5,7 +5,7 @@ from typing import cast
 
 import pytest
 
-from usagepipe.query.filters import FILTER_NAMES, Filters, filter_parameters
+from usagepipe.query.questions import FILTER_NAMES, Filters, filter_parameters
 from usagepipe.query.statements import statement
 from usagepipe.schemas.errors import WrongUseError
 

@@ -8,7 +8,8 @@ from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, EpochEnd
 from usagepipe.consumer.protocol.announcement import Announcement, acknowledgement
 from usagepipe.consumer.protocol.positions import PartitionOffsets, Position, ResumePoint
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.consumer.worker.takeover import AnotherTopicError, where_to_start
+from usagepipe.consumer.worker.takeover import where_to_start
+from usagepipe.schemas.errors import AnotherTopicError
 
 TOPIC = TopicIdentity("cluster", "topic-id")
 PENDING = Announcement("topic-id", 20, 29, records=10, epoch=0)

@@ -8,8 +8,7 @@ from statistics import median
 from usagepipe.local.demo.catalogue import MODELS, Model
 from usagepipe.local.demo.plan import BROKEN, OK, REFUSED, PlannedRequest, plan
 from usagepipe.local.demo.population import Population
-from usagepipe.local.demo.synthetic import synthesize
-from usagepipe.local.demo.trace import TraceRow
+from usagepipe.local.demo.trace import TraceRow, synthesize
 
 REQUESTS = 5_000
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from usagepipe.local.demo.gateway import PATH
 from usagepipe.local.demo.plan import plan
 from usagepipe.local.demo.replay import CONCURRENT_REQUESTS, Sent, replay, sum_up, sums_of
-from usagepipe.local.demo.synthetic import synthesize
+from usagepipe.local.demo.trace import synthesize
 from usagepipe.local.ports import free_port
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
 
