@@ -59,7 +59,7 @@ def run(
     found = chaos.run()
 
     print(dict(chaos.done))
-    assert found == []
+    assert [] == found
 
 
 @pytest.mark.timeout(400)

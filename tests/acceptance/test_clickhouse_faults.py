@@ -212,7 +212,7 @@ def test_a_worker_joins_while_inserts_run(world: FaultWorld, worker: Watched, us
         world.send(user, EVENTS)
         eventually(lambda: second.metric("usagepipe_partitions") < PARTITIONS, SECONDS)
     world.await_stored(user, 2 * EVENTS, worker)
-    assert second.program.stop() == 0
+    assert 0 == second.program.stop()
 
     world.send(user, EVENTS)
     world.await_stored(user, 3 * EVENTS, worker)

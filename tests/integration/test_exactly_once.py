@@ -58,7 +58,7 @@ def doomed(folder: Path, settings: Settings, points: str, **options: object) -> 
     """A worker that has ended at one of `points`."""
     program = start_doomed_worker(folder, settings, points, **options)
     try:
-        assert program.wait(SECONDS) == -9, program.tail()
+        assert -9 == program.wait(SECONDS), program.tail()
         yield program
     finally:
         program.kill()

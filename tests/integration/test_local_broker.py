@@ -42,7 +42,7 @@ def test_record_goes_through() -> None:
             record = consumer.poll(1)
         consumer.close()
 
-    assert undelivered == 0
+    assert 0 == undelivered
     assert record is not None
     assert (b"key", b"value", [("a", b"b")]) == (record.key(), record.value(), record.headers())
 

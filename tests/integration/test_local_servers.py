@@ -56,7 +56,7 @@ def refused(*arguments: object) -> tuple[int, str]:
     ended = subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert ended.stdout == ""
+    assert "" == ended.stdout
     assert "Traceback" not in ended.stderr
     return ended.returncode, ended.stderr
 
@@ -67,7 +67,7 @@ def test_one_line_of_json_says_where_both_answer(tmp_path: Path) -> None:
         clickhouse = addresses["clickhouse"]
         assert clickhouse is not None
         assert is_answered(port_of(str(addresses["kafka"])))
-        assert client_of(clickhouse).command("SELECT 1") == 1
+        assert 1 == client_of(clickhouse).command("SELECT 1")
         process.terminate()
         stdout, stderr = process.communicate(timeout=15)
 
@@ -112,7 +112,7 @@ def test_running_query_does_not_hold_up_the_end(tmp_path: Path) -> None:
         process.terminate()
         process.wait(30)
 
-    assert process.returncode == 0
+    assert 0 == process.returncode
     assert time.monotonic() - begun < 10
 
 
@@ -131,7 +131,7 @@ def test_data_are_found_again(tmp_path: Path) -> None:
         client.command("CREATE TABLE t (i UInt32) ENGINE = MergeTree ORDER BY i")
         client.insert("t", [[1], [2]])
     with clickhouse:
-        assert client_of(clickhouse.url).command("SELECT sum(i) FROM t") == 3
+        assert 3 == client_of(clickhouse.url).command("SELECT sum(i) FROM t")
 
 
 def test_tables_of_an_older_version_stay_in_use(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_token_is_remembered_over_a_crash(tmp_path: Path) -> None:
     rows = client_of(clickhouse.url).command("SELECT count() FROM t")
     clickhouse.stop()
 
-    assert rows == 1
+    assert 1 == rows
 
 
 def test_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_folder_in_use_is_refused(tmp_path: Path) -> None:
     with LocalClickHouse(tmp_path / "data") as clickhouse:
         status, message = refused("--data", tmp_path / "data")
 
-        assert status == 2
+        assert 2 == status
         assert f"in use by process {clickhouse.pid}" in message
         assert clickhouse.url in message
         with pytest.raises(WrongUseError, match="in use"):
@@ -216,7 +216,7 @@ def test_taken_port_is_refused(tmp_path: Path, option: str) -> None:
 
         status, message = refused("--data", tmp_path / "data", option, port)
 
-    assert status == 2
+    assert 2 == status
     assert f"Port {port}" in message
     assert option in message
 
@@ -234,7 +234,7 @@ def test_wrong_use_is_a_sentence(arguments: list[str]) -> None:
     """Exit status 2 and no traceback."""
     status, message = refused(*arguments)
 
-    assert status == 2
+    assert 2 == status
     assert "Error: " in message
 
 
@@ -247,7 +247,7 @@ def test_broken_engine_files_are_a_sentence(tmp_path: Path) -> None:
 
     status, message = refused("--data", tmp_path / "data", "--no-kafka")
 
-    assert status == 2
+    assert 2 == status
     assert str(tmp_path / "data") in message
 
 
@@ -258,7 +258,7 @@ def test_both_end_when_the_broker_dies(tmp_path: Path) -> None:
         os.kill(int(children[0]), signal.SIGKILL)
         _, stderr = process.communicate(timeout=15)
 
-    assert process.returncode == 3
+    assert 3 == process.returncode
     assert "broker" in stderr
 
 
@@ -286,7 +286,7 @@ def test_servers_go_with_a_killed_maker(tmp_path: Path) -> None:
         addresses = maker.stdout.readline().split()
         maker.kill()
 
-    assert len(addresses) == 2
+    assert 2 == len(addresses)
     eventually(
         lambda: not any(is_answered(port_of(address)) for address in addresses),
         what=f"{addresses} to end",
@@ -302,5 +302,5 @@ def test_servers_come_back_on_their_ports(tmp_path: Path) -> None:
     with servers:
         assert before == (servers.kafka, servers.clickhouse)
         assert pid != servers.pid
-        assert urlsplit(servers.clickhouse).hostname == "127.0.0.1"
-    assert servers.pid == 0
+        assert "127.0.0.1" == urlsplit(servers.clickhouse).hostname
+    assert 0 == servers.pid

@@ -80,7 +80,7 @@ def test_a_bad_row_is_the_contents_fault_and_leaves_nothing(
     told = [refused(**columns) for columns, _, _ in BAD_ROWS]
 
     assert [(Kind.CONTENT, code, column) for _, code, column in BAD_ROWS] == told
-    assert stored(client) == 0
+    assert 0 == stored(client)
 
 
 def test_a_broken_constraint_is_the_contents_fault_and_leaves_nothing(
@@ -93,7 +93,7 @@ def test_a_broken_constraint_is_the_contents_fault_and_leaves_nothing(
     refused = refusal_of(lambda: writer.insert(body, token()))
 
     assert (Kind.CONTENT, 469, "known_user") == refused
-    assert stored(client) == 0
+    assert 0 == stored(client)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +115,8 @@ def test_a_view_that_fails_is_never_the_contents_fault(
     kind, _, column = refusal_of(lambda: writer.insert(rows(**columns), token()))
 
     assert kind != Kind.CONTENT
-    assert column == ""
-    assert stored(client) == 1
+    assert "" == column
+    assert 1 == stored(client)
 
 
 def test_a_constraint_behind_a_view_is_never_the_contents_fault(
@@ -131,7 +131,7 @@ def test_a_constraint_behind_a_view_is_never_the_contents_fault(
     refused = refusal_of(lambda: writer.insert(rows(total_tokens=10), token()))
 
     assert (Kind.OPERATOR, 469, "") == refused
-    assert stored(client) == 1
+    assert 1 == stored(client)
 
 
 def test_what_a_setting_forbids(client: "Client") -> None:

@@ -38,7 +38,7 @@ def transaction(settings: Settings, name: str, values: list[bytes]) -> Iterator[
     producer.begin_transaction()
     for value in values:
         producer.produce(settings.topic, value, partition=PARTITION)
-    assert producer.flush(30) == 0
+    assert 0 == producer.flush(30)
     yield producer
 
 

@@ -143,7 +143,7 @@ class Traffic:
             event = self._event(mixture.events + partition)
             self.ledger.enter(event)
             self._send(self._plain, "", encode(event), partition)
-        assert self._plain.flush(120) == 0, "the broker did not take everything"
+        assert 0 == self._plain.flush(120), "the broker did not take everything"
 
     def _send_transaction(self, first: int) -> None:
         with self.calm:

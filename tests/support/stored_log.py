@@ -65,4 +65,4 @@ def write_dead_letter(settings: Settings, topic_id: str, partition: int, offset:
         "reason": "refused_by_clickhouse",
     }
     producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
-    assert producer.flush(30) == 0
+    assert 0 == producer.flush(30)

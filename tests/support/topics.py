@@ -70,7 +70,7 @@ def send(
                 producer.poll(0.1)
         producer.poll(0)
     left = producer.flush(SECONDS)
-    assert (left, failures) == (0, [])
+    assert (0, []) == (left, failures)
 
 
 def read(bootstrap: str, topic: str) -> list[Record]:

@@ -80,7 +80,7 @@ def test_every_service_is_bounded(services: dict[str, Service]) -> None:
     """No container takes all of the machine, and each gets the time to end in order."""
     for name, service in services.items():
         assert {"cpus", "mem_limit"} <= set(service), name
-        assert name == JOB or "stop_grace_period" in service, name
+        assert JOB == name or "stop_grace_period" in service, name
 
 
 def test_every_service_tells_its_health(services: dict[str, Service]) -> None:

@@ -68,8 +68,8 @@ def test_bad_row_refuses_the_whole_insert(client: Client) -> None:
     with pytest.raises(DatabaseError) as caught:
         client.raw_insert("t", None, json_rows(5_000) + b'{"i":-1}\n', fmt="JSONEachRow")
 
-    assert caught.value.code == 72
-    assert client.command("SELECT count() FROM t") == 0
+    assert 72 == caught.value.code
+    assert 0 == client.command("SELECT count() FROM t")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_insert_that_fails_after_it_was_parsed_is_an_error(
     assert str(code) == headers["x-clickhouse-exception-code"]
     assert answer.startswith(b"Code: %d. DB::Exception: " % code)
     assert text.encode() in answer
-    assert client.command("SELECT count() FROM t") == 0
+    assert 0 == client.command("SELECT count() FROM t")
 
 
 def test_insert_whose_view_fails_is_an_error(server: LocalClickHouse, client: Client) -> None:
@@ -104,7 +104,7 @@ def test_insert_whose_view_fails_is_an_error(server: LocalClickHouse, client: Cl
     with pytest.raises(DatabaseError, match="while pushing to view"):
         client.raw_insert("t", insert_block=b'{"i":9}', fmt="JSONEachRow")
 
-    assert client.command("SELECT count() FROM t") == 1
+    assert 1 == client.command("SELECT count() FROM t")
 
 
 def test_inserts_that_fail_at_once_are_all_errors(client: Client) -> None:
@@ -125,7 +125,7 @@ def test_inserts_that_fail_at_once_are_all_errors(client: Client) -> None:
     for thread in threads:
         thread.join()
 
-    assert len(refused) == 40
+    assert 40 == len(refused)
     assert set(refused) <= {469, 319}
 
 
@@ -146,7 +146,7 @@ def test_whole_answers_have_their_error_as_a_status(client: Client) -> None:
     with pytest.raises(DatabaseError) as caught:
         client.query("SELECT throwIf(number = 2000000) FROM numbers(4000000)")
 
-    assert caught.value.code == 395
+    assert 395 == caught.value.code
 
 
 @pytest.mark.parametrize("coding", ["", "gzip", "lz4", "zstd"])

@@ -43,7 +43,7 @@ def test_same_token_twice_is_one_block(client: Client) -> None:
             settings={"insert_deduplication_token": token},
         )
 
-    assert client.command("SELECT count() FROM raw") == 20
+    assert 20 == client.command("SELECT count() FROM raw")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_parameters_reach_an_insert(server: LocalClickHouse, client: Client) -> 
     status, text, _ = ask(server, b"INSERT INTO {table:Identifier} VALUES ({s:String})", path)
 
     assert (200, b"") == (status, text)
-    assert client.query("SELECT s FROM t").result_rows == [("it's\n",)]
+    assert [("it's\n",)] == client.query("SELECT s FROM t").result_rows
 
 
 @pytest.mark.parametrize("text", HARD_TEXTS)
@@ -125,7 +125,7 @@ def test_settings_end_with_their_request(client: Client) -> None:
     """Requests share an engine and no settings."""
     client.query("SELECT 1", settings={"log_comment": "mine"})
 
-    assert client.query("SELECT getSetting('log_comment')").result_rows == [("",)]
+    assert [("",)] == client.query("SELECT getSetting('log_comment')").result_rows
 
 
 def test_time_format_of_an_insert_is_obeyed(client: Client) -> None:
@@ -141,7 +141,7 @@ def test_time_format_of_an_insert_is_obeyed(client: Client) -> None:
     with pytest.raises(DatabaseError):
         insert("basic")
 
-    assert client.command("SELECT toString(at) FROM t") == "2026-01-02 03:04:05.678"
+    assert "2026-01-02 03:04:05.678" == client.command("SELECT toString(at) FROM t")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_every_way_to_write_an_insert(
 
     assert (200, b"") == (status, text)
     assert '"written_rows": "2"' in headers["x-clickhouse-summary"]
-    assert client.command("SELECT count() FROM t") == 2
+    assert 2 == client.command("SELECT count() FROM t")
 
 
 def test_several_inserts_really_run_at_once(server: LocalClickHouse, client: Client) -> None:
@@ -187,7 +187,7 @@ def test_several_inserts_really_run_at_once(server: LocalClickHouse, client: Cli
     for thread in threads:
         thread.join()
 
-    assert client.command("SELECT uniqExact(i) FROM t") == 8_000
+    assert 8_000 == client.command("SELECT uniqExact(i) FROM t")
 
 
 def test_insert_is_parsed_while_it_arrives(server: LocalClickHouse, client: Client) -> None:
@@ -223,4 +223,4 @@ def test_insert_whose_client_goes_away_leaves_nothing(
         connection.sendall(head.encode() + json_rows(1_000))
     eventually(lambda: client.command(running) == 0, what="the insert to be given up")
 
-    assert client.command("SELECT count() FROM t") == 0
+    assert 0 == client.command("SELECT count() FROM t")

@@ -24,7 +24,7 @@ def test_server_says_that_it_is_up(server: LocalClickHouse, path: str, method: s
 
 def test_unknown_path_is_not_found(server: LocalClickHouse) -> None:
     """There is no handle for it."""
-    assert ask(server, path="/nowhere", method="GET")[0] == 404
+    assert 404 == ask(server, path="/nowhere", method="GET")[0]
 
 
 def test_get_reads_and_never_writes(server: LocalClickHouse) -> None:
@@ -33,7 +33,7 @@ def test_get_reads_and_never_writes(server: LocalClickHouse) -> None:
     written = ask(server, path="/?query=CREATE+DATABASE+d", method="GET")
 
     assert (200, b"1\n") == read[:2]
-    assert written[2]["x-clickhouse-exception-code"] == "164"
+    assert "164" == written[2]["x-clickhouse-exception-code"]
 
 
 @pytest.mark.parametrize(
@@ -49,20 +49,20 @@ def test_web_pages_are_refused(server: LocalClickHouse, headers: dict[str, str])
     """The account has no password: a page in the user's browser must not be able to use it."""
     status, body, _ = ask(server, b"SELECT 1", headers=headers)
 
-    assert status == 403
+    assert 403 == status
     assert b"Code: 497" in body
 
 
 def test_query_id_comes_back(server: LocalClickHouse) -> None:
     """A client finds its request again by it."""
-    assert ask(server, b"SELECT 1", "/?query_id=mine")[2]["x-clickhouse-query-id"] == "mine"
+    assert "mine" == ask(server, b"SELECT 1", "/?query_id=mine")[2]["x-clickhouse-query-id"]
 
 
 def test_long_request_line_is_taken(server: LocalClickHouse) -> None:
     """A server takes URLs of up to 1 MiB."""
     text = "x" * 500_000
 
-    assert ask(server, b"SELECT length({x:String})", f"/?param_x={text}")[1] == b"500000\n"
+    assert b"500000\n" == ask(server, b"SELECT length({x:String})", f"/?param_x={text}")[1]
 
 
 def test_connection_is_kept(server: LocalClickHouse) -> None:
@@ -74,8 +74,8 @@ def test_connection_is_kept(server: LocalClickHouse) -> None:
         answers.append(connection.getresponse().read())
     connection.close()
 
-    assert answers[0] == b"1\n"
-    assert answers[2] == b"2\n"
+    assert b"1\n" == answers[0]
+    assert b"2\n" == answers[2]
 
 
 def test_slow_query_holds_up_nobody(server: LocalClickHouse) -> None:
@@ -88,5 +88,5 @@ def test_slow_query_holds_up_nobody(server: LocalClickHouse) -> None:
     still_running = slow.is_alive()
     slow.join()
 
-    assert status == 200
+    assert 200 == status
     assert still_running, took

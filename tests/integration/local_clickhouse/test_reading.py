@@ -50,7 +50,7 @@ def test_answer_is_sent_while_it_is_computed(server: LocalClickHouse, client: Cl
         for block in blocks:
             rows += len(block)
 
-    assert rows == 4_000_000
+    assert 4_000_000 == rows
     assert peak_memory_kib(server.pid) - before < 300_000
 
 
@@ -78,15 +78,15 @@ def test_format_may_be_the_statements_or_the_urls(
 
 def test_answer_without_rows_keeps_its_head(server: LocalClickHouse) -> None:
     """A format with a head has it also when there is nothing below."""
-    assert ask(server, b"SELECT 1 AS a WHERE 0 FORMAT CSVWithNames")[:2] == (200, b'"a"\n')
-    assert ask(server, b"SELECT 1 AS a WHERE 0")[:2] == (200, b"")
+    assert (200, b'"a"\n') == ask(server, b"SELECT 1 AS a WHERE 0 FORMAT CSVWithNames")[:2]
+    assert (200, b"") == ask(server, b"SELECT 1 AS a WHERE 0")[:2]
 
 
 def test_statements_with_an_answer_that_are_no_select(client: Client) -> None:
     """SHOW, DESCRIBE, EXISTS and EXPLAIN answer."""
     client.command("CREATE TABLE t (i UInt32) ENGINE = Memory")
 
-    assert client.query("SHOW TABLES").result_rows == [("t",)]
-    assert client.query("DESCRIBE t").result_rows[0][:2] == ("i", "UInt32")
-    assert client.command("EXISTS t") == 1
+    assert [("t",)] == client.query("SHOW TABLES").result_rows
+    assert ("i", "UInt32") == client.query("DESCRIBE t").result_rows[0][:2]
+    assert 1 == client.command("EXISTS t")
     assert "ReadFromMemoryStorage" in str(client.query("EXPLAIN SELECT * FROM t").result_rows)

@@ -71,7 +71,7 @@ def test_body_of_several_frames_is_unpacked(coding: str, size: int) -> None:
 
     _, data = take_apart("", packed, size, coding)
 
-    assert data == DATA
+    assert DATA == data
 
 
 @pytest.mark.parametrize("coding", ["gzip", "lz4", "zstd"])
@@ -83,7 +83,7 @@ def test_packed_body_that_is_cut_off_is_refused(coding: str) -> None:
     with pytest.raises(ClickHouseError) as caught:
         take_apart("", packed[:-5], 50, coding)
 
-    assert caught.value.code == 271
+    assert 271 == caught.value.code
 
 
 def test_unknown_coding_is_refused() -> None:
@@ -91,7 +91,7 @@ def test_unknown_coding_is_refused() -> None:
     with pytest.raises(ClickHouseError) as caught:
         Decoder("snappy")
 
-    assert caught.value.code == 89
+    assert 89 == caught.value.code
 
 
 @pytest.mark.parametrize("coding", ["", "gzip", "lz4", "zstd"])
@@ -124,7 +124,7 @@ def test_endless_statement_is_refused() -> None:
     with pytest.raises(ClickHouseError) as caught:
         take_apart("", b"SELECT '" + b"x" * MAX_STATEMENT_BYTES, 65_536)
 
-    assert caught.value.code == 229
+    assert 229 == caught.value.code
 
 
 def test_endless_form_is_refused() -> None:
@@ -132,4 +132,4 @@ def test_endless_form_is_refused() -> None:
     with pytest.raises(ClickHouseError) as caught:
         asyncio.run(whole_body(parts_of(b"x" * (MAX_STATEMENT_BYTES + 1), 65_536)))
 
-    assert caught.value.code == 229
+    assert 229 == caught.value.code

@@ -22,4 +22,4 @@ def test_value_stays_inside_its_quotes(value: str, literal: str) -> None:
 
 def test_name_is_quoted_by_its_own_mark() -> None:
     """A database's name may hold a quote."""
-    assert quote("a`b'c", "`") == "`a\\`b'c`"
+    assert "`a\\`b'c`" == quote("a`b'c", "`")

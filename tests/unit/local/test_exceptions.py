@@ -19,8 +19,8 @@ def test_error_without_a_code_still_has_one() -> None:
     """A client always finds a code."""
     error = engine_error(RuntimeError("broken"))
 
-    assert error.code == 1002
-    assert error.text == "Code: 1002. DB::Exception: broken (UNKNOWN_EXCEPTION)"
+    assert 1002 == error.code
+    assert "Code: 1002. DB::Exception: broken (UNKNOWN_EXCEPTION)" == error.text
 
 
 @pytest.mark.parametrize(

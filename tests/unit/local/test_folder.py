@@ -16,7 +16,7 @@ def test_new_folder_is_made(tmp_path: Path) -> None:
     """With the folders above it, and out of the sight of git."""
     with DataFolder(tmp_path / "a" / "b") as folder:
         assert folder.clickhouse.is_dir()
-        assert (folder.path / ".gitignore").read_text() == "*\n"
+        assert "*\n" == (folder.path / ".gitignore").read_text()
 
 
 def test_folder_is_found_again(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_lock_of_a_dead_process_is_stale(tmp_path: Path) -> None:
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
-    assert killed.returncode == -9
+    assert -9 == killed.returncode
     assert "gone" in (tmp_path / MARKER).read_text()
 
     with DataFolder(tmp_path) as folder:
@@ -62,7 +62,7 @@ def test_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(WrongUseError, match="no data folder of usagepipe"):
         DataFolder(tmp_path)
 
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert ["thesis.txt"] == [path.name for path in tmp_path.iterdir()]
 
 
 def test_folder_of_another_format_is_refused(tmp_path: Path) -> None:

@@ -37,9 +37,9 @@ def test_url_is_settings_but_for_the_names_of_the_interface() -> None:
         {},
     )
 
-    assert call.scope.settings == {"insert_deduplication_token": "a'b&c", "max_threads": "2"}
-    assert call.scope.parameters == {"who": "x\ny"}
-    assert call.scope.database == "d"
+    assert {"insert_deduplication_token": "a'b&c", "max_threads": "2"} == call.scope.settings
+    assert {"who": "x\ny"} == call.scope.parameters
+    assert "d" == call.scope.database
     assert ("SELECT 1", "q", True) == (call.query, call.query_id, call.whole)
 
 
@@ -62,7 +62,7 @@ def test_own_block_compression_is_refused() -> None:
     with pytest.raises(ClickHouseError) as caught:
         read_call(request("decompress=1"), {})
 
-    assert caught.value.code == 48
+    assert 48 == caught.value.code
 
 
 @given(
@@ -86,7 +86,7 @@ def test_tables_sent_along_are_refused() -> None:
     with pytest.raises(ClickHouseError) as caught:
         read_form(content_type, body)
 
-    assert caught.value.code == 48
+    assert 48 == caught.value.code
 
 
 BASIC = "Basic " + b64encode(b"me:secret").decode()

@@ -42,7 +42,7 @@ def test_data_of_an_insert_begin_behind_its_format(
     """Names, strings and comments that look like the clause are not taken for it."""
     statement = whole(text)
 
-    assert statement.kind == "INSERT"
+    assert "INSERT" == statement.kind
     assert sql is None or sql == statement.sql.decode()
     assert data_format == statement.format
     assert statement.data_start is not None

@@ -185,7 +185,7 @@ def test_mark_of_the_end_after_an_error_ends_no_usage() -> None:
     """Gateways close a broken stream properly: what the model wrote was still cut."""
     body = written(EVENTS, COUNTED, {"error": OVERLOADED}) + b"data: [DONE]\n\n"
 
-    assert read(EVENTS, body, LIMIT).read() == SEEN
+    assert SEEN == read(EVENTS, body, LIMIT).read()
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_asgi_messages_pass_as_they_are(
 
     assert copies == sent
     assert all(a is b for a, b in zip(answer, sent, strict=True))
-    assert outcomes(recorder) == 1
+    assert 1 == outcomes(recorder)
 
 
 @settings(max_examples=100, deadline=None)
@@ -109,7 +109,7 @@ def test_wsgi_chunks_pass_as_they_are(
     answer.close()  # type: ignore[attr-defined]
 
     assert chunks[:taken] == got
-    assert outcomes(recorder) == 1
+    assert 1 == outcomes(recorder)
 
 
 def outcomes(recorder: MemoryRecorder) -> int:

@@ -29,7 +29,7 @@ def test_stretches_have_all_rows_once_and_no_more_than_they_may(hours: dict[int,
     for each in found:
         held = [n for hour, n in counted if each.span.start < hour + HOUR and hour < each.span.end]
         assert sum(held) == each.rows
-        assert each.rows <= STRETCH_ROWS or len(held) == 1
+        assert each.rows <= STRETCH_ROWS or 1 == len(held)
         assert SPAN.start <= each.span.start < each.span.end <= SPAN.end
 
 

@@ -96,7 +96,7 @@ async def test_the_fetcher_hands_out_whole_packs() -> None:
     (record_batch,) = as_record_batches(result.getall())
 
     assert (0, 2, 3) == (record_batch.first, record_batch.last, record_batch.count)
-    assert assignment.state_value(HELD).position == 3
+    assert 3 == assignment.state_value(HELD).position
 
 
 def thread_with(fetcher: Fetcher) -> ChunkThread:

@@ -33,7 +33,7 @@ def test_a_row_has_the_event_and_its_coordinates() -> None:
     (row,) = lines(rows)
 
     assert row.pop("occurred_at").startswith("2026-01-02T03:04:05.678")
-    assert row == {
+    assert {
         "event_id": ID,
         "user_id": "alice",
         "prompt_tokens": 5,
@@ -44,7 +44,7 @@ def test_a_row_has_the_event_and_its_coordinates() -> None:
         "kafka_offset": 7,
         "batch_epoch": 2,
         "ingested_at": "1700000000.123",
-    }
+    } == row
 
 
 def test_a_record_cannot_name_its_own_coordinates() -> None:
@@ -53,26 +53,26 @@ def test_a_record_cannot_name_its_own_coordinates() -> None:
 
     (row,) = lines(rows)
 
-    assert (row["kafka_offset"], row["kafka_topic"], row["batch_epoch"]) == (
+    assert (
         7,
         "usage.events.v1",
         2,
-    )
+    ) == (row["kafka_offset"], row["kafka_topic"], row["batch_epoch"])
 
 
 def test_a_coordinate_of_another_type_does_not_spoil_the_record() -> None:
     """The model ignores fields it does not know, whatever they hold."""
     rows = rows_of(event_json(kafka_offset={"a": [1]}, ingested_at=12))
 
-    assert [row["kafka_offset"] for row in lines(rows)] == [7]
+    assert [7] == [row["kafka_offset"] for row in lines(rows)]
 
 
 def test_a_bad_record_leaves_its_neighbours_alone() -> None:
     """One line of nonsense is one rejection; the events around it are rows."""
     rows = rows_of(event_json(), b"not json", event_json())
 
-    assert [row["kafka_offset"] for row in lines(rows)] == [7, 9]
-    assert [(r.record.offset, r.reason) for r in rows.rejected] == [(8, "not_json")]
+    assert [7, 9] == [row["kafka_offset"] for row in lines(rows)]
+    assert [(8, "not_json")] == [(r.record.offset, r.reason) for r in rows.rejected]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_no_bytes_make_the_encoder_raise(value: str | bytes) -> None:
     """Nonsense is a rejection, never an exception."""
     raw = value.encode() if isinstance(value, str) else value
 
-    assert len(rows_of(raw).rejected) == 1
+    assert 1 == len(rows_of(raw).rejected)
 
 
 def test_the_fast_decoder_reads_what_producers_write(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_the_fast_decoder_reads_what_producers_write(monkeypatch: pytest.MonkeyP
         user_id="alice", cost=Decimal("0.00123"), tags={"a": "b"}, ttft_ms=5, sequence=1
     )
 
-    assert rows_of(encode(event)).count == 1
+    assert 1 == rows_of(encode(event)).count
 
 
 def test_a_record_that_nobody_read_is_rejected_for_what_is_wrong_with_its_batch() -> None:
