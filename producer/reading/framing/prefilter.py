@@ -28,6 +28,8 @@ def may_matter(document: bytes | bytearray, of_claude: bool = False) -> bool:
     In a stream `of_claude`, another model may take over.
     """
     text = document.decode("latin-1")  # `in` is twice as fast on str as on bytes
+    if _other_marks and any(mark in text for mark in _other_marks):
+        return True
     # A pattern that begins with fixed text is as fast as a search for that text.
     return (
         find_usage(text) is not None
@@ -43,7 +45,6 @@ def may_matter(document: bytes | bytearray, of_claude: bool = False) -> bool:
             if of_claude
             else "billed_units" in text or "response.created" in text or '"failed"' in text
         )
-        or (bool(_other_marks) and any(mark in text for mark in _other_marks))
     )
 
 
