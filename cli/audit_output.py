@@ -179,7 +179,7 @@ def _of_gap(gap: SequenceGap) -> str:
 def _of_report(gap: UsageGap) -> str:
     since, until = f"{gap.since:%Y-%m-%d %H:%M:%S}", f"{gap.until:%Y-%m-%d %H:%M:%S}"
     when = f"at {since}" if since == until else f"from {since} to {until}"
-    return f"It lost {sum(gap.lost.values()):,} {when} UTC ({gap.told})."
+    return f"It lost {sum(gap.lost.values()):,} {when} UTC ({gap.losses})."
 
 
 def _of_difference(difference: Difference) -> str:

@@ -1,6 +1,6 @@
 """Child processes: started, watched, and stopped with this process, however it ends.
 
-A child has a session of its own, so Ctrl-C reaches only this process, which then stops its
+A child has its own session, so Ctrl-C reaches only this process, which then stops its
 children.
 """
 

@@ -84,7 +84,7 @@ class DataFolder:
             ignore.write_text("*\n")  # it often lies inside a checkout
         self.clickhouse.mkdir(exist_ok=True)
 
-    def tell(self, **addresses: str | None) -> None:
+    def write_note(self, **addresses: str | None) -> None:
         """Write the holder's addresses to the marker, for the error message of a second start."""
         note = {"format": _FORMAT, "pid": os.getpid()} | addresses
         content = (json.dumps(note) + "\n").encode()

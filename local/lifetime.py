@@ -39,7 +39,7 @@ def start_tied(
                 preexec_fn=_end_with_parent(os.getpid()),
             )
     except BaseException:
-        if process is not None:  # nobody else knows of it
+        if process is not None:  # the caller will never get it
             process.kill()
             process.wait()
         raise

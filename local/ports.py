@@ -56,7 +56,7 @@ def _listening_anywhere() -> socket.socket:
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port that no program listens on now."""
     with _listening_anywhere() as probe:
         return int(probe.getsockname()[1])
 

@@ -50,7 +50,7 @@ def serve(
     """Run the servers until a signal; call it in the main thread.
 
     `kafka_port` None: no broker. Ports of 0: free ones. `ready` is called once, when all answer.
-    `lifeline` is a descriptor whose other end closes when the servers are not wanted any more.
+    `lifeline` is a descriptor whose other end closes when the servers must stop.
     Returns the exit status: 0, or 130 after Ctrl-C. Requests that still run `GRACE_SECONDS` later
     are abandoned, and then the process ends here.
 
@@ -68,7 +68,7 @@ def serve(
             kafka=broker.address if broker else None,
             clickhouse=f"http://{HOST}:{listener.getsockname()[1]}/{engine.database}",
         )
-        folder.tell(kafka=addresses.kafka, clickhouse=addresses.clickhouse)
+        folder.write_note(kafka=addresses.kafka, clickhouse=addresses.clickhouse)
         server = _Server(ClickHouseFront(engine), broker, lambda: ready(addresses))
         return asyncio.run(server.until_stopped(listener, lifeline))
 

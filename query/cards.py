@@ -62,7 +62,7 @@ class Cards:
         words: Collection[str] = (),
         counts: Collection[str] = (),
     ) -> None:
-        """`words` are the headings of the columns that may be folded and stand at the left;
+        """`words` are the headings of the columns that may be folded and are left-aligned;
         `counts` those of the columns that may be left out where all are 0."""
         self.title = title
         self.caption = ""

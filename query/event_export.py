@@ -99,7 +99,7 @@ def _events(store: Store, stretch: Stretch) -> Iterator[UsageEvent]:
 def _event(line: bytes) -> UsageEvent:
     try:
         return decode(line)
-    except EventRejectedError as error:  # somebody wrote it there by hand
+    except EventRejectedError as error:  # inserted by hand
         raise UsagePipeError(f"A row of usage_events is no event: {error}.") from None
 
 

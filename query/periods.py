@@ -92,7 +92,7 @@ def zone_of(name: str) -> tzinfo:
     """The time zone with this IANA name.
 
     Raises:
-        WrongUseError: there is none.
+        WrongUseError: there is no such time zone.
     """
     if name == "UTC":
         return UTC  # also where the system has no time zone data

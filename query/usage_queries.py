@@ -68,7 +68,7 @@ class UsageQueries:
     has the range it is about. `limit` applies after `sort`: the rows that are left are the first
     ones in that order. The other keywords narrow the question (see `Filters`). Each method raises:
 
-        WrongUseError: the period, a filter or another argument is none that there is.
+        WrongUseError: the period, a filter or another argument is invalid.
         ServerUnavailableError: ClickHouse does not answer.
         MigrationError: the tables are missing.
     """
@@ -88,7 +88,7 @@ class UsageQueries:
         Raises:
             SettingsError: the URL or the environment is wrong.
             AccessError: the server refuses the user or the password.
-            ServerUnavailableError: nobody answered within `wait_seconds`.
+            ServerUnavailableError: no server answered within `wait_seconds`.
         """
         settings = (
             server

@@ -58,7 +58,7 @@ def decode(raw: bytes | None) -> UsageEvent:
         return UsageEvent.model_validate_json(raw, extra="ignore")
     except ValidationError as error:
         if (gap := decode_gap(raw)) is not None:
-            detail = f"lost before Kafka: {gap.told}"[:MAX_DETAIL_CHARS]
+            detail = f"lost before Kafka: {gap.losses}"[:MAX_DETAIL_CHARS]
             raise EventRejectedError(GAP, detail) from None
         raise _rejection(error) from None  # its text quotes the input
 
@@ -88,7 +88,7 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def json_schema() -> str:
-    """The JSON Schema of the event as it stands on the topic, as text."""
+    """The JSON Schema of the event as it is on the topic, as text."""
     schema = UsageEvent.model_json_schema(mode="validation")
     schema["additionalProperties"] = True  # unknown fields are ignored, not refused
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -21,7 +21,7 @@ class UsagePipeError(Exception):
     """usagepipe could not do what it was asked to."""
 
     exit_status: ClassVar[int] = 1
-    code: int | None = None  # of the server's error that this one stands for
+    code: int | None = None  # the server's error code
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.__doc__)
@@ -218,4 +218,4 @@ class UndecodableError(Exception):
 
 
 class AnotherTopicError(UsagePipeError):
-    """The group's offsets are of a topic that was deleted and made anew under its name."""
+    """The group's offsets belong to a deleted topic of the same name."""

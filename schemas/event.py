@@ -167,7 +167,7 @@ class UsageEvent(BaseModel):
     def new(cls, **fields: object) -> "UsageEvent":
         """An event of this moment: mints `event_id` and `occurred_at` unless they are given.
 
-        Where no model is known to have answered, the requested one stands for it: usage by model
+        If the answering model is unknown, the requested model takes its place: usage by model
         is grouped by this field, and so a failed request counts for the model that was asked.
 
         Raises:

@@ -33,7 +33,7 @@ class UsageGap(BaseModel):
     until: EventTime = Field(description="When the last of them was lost.")
 
     @property
-    def told(self) -> str:
+    def losses(self) -> str:
         """The losses as text: `queue_full 3, too_large 1`."""
         return ", ".join(f"{reason} {events:,}" for reason, events in sorted(self.lost.items()))
 

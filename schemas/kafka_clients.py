@@ -15,7 +15,7 @@ def librdkafka_config(kafka: KafkaSettings) -> dict[str, Any]:
 
     Raises:
         AccessError: there is no token.
-        ValueError: the file of a secret cannot be read any more.
+        ValueError: the file of a secret cannot be read.
     """
     config: dict[str, Any] = {"bootstrap.servers": kafka.kafka}
     if kafka.kafka_protocol != "PLAINTEXT":

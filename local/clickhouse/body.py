@@ -36,7 +36,7 @@ class Body:
         """The statement; data of an INSERT stay for `data`.
 
         Raises:
-            ClickHouseError: there is none, or it is too long.
+            ClickHouseError: the statement is missing or too long.
         """
         more = True
         while more:

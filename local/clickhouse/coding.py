@@ -36,7 +36,7 @@ class Decoder:
     def __init__(self, coding: str) -> None:
         """
         Raises:
-            ClickHouseError: the coding is none that a server knows.
+            ClickHouseError: unknown coding.
         """
         self._coding = coding
         self._new_frame = _frames(coding)
@@ -97,7 +97,7 @@ def _frames(coding: str) -> Callable[[], _Frame] | None:
 
 
 def accepted_coding(header: str) -> str:
-    """The coding an answer gets, given the request's Accept-Encoding; "" is none."""
+    """The coding of an answer, from the request's Accept-Encoding; "" for none."""
     offered = {
         name.strip().lower()
         for name, _, weight in (part.partition(";") for part in header.split(","))

@@ -23,7 +23,7 @@ _SETTING_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _STREAMED: Final = frozenset(
     {"Native", "RowBinary", "JSONEachRow", "JSONLines", "NDJSON", "JSONCompactEachRow"}
 )
-# These too, but for the row of totals or extremes that may stand apart at the end.
+# These too, except for a separate row of totals or extremes at the end.
 _STREAMED_PLAIN: Final = frozenset({"TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV"})
 OWN_DATABASE: Final = "usagepipe"
 # An earlier version stored events in the database `default`, which then stays in use.
@@ -82,7 +82,7 @@ class Engine:
         """A connection with the scope's settings, parameters and database.
 
         Raises:
-            ClickHouseError: a setting or the database is unknown, or a value is none.
+            ClickHouseError: a setting or the database is unknown, or a value is invalid.
         """
         with _told():
             connection = Connection(self._connect(self._path), scope, self._errors)
@@ -94,7 +94,7 @@ class Engine:
         return connection
 
     def close(self) -> None:
-        """Close the data, when no connection is open any more."""
+        """Close the data. Call it after all connections are closed."""
         self._errors.close()
         self._first.close()
 
@@ -119,7 +119,7 @@ class Connection:
         """Take over the scope: settings first, since readonly would forbid them.
 
         Raises:
-            ClickHouseError: a setting or the database is unknown, or a value is none.
+            ClickHouseError: a setting or the database is unknown, or a value is invalid.
         """
         read_only = {"readonly": "2"} if self._scope.read_only else {}
         self._set({**_SERVER_DEFAULTS, **self._scope.settings, **read_only})

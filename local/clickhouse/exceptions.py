@@ -1,6 +1,6 @@
 """ClickHouse's exceptions: a code, a text, and the HTTP status a server answers with.
 
-chDB raises bare `RuntimeError`s; the code stands in their text. Clients read it from the header
+chDB raises bare `RuntimeError`s with the code in their text. Clients read it from the header
 `X-ClickHouse-Exception-Code` and decide by the status whether to try again, so both must be a
 server's.
 """

@@ -23,7 +23,7 @@ from usagepipe.local.clickhouse.exceptions import (
     refusal,
 )
 
-# Names in the URL that are no settings. Sessions are not kept: each request stands alone.
+# Names in the URL that are not settings. There are no sessions: each request is independent.
 _RESERVED: Final = frozenset(
     {
         *("query", "query_id", "database", "default_format", "user", "password", "quota_key"),
@@ -57,7 +57,7 @@ class Account:
     def check(self, request: Request) -> None:
         """
         Raises:
-            ClickHouseError: the request is somebody else's.
+            ClickHouseError: the user or password is wrong.
         """
         user, password = _credentials(request)
         given, own = f"{user}\0{password}", f"{self.user}\0{self.password}"
@@ -130,7 +130,7 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
     """The fields of a multipart form.
 
     Raises:
-        ClickHouseError: it is none, or carries a file (a table sent along with a query).
+        ClickHouseError: it is not a form, or carries a file (a table sent with a query).
     """
     head = b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n"
     message = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + body)

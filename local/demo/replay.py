@@ -107,13 +107,13 @@ async def _send(session: aiohttp.ClientSession, request: PlannedRequest) -> None
     credential = request.credential
     headers = {credential.header: credential.value}
     async with session.post(PATH, json=_body(request), headers=headers) as response:
-        answer = await response.json()
-    usage = answer.get("usage", {})
-    told = response.status, usage.get("prompt_tokens"), usage.get("completion_tokens")
+        body = await response.json()
+    usage = body.get("usage", {})
+    answer = response.status, usage.get("prompt_tokens"), usage.get("completion_tokens")
     tokens = (request.prompt_tokens, request.completion_tokens)
     planned = (request.status, *((None, None) if request.failed else tokens))
-    if told != planned:
-        raise UsagePipeError(f"The gateway answered {told} where {planned} was asked for.")
+    if answer != planned:
+        raise UsagePipeError(f"The gateway answered {answer} where {planned} was asked for.")
 
 
 def _body(request: PlannedRequest) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""A run's own database, topics and group, so that it balances by itself and touches nobody else's.
+"""A run's own database, topics and group, so that it touches no other data and its sums balance.
 
 Whoever runs the demo against their own servers keeps their tables: all that is made here is named
 after the run, and only that is removed.
@@ -117,7 +117,7 @@ class Sandbox:
         try:
             ensure_topics(self.settings, wait_seconds=SERVER_SECONDS)
         except ServerUnavailableError:
-            delete = False  # nobody has made any
+            delete = False  # none was created
             raise
         finally:
             if delete:

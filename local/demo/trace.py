@@ -120,7 +120,7 @@ def _places(path: Path, header: list[str]) -> tuple[int, int, int]:
     names = [name.strip() for name in header]
     for column in COLUMNS:
         if names.count(column) != 1:
-            problem = "stands twice" if column in names else "is missing"
+            problem = "occurs twice" if column in names else "is missing"
             found = _shown(", ".join(names))
             raise TraceError(path, 1, f"column {column} {problem}: the header is {found}")
     at, prompt, completion = (names.index(column) for column in COLUMNS)

@@ -61,7 +61,7 @@ def connect(
 
     Raises:
         MissingExtraError: clickhouse-connect is not installed.
-        ServerUnavailableError: nobody answers at the address.
+        ServerUnavailableError: no server answers at the address.
         AccessError: the server refuses the user or the password, or a right is missing.
         SettingsError: it has no TLS or is no ClickHouse.
         MigrationError: the database does not exist.

@@ -61,14 +61,14 @@ def migrate(
 ) -> Migrated:
     """Make the database, its tables and views, and bring their retention to the settings.
 
-    Blocks. `dry_run` changes nothing. `accept_drift` takes what stands now for what should be;
+    Blocks. `dry_run` changes nothing. `accept_drift` accepts the current definitions;
     `remake` makes what was dropped again; rollups are empty then (`usagepipe audit --repair` fills
     them).
 
     Raises:
         MigrationError: an applied file was edited, or the tables were made for another cluster.
             Nothing was changed.
-        ServerUnavailableError: nobody answered within `wait_seconds`.
+        ServerUnavailableError: no server answered within `wait_seconds`.
         UsagePipeError: ClickHouse refused a statement. What was done before stays done.
     """
     try:

@@ -67,7 +67,7 @@ class Migration:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the file as it stands, in hexadecimal."""
+        """SHA-256 of the file, in hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
@@ -99,7 +99,7 @@ def load_migrations(folder: Traversable | None = None) -> tuple[Migration, ...]:
     """Every numbered file of `folder` (usagepipe's own unless given), in order from 0.
 
     Raises:
-        MigrationError: a number is missing or stands twice.
+        MigrationError: a number is missing or used twice.
     """
     folder = folder or files("usagepipe.schemas.clickhouse")
     found = sorted(

@@ -73,7 +73,7 @@ def retention_steps(
 ) -> tuple[Step, ...]:
     """The statements that bring the tables, defined so, to their wanted retention.
 
-    A table that is not among the definitions is left out: somebody dropped it.
+    A table without a definition is left out: it was dropped.
     """
     steps = []
     for retention in wanted:

@@ -29,7 +29,7 @@ Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 
 
 def _check_bootstrap(value: str) -> str:
-    if "@" in value:  # not quoted: a password may stand before it
+    if "@" in value:  # not quoted: a password may be part of it
         raise ValueError(
             "has an @: write host:port; user and password are USAGEPIPE_KAFKA_SASL_USERNAME and "
             "USAGEPIPE_KAFKA_SASL_PASSWORD"

@@ -31,7 +31,7 @@ def test_folder_is_found_again(tmp_path: Path) -> None:
 def test_second_holder_is_told_who_has_it(tmp_path: Path) -> None:
     """The message names the process and its address."""
     with DataFolder(tmp_path) as folder:
-        folder.tell(clickhouse="http://127.0.0.1:1234")
+        folder.write_note(clickhouse="http://127.0.0.1:1234")
 
         with pytest.raises(WrongUseError) as caught:
             DataFolder(tmp_path)
@@ -44,7 +44,7 @@ def test_lock_of_a_dead_process_is_stale(tmp_path: Path) -> None:
     """A holder that was killed leaves its marker, and the next start takes the folder over."""
     program = (
         "import os, pathlib, signal, sys; from usagepipe.local.folder import DataFolder\n"
-        "folder = DataFolder(pathlib.Path(sys.argv[1])); folder.tell(clickhouse='gone')\n"
+        "folder = DataFolder(pathlib.Path(sys.argv[1])); folder.write_note(clickhouse='gone')\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)

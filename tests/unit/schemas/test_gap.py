@@ -22,7 +22,7 @@ GAP = UsageGap(
 def test_a_gap_record_comes_back_as_it_went() -> None:
     """What is written is read; the reasons are told in words."""
     assert GAP == decode_gap(encode_gap(GAP))
-    assert "spill_full 12, too_large 1" == GAP.told
+    assert "spill_full 12, too_large 1" == GAP.losses
 
 
 def test_a_gap_record_is_no_event() -> None:

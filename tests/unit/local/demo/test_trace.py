@@ -67,7 +67,7 @@ def test_a_limit_reads_no_further(tmp_path: Path) -> None:
         (HEADER, 0, "has a header and no request below it"),
         ("TIMESTAMP,ContextTokens\n", 1, "column GeneratedTokens is missing"),
         (HEADER.replace(",", ";"), 1, "column TIMESTAMP is missing: the header is 'TIMESTAMP;Cont"),
-        ("ContextTokens," + HEADER, 1, "column ContextTokens stands twice"),
+        ("ContextTokens," + HEADER, 1, "column ContextTokens occurs twice"),
         (HEADER + LINE + "2023-11-16,-1,4\n", 3, "column ContextTokens is '-1': a whole number"),
         (HEADER + "2023-11-16,1,4.5\n", 2, "column GeneratedTokens is '4.5'"),
         (HEADER + "2023-11-16,many,4\n", 2, "column ContextTokens is 'many'"),
