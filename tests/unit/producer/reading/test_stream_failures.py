@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.support.watched import CHAT, STREAM, Bench, answering, reading
-from tests.unit.producer.test_aws_event_stream import TYPE as AWS
-from tests.unit.producer.test_aws_event_stream import message
+from tests.unit.producer.reading.test_aws_event_stream import TYPE as AWS
+from tests.unit.producer.reading.test_aws_event_stream import message
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.watched import CHAT, Bench, answering
-from tests.unit.producer.test_aws_event_stream import message
+from tests.unit.producer.reading.test_aws_event_stream import message
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.extraction import Usage
 
