@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class LazyClient:
     """A client that connects at its first use, and again at the first use after `close`.
 
-    Threads may share it. Its methods raise whatever the driver and `connect` raise.
+    Threads may share it. Its methods raise the errors of the driver and of `connect`.
     """
 
     def __init__(self, address: ClickHouseAddress, seconds: float) -> None:

@@ -62,8 +62,8 @@ def events_query(ids: Sequence[str], horizon_days: int) -> str:
 class StoredRows:
     """Reads the raw table. Threads may share it. It connects at the first read.
 
-    All methods block, see every row whose insert was answered before the call, and raise whatever
-    the client raises.
+    All methods block, see every row whose insert was answered before the call, and raise the
+    client's errors.
     """
 
     def __init__(self, address: ClickHouseAddress, seconds: float) -> None:

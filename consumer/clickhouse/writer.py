@@ -33,7 +33,7 @@ INSERT_SETTINGS: Final[Mapping[str, str | int]] = {
     # A view that fails, or whose table is gone, fails the insert. The retry repairs it.
     "materialized_views_ignore_errors": 0,
     "ignore_materialized_views_with_dropped_target_table": 0,
-    # Strict input: the server stores what the worker sends, whatever its profile says.
+    # Strict input: the server stores what the worker sends; a profile cannot change that.
     "input_format_allow_errors_num": 0,
     "input_format_allow_errors_ratio": 0,
     "input_format_defaults_for_omitted_fields": 1,
@@ -55,7 +55,7 @@ class Writer:
         """Store the rows of `body` (JSONEachRow) as one block named `token`. Blocks.
 
         A repeated `token` with the same bytes changes nothing while it is in the tables' windows.
-        Raises whatever the client raises; then the rows may or may not be stored.
+        Raises the client's errors; then the rows may or may not be stored.
         """
         self._insert(body, {"insert_deduplication_token": token})
 

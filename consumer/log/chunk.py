@@ -11,7 +11,7 @@ from usagepipe.consumer.log.records import TopicPartition
 class Chunk:
     """Everything that one fetch returned of one partition.
 
-    Faust carries a chunk as one message: its cost is 68 µs a message, whatever the size.
+    Faust carries a chunk as one message: a message of any size costs 68 µs.
 
     `assignment_id` is the assignment that had last sought the partition when the records were taken
     out of the fetcher. A chunk of an older one may lie before or after the current position: it is

@@ -59,7 +59,7 @@ class Batcher:
         return bool(self._waiting) and self._waiting[-1][0].last >= offset
 
     def cut_to(self, last: int) -> Batch:
-        """All records up to the offset `last`, whatever the policy's limits.
+        """All records up to the offset `last`, without the policy's limits.
 
         The batch may be empty: the log can have lost these records.
         """

@@ -22,7 +22,7 @@ from usagepipe.consumer.topics.leaders import by_leader, raise_for
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
-MAX_BYTES: Final = 16 << 20  # of one answer; its first batch is complete, whatever its size
+MAX_BYTES: Final = 16 << 20  # of one answer; its first batch is complete, even if it is larger
 MAX_WAIT_MS: Final = 500
 TRIES: Final = 10  # while another broker becomes the leader
 PAUSE_SECONDS: Final = 1.0
