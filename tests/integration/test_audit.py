@@ -93,9 +93,8 @@ def test_the_table_is_readable(world: Settings) -> None:
 
     result = usagepipe(world, "audit")
 
-    row = next(line for line in result.out.splitlines() if str(EVENTS) in line)
-    cells = [cell for cell in row.replace("│", " ").replace("┃", " ").split() if cell.isdigit()]
-    assert ["2", str(EVENTS), str(EVENTS)] == cells[:3]
+    rows = [line.replace("│", " ").split() for line in result.out.splitlines()]
+    assert ["2", str(EVENTS), str(EVENTS)] in [row[:3] for row in rows]
     assert result.out.endswith("It balances.\n")
 
 
