@@ -43,8 +43,8 @@ from usagepipe.consumer.runtime.retry import Retrier
 from usagepipe.consumer.runtime.threads import Threads
 from usagepipe.consumer.topics.kafka_credentials import faust_credentials
 from usagepipe.consumer.worker.admission import Admission
+from usagepipe.consumer.worker.batch_sink import ClickHouseSink, Servers
 from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
-from usagepipe.consumer.worker.storing import Servers, Storing
 from usagepipe.schemas.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -110,7 +110,7 @@ class WorkerApp(faust.App):
             self.metrics,
             self.health,
         )
-        storing = Storing(
+        sink = ClickHouseSink(
             Servers(self.writer, self.stored, self.rollups, self.letters),
             self.threads,
             settings,
@@ -122,7 +122,7 @@ class WorkerApp(faust.App):
             self.health,
         )
         self.rebalance_handler = RebalanceHandler(
-            storing,
+            sink,
             parking,
             BatchPolicy.of(settings),
             settings.buffer_megabytes << 20,

@@ -11,7 +11,7 @@ from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.block import Block
 from usagepipe.consumer.worker.committer import Committer
-from usagepipe.consumer.worker.storing import Storing
+from usagepipe.consumer.worker.insertion import Inserter
 
 
 def leave_out() -> None:
@@ -23,13 +23,13 @@ def leave_out() -> None:
     async def commit_as(self: Any, membership: Any, positions: Any) -> None:
         await original(self, self._current_membership(), positions)
 
-    async def is_complete(self: Storing, block: Block) -> bool:
+    async def is_complete(self: Inserter, block: Block) -> bool:
         return True
 
     original = ChunkThread._commit_as
     Committer.announce = announce  # type: ignore[method-assign]
     ChunkThread._commit_as = commit_as  # type: ignore[method-assign]
-    Storing._is_complete = is_complete  # type: ignore[method-assign]
+    Inserter._is_complete = is_complete  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ class Outcome(Enum):
     INCOMPLETE = "a part of its range is stored and a part is missing"
 
 
-class Landing(NamedTuple):
+class InsertResult(NamedTuple):
     """The result of an insert; `suspect` is the offset that ClickHouse refused, if it says so."""
 
     outcome: Outcome

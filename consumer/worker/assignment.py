@@ -32,11 +32,11 @@ class Assignment:
         self.supervisors = supervisors
         self.committer = committer
         self._committing: asyncio.Task[None] | None = None
-        self._storing: list[asyncio.Task[None]] = []
+        self._supervising: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         self._committing = asyncio.create_task(self.committer.run(), name="committer")
-        self._storing = [
+        self._supervising = [
             asyncio.create_task(supervisor.run(), name=f"store {partition}")
             for partition, supervisor in self.supervisors.items()
         ]
@@ -65,9 +65,9 @@ class Assignment:
         deadline = time.monotonic() + seconds
         for supervisor in self.supervisors.values():
             supervisor.drain(keep=keep)
-        if self._storing:
-            await asyncio.wait(self._storing, timeout=seconds)
-        stored = all(task.done() for task in self._storing)
+        if self._supervising:
+            await asyncio.wait(self._supervising, timeout=seconds)
+        stored = all(task.done() for task in self._supervising)
         try:
             await asyncio.wait_for(self.committer.idle(), max(0.1, deadline - time.monotonic()))
             committed = True
@@ -92,4 +92,4 @@ class Assignment:
 
     @property
     def _tasks(self) -> list[asyncio.Task[None]]:
-        return [*self._storing, *([self._committing] if self._committing else [])]
+        return [*self._supervising, *([self._committing] if self._committing else [])]

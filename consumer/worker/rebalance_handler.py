@@ -29,6 +29,7 @@ from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.retry import until_answered
 from usagepipe.consumer.worker.assignment import Assignment
+from usagepipe.consumer.worker.batch_sink import BatchSink
 from usagepipe.consumer.worker.committer import Committer
 from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.consumer.worker.partition_supervisor import (
@@ -37,7 +38,6 @@ from usagepipe.consumer.worker.partition_supervisor import (
     Reading,
 )
 from usagepipe.consumer.worker.partition_worker import PartitionWorker
-from usagepipe.consumer.worker.storing import Storing
 from usagepipe.consumer.worker.takeover import where_to_start
 
 log = structlog.get_logger()
@@ -68,7 +68,7 @@ class RebalanceHandler:
 
     def __init__(
         self,
-        storing: Storing,
+        sink: BatchSink,
         parking: ParkingPlace,
         policy: BatchPolicy,
         memory_bytes: int,
@@ -76,7 +76,7 @@ class RebalanceHandler:
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
-        self._storing = storing
+        self._sink = sink
         self._parking = parking
         self._policy = policy
         self._memory_bytes = memory_bytes
@@ -182,7 +182,7 @@ class RebalanceHandler:
 
         def make_worker(partition: TopicPartition, start: ResumePoint) -> PartitionWorker:
             return PartitionWorker(
-                partition, start, self._policy, memory, self._storing, committer, flow
+                partition, start, self._policy, memory, self._sink, committer, flow
             )
 
         supervisors = {

@@ -23,7 +23,7 @@ from tests.support.running_worker import (
 )
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts, rollup_sums
-from usagepipe.consumer.worker.storing import CLOCK_SECONDS
+from usagepipe.consumer.worker.insertion import CLOCK_SECONDS
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.clickhouse.client import connect

@@ -7,13 +7,13 @@ from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import Parked, ParkedError
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
-from usagepipe.consumer.protocol.block import Block, Duplicates, Landing, Outcome, make_block
+from usagepipe.consumer.protocol.block import Block, Duplicates, InsertResult, Outcome, make_block
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Rows
 
 
-class FakeStore:
-    """Remembers what was inserted: (first, last, epoch, again). Offsets in `poison` are refused."""
+class FakeSink:
+    """Keeps what was inserted: (first, last, epoch, is_retry). Offsets in `poison` are refused."""
 
     def __init__(self) -> None:
         self.inserted: list[tuple[int, int, int, bool]] = []
@@ -52,22 +52,22 @@ class FakeStore:
         rows = Rows(b"{}\n" * len(offsets), offsets, [str(n) for n in offsets], ())
         return make_block(batch, topic, epoch, rows, Duplicates(), frozenset(), announced)
 
-    async def insert(self, block: Block, *, again: bool) -> Landing:
+    async def insert(self, block: Block, *, is_retry: bool) -> InsertResult:
         self.begun.set()
         await self.answers.wait()
         if self.defect is not None:
             raise self.defect
         bad = self.poison & set(block.rows.offsets)
         if bad and block.rows.count > 1:
-            return Landing(Outcome.REFUSED, min(bad) if self.names_poison else None)
+            return InsertResult(Outcome.REFUSED, min(bad) if self.names_poison else None)
         pending = block.pending
         assert (block.batch.first, block.batch.last) == (pending.first, pending.last)
-        self.inserted.append((pending.first, pending.last, pending.epoch, again))
+        self.inserted.append((pending.first, pending.last, pending.epoch, is_retry))
         self.letters += bad
         if self.lossy:
             self.lossy -= 1
-            return Landing(Outcome.INCOMPLETE)
-        return Landing(Outcome.LETTER if bad else Outcome.STORED)
+            return InsertResult(Outcome.INCOMPLETE)
+        return InsertResult(Outcome.LETTER if bad else Outcome.STORED)
 
 
 class FakeParking:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_records import PARTITION, chunk_of, parked_at
-from tests.support.fake_stores import FakeParking, FakeStore
+from tests.support.fake_stores import FakeParking, FakeSink
 from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement
@@ -30,7 +30,7 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_supervisor, "LOOK_SECONDS", 0.001)
 
 
-class World(FakeStore):
+class World(FakeSink):
     """The log, the group and the notes of one partition, in memory."""
 
     def __init__(self, start: ResumePoint | None = None) -> None:

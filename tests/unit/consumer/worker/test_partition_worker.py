@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.support.fake_records import PARTITION, chunk_of
-from tests.support.fake_stores import FakeStore
+from tests.support.fake_stores import FakeSink
 from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import BatchPolicy
-from usagepipe.consumer.protocol.block import Block, Landing, Outcome
+from usagepipe.consumer.protocol.block import Block, InsertResult, Outcome
 from usagepipe.consumer.protocol.positions import FencedError, ResumePoint
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.worker.memory_budget import MemoryBudget
@@ -23,7 +23,7 @@ EAGER = BatchPolicy(rows=2, unpacked_bytes=1_000, seconds=0.01)
 TOPIC = TopicIdentity("cluster", "topic-id")
 
 
-class World(FakeStore):
+class World(FakeSink):
     """Where a partition worker announces, stores and acknowledges, and who fetches for it."""
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class World(FakeStore):
         await asyncio.sleep(self.slow_announcements)
         self.events.append(("announced", pending.last + 1))
 
-    async def insert(self, block: Block, *, again: bool) -> Landing:
-        landing = await super().insert(block, again=again)
-        if landing.outcome in (Outcome.STORED, Outcome.LETTER):
-            self.events.append(("stored again" if again else "stored", block.batch.end))
-        return landing
+    async def insert(self, block: Block, *, is_retry: bool) -> InsertResult:
+        result = await super().insert(block, is_retry=is_retry)
+        if result.outcome in (Outcome.STORED, Outcome.LETTER):
+            self.events.append(("stored again" if is_retry else "stored", block.batch.end))
+        return result
 
     def acknowledge(self, partition: Any, end: int, topic_id: str, leader_epoch: int) -> None:
         assert topic_id == TOPIC.topic_id

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Set
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from tests.support.fake_records import PARTITION, chunk_of
-from tests.support.fake_stores import FakeParking, FakeStore
+from tests.support.fake_stores import FakeParking, FakeSink
 from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.batch import BatchPolicy
@@ -21,7 +21,6 @@ from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
-from usagepipe.consumer.worker.storing import Storing
 
 pytestmark = pytest.mark.anyio
 
@@ -75,11 +74,11 @@ class Flow:
 class World:
     def __init__(self, *failures: Exception) -> None:
         self.log = FakeLog(*failures)
-        self.storing = FakeStore()
+        self.sink = FakeSink()
         self.health = Health()
         policy = BatchPolicy(rows=10, unpacked_bytes=1_000, seconds=60)
         self.rebalance_handler = RebalanceHandler(
-            cast(Storing, self.storing),
+            self.sink,
             FakeParking(),
             policy,
             1 << 20,
@@ -102,7 +101,7 @@ async def test_a_stop_stores_and_commits_what_was_fetched() -> None:
 
     await world.rebalance_handler.close()
 
-    assert [(0, 2)] == world.storing.ranges
+    assert [(0, 2)] == world.sink.ranges
     assert 3 == world.log.committed
 
 
@@ -118,7 +117,7 @@ async def test_a_run_fetched_before_the_seek_is_thrown_away() -> None:
 
     assert fed
     assert [(1, 0), (2, 0)] == world.log.sought
-    assert [] == world.storing.ranges
+    assert [] == world.sink.ranges
 
 
 async def test_a_takeover_goes_on_until_kafka_answers() -> None:
@@ -149,21 +148,21 @@ async def test_a_rebalance_in_a_takeover_ends_it_without_an_exception() -> None:
 async def test_a_rebalance_leaves_no_partition_worker_behind() -> None:
     """Also where it cancels a takeover that waits for a running insert, which would count twice."""
     world = World()
-    world.storing.answers.clear()
+    world.sink.answers.clear()
     await world.take_over()
     for offset in range(10):
         world.rebalance_handler.feed(chunk_of(offset, index=offset))
-    await world.storing.begun.wait()
+    await world.sink.begun.wait()
     again = asyncio.create_task(world.rebalance_handler.take_over(world.log, Flow()))
     await asyncio.sleep(0.01)
 
     async with asyncio.timeout(30):
         await world.rebalance_handler.release()
         await again
-    world.storing.answers.set()
+    world.sink.answers.set()
     await asyncio.sleep(0.01)
 
-    assert [] == world.storing.ranges
+    assert [] == world.sink.ranges
 
 
 async def test_a_caller_that_gives_up_does_not_end_the_takeover() -> None:
@@ -197,7 +196,7 @@ async def test_an_old_assignment_commits_nothing_after_the_group_moved_on() -> N
 async def test_a_partition_worker_that_ended_by_itself_is_noticed() -> None:
     """The watchdog asks `broken`, so that an idle partition worker never goes unseen."""
     world = World()
-    world.storing.defect = RuntimeError("a defect of ours")
+    world.sink.defect = RuntimeError("a defect of ours")
     await world.take_over()
     healthy = world.rebalance_handler.broken
 
@@ -226,16 +225,16 @@ async def test_nothing_begins_after_the_stop() -> None:
 async def test_a_rebalance_in_a_stop_waits_for_the_insert_that_still_runs() -> None:
     """Else the partitions are another worker's while this one stores them: counted twice."""
     world = World()
-    world.storing.answers.clear()
+    world.sink.answers.clear()
     await world.take_over()
     world.rebalance_handler.feed(chunk_of(0, 1))
     stop = asyncio.create_task(world.rebalance_handler.close())
-    await world.storing.begun.wait()
+    await world.sink.begun.wait()
 
     release = asyncio.create_task(world.rebalance_handler.release())
     await asyncio.sleep(0.05)
     released_early = release.done()
-    world.storing.answers.set()
+    world.sink.answers.set()
     async with asyncio.timeout(5):
         await asyncio.gather(stop, release)
 

@@ -1,0 +1,135 @@
+"""Step 1 of a batch: decodes its records, and looks up what is stored already."""
+
+from collections.abc import Awaitable, Callable, Sequence, Set
+
+from usagepipe.consumer.clickhouse.lookups import Lookups
+from usagepipe.consumer.clickhouse.stored import NO_EPOCH, StoredEvent
+from usagepipe.consumer.parking.decision import Parking
+from usagepipe.consumer.protocol.announcement import Announcement
+from usagepipe.consumer.protocol.batch import Batch
+from usagepipe.consumer.protocol.block import (
+    FIRST_EPOCH,
+    Block,
+    Duplicates,
+    find_duplicates,
+    make_block,
+)
+from usagepipe.consumer.protocol.topic_id import TopicIdentity
+from usagepipe.consumer.rows.rows import Place, Rows, encode_rows
+from usagepipe.consumer.runtime.health import Health
+from usagepipe.consumer.runtime.threads import Threads, in_thread
+from usagepipe.consumer.worker.stored_queries import StoredQueries
+from usagepipe.schemas.errors import StartRefusedError
+from usagepipe.schemas.settings import WorkerSettings
+
+# Returns when the servers have passed the preflight.
+Ready = Callable[[], Awaitable[None]]
+
+NEWS_SECONDS = 5.0  # how old the known start of the server may be; a later batch notices a newer
+
+
+class Preparer:
+    """Makes blocks of batches."""
+
+    def __init__(
+        self,
+        queries: StoredQueries,
+        threads: Threads,
+        settings: WorkerSettings,
+        parking: Parking,
+        ready: Ready,
+        health: Health,
+    ) -> None:
+        self._queries = queries
+        self._threads = threads
+        self._dedup_days = settings.dedup_days
+        self._parking = parking
+        self._ready = ready
+        self._health = health
+        self._lookups = Lookups(self._look_up)
+
+    async def prepare(
+        self,
+        batch: Batch,
+        topic: TopicIdentity,
+        epoch: int,
+        announced: Announcement | None = None,
+        ahead: Block | None = None,
+    ) -> Block:
+        """The block of `batch`. Stores nothing; a crash here costs nothing.
+
+        `announced`: what an earlier owner announced for exactly this range. `ahead`: the block
+        before it, which is being inserted and cannot be looked up yet.
+
+        Raises:
+            ParkedError: more records are refused than the limits allow.
+            StartRefusedError: the servers did not pass the preflight. The worker ends.
+        """
+        await self._await_preflight()
+        rows = await in_thread(
+            self._threads.prepare,
+            encode_rows,
+            batch.records(),
+            batch.partition,
+            topic.topic_id,
+            epoch,
+        )
+        self._parking.check(batch, topic.topic_id, rows)
+        present: frozenset[Place] = frozenset()
+        if epoch > FIRST_EPOCH:
+            # What the announced insert may have written is sent again, byte for byte: its token
+            # reaches the views, which it may not have reached before.
+            without_epoch = NO_EPOCH if announced is None else epoch
+            found = await self._queries.places(batch, topic.topic_id, without_epoch)
+            # A row of another event at the same offset is of a log that lost its end since.
+            present = rows.places & found
+        known = announced.skipped.offsets if announced and epoch == FIRST_EPOCH else None
+        duplicates = Duplicates(known) if known is not None else Duplicates()
+        if known is None and self._dedup_days:
+            duplicates = await self._find_duplicates(batch, topic, rows, present, ahead)
+        server = await self._queries.server_started(NEWS_SECONDS)
+        return make_block(batch, topic, epoch, rows, duplicates, present, announced, server)
+
+    async def _await_preflight(self) -> None:
+        try:
+            await self._ready()
+        except StartRefusedError as error:
+            self._health.refuse(str(error))
+            raise
+
+    async def _look_up(self, ids: Sequence[str]) -> list[StoredEvent]:
+        return await self._queries.events(ids, self._dedup_days)
+
+    async def _find_duplicates(
+        self,
+        batch: Batch,
+        topic: TopicIdentity,
+        rows: Rows,
+        present: Set[Place],
+        ahead: Block | None,
+    ) -> Duplicates:
+        found = await self._lookups.find(rows.ids)
+        partition = (topic.topic_id, batch.partition.partition)
+        return await in_thread(
+            self._threads.prepare, _duplicates, rows, found, partition, present, ahead
+        )
+
+
+def _duplicates(
+    rows: Rows,
+    found: Sequence[StoredEvent],
+    partition: tuple[str, int],
+    present: Set[Place],
+    ahead: Block | None,
+) -> Duplicates:
+    # The batch's own rows are no duplicates: they are what it may have stored before.
+    own = rows.places if found else frozenset()
+    stored = {
+        each.event_id
+        for each in found
+        if (each.topic_id, each.partition) != partition
+        or Place(each.offset, each.event_id) not in own
+    }
+    if ahead is not None:
+        stored.update(ahead.id_set.intersection(rows.ids))
+    return find_duplicates(rows, stored, {place.offset for place in present})
