@@ -27,36 +27,30 @@ from aiokafka.errors import (
     KafkaError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
-    UnknownTopicOrPartitionError,
 )
-from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as AIOTopicPartition
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as stock
 
-from usagepipe.consumer.kafka.committed import committed_positions
 from usagepipe.consumer.kafka.fetching import (
     as_record_batches,
     keep_fetched_bytes,
     take_record_batches,
     wait_for_more,
 )
+from usagepipe.consumer.kafka.group_session import GroupSession
 from usagepipe.consumer.kafka.log_watch import LogWatch
+from usagepipe.consumer.kafka.starting import await_topic, when_answered
 from usagepipe.consumer.log.chunk import Chunk
-from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH, Lineage
+from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.protocol.announcement import CommitMetadata
 from usagepipe.consumer.protocol.positions import (
-    FencedError,
     Membership,
     PartitionOffsets,
     Position,
 )
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.lag import LogEnd
-from usagepipe.consumer.runtime.retry import until_answered
-from usagepipe.consumer.topics.leader_epochs import epoch_ends
 from usagepipe.consumer.topics.leaders import log_ends
 from usagepipe.consumer.topics.topic_identity import topic_identity
 
@@ -67,39 +61,9 @@ log = structlog.get_logger()
 # A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
 FETCH_WAIT_MS: Final = 100
 ASIDE_SECONDS: Final = 0.05  # between two looks whether the worker may join the group again
-TRIES_PER_LINE: Final = 10  # of the log, while a broker is away at the start
 
 
-async def when_answered(
-    start: Callable[[], Awaitable[None]], discard: Callable[[], Awaitable[None]]
-) -> None:
-    """Call `start` until the broker answers, and `discard` after each time it did not."""
-
-    async def attempt() -> None:
-        try:
-            await start()
-        except KafkaError:  # also one that a broker only has while it starts
-            await discard()
-            raise
-
-    def failed(tries: int, error: Exception) -> None:
-        if not isinstance(error, KafkaError):
-            raise error
-        if tries % TRIES_PER_LINE == 1:
-            log.warning("kafka_away", tries=tries, error=str(error))
-
-    await until_answered(attempt, failed)
-
-
-def _places(partitions: Collection[TopicPartition]) -> list[AIOTopicPartition]:
-    return [AIOTopicPartition(*partition) for partition in partitions]
-
-
-def _by_partition(offsets: Mapping[AIOTopicPartition, int]) -> dict[TopicPartition, int]:
-    return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
-
-
-class ChunkThread(stock.AIOKafkaConsumerThread):
+class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
     """aiokafka's consumer in its own thread: fetches chunks, seeks, commits under a membership."""
 
     def __post_init__(self) -> None:
@@ -264,55 +228,9 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         self._indexes[partition] = index + 1
         return Chunk(partition, as_record_batches(records), self._assignment_id, index, remaining)
 
-    def _current_membership(self) -> Membership:
-        coordinator = self._ensure_consumer()._coordinator
-        return Membership(coordinator.generation, coordinator.member_id)
-
-    async def _membership(self) -> Membership:
-        current = self._current_membership()
-        # Out of the group, until aiokafka has joined it again. Kafka takes commits of nobody (-1)
-        # in a group without members, so the fence would hold nobody back.
-        if current.generation < 0:
-            raise FencedError("not in the group")
-        return current
-
-    async def _positions(
-        self, partitions: Set[TopicPartition]
-    ) -> dict[TopicPartition, PartitionOffsets]:
-        consumer = self._ensure_consumer()
-        committed = await committed_positions(consumer._coordinator, partitions)
-        starts = await self._starts(partitions)
-        ends = await log_ends(consumer._client, partitions)
-        kept = {tp: CommitMetadata.decode(position.metadata) for tp, position in committed.items()}
-        epochs = {
-            tp: each.leader_epoch
-            for tp, each in kept.items()
-            if each is not None and each.leader_epoch != UNKNOWN_EPOCH
-        }
-        epochs_end = await epoch_ends(consumer._client, epochs)
-        return {
-            tp: PartitionOffsets(committed.get(tp), starts[tp], ends[tp], epochs_end.get(tp))
-            for tp in partitions
-        }
-
-    async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where the log of each of `partitions` begins."""
-        consumer = self._ensure_consumer()
-        return _by_partition(await consumer.beginning_offsets(_places(partitions)))
-
     async def _ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogEnd]:
         ends = await log_ends(self._ensure_consumer()._client, partitions)
         return {tp: LogEnd(end, self._position(tp)) for tp, end in ends.items()}
-
-    async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
-        consumer = self._ensure_consumer()
-        numbers = consumer.partitions_for_topic(topic)
-        if numbers is None:  # not none at all: the metadata is being fetched anew
-            raise UnknownTopicOrPartitionError(topic)
-        partitions = [TopicPartition(topic, number) for number in numbers]
-        committed = await committed_positions(consumer._coordinator, partitions)
-        # An announcement is a commit.
-        return {partition: position.offset for partition, position in committed.items()}
 
     async def _seek_as(
         self, assignment_id: int, positions: Mapping[TopicPartition, Lineage]
@@ -330,27 +248,6 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         self._ensure_consumer().seek(AIOTopicPartition(*partition), read.offset)
         return self._indexes.get(partition, 0)
 
-    async def _commit_as(
-        self, membership: Membership, positions: Mapping[TopicPartition, Position]
-    ) -> None:
-        coordinator = self._ensure_consumer()._coordinator
-        await coordinator.ensure_coordinator_known()
-        offsets = {
-            AIOTopicPartition(*tp): OffsetAndMetadata(position.offset, position.metadata)
-            for tp, position in positions.items()
-        }
-
-        async def commit() -> None:
-            # One step of the loop from the look to the request: it is built before the first
-            # await inside, so the group cannot move on in between.
-            current = self._current_membership()
-            if current != membership:
-                raise FencedError(f"was {membership}, is {current}")
-            await coordinator._do_commit_offsets(None, offsets)
-
-        async with coordinator._commit_lock:
-            await asyncio.shield(commit())
-
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Subscribe to topics that exist; wait for those that nobody made yet.
 
@@ -359,28 +256,12 @@ class ChunkThread(stock.AIOKafkaConsumerThread):
         """
         wanted = list(topics)
         for topic in wanted:
-            await self._await_topic(topic)
+            await await_topic(topic, self._identity_unless_stopped, cast(Any, self.app).health)
         await super().subscribe(wanted)
 
-    async def _await_topic(self, topic: str) -> None:
-        health: Health = cast(Any, self.app).health
-        logged = False
-
-        def failed(tries: int, error: Exception) -> None:
-            if not isinstance(error, KafkaError):
-                raise error
-            nonlocal logged
-            if isinstance(error, UnknownTopicOrPartitionError) and not logged:
-                log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
-                logged = True
-            health.failed("topic", error)
-
-        async def attempt() -> None:
-            if not self.should_stop:
-                await self.topic_identity(topic)
-                health.succeeded("topic")
-
-        await until_answered(attempt, failed)
+    async def _identity_unless_stopped(self, topic: str) -> None:
+        if not self.should_stop:
+            await self.topic_identity(topic)
 
     # What the rebalance handler calls, from the worker's own thread (`rebalance_handler.Log`).
 
