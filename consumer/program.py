@@ -9,9 +9,9 @@ from usagepipe.consumer.app import WorkerApp
 from usagepipe.consumer.runtime import memory
 from usagepipe.schemas.logs import OncePerInterval, configure_logs
 
-# It tells of each answer that a killed server breaks off, with a traceback.
+# It logs each answer that a killed server breaks off, with a traceback.
 _NOISY = ("clickhouse_connect",)
-# They tell of every service and rebalance at "info". Normal running is quiet.
+# They log every service and rebalance at "info". Normal running is quiet.
 _TALKATIVE = (
     "faust",
     "mode",
@@ -24,7 +24,7 @@ _TALKATIVE = (
 
 log = structlog.get_logger()
 
-REPEAT_SECONDS = 30.0  # a library's line about a server that is away
+REPEAT_SECONDS = 30.0  # between two lines of a library about an unreachable server
 
 
 def run_worker(app: WorkerApp) -> int:

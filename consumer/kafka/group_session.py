@@ -35,7 +35,7 @@ class GroupSession:
     """The group as aiokafka's consumer sees it."""
 
     def _ensure_consumer(self) -> AIOKafkaConsumer:
-        raise NotImplementedError  # `ChunkThread` has it of Faust
+        raise NotImplementedError  # `ChunkThread` inherits it from Faust
 
     def _current_membership(self) -> Membership:
         coordinator = self._ensure_consumer()._coordinator
@@ -76,7 +76,7 @@ class GroupSession:
     async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
         consumer = self._ensure_consumer()
         numbers = consumer.partitions_for_topic(topic)
-        if numbers is None:  # not none at all: the metadata is being fetched anew
+        if numbers is None:  # unknown: the metadata is being fetched again
             raise UnknownTopicOrPartitionError(topic)
         partitions = [TopicPartition(topic, number) for number in numbers]
         committed = await committed_positions(consumer._coordinator, partitions)

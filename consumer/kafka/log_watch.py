@@ -22,15 +22,15 @@ class LogWatch:
     """Of the partitions of one consumer."""
 
     def __init__(self) -> None:
-        self.missing: dict[TopicPartition, list[OffsetRange]] = {}  # not told yet
+        self.missing: dict[TopicPartition, list[OffsetRange]] = {}  # not logged yet
         self.read: dict[TopicPartition, Lineage] = {}
 
     async def continues(self, consumer: Any, chunk: Chunk, is_current: Callable[[], bool]) -> bool:
         """Whether `chunk` is of the log that was read before it; `consumer` is aiokafka's.
 
         A log can lose its end and grow beyond our position while its broker does not answer us:
-        no fetch fails then, and only the leader epoch tells. It changes with each election, so
-        the leader is asked then. False, too, where nobody answers. `is_current` tells whether a
+        no fetch fails then; only the leader epoch shows it. It changes with each election, so
+        the leader is asked then. False, too, if nobody answers. `is_current` returns whether no
         seek came in between.
         """
         known = self.read.get(chunk.partition)
@@ -47,7 +47,7 @@ class LogWatch:
         return True
 
     def tell_missing(self, metrics: WorkerMetrics) -> None:
-        """Tell of records that the log had and has no more, though it has what comes after them.
+        """Log the records that the log has lost although it has later ones.
 
         A topic that was compacted for a while lacks them, or a log that was damaged.
         """

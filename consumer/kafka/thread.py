@@ -58,7 +58,7 @@ Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
-# A fetch of an idle partition blocks the busy ones of its broker so long (stock: 1,500).
+# How long a fetch of an idle partition blocks the busy ones of its broker (stock: 1,500).
 FETCH_WAIT_MS: Final = 100
 ASIDE_SECONDS: Final = 0.05  # between two looks whether the worker may join the group again
 
@@ -74,7 +74,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
         self._seeking: Future[None] | None = None
 
     async def on_start(self) -> None:
-        """Start the consumer; wait for a broker that is away (stock: the process ends)."""
+        """Start the consumer; wait for a broker that is unreachable (stock: the process ends)."""
         await when_answered(super().on_start, self._discard)
         coordinator = self._ensure_consumer()._coordinator
         coordinator._do_rejoin_group = partial(self._rejoin, coordinator._do_rejoin_group)
@@ -99,7 +99,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
         self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     async def on_thread_stop(self) -> None:
-        """Leave the group. A broker that is away is not worth a traceback at the end."""
+        """Leave the group. An unreachable broker is not worth a traceback at the end."""
         try:
             await super().on_thread_stop()
         except (KafkaError, asyncio.CancelledError) as error:
@@ -164,9 +164,9 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
                 return {}
 
     async def _find_log(self, error: OffsetOutOfRangeError) -> None:
-        """Go on where the log begins, if retention was faster than we, and tell what it took.
+        """Resume at the log start when retention deleted unread records, and log the lost range.
 
-        Stock aiokafka does so without a word. What the partition workers have in hand is stored as
+        Stock aiokafka logs nothing. What the partition workers have in hand is stored as
         it is. Must not raise, since Faust's fetcher would end: aiokafka comes back with the same
         error.
         """
@@ -186,7 +186,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
             log.debug("log_not_found", error=repr(trouble))
 
     def _seek_anew(self, partition: TopicPartition, offset: int) -> None:
-        """Have another log, or one that lost its end, taken over: the takeover decides, and tells.
+        """Have another log, or one that lost its end, taken over: the takeover decides and logs it.
 
         It may have a new end by now.
         """

@@ -187,7 +187,7 @@ class ChunkConsumer(stock.Consumer):
 
 
 class Transport(stock.Transport):
-    """The driver behind the URL scheme `usagepipe://`."""
+    """The driver of the URL scheme `usagepipe://`."""
 
     Consumer = ChunkConsumer
 

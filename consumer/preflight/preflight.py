@@ -35,8 +35,8 @@ from usagepipe.schemas.settings import ClickHouseAddress, WorkerSettings
 
 log = structlog.get_logger()
 
-TRIES_PER_LINE = 10  # of the log, while a server is away
-# A refusal is final when so many attempts in a row, over so long, have ended in one.
+TRIES_PER_LINE = 10  # of the log, while a server is unreachable
+# A refusal is final after this many in a row, over at least this time.
 REFUSED_TRIES = 3
 REFUSED_SECONDS = 6.0  # a migration under way, or a server that starts, is done by then
 
@@ -81,7 +81,8 @@ class Preflight:
         """Check the tables and what the server does with a repeated insert. Blocks, about 1 s.
 
         Raises:
-            Exception: `_reason` tells a refusal from a server that is away or in trouble.
+            Exception: `_reason` separates a refusal from a server that is unreachable or in
+            trouble.
         """
         target = Target(
             self._settings.clickhouse_address.database, self._settings.clickhouse_cluster
@@ -161,7 +162,7 @@ class _Evidence:
 
 
 def _reason(error: Exception, address: ClickHouseAddress) -> UsagePipeError | None:
-    """Why the server does not take this worker; None where it is away or in trouble itself."""
+    """Why the server does not take this worker; None if it is unreachable or in trouble."""
     if isinstance(error, StartRefusedError | MigrationError | SettingsError):
         return error
     if error_code(error) in LOCKED_OUT:

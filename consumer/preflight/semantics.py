@@ -73,7 +73,7 @@ def check_clickhouse(
     Raises:
         SemanticsError: the server does something else.
         StartRefusedError: the user lacks a right, or may not use the settings.
-        clickhouse_connect.driver.exceptions.Error: anything else, such as a server that is away.
+        clickhouse_connect.driver.exceptions.Error: anything else, such as an unreachable server.
     """
     from clickhouse_connect.driver.exceptions import Error
 
@@ -91,7 +91,7 @@ def check_clickhouse(
 
 
 def _decided(case: Case, scratch: Scratch) -> str:
-    """Run the case, under another name if the server cannot tell what an insert did; the name."""
+    """Run the case, under another name if the result of an insert is unknown; return the name."""
     from clickhouse_connect.driver.exceptions import Error
 
     for number in range(TRIES):

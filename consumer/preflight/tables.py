@@ -41,7 +41,7 @@ Name = tuple[str, str]  # database and table
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table or view as `system.tables` tells of it. `views` are those that inserts trigger."""
+    """A table or view as `system.tables` describes it. `views` are those that inserts trigger."""
 
     database: str
     name: str
@@ -91,7 +91,7 @@ def check_tables(client: "Client", target: Target) -> str:
 
     Raises:
         StartRefusedError: tables are missing; or some remember no insert. All are named.
-        clickhouse_connect.driver.exceptions.Error: the server is away, or refuses to tell.
+        clickhouse_connect.driver.exceptions.Error: the server is unreachable, or refuses to answer.
     """
     _check_existence(client, target)
     reached = list(_reached(client, (target.database, RAW)))
@@ -161,7 +161,7 @@ class _Defaults:
 def _sentence(table: _Table) -> str:
     if not table.windows:
         return (
-            f"{table} has the engine {table.engine}, which cannot tell that an insert is repeated,"
+            f"{table} has the engine {table.engine}, which cannot recognize a repeated insert,"
             f" so it would double: give it a MergeTree with {_PLAIN[0]}, or drop the view into it."
         )
     settings = ", ".join(f"{name} = {_SUGGESTED[name]}" for name in table.windows)

@@ -32,7 +32,7 @@ from usagepipe.schemas.topics import ARRIVAL
 log = structlog.get_logger()
 
 _ASKED: Final = ("cleanup.policy", "retention.ms", "retention.bytes", "message.timestamp.type")
-_NOT_TOLD: Final = (  # the broker does not know the question, or not tell this client
+_NOT_ANSWERED: Final = (  # the broker does not know the request, or refuses it to this client
     KafkaConnectionError,
     IncompatibleBrokerVersion,
     UnsupportedVersionError,
@@ -48,13 +48,13 @@ _DAY_MS: Final = 86_400_000
 async def check_topic(
     kafka: KafkaSettings, topic: str, retention: timedelta, raw_days: int
 ) -> None:
-    """Return if `topic` only deletes, and when it should (or if the broker cannot tell).
+    """Return if `topic` only deletes, and when it should (or if the broker does not say).
 
     Not before `retention`, and before the raw rows leave, which stay `raw_days`; 0 is for ever.
 
     Raises:
         StartRefusedError: it is compacted, or cleans up earlier or later.
-        aiokafka.errors.KafkaError: the broker is away, or there is no such topic.
+        aiokafka.errors.KafkaError: the broker is unreachable, or there is no such topic.
     """
     for _ in range(_TRIES):
         admin = AIOKafkaAdminClient(**aiokafka_options(kafka))
@@ -65,7 +65,7 @@ async def check_topic(
             await admin.close()
         if config is not None:
             return judge_topic(topic, config, retention, raw_days)
-    log.info("topic_settings_unknown", topic=topic, reason="the broker does not tell")
+    log.info("topic_settings_unknown", topic=topic, reason="the broker does not report them")
 
 
 def judge_topic(topic: str, config: Mapping[str, str], retention: timedelta, raw_days: int) -> None:
@@ -83,8 +83,8 @@ def judge_topic(topic: str, config: Mapping[str, str], retention: timedelta, raw
     kept = int(config.get("retention.ms") or -1)
     if 0 <= kept < retention / timedelta(milliseconds=1):
         raise StartRefusedError(_too_short(topic, timedelta(milliseconds=kept), retention))
-    told = "retention.ms" in config  # a small broker does not name it
-    if told and raw_days and not 0 <= kept < raw_days * _DAY_MS:
+    is_reported = "retention.ms" in config  # a small broker does not name it
+    if is_reported and raw_days and not 0 <= kept < raw_days * _DAY_MS:
         raise StartRefusedError(_too_long(topic, kept, retention, raw_days))
     if config.get("message.timestamp.type", ARRIVAL) != ARRIVAL:
         log.warning(
@@ -123,15 +123,15 @@ def _too_long(topic: str, kept: int, retention: timedelta, raw_days: int) -> str
 
 
 async def _config(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str] | None:
-    """The settings that the broker tells, which may not be all; None if it tells nothing."""
+    """The settings that the broker reports, perhaps not all; None if it reports none."""
     resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict.fromkeys(_ASKED, ""))
     try:
         (response,) = await admin.describe_configs([resource])
-    except _NOT_TOLD:
+    except _NOT_ANSWERED:
         return None
     ((code, _, _, _, entries),) = response.resources
     error = for_code(code)
-    if issubclass(error, _NOT_TOLD):
+    if issubclass(error, _NOT_ANSWERED):
         return None
     if code:
         raise error(topic)

@@ -69,8 +69,8 @@ class Health:
     def succeeded(self, server: str, where: str = "") -> None:
         """Note that `server` did what it was asked to, or that nobody asks for it any more.
 
-        The trouble is over when it is over everywhere: a look-up that is answered does not tell
-        that inserts are taken.
+        The trouble is over when it is over everywhere: an answered look-up does not mean that
+        inserts are accepted.
         """
         trouble = self.troubles.get(server)
         if trouble is not None:

@@ -1,4 +1,4 @@
-"""How far the worker is behind each of its logs, for its metrics."""
+"""The lag and the age of each partition of the worker, for its metrics."""
 
 import time
 from collections.abc import Mapping

@@ -30,8 +30,8 @@ class WorkerMetrics:
         )
         self.duplicates = Counter(
             "usagepipe_duplicates",
-            "Records left out: their event is stored already (stored), or stands twice in one"
-            " batch (batch).",
+            "Records skipped: their event is stored already (stored), or is twice in one batch"
+            " (batch).",
             ["reason"],
             registry=registry,
         )
@@ -42,7 +42,7 @@ class WorkerMetrics:
         )
         self.refused_batches = Counter(
             "usagepipe_refused_batches",
-            "Inserts that ClickHouse refused for their content; they are cut in half.",
+            "Inserts that ClickHouse refused for their content; they are divided.",
             registry=registry,
         )
         self.incomplete_ranges = Counter(
@@ -62,7 +62,7 @@ class WorkerMetrics:
             "usagepipe_commit_failures", "Commits that failed and are retried.", registry=registry
         )
         self.assignments = Counter(
-            "usagepipe_assignments", "Assignments taken over.", registry=registry
+            "usagepipe_assignments", "Consumer-group assignments that began.", registry=registry
         )
         self.partitions = Gauge(
             "usagepipe_partitions", "Partitions this worker holds.", registry=registry

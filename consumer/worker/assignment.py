@@ -81,7 +81,7 @@ class Assignment:
             task.cancel()
         for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
             if isinstance(ended, UsagePipeError):
-                continue  # told in health; the worker ends
+                continue  # the health reports it; the worker ends
             if isinstance(ended, Exception):
                 log.error("partition_worker_failed", exc_info=ended)
 

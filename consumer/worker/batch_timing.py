@@ -1,4 +1,4 @@
-"""Decides when a batch that is not full is closed: an insert has a price, whatever its rows."""
+"""Decides when a batch that is not full is closed: each insert has a fixed price."""
 
 from usagepipe.consumer.worker.intake import Intake
 

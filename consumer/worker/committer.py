@@ -67,7 +67,7 @@ class Committer:
         await self._idle.wait()
 
     async def run(self) -> None:
-        """Commit until cancelled or fenced. A broker that is away is tried again for ever."""
+        """Commit until cancelled or fenced. An unreachable broker is retried without limit."""
         delays = SERVER_AWAY.delays()
         while True:
             await self._work.wait()

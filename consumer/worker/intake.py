@@ -89,7 +89,7 @@ class Intake:
         return self._begin(self._batcher.cut())
 
     def cut_to(self, last: int) -> Batch:
-        """A batch of everything up to the offset `last`, whatever the limits."""
+        """A batch of everything up to the offset `last`, without limits."""
         return self._begin(self._batcher.cut_to(last))
 
     def give_up_turn(self) -> None:
@@ -109,7 +109,7 @@ class Intake:
         self._waiting_bytes = 0
 
     def press(self) -> None:
-        """Stop or resume fetching. A pending range is read completely, whatever its size."""
+        """Stop or resume fetching. A pending range of any size is read completely."""
         room = self.has_room
         if not self.paused and not self.recovering and (self.fill >= 1 or not room):
             self.paused = True

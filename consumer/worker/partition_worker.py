@@ -187,7 +187,7 @@ class PartitionWorker:
             await asyncio.gather(inserting, return_exceptions=True)
 
     async def _recover(self, pending: Announcement) -> bool:
-        """Send the range that an earlier owner announced: exactly it, whatever its size.
+        """Send the range that an earlier owner announced: exactly it, of any size.
 
         Its announcement stands, so step 2 is left out. False: drained before the range was read
         completely; it is still pending. A range that no worker can have announced is ignored.

@@ -42,7 +42,7 @@ from usagepipe.consumer.worker.takeover import where_to_start
 
 log = structlog.get_logger()
 
-# A rebalance waits for us at most so long: the others of the group stand still meanwhile.
+# The longest that a rebalance waits for this worker: the rest of the group waits meanwhile.
 RELEASE_SECONDS = 5.0
 COMMIT_SECONDS = 1.0  # for the last commit of an assignment that ends
 

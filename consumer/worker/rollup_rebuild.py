@@ -1,7 +1,7 @@
 """Corrects the rollups that a range touches, where they may lack some of its rows.
 
-A range that is written in parts, or whose server was started anew meanwhile, can stand in raw and
-not in a rollup. What is corrected is compared with raw, bucket by bucket, and the difference added.
+A range that is written in parts, or whose server was restarted meanwhile, can be in raw and not
+in a rollup. What is corrected is compared with raw, bucket by bucket, and the difference added.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from usagepipe.schemas.errors import RollupsBusyError
 
 Result = TypeVar("Result")
 
-# The committed offset of each partition of a topic, whoever holds it.
+# The committed offset of each partition of a topic, of all workers.
 Acknowledged = Callable[[str], Awaitable[Mapping[TopicPartition, int]]]
 
 log = structlog.get_logger()
