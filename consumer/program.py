@@ -28,7 +28,7 @@ REPEAT_SECONDS = 30.0  # between two lines of a library about an unreachable ser
 
 
 def run_worker(app: WorkerApp) -> int:
-    """Run until SIGTERM or SIGINT, or until the worker cannot go on; the exit status."""
+    """Run until SIGTERM or SIGINT, or until the worker cannot go on; return the exit status."""
     configure_logs(app.settings.log_level)
     if app.settings.log_level == "info":
         for name in _TALKATIVE:

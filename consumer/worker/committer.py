@@ -1,4 +1,4 @@
-"""The one committer of an assignment: nothing else in the process writes an offset.
+"""The only committer of an assignment: nothing else in the process writes an offset.
 
 Positions of all partitions that come in while a commit is in flight go out together with the
 next one (a commit takes longer than an insert), each superseding the one before it.

@@ -1,4 +1,4 @@
-"""Bounds the memory that all partition workers hold together, without an equal share for each.
+"""Limits the memory that all partition workers of a process hold together.
 
 One half is for records as they came, which wait; with skewed keys one partition has most of them,
 so its partition worker may fill half of that half while the others need little. When it is used up,

@@ -242,7 +242,7 @@ class PartitionWorker:
         )
         if self._stored_to >= self.position:
             log.warning(
-                "rows_behind_commit",
+                "rows_after_commit",
                 partition=str(self._partition),
                 committed=self.position,
                 last_stored=self._stored_to,

@@ -1,7 +1,7 @@
-"""Decides where a partition is read on, from what its last owner left: offset and metadata.
+"""Decides where a partition is resumed, from the offset and metadata that its last owner left.
 
-Nothing is skipped or begun anew in silence: aiokafka would reset an offset outside the log without
-a word, and a topic made anew under its old name would have its events taken for old ones.
+Everything that is skipped or read again is logged: aiokafka would reset an offset outside the log
+silently, and the events of a recreated topic would count as events of the old one.
 """
 
 import structlog
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 def where_to_start(
     partition: TopicPartition, found: PartitionOffsets, topic: TopicIdentity
 ) -> ResumePoint:
-    """Where the partition worker of `partition` begins, and what it has to recover first.
+    """Where the worker of `partition` begins, and what it has to recover first.
 
     Raises:
         AnotherTopicError: the offset belongs to another topic of this name. Offsets of one log
@@ -34,8 +34,8 @@ def where_to_start(
     if kept is not None and kept.topic_id != topic.topic_id:
         raise AnotherTopicError(
             f"{partition}: the group's offset {offset} belongs to the topic {kept.topic_id}, "
-            f"the topic is {topic.topic_id} now: it was made anew. Use a new group, or delete "
-            "this group's offsets."
+            f"the topic is {topic.topic_id} now: it was deleted and created again. Use a new "
+            "group, or delete this group's offsets."
         )
     pending = kept.pending if kept is not None else None
     if pending is not None and not pending.first == offset <= pending.last < found.end:
@@ -55,13 +55,13 @@ def where_to_start(
         log.error("committed_beyond_log", partition=str(partition), offset=offset, end=found.end)
         return ResumePoint(found.start, topic)
     if offset < found.start:
-        _tell_expired(partition, offset, found.start - 1, pending)
+        _log_expired(partition, offset, found.start - 1, pending)
         if pending is None or pending.last < found.start:
             return ResumePoint(found.start, topic)
     return ResumePoint(offset, topic, pending, leader_epoch)
 
 
-def _tell_expired(
+def _log_expired(
     partition: TopicPartition, first: int, last: int, pending: Announcement | None
 ) -> None:
     """Of what left the log, the announced range was read: its rows may be stored, views or not."""

@@ -239,7 +239,7 @@ def test_rows_behind_the_committed_offset_are_not_stored_again(
 
     assert (500, 500) == raw_counts(clickhouse_client)
     assert sums_of(events) == rollup_sums(clickhouse_client)
-    assert "rows_behind_commit" in worker.stderr
+    assert "rows_after_commit" in worker.stderr
 
 
 def test_a_topic_made_anew_is_read_from_its_start(

@@ -53,7 +53,7 @@ def test_a_range_that_cannot_be_pending_is_not_waited_for(pending: Announcement)
 )
 def test_offsets_of_another_topic_of_this_name_are_refused(metadata: str) -> None:
     """With something pending or nothing: they mean nothing in this log."""
-    with pytest.raises(AnotherTopicError, match=r"another-id.*was made anew"):
+    with pytest.raises(AnotherTopicError, match=r"another-id.*was deleted and created again"):
         start(20, metadata)
 
 
