@@ -88,7 +88,7 @@ class _RecordBatches(Iterator[RecordBatch]):
 
 
 def as_record_batches(records: list[Any]) -> list[RecordBatch]:
-    """Packs as they are, and records that could not be packed as one."""
+    """Whole record batches as they are; single records become one batch."""
     # All came out of one iterator, so they are all of one kind.
     return (
         records

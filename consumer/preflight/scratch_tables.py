@@ -45,7 +45,7 @@ _WINDOWS: Final = (
     "non_replicated_deduplication_window = {blocks}, replicated_deduplication_window = {blocks}, "
     "replicated_deduplication_window_seconds = 3600"
 )
-# It throws when an insert asks for it, so that the same insert without the question can heal it.
+# It throws when an insert asks for it, so that the same insert without it can complete the view.
 # With `item` in it the question is asked of each row, when the insert has begun.
 _VIEW: Final = """
 CREATE MATERIALIZED VIEW {name} TO {target}

@@ -52,7 +52,7 @@ CASES: Final = (
     Case(f"retry, both windows, {_FLAG}=0", {RAW: 10, ROLLUP: 20}, {_FLAG: 0}),
     Case(f"retry, both windows, {_FLAG}=1", {RAW: 10, ROLLUP: 10, DAYS: 10}),
     Case(
-        "retry, views threw after raw landed",
+        "retry, views threw after raw was stored",
         {RAW: 10, ROLLUP: 10, DAYS: 10},
         throwing=(ROLLUP, DAYS),
     ),

@@ -128,7 +128,7 @@ class PartitionSupervisor:
     async def _read_again(self) -> None:
         """Fetch from where the partition worker ended.
 
-        Runs of an older fetch have smaller indexes.
+        Chunks of an older fetch have smaller indexes.
         """
         read = Lineage(self._start.offset, self._start.leader_epoch)
         index = await self._flow.read_from(self._partition, read)

@@ -1,7 +1,7 @@
 """Corrects the rollups that a range touches, where they may lack some of its rows.
 
 A range that is written in parts, or whose server was restarted meanwhile, can be in raw and not
-in a rollup. What is corrected is compared with raw, bucket by bucket, and the difference added.
+in a rollup. A rebuild compares rollups with raw, bucket by bucket, and adds the difference.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ LONGEST: Final = timedelta(hours=6)
 
 
 class RangeRebuilder:
-    """Corrects rollups, one range at a time, while no insert of this worker runs."""
+    """Rebuilds rollups, one range at a time, while no insert of this worker runs."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class RangeRebuilder:
     async def rebuild_rollups(self, block: Block) -> None:
         """Have every rollup hold what raw holds, in all buckets of the block's whole batch.
 
-        Those in between may be corrected with them.
+        Buckets in between may be rebuilt too.
         """
         for first, end in spans(await self._moments(block)):
             correct = partial(
@@ -75,8 +75,8 @@ class RangeRebuilder:
                 async with self._gate.exclusive():  # our own inserts wait; others' are waited for
                     return await in_thread(self._threads.ask, correct)
 
-            corrected, _ = await self._retry("clickhouse", str(block.batch), attempt)
-            self._metrics.rebuilt_rows.inc(corrected)
+            rebuilt, _ = await self._retry("clickhouse", str(block.batch), attempt)
+            self._metrics.rebuilt_rows.inc(rebuilt)
         log.warning("rollups_rebuilt", batch=str(block.batch), written=block.rows.count)
 
     async def _moments(self, block: Block) -> list[datetime]:
@@ -91,7 +91,7 @@ class RangeRebuilder:
         """What other partitions' owners may be about to insert again. Called in a thread.
 
         Raises:
-            RollupsBusyError: the range is another worker's by now, and with it the correction.
+            RollupsBusyError: the range is another worker's by now, which rebuilds its rollups.
         """
         own = block.batch.partition
         asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(own.topic)), loop)
@@ -99,7 +99,9 @@ class RangeRebuilder:
         # As long as it is ours, the last commit is its announcement. A partition worker that is cut
         # short leaves this thread behind.
         if acknowledged.get(own) != block.pending.first:
-            raise RollupsBusyError(f"{block.batch} is another worker's: it is corrected there.")
+            raise RollupsBusyError(
+                f"{block.batch} is another worker's, which rebuilds its rollups."
+            )
         return [
             UnsettledOffsets(block.topic.topic_id, partition.partition, first)
             for partition, first in acknowledged.items()
