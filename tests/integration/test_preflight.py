@@ -136,7 +136,7 @@ def test_a_view_that_is_not_heard_failing_is_refused(clickhouse_client: "Client"
     def never_throwing(statement: str) -> str:
         return statement.replace("throwIf(", "toUInt8(")
 
-    with pytest.raises(SemanticsError, match="retry, views threw after raw landed"):
+    with pytest.raises(SemanticsError, match="retry, views threw after raw was stored"):
         check_clickhouse(overruled(clickhouse_client, command=never_throwing), INSERT_SETTINGS)
 
 
