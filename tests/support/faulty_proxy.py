@@ -134,7 +134,7 @@ class FaultyProxy:
         self, target: int, inserts_into: str = "usage_events+", reads_of: str = ""
     ) -> None:
         self._inserts = f"INSERT+INTO+{inserts_into}"
-        self._reads = f"FROM {reads_of} ".encode() if reads_of else b""
+        self._reads = f"FROM {reads_of}".encode() if reads_of else b""
         self.inserts: list[float] = []  # when each arrived, in monotonic seconds
         self._fault: Fault | None = None
         proxy = self
