@@ -27,7 +27,7 @@ from tests.support.waiting import eventually
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
 # A broker of a test lives too short to earn back what the optimising compiler costs.
-JVM: Final = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+JVM: Final = ("-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 # Kafka refuses a broker that returns until the session of its former life is over (9 s unless
 # set); a heartbeat a second leaves room for a busy machine. A controller at rest need not write to
 # its log twice a second.
