@@ -183,6 +183,7 @@ def test_trouble_is_seen_and_costs_nothing(
     assert all_of(EVENTS) == world.stored(user)
 
 
+@pytest.mark.alone
 def test_a_backlog_is_left_in_kafka(world: FaultWorld, worker: Watched, user: str) -> None:
     """A batch for each partition and one behind it are held; the rest is not even fetched."""
     with world.proxy.failing(answers(503)):

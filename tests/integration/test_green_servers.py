@@ -58,6 +58,19 @@ class Gateway:
         with urlopen(request, timeout=SECONDS) as answer:
             return bytes(answer.read())
 
+    def await_recorded(self) -> None:
+        """Return when all requests are events: each becomes one after its client has the answer."""
+        by_process: dict[bytes, int] = {}
+
+        def are_recorded() -> bool:
+            # By GET: that is no event itself.
+            with urlopen(f"http://{HOST}:{self.port}/recorded", timeout=SECONDS) as answer:
+                process, count = answer.read().split()
+            by_process[process] = int(count)
+            return sum(by_process.values()) == REQUESTS
+
+        eventually(are_recorded, SECONDS, self.program.tail)
+
     @contextmanager
     def waiting(self, path: str) -> Iterator[subprocess.Popen[bytes]]:
         """A client that waits for an answer meanwhile."""
@@ -106,6 +119,7 @@ def test_lingering_events_arrive_when_the_server_is_stopped(
     for _ in range(REQUESTS):
         gateway.get()
 
+    gateway.await_recorded()
     gateway.end()
 
     assert REQUESTS == len(read(kafka, topic)), gateway.program.tail()
@@ -122,6 +136,7 @@ def test_events_are_kept_on_disk_while_kafka_is_away(
     for _ in range(REQUESTS):
         gateway.get()
 
+    gateway.await_recorded()
     gateway.end()
 
     files = [read_frames(path.read_bytes()) for path in folder.rglob("*.spill")]

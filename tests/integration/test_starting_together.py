@@ -94,6 +94,7 @@ def test_only_old_scratch_tables_are_dropped(
         assert sorted(made) == sorted(scratch_tables(client))
 
 
+@pytest.mark.alone  # a worker waits only so long for the rest of the tables
 def test_a_worker_and_the_migration_may_start_together(
     crashable_clickhouse: LocalClickHouse, settings: MakeSettings, run_program: Programs
 ) -> None:

@@ -4,6 +4,7 @@
 `python -m tests.support.gateways.greenlets PORT`.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -25,6 +26,8 @@ def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "application/json")])
     if environ["PATH_INFO"] == "/flush":
         return [str(recorder.flush()).encode()]
+    if environ["PATH_INFO"] == "/recorded":
+        return [f"{os.getpid()} {recorder.snapshot().recorded}".encode()]
     if environ["PATH_INFO"] == "/slow":
         print("begun", flush=True)
         time.sleep(60)
