@@ -59,7 +59,7 @@ def classify(error: Exception) -> Refusal:
     view = _is_of_view(text, constraint)
     kind = known.kind
     if kind is Kind.CONTENT and view:
-        kind = Kind.OPERATOR  # the view must be mended; the raw table may have the rows
+        kind = Kind.OPERATOR  # repair the view; the raw table may have the rows
     elif kind is Kind.CONTENT and not (constraint or _AT_ROW.search(text)):
         kind = Kind.SERVER  # it names no row
     if kind is not Kind.CONTENT:
