@@ -66,7 +66,7 @@ def _arguments() -> tuple[Plan, Path, Path, Path | None]:
         "--folder", type=Path, default=default_folder(), help="where the servers keep their data"
     )
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results.json")
-    parser.add_argument("--page", type=Path, help="the page whose tables are written anew")
+    parser.add_argument("--page", type=Path, help="the page whose tables are written again")
     given = parser.parse_args()
     plan = Plan(
         given.events,
