@@ -46,7 +46,8 @@ class ProducerSettings(TopicSettings):
         description="How long the recorder collects events before it sends them, in milliseconds.",
     )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = Field(
-        default="lz4", description="How the recorder compresses what it sends."
+        default="lz4",
+        description="How the recorder compresses what it sends: none, gzip, snappy, lz4 or zstd.",
     )
     spill_dir: str = Field(
         default=AUTO,
@@ -58,7 +59,8 @@ class ProducerSettings(TopicSettings):
         default=256, description="Maximum size of one process's spill, in MiB."
     )
     spill_policy: Literal["newest", "oldest"] = Field(
-        default="newest", description="Which events are dropped when the spill is full."
+        default="newest",
+        description="Which events are dropped when the spill is full: newest or oldest.",
     )
     close_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
         default=10.0,

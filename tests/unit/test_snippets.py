@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from flask import Flask
 
 import usagepipe.producer
 import usagepipe.query
@@ -74,6 +75,23 @@ def test_ten_lines_add_the_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
         event.completion_tokens,
         event.total_tokens,
     )
+
+
+def test_the_flask_lines_record_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines for Flask record a request of an application that had none of it."""
+    recorder = MemoryRecorder()
+    monkeypatch.setattr(usagepipe.producer, "UsageRecorder", lambda: recorder)
+    monkeypatch.setenv("KEY_SECRET", "0123456789abcdef")
+    app = Flask("gateway")
+    answer = {"model": "m-1", "usage": {"prompt_tokens": 9, "completion_tokens": 5}}
+    app.add_url_rule("/v1/chat/completions", view_func=lambda: answer, methods=["POST"])
+    find_key = {"sk-ada": usagepipe.producer.Caller("u-ada")}.get
+    exec(snippets(DOCS / "integrations.md")[0], {"app": app, "find_key": find_key})
+
+    app.test_client().post("/v1/chat/completions", headers={"x-api-key": "sk-ada"}).close()
+
+    (event,) = recorder.events
+    assert ("u-ada", "m-1", 14) == (event.user_id, event.model, event.total_tokens)
 
 
 def test_nobody_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
