@@ -33,28 +33,15 @@ class Child:
         lifeline: int | None = None,
         has_output: bool = True,
     ) -> None:
-        """Start the process. `has_output` False keeps its standard output with standard error.
-
-        Without a `lifeline`, call this in the main thread: on Linux the kernel ends a child
-        together with the thread that started it. With one, any thread may: the child inherits this
-        descriptor and stops when the other end of the pipe closes.
-        """
+        """Start the process, as `start_tied` does. `has_output` False keeps its standard output
+        with standard error."""
         self.name = name
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed in kill()
         self._output = b""
         stdout = subprocess.PIPE if has_output else self._stderr
-        if lifeline is None:
-            self._process = start_tied(command, environment, stdout=stdout, stderr=self._stderr)
-        else:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=self._stderr,
-                env=environment,
-                pass_fds=[lifeline],
-                start_new_session=True,
-            )
+        self._process = start_tied(
+            command, environment, stdout=stdout, stderr=self._stderr, lifeline=lifeline
+        )
 
     @property
     def pid(self) -> int:

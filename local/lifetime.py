@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Final
@@ -19,13 +20,18 @@ def start_tied(
     *,
     stdout: int | IO[bytes],
     stderr: IO[bytes],
+    lifeline: int | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Start a process that is ended with this one; on Linux also when this one is killed (-9).
 
-    Call it in the main thread: the kernel ends the child when the thread that made it ends. The
-    child has its own session, so Ctrl-C reaches only its parent, which stops it. A Ctrl-C during
-    this call leaves no child running.
+    Without a `lifeline`, call it in the main thread: the kernel ends the child when the thread that
+    made it ends. With one, any thread may: the child inherits this descriptor and stops when the
+    other end of the pipe closes.
+
+    The child has its own session, so Ctrl-C reaches only its parent, which stops it. A Ctrl-C
+    during this call leaves no child running.
     """
+    tied = _end_with_parent(os.getpid()) if lifeline is None else None
     process = None
     try:
         with _stops_held_back():
@@ -36,7 +42,8 @@ def start_tied(
                 stderr=stderr,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent(os.getpid()),
+                pass_fds=[] if lifeline is None else [lifeline],
+                preexec_fn=tied,
             )
     except BaseException:
         if process is not None:  # the caller will never get it
@@ -51,8 +58,12 @@ def _stops_held_back() -> Iterator[None]:
     """Delay Ctrl-C and SIGTERM to the end of the block.
 
     Python swallows exceptions in the functions that modules registered for a fork. Blocking the
-    signals would not help: another thread may get them, and Python hands them to this one.
+    signals would not help: another thread may get them, and Python hands them to the main thread.
+    No other thread is interrupted, so there is nothing to delay there.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     came: list[int] = []
     handled = {n: handler for n in _STOPPING if callable(handler := signal.getsignal(n))}
     for number in handled:

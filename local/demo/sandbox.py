@@ -17,7 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from usagepipe.local.demo.tables import load_statement
-from usagepipe.local.ports import HOST, free_port
+from usagepipe.local.ports import HOST
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrate import migrate
@@ -80,7 +80,7 @@ class Sandbox:
             enabled=True,
             spill_dir="",  # a run leaves no files
             web_host=HOST,
-            web_port=free_port(),  # Faust takes no 0
+            web_port=0,  # the worker takes a free one when it starts
             **own,
             **{n: v for n, v in preferred.items() if n not in given.model_fields_set},
         )

@@ -3,11 +3,15 @@
 import subprocess
 import sys
 
+import pytest
+
 SECONDS = 30
 # Another thread may take the signal, though it is the main one in which Python handles it.
 CTRL_C_DURING_THE_FORK = """
-import os, signal, subprocess, sys, tempfile, threading, time
-from usagepipe.local.lifetime import start_tied
+import os, signal, subprocess, sys, threading, time
+from usagepipe.local.children import Child
+
+lifeline = os.pipe()[0] if sys.argv[1:] else None
 
 def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
@@ -16,10 +20,19 @@ def press() -> None:
         pass
 
 threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-os.register_at_fork(after_in_parent=press)
+start = subprocess.Popen.__init__
+
+def start_and_press(self, *args, **options) -> None:
+    start(self, *args, **options)
+    press()
+
+if lifeline is None:
+    os.register_at_fork(after_in_parent=press)
+else:  # Python makes such a child with vfork, which calls no callbacks
+    subprocess.Popen.__init__ = start_and_press
 signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
-    start_tied(["sleep", "60"], os.environ, stdout=subprocess.PIPE, stderr=tempfile.TemporaryFile())
+    Child("sleep", ["sleep", "60"], os.environ, lifeline=lifeline)
 except KeyboardInterrupt:
     print("interrupted")
 try:
@@ -41,16 +54,20 @@ print(child.communicate()[0].decode().strip(), signal.getsignal(signal.SIGINT) i
 """
 
 
-def output_of(program: str) -> tuple[str, str]:
+def output_of(program: str, *arguments: str) -> tuple[str, str]:
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
     )
     return done.stdout, done.stderr
 
 
-def test_a_ctrl_c_while_the_child_is_made_is_not_lost() -> None:
+@pytest.mark.parametrize("arguments", [(), ("with a lifeline",)])
+def test_a_ctrl_c_while_the_child_is_made_is_not_lost(arguments: tuple[str, ...]) -> None:
     """Python swallows what comes up in callbacks of a fork, and modules have such callbacks."""
-    assert ("interrupted\nno child is left\n", "") == output_of(CTRL_C_DURING_THE_FORK)
+    assert ("interrupted\nno child is left\n", "") == output_of(CTRL_C_DURING_THE_FORK, *arguments)
 
 
 def test_a_ctrl_c_that_is_ignored_stays_so() -> None:
