@@ -64,7 +64,7 @@ class Tally:
         self._shifts = 0  # how often the id changed within a completion
         self._ended = False
         self._is_done = False  # `[DONE]` has passed, and no usage of another chat after it
-        self._goes_on = False  # a chunk with a choice came after `[DONE]`
+        self._goes_on = False  # a chunk with a choice came after `[DONE]`, before this event
         self._broken = False  # by an error, with no usage after it
         self.failed = False  # the answer itself reports it
         self._model = ""
@@ -76,8 +76,6 @@ class Tally:
             return
         if says_it_failed(answer):
             self.fail()
-        if self._is_done and answer.get("choices"):
-            self._goes_on = True
         news = False
         plan = _plan_for(PLACES.intersection(answer))
         found = self._usages_in(answer, plan) if plan.shapes else ()
@@ -94,6 +92,8 @@ class Tally:
                 self._ended and not SHAPES[best].begins(answer)
             )
         self._note_model(answer, news=news)
+        if self._is_done and answer.get("choices"):
+            self._goes_on = True
 
     @property
     def model(self) -> str:
@@ -150,7 +150,8 @@ class Tally:
         """Whether usage counts: it belongs to this completion or begins the next one. If not, it
         repeats an earlier completion."""
         part = shape.part(answer)
-        if self._is_done and part not in self._past and self._is_of_next_chat(usage, answer):
+        is_new = self._is_done and part not in self._past
+        if is_new and self._is_of_next_chat(shape, usage, answer):
             self._turn()
             self._past.pop(part or "", None)  # the next chat may have the same id
             self._is_done = self._repeats = False
@@ -172,14 +173,16 @@ class Tally:
             self._note_part(part, begins=begins)
         return True
 
-    def _is_of_next_chat(self, usage: Fields, answer: Fields) -> bool:
-        """Whether usage after `[DONE]` belongs to another chat: a chunk of it came, or the numbers
-        differ. If not, the usage is repeated."""
-        if not is_chat(answer) or not has_tokens(SHAPES[CHAT], usage):
+    def _is_of_next_chat(self, shape: Shape, usage: Fields, answer: Fields) -> bool:
+        """Whether usage after `[DONE]` belongs to another chat: a chunk of it came before, or the
+        tokens differ. If not, the usage is repeated, perhaps with fewer details."""
+        if not is_chat(answer) or not has_tokens(shape, usage):
             return False
-        earlier = self._completion.usage()
+        earlier, later = self._completion.usage(), shape.normal(Counts(usage))
         return earlier is not None and (
-            self._goes_on or SHAPES[CHAT].normal(Counts(usage)).counts != earlier.counts
+            self._goes_on
+            or later.prompt_tokens != earlier.prompt_tokens
+            or later.completion_tokens != earlier.completion_tokens
         )
 
     def _is_next(self, shape: Shape, usage: Fields, *, begins: bool) -> bool:

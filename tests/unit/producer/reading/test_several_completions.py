@@ -235,6 +235,10 @@ REPEATED = {
     "the end": DONE,
     "the usage": stream(last("c", counts(9, 4)), end=DONE),
     "the usage with a cost": stream(last("c", counts(9, 4, cost=0)), end=DONE),
+    "the usage with a detail": stream(
+        last("c", counts(9, 4, completion_tokens_details={"reasoning_tokens": 1})), end=DONE
+    ),
+    "the last chunk with a choice": stream(chunk("c", "stop", counts(9, 4)), end=DONE),
     "a usage of zeros": stream(chunk("c", None, counts(0, 0)), end=DONE),
     "a chunk without usage": stream(chunk("c", "stop"), end=DONE),
     "a comment": b": bye\n\n",
@@ -248,6 +252,14 @@ def test_repetition_after_the_end_adds_nothing(again: bytes) -> None:
 
     assert (9, 4, "complete") == sums(read(body))
     assert read(body) == read(body, pieces=10_000)
+
+
+def test_repeated_usage_under_claudes_names_adds_nothing() -> None:
+    """A chat's usage may have Anthropic's names, where the prompt has the cached tokens on top."""
+    claudes = {"input_tokens": 2, "output_tokens": 4, "cache_read_input_tokens": 7}
+    body = stream(chunk("c"), chunk("c", "stop"), last("c", claudes), end=DONE)
+
+    assert (9, 4, "complete") == sums(read(body + stream(last("c", claudes), end=DONE)))
 
 
 ONE = {
