@@ -5,14 +5,11 @@ and servers have different defaults (they changed in 24.7, 25.9, 25.10 and 26.2)
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.schemas.clickhouse.usage_events import COLUMNS, TABLE
 from usagepipe.schemas.settings import ClickHouseAddress
-
-if TYPE_CHECKING:
-    pass
 
 # Public, because the preflight uses the same settings.
 INSERT_SETTINGS: Final[Mapping[str, str | int]] = {

@@ -1,4 +1,4 @@
-"""Corrects the rollups that a range touches, where they may lack some of its rows.
+"""Rebuilds the rollups that a range touches, where they may lack some of its rows.
 
 A range that is written in parts, or whose server was restarted meanwhile, can be in raw and not
 in a rollup. A rebuild compares rollups with raw, bucket by bucket, and adds the difference.
@@ -63,7 +63,7 @@ class RangeRebuilder:
         Buckets in between may be rebuilt too.
         """
         for first, end in spans(await self._moments(block)):
-            correct = partial(
+            rebuild = partial(
                 self._rollups.rebuild,
                 first,
                 end,
@@ -71,9 +71,9 @@ class RangeRebuilder:
                 unsettled=partial(self._unsettled, block, asyncio.get_running_loop()),
             )
 
-            async def attempt(correct: Callable[[], int] = correct) -> int:
+            async def attempt(rebuild: Callable[[], int] = rebuild) -> int:
                 async with self._gate.exclusive():  # our own inserts wait; others' are waited for
-                    return await in_thread(self._threads.ask, correct)
+                    return await in_thread(self._threads.ask, rebuild)
 
             rebuilt, _ = await self._retry("clickhouse", str(block.batch), attempt)
             self._metrics.rebuilt_rows.inc(rebuilt)
