@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 PYTHON ?=
-PROCESSES ?= 5 # of the tests: most of them wait for a server
+PROCESSES ?= 3 # of the tests: most wait for a server. More need more memory (1.5 GB each)
 VENV := .venv
 READY := $(VENV)/ready-$(notdir $(PYTHON))
 BIN := $(VENV)/bin

@@ -1,6 +1,6 @@
 """The servers of a test run, one of each kind, and a world of its own for each test.
 
-Servers start when the first test asks for them; each process of `pytest -n 5` has its own. A test
+Servers start when the first test asks for them; each process of `pytest -n 3` has its own. A test
 never sees another's topic, group or database, so tests need no order and may fail alone.
 """
 

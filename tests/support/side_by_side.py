@@ -1,4 +1,4 @@
-"""Several processes run the tests side by side (`pytest -n 5`, pytest-xdist).
+"""Several processes run the tests side by side (`pytest -n 3`, pytest-xdist).
 
 Each process has its own session fixtures, and so its own servers. A test that measures time has the
 mark `alone`: no other test runs meanwhile.
