@@ -102,7 +102,11 @@ class GroupSession:
             await coordinator._do_commit_offsets(None, offsets)
 
         async with coordinator._commit_lock:
-            await asyncio.shield(commit())
+            sent = asyncio.ensure_future(commit())
+            # Nobody waits for a request whose caller was cancelled, and asyncio logs an error of
+            # its own for what it would have raised.
+            sent.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            await asyncio.shield(sent)
 
 
 def _places(partitions: Collection[TopicPartition]) -> list[AIOTopicPartition]:
