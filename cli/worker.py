@@ -1,5 +1,6 @@
 """`usagepipe worker`: write events from Kafka to ClickHouse until stopped."""
 
+import errno
 import socket
 
 import click
@@ -15,6 +16,8 @@ from usagepipe.consumer.app import create_app
 from usagepipe.consumer.program import run_worker
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.settings import WorkerSettings
+
+PORT_REFUSED = {errno.EADDRINUSE, errno.EACCES}  # another port helps; not so with a wrong host
 
 
 @click.command("worker")
@@ -58,9 +61,19 @@ def _free_port(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise WrongUseError(
-                f"USAGEPIPE_WEB_PORT is {port} and {host} does not have it free ({error.strerror}):"
-                " stop what listens there, or choose another with --web-port (0: any)."
-            ) from error
+            raise WrongUseError(_refused(host, port, error)) from error
         free: int = probe.getsockname()[1]
         return free
+
+
+def _refused(host: str, port: int, error: OSError) -> str:
+    """Names the setting that is wrong, and what to do."""
+    if error.errno in PORT_REFUSED:
+        return (
+            f"USAGEPIPE_WEB_PORT is {port} and {host} does not have it free ({error.strerror}):"
+            " stop what listens there, or choose another with --web-port (0: any)."
+        )
+    return (
+        f"USAGEPIPE_WEB_HOST is {host!r} and a worker cannot listen there ({error.strerror}):"
+        " write an address of this machine, or 0.0.0.0 for all of them."
+    )
