@@ -24,15 +24,7 @@ from usagepipe.schemas.event import (
     clip,
 )
 
-TOKEN_FIELDS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cached_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "usage_quality",
-)
+TOKEN_FIELDS = (*COUNTS, "usage_quality")
 
 _LEAST_COST = Decimal(1).scaleb(-COST_DECIMALS)
 
