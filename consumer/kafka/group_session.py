@@ -4,16 +4,10 @@ A part of `ChunkThread`: everything here runs in the consumer's thread.
 """
 
 import asyncio
-from collections.abc import (
-    Collection,
-    Mapping,
-    Set,
-)
+from collections.abc import Collection, Mapping, Set
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import (
-    UnknownTopicOrPartitionError,
-)
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as AIOTopicPartition
 

@@ -54,7 +54,7 @@ class StoredQueries:
         return await self._ask(f"look-up of {len(ids)} ids", self._stored.events, ids, days)
 
     async def server_started(self, at_most_ago: float = 0.0) -> int:
-        """When ClickHouse was started (Unix seconds); the answer is at most so many seconds old."""
+        """When ClickHouse was started (Unix seconds); `at_most_ago` seconds old at most."""
         if time.monotonic() - self._started_at >= at_most_ago:
             self._started = await self._ask("start", self._stored.server_started)
             self._started_at = time.monotonic()

@@ -97,7 +97,7 @@ def test_insert_that_fails_after_it_was_parsed_is_an_error(
 
 
 def test_insert_whose_view_fails_is_an_error(server: LocalClickHouse, client: Client) -> None:
-    """The table has the row, the view has not: whoever inserted must hear of it."""
+    """The table has the row, the view has not: the insert must fail, so that it is repeated."""
     client.command("CREATE TABLE t (i UInt8) ENGINE = MergeTree ORDER BY i")
     client.command("CREATE MATERIALIZED VIEW v ENGINE = Null AS SELECT throwIf(i = 9) FROM t")
 

@@ -13,7 +13,7 @@ from tests.support.embedded_clickhouse import HARD_TEXTS, ask, json_rows, peak_m
 from tests.support.waiting import eventually
 from usagepipe.local import LocalClickHouse
 
-# Every insert is told apart by its token alone: a row's time makes its content unlike any other.
+# Only its token identifies an insert: a row's time makes the content of each one different.
 STAMPED_TABLE = (
     "CREATE TABLE raw (i UInt32, at DateTime64(6) DEFAULT now64(6)) ENGINE = MergeTree ORDER BY i "
     "SETTINGS non_replicated_deduplication_window = {window:UInt32}"

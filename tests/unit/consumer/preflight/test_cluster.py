@@ -18,7 +18,7 @@ WINDOWS = "replicated_deduplication_window = 1000, replicated_deduplication_wind
 
 
 class FakeServer:
-    """Answers the questions about a cluster's tables, and keeps what it is told to do."""
+    """Answers the questions about a cluster's tables, and keeps the commands that it gets."""
 
     def __init__(self, settings_of_rollup: str, defaults: list[tuple[str, int]]) -> None:
         self.commands: list[str] = []

@@ -51,7 +51,7 @@ def test_an_event_that_breaks_its_encoder_is_lost_alone(recorder: UsageRecorder)
 def test_the_thread_goes_on_after_anything(
     recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no `except Exception` catches is told, and the next step is made."""
+    """An error that no `except Exception` catches is logged, and the next step follows."""
     step, steps = DeliveryThread._step, []
 
     def failing_first(thread: DeliveryThread) -> None:

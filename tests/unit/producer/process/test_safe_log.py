@@ -70,7 +70,7 @@ def test_events_are_counted_where_no_line_can_be_written(recorder: UsageRecorder
 
 @pytest.mark.usefixtures("_broken_log")
 def test_a_request_is_served_where_no_line_can_be_written() -> None:
-    """A fault that cannot even be told is counted; the client sees its answer."""
+    """A fault that cannot be logged is counted; the client gets its answer."""
     bench = Bench(answering(CHAT), identify=fail)
 
     answer = bench.get()
