@@ -15,7 +15,6 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.record_batches import (
-    CompressedBatch,
     DecodedBatch,
     RecordBatch,
     are_format_2,
@@ -90,11 +89,7 @@ class _RecordBatches(Iterator[RecordBatch]):
 def as_record_batches(records: list[Any]) -> list[RecordBatch]:
     """Whole record batches as they are; single records become one batch."""
     # All came out of one iterator, so they are all of one kind.
-    return (
-        records
-        if isinstance(records[0], CompressedBatch | DecodedBatch)
-        else [DecodedBatch.of(records)]
-    )
+    return records if isinstance(records[0], RecordBatch) else [DecodedBatch.of(records)]
 
 
 async def wait_for_more(fetcher: Fetcher, deadline: float) -> bool:

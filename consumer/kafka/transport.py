@@ -1,8 +1,8 @@
 """Faust's Kafka driver, changed so that the worker gets whole fetches and writes its own offsets.
 
 Faust's stock path costs 68 µs a record and loses records in three ways that `docs/architecture.md`
-lists. What is overridden of Faust and aiokafka is named in `OVERRIDDEN` and held by a contract
-test; their versions are bounded in `pyproject.toml`.
+lists. A contract test (`tests/unit/consumer/kafka/test_transport.py`) lists in `OVERRIDDEN` what is
+overridden of Faust and aiokafka. `pyproject.toml` bounds their versions.
 """
 
 from collections.abc import Mapping, Set
@@ -21,67 +21,6 @@ SCHEME: Final = "usagepipe"
 
 # How soon a paused worker looks whether a partition may be fetched again (stock: 1 s).
 ALL_PAUSED_SECONDS: Final = 0.02
-
-OVERRIDDEN: Final[Mapping[str, tuple[str, ...]]] = {
-    "faust.transport.drivers.aiokafka.Consumer": (
-        "_new_consumer_thread",
-        "_to_message",
-        "_wait_next_records",
-        "on_buffer_full",
-        "on_buffer_drop",
-        "_add_gap",
-        "_commit",
-        "force_commit",
-        "perform_seek",
-        "on_partitions_assigned",
-        "on_partitions_revoked",
-        "_read_offset",
-    ),
-    "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread": (
-        "_fetch_records",
-        "_create_worker_consumer",
-        "_ensure_consumer",
-        "on_start",
-        "on_thread_stop",
-        "subscribe",
-    ),
-    "faust.app.base.BootStrategy": ("enable_kafka_producer", "kafka_producer"),
-    "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
-    "aiokafka.consumer.fetcher.Fetcher": (
-        "_closed",
-        "_create_fetch_waiter",
-        "_fetch_waiters",
-        "_records",
-        "_subscriptions",
-    ),
-    "aiokafka.consumer.subscription_state.TopicPartitionState": (
-        "has_valid_position",
-        "highwater",
-        "lso",
-        "position",
-    ),
-    "aiokafka.consumer.fetcher.FetchResult": ("_partition_records",),
-    "aiokafka.consumer.fetcher.PartitionRecords": (
-        "_aborted_transactions",
-        "_records",
-        "_records_iterator",
-        "_tp",
-        "next_fetch_offset",
-    ),
-    "aiokafka.consumer.group_coordinator.GroupCoordinator": (
-        "_commit_lock",
-        "_do_commit_offsets",
-        "_do_rejoin_group",
-        "_maybe_leave_group",
-        "_send_req",
-        "coordinator_dead",
-        "ensure_coordinator_known",
-        "generation",
-        "group_id",
-        "member_id",
-        "request_rejoin",
-    ),
-}
 
 
 class RebalanceListener(Protocol):

@@ -22,20 +22,14 @@ class OffsetRange(NamedTuple):
 
 def ranges_of(offsets: Iterable[int]) -> list[OffsetRange]:
     """The ranges that contain exactly `offsets`, which are in order."""
-    found: list[OffsetRange] = []
-    for offset in offsets:
-        if found and offset <= found[-1].last + 1:
-            found[-1] = OffsetRange(found[-1].first, offset)
-        else:
-            found.append(OffsetRange(offset, offset))
-    return found
+    return joined(OffsetRange(offset, offset) for offset in offsets)
 
 
 def joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """The same offsets, with adjacent ranges merged. `ranges` are in order and do not overlap."""
+    """The same offsets, with adjacent ranges merged. `ranges` are in order."""
     found: list[OffsetRange] = []
     for each in ranges:
-        if found and each.first == found[-1].last + 1:
+        if found and each.first <= found[-1].last + 1:
             found[-1] = OffsetRange(found[-1].first, each.last)
         else:
             found.append(each)

@@ -10,7 +10,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -41,33 +41,13 @@ _TOO_LARGE: Final = (
 )
 
 
-class RecordBatch(Protocol):
-    """Consecutive records of one partition: a record batch of Kafka's, or a part of one."""
-
-    @property
-    def first(self) -> int: ...
-    @property
-    def last(self) -> int: ...
-    @property
-    def count(self) -> int: ...  # at least one
-    @property
-    def unpacked_bytes(self) -> int: ...
-    @property
-    def held_bytes(self) -> int: ...  # of memory, while it waits
-    @property
-    def leader_epoch(self) -> int: ...  # of its last record
-    @property
-    def times(self) -> Times: ...
-    def records(self) -> Sequence[Record]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
     """Records as objects. Part of a record batch has its share of the whole's `unpacked_bytes`."""
 
-    _records: Sequence[Record]
+    _records: Sequence[Record]  # at least one
     unpacked_bytes: int
-    leader_epoch: int = UNKNOWN_EPOCH
+    leader_epoch: int = UNKNOWN_EPOCH  # of its last record
 
     @classmethod
     def of(cls, records: Sequence[Record], leader_epoch: int = UNKNOWN_EPOCH) -> Self:
@@ -89,6 +69,7 @@ class DecodedBatch:
 
     @property
     def held_bytes(self) -> int:
+        """The memory that it takes while it waits."""
         return self.unpacked_bytes + len(self._records) * _OBJECT_BYTES
 
     @property
@@ -125,6 +106,10 @@ class CompressedBatch:
     def records(self) -> Sequence[Record]:
         """Its records. Each call unpacks them again."""
         return read_records(self._data, self.unpacked_bytes)
+
+
+# Consecutive records of one partition: a record batch of Kafka's, or a part of one.
+RecordBatch = CompressedBatch | DecodedBatch
 
 
 def split(whole: RecordBatch, count: int) -> tuple[DecodedBatch, DecodedBatch]:

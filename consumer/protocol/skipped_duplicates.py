@@ -6,9 +6,11 @@ short. If it is too long, count and digest show whether a new look-up found the 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any, Final, Self
+
+from usagepipe.consumer.log.offset_ranges import ranges_of
 
 # The metadata of a commit may have 4,096 bytes (Kafka's `offset.metadata.max.bytes`).
 MAX_LIST_CHARS: Final = 3_000
@@ -63,25 +65,11 @@ def _digest(offsets: Set[int]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def _ranges(offsets: Set[int]) -> Iterator[tuple[int, int]]:
-    """(first, length) of each range of consecutive offsets."""
-    first, length = -1, 0
-    for offset in sorted(offsets):
-        if length and offset == first + length:
-            length += 1
-            continue
-        if length:
-            yield first, length
-        first, length = offset, 1
-    if length:
-        yield first, length
-
-
 def _write(offsets: Set[int], start: int) -> str:
     """Ranges as `distance` or `distance+length`, with distances from `start`: `3+10,20`."""
     return ",".join(
-        f"{first - start}" if length == 1 else f"{first - start}+{length}"
-        for first, length in _ranges(offsets)
+        f"{each.first - start}" if each.size == 1 else f"{each.first - start}+{each.size}"
+        for each in ranges_of(sorted(offsets))
     )
 
 

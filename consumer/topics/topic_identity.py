@@ -46,6 +46,7 @@ class _Uuid(AbstractType):  # type: ignore[misc]  # aiokafka is untyped
 class _MetadataResponse(Response):  # type: ignore[misc]
     API_KEY = _METADATA
     API_VERSION = _VERSION
+    # It ends at the id of the topic, the only one that is asked for: the rest is not read.
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
         (
@@ -66,26 +67,8 @@ class _MetadataResponse(Response):  # type: ignore[misc]
                 ("error_code", Int16),
                 ("name", CompactString("utf-8")),
                 ("topic_id", _Uuid),
-                ("is_internal", Boolean),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", CompactArray(Int32)),
-                        ("isr", CompactArray(Int32)),
-                        ("offline", CompactArray(Int32)),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("authorized_operations", Int32),
-                ("tags", TaggedFields),
             ),
         ),
-        ("authorized_operations", Int32),
-        ("tags", TaggedFields),
     )
 
 
@@ -127,7 +110,7 @@ async def topic_identity(client: Any, topic: str) -> TopicIdentity:
     """
     node = client.get_random_node()
     response = await client.send(node, _MetadataRequest(topic))
-    ((error_code, _, identity, *_),) = response.topics
+    ((error_code, _, identity),) = response.topics
     error = for_code(error_code)
     if error is not NoError:
         raise error(topic)

@@ -22,10 +22,70 @@ from tests.support.fake_records import FakeRecord, record_batch
 from usagepipe.consumer.kafka.fetching import KeptRecords, as_record_batches, take_record_batches
 from usagepipe.consumer.kafka.log_watch import LogWatch
 from usagepipe.consumer.kafka.thread import ChunkThread
-from usagepipe.consumer.kafka.transport import OVERRIDDEN
 from usagepipe.consumer.protocol.positions import FencedError, Membership
 
 HELD = TP("t", 0)
+# Members that `consumer/kafka` overrides or uses although they are private.
+OVERRIDDEN = {
+    "faust.transport.drivers.aiokafka.Consumer": (
+        "_new_consumer_thread",
+        "_to_message",
+        "_wait_next_records",
+        "on_buffer_full",
+        "on_buffer_drop",
+        "_add_gap",
+        "_commit",
+        "force_commit",
+        "perform_seek",
+        "on_partitions_assigned",
+        "on_partitions_revoked",
+        "_read_offset",
+    ),
+    "faust.transport.drivers.aiokafka.AIOKafkaConsumerThread": (
+        "_fetch_records",
+        "_create_worker_consumer",
+        "_ensure_consumer",
+        "on_start",
+        "on_thread_stop",
+        "subscribe",
+    ),
+    "faust.app.base.BootStrategy": ("enable_kafka_producer", "kafka_producer"),
+    "aiokafka.consumer.consumer.AIOKafkaConsumer": ("_coordinator", "_client", "_fetcher"),
+    "aiokafka.consumer.fetcher.Fetcher": (
+        "_closed",
+        "_create_fetch_waiter",
+        "_fetch_waiters",
+        "_records",
+        "_subscriptions",
+    ),
+    "aiokafka.consumer.subscription_state.TopicPartitionState": (
+        "has_valid_position",
+        "highwater",
+        "lso",
+        "position",
+    ),
+    "aiokafka.consumer.fetcher.FetchResult": ("_partition_records",),
+    "aiokafka.consumer.fetcher.PartitionRecords": (
+        "_aborted_transactions",
+        "_records",
+        "_records_iterator",
+        "_tp",
+        "next_fetch_offset",
+    ),
+    "aiokafka.consumer.group_coordinator.GroupCoordinator": (
+        "_commit_lock",
+        "_do_commit_offsets",
+        "_do_rejoin_group",
+        "_maybe_leave_group",
+        "_send_req",
+        "coordinator_dead",
+        "ensure_coordinator_known",
+        "generation",
+        "group_id",
+        "member_id",
+        "request_rejoin",
+    ),
+}
 MEMBERS = [(owner, member) for owner, members in OVERRIDDEN.items() for member in members]
 
 
