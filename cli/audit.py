@@ -16,12 +16,11 @@ from usagepipe.cli.options import (
 )
 from usagepipe.consumer.maintenance.audit import Auditor
 from usagepipe.schemas.clickhouse.client import as_usagepipe_error
-from usagepipe.schemas.errors import UnprovenRawError
+from usagepipe.schemas.errors import UnprovenRawError, WrongUseError
 from usagepipe.schemas.logs import configure_logs
 from usagepipe.schemas.settings import StorageSettings
 
 DOES_NOT_BALANCE = 1
-
 
 UNFINISHED = (
     "The repair is not finished. Run it again: until then, sums may be too high where rows were "
@@ -75,6 +74,8 @@ def command(
     stored twice, it cannot know which row the workers still need. Stop the workers, delete the
     later row by hand (DELETE FROM usage_events WHERE …), and run it again: it rebuilds the rollups.
     """
+    if trust_raw and not repair:
+        raise WrongUseError("--trust-raw needs --repair.")
     settings = load_settings(
         StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
     )

@@ -227,7 +227,10 @@ def _confirmed() -> bool:
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise click.UsageError("Standard input is not a terminal: add --yes.") from None
+        click.echo(err=True)  # the question has no line end
+        raise WrongUseError(
+            "Standard input is not a terminal, so nobody can answer: add --yes to replay them."
+        ) from None
 
 
 def _replay(

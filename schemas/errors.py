@@ -128,12 +128,15 @@ class EventRejectedError(UsagePipeError):
 
 
 class ExportFileError(WrongUseError):
-    """A file that is not a complete export. `line` counts from 1; `detail` quotes none of it."""
+    """A file that is not a complete export. `line` counts from 1; `detail` quotes none of it.
 
-    def __init__(self, line: int, detail: str) -> None:
+    `verdict` is a sentence about the whole file, for the begin of the message.
+    """
+
+    def __init__(self, line: int, detail: str, verdict: str = "") -> None:
         self.line = line
         self.detail = detail
-        super().__init__(f"Line {line} of the file: {detail}")
+        super().__init__(f"{verdict}Line {line} of the file: {detail}")
 
 
 class RollupsBusyError(UsagePipeError):

@@ -110,9 +110,8 @@ class ExportReader:
     def _check_head(self, line: bytes) -> None:
         found = _object(line).get(HEAD)
         if type(found) is not int:
-            raise self._wrong(
-                f"{HEAD}: it has no version, so this file is not an export of usagepipe."
-            )
+            verdict = "this file is not an export of usagepipe. "
+            raise ExportFileError(self._number, f"{HEAD}: it has no version.", verdict)
         if found != FORMAT:
             raise self._wrong(
                 f"{HEAD}: version {found} is not supported: this usagepipe reads version {FORMAT}."

@@ -138,6 +138,20 @@ def test_nothing_is_replayed_without_a_yes(
     assert [1] == offsets(dlq.listed())
 
 
+def test_without_anybody_to_ask_the_option_is_named(
+    kafka: str, topic: str, dlq: DlqCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that forgot --yes gets one clear line, and nothing is replayed."""
+    write_dead_letters(kafka, topic, FakeRecord(1))
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+
+    assert 2 == dlq("replay")
+    assert "Error: Standard input is not a terminal" in dlq.err
+    assert "add --yes" in dlq.err
+    assert [1] == offsets(dlq.listed())
+
+
 def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """The dead letters beside it are listed, and a warning counts such records."""
     topics.send(kafka, dead_letter_topic(topic), [b"who", None])

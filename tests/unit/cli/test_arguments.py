@@ -5,6 +5,13 @@ import pytest
 from usagepipe.cli.root import run
 
 
+def test_trust_raw_without_repair_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --repair the option would do nothing: no server is asked."""
+    status = run(["audit", "--trust-raw", "--kafka", "127.0.0.1:1"])
+
+    assert (2, "Error: --trust-raw needs --repair.\n") == (status, capsys.readouterr().err)
+
+
 def test_an_argument_that_is_no_text_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     """Bytes that are no UTF-8 reach Python as surrogates, which no server takes."""
     status = run(["usage", "--user", b"\xff\xfe".decode("utf-8", "surrogateescape")])

@@ -148,6 +148,12 @@ def test_a_wrong_line_is_named_with_its_field(line: int, text: bytes, told: str)
     assert told in detail
 
 
+def test_the_message_says_first_that_another_file_is_no_export() -> None:
+    """A file of another program is named as such before its line."""
+    with pytest.raises(ExportFileError, match=r"^this file is not an export of usagepipe\. Line"):
+        ExportReader(io.BytesIO(b'{"name":"another"}\n')).check()
+
+
 def test_what_stands_behind_the_last_line_is_refused() -> None:
     """Two exports in one file are none."""
     assert (6, "it follows the export's last line.") == wrong_line(THREE + THREE)
