@@ -3,19 +3,11 @@
 from contextlib import closing
 
 import click
-from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.cli import audit_output
-from usagepipe.cli.options import (
-    Number,
-    clickhouse_option,
-    group_option,
-    kafka_option,
-    load_settings,
-    topic_option,
-)
+from usagepipe.cli.options import load_settings, server_options, wait_option
 from usagepipe.consumer.maintenance.audit import Auditor
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.clickhouse.client import usagepipe_errors
 from usagepipe.schemas.errors import UnprovenRawError, WrongUseError
 from usagepipe.schemas.logs import configure_logs
 from usagepipe.schemas.settings import StorageSettings
@@ -29,10 +21,7 @@ UNFINISHED = (
 
 
 @click.command("audit")
-@kafka_option
-@clickhouse_option
-@topic_option
-@group_option
+@server_options("kafka", "clickhouse", "topic", "group")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--repair",
@@ -44,23 +33,13 @@ UNFINISHED = (
     is_flag=True,
     help="With --repair: treat usage_events as correct and lower the rollups to match it.",
 )
-@click.option(
-    "--wait",
-    type=Number(min=0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Longest wait for rollups that are being written.",
-)
+@wait_option(30.0, "Longest wait for rollups that are being written.")
 def command(
-    kafka: str | None,
-    clickhouse: str | None,
-    topic: str | None,
-    group: str | None,
     as_json: bool,
     repair: bool,
     trust_raw: bool,
     wait: float,
+    **servers: str | None,
 ) -> int:
     """Compare the log with the tables.
 
@@ -76,29 +55,23 @@ def command(
     """
     if trust_raw and not repair:
         raise WrongUseError("--trust-raw needs --repair.")
-    settings = load_settings(
-        StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
-    )
+    settings = load_settings(StorageSettings, **servers)
     settings.check_retention()
     configure_logs("warning")
-    try:
-        with closing(Auditor(settings, wait)) as auditor:
+    with usagepipe_errors(settings.clickhouse_address), closing(Auditor(settings, wait)) as auditor:
+        found = auditor.audit()
+        if repair and not found.balances:
+            try:
+                rows, rebuilt = auditor.repair(found, trust_raw=trust_raw)
+            except UnprovenRawError:
+                audit_output.print_audit(found, as_json=as_json)
+                raise
+            except KeyboardInterrupt:
+                click.echo(UNFINISHED, err=True)
+                raise
+            click.echo(
+                f"Repaired: {rows:,} rows stored, {rebuilt:,} rows added to rollups.", err=True
+            )
             found = auditor.audit()
-            if repair and not found.balances:
-                try:
-                    rows, rebuilt = auditor.repair(found, trust_raw=trust_raw)
-                except UnprovenRawError:
-                    audit_output.print_audit(found, as_json=as_json)
-                    raise
-                except KeyboardInterrupt:
-                    click.echo(UNFINISHED, err=True)
-                    raise
-                click.echo(
-                    f"Repaired: {rows:,} rows stored, {rebuilt:,} rows added to rollups.",
-                    err=True,
-                )
-                found = auditor.audit()
-    except Error as error:
-        raise as_usagepipe_error(error, settings.clickhouse_address) from None
     audit_output.print_audit(found, as_json=as_json)
     return 0 if found.balances and not found.unconsumed else DOES_NOT_BALANCE

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from usagepipe.cli.options import Number, clickhouse_option, kafka_option, load_settings
+from usagepipe.cli.options import Number, load_settings, server_options
 from usagepipe.local.demo.report import print_report
 from usagepipe.local.demo.run import Plan, run
 from usagepipe.local.demo.trace import (
@@ -52,8 +52,7 @@ TERMINATED = 128 + signal.SIGTERM
     type=Number(min=0, min_open=True),
     help="1 is the trace's own speed, 60 replays an hour per minute.  [default: no pauses]",
 )
-@kafka_option
-@clickhouse_option
+@server_options("kafka", "clickhouse")
 @click.option(
     "--data",
     metavar="DIR",
@@ -66,10 +65,9 @@ def command(
     requests: int | None,
     seed: int,
     speed: float | None,
-    kafka: str | None,
-    clickhouse: str | None,
     data: Path | None,
     keep: bool,
+    **servers: str | None,
 ) -> int:
     """Run the whole pipeline on a trace of requests, and check its sums.
 
@@ -79,7 +77,7 @@ def command(
 
     The run uses its own database and topics and removes them: it does not touch your tables.
     """
-    settings = load_settings(Settings, kafka=kafka, clickhouse=clickhouse)
+    settings = load_settings(Settings, **servers)
     configure_logs("warning")
     quiet_driver()
     given = settings.model_fields_set

@@ -3,7 +3,6 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 
 from usagepipe.cli import dlq_output, dlq_parked
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
-from usagepipe.cli.options import Moment, kafka_option, load_settings, topic_option
+from usagepipe.cli.options import Moment, combined, load_settings, server_options
 from usagepipe.consumer.dead_letters.listing import Listing
 from usagepipe.consumer.dead_letters.record import DeadLetter, Envelope, Selection
 from usagepipe.consumer.dead_letters.replay import (
@@ -28,7 +27,6 @@ from usagepipe.schemas.settings import StorageSettings
 NOT_ALL = 1
 DECLINED = 1
 SHOWN_BYTES = 4_096
-Function = Callable[..., Any]
 
 
 class OffsetRange(click.ParamType):
@@ -48,36 +46,33 @@ class OffsetRange(click.ParamType):
         return first, last
 
 
-def _filter_options(function: Function) -> Function:
-    for option in (
-        click.option("--topic-id", metavar="ID", help="Only records of the topic of this id."),
-        click.option(
-            "--offset", "offsets", type=OffsetRange(), metavar="A[-B]", help="Of the records."
-        ),
-        click.option(
-            "--partition",
-            "partitions",
-            type=click.IntRange(min=0),
-            multiple=True,
-            help="Of the records; may be given several times.",
-        ),
-        click.option("--to", "end", type=Moment(), help="First moment after the range."),
-        click.option(
-            "--from",
-            "start",
-            type=Moment(),
-            help="First moment, as 2026-01-31T14:30 (UTC), of the dead letters' arrival.",
-        ),
-        click.option(
-            "--reason",
-            "reasons",
-            metavar="WORD",
-            multiple=True,
-            help="Only dead letters with this reason; may be given several times.",
-        ),
-    ):
-        function = option(function)
-    return function
+_filter_options = combined(
+    click.option(
+        "--reason",
+        "reasons",
+        metavar="WORD",
+        multiple=True,
+        help="Only dead letters with this reason; may be given several times.",
+    ),
+    click.option(
+        "--from",
+        "start",
+        type=Moment(),
+        help="First moment, as 2026-01-31T14:30 (UTC), of the dead letters' arrival.",
+    ),
+    click.option("--to", "end", type=Moment(), help="First moment after the range."),
+    click.option(
+        "--partition",
+        "partitions",
+        type=click.IntRange(min=0),
+        multiple=True,
+        help="Of the records; may be given several times.",
+    ),
+    click.option(
+        "--offset", "offsets", type=OffsetRange(), metavar="A[-B]", help="Of the records."
+    ),
+    click.option("--topic-id", metavar="ID", help="Only records of the topic of this id."),
+)
 
 
 @click.group("dlq")
@@ -96,8 +91,7 @@ command.add_command(dlq_parked.release)
 
 
 @command.command("list")
-@kafka_option
-@topic_option
+@server_options("kafka", "topic")
 @_filter_options
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--summary", is_flag=True, help="Count the dead letters of each reason instead.")
@@ -129,8 +123,7 @@ def list_dead_letters(
 @command.command("show")
 @click.argument("partition", type=click.IntRange(min=0))
 @click.argument("offset", type=click.IntRange(min=0))
-@kafka_option
-@topic_option
+@server_options("kafka", "topic")
 @click.option("--topic-id", metavar="ID", help="Of the topic, if it was deleted and created again.")
 @click.option(
     "--max-bytes",
@@ -176,8 +169,7 @@ def show(
 
 
 @command.command("replay")
-@kafka_option
-@topic_option
+@server_options("kafka", "topic")
 @_filter_options
 @click.option("--limit", type=click.IntRange(1), help="Maximum number, oldest first.")
 @click.option("--dry-run", is_flag=True, help="Print how many there are, and change nothing.")

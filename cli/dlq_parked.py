@@ -2,42 +2,31 @@
 
 import getpass
 import socket
-from collections.abc import Sequence
-from contextlib import closing
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 
 import click
-from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.cli import parked_output
-from usagepipe.cli.options import (
-    clickhouse_option,
-    group_option,
-    kafka_option,
-    load_settings,
-    topic_option,
-)
+from usagepipe.cli.options import load_settings, server_options
 from usagepipe.consumer.maintenance.dlq_parked import ParkedPartition, ParkedPartitions
 from usagepipe.consumer.parking.table import Mode
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.clickhouse.client import usagepipe_errors
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
 from usagepipe.schemas.settings import StorageSettings
 
 
 @click.command("parked")
-@kafka_option
-@clickhouse_option
-@topic_option
-@group_option
+@server_options("kafka", "clickhouse", "topic", "group")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-def parked(as_json: bool, **options: Any) -> None:
+def parked(as_json: bool, **servers: str | None) -> None:
     """Show parked partitions: what waits there, since when and why.
 
     A worker parks a partition when more of its records are refused than the limits on dead letters
     allow. Nothing of the shown range is committed, and none of it is a dead letter yet. The other
     partitions continue.
     """
-    settings = load_settings(StorageSettings, **options)
+    settings = load_settings(StorageSettings, **servers)
     found = _read(settings)
     parked_output.print_parked(found, settings, as_json=as_json)
 
@@ -53,17 +42,14 @@ def parked(as_json: bool, **options: Any) -> None:
     metavar="N",
     help="With --letters: the last offset. [default: the last one on the topic now]",
 )
-@kafka_option
-@clickhouse_option
-@topic_option
-@group_option
+@server_options("kafka", "clickhouse", "topic", "group")
 def release(
     partitions: tuple[int, ...],
     every: bool,
     letters: bool,
     retry: bool,
     last_offset: int | None,
-    **options: Any,
+    **servers: str | None,
 ) -> None:
     """Release a parked PARTITION: its worker resumes.
 
@@ -83,24 +69,27 @@ def release(
     if last_offset is not None and retry:
         raise WrongUseError("--last-offset needs --letters.")
     mode = Mode.RETRY if retry else Mode.LETTERS
-    settings = load_settings(StorageSettings, **options)
+    settings = load_settings(StorageSettings, **servers)
     chosen = _chosen(_read(settings), partitions)
     lasts = [_last(each, mode, last_offset) for each in chosen]  # all, before one is released
-    with closing(ParkedPartitions(settings)) as parked_partitions:
+    with _parked_partitions(settings) as parked_partitions:
         for each, last in zip(chosen, lasts, strict=True):
-            try:
-                parked_partitions.release(each, mode, last, _author())
-            except Error as error:
-                raise as_usagepipe_error(error, settings.clickhouse_address) from None
+            parked_partitions.release(each, mode, last, _author())
             parked_output.print_release(each, mode, last)
 
 
+@contextmanager
+def _parked_partitions(settings: StorageSettings) -> Iterator[ParkedPartitions]:
+    with (
+        usagepipe_errors(settings.clickhouse_address),
+        closing(ParkedPartitions(settings)) as parked_partitions,
+    ):
+        yield parked_partitions
+
+
 def _read(settings: StorageSettings) -> list[ParkedPartition]:
-    try:
-        with closing(ParkedPartitions(settings)) as parked_partitions:
-            return parked_partitions.read()
-    except Error as error:
-        raise as_usagepipe_error(error, settings.clickhouse_address) from None
+    with _parked_partitions(settings) as parked_partitions:
+        return parked_partitions.read()
 
 
 def _chosen(found: Sequence[ParkedPartition], partitions: Sequence[int]) -> list[ParkedPartition]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from usagepipe.cli.new_file import new_file
-from usagepipe.cli.options import Moment, clickhouse_option, load_settings
+from usagepipe.cli.options import Moment, load_settings, server_options
 from usagepipe.query import TimeRange
 from usagepipe.query.event_export import Exported, export_events
 from usagepipe.query.periods import EVER
@@ -22,7 +22,7 @@ STDOUT = Path("-")
 
 
 @click.command("export")
-@clickhouse_option
+@server_options("clickhouse")
 @click.option("--from", "start", type=Moment(), help="First moment, as 2026-01-31T14:30 (UTC).")
 @click.option("--to", "end", type=Moment(), help="First moment after the range.")
 @click.option(

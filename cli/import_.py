@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 import click
-from clickhouse_connect.driver.exceptions import Error
 
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
-from usagepipe.cli.options import clickhouse_option, kafka_option, load_settings, topic_option
+from usagepipe.cli.options import load_settings, server_options
 from usagepipe.consumer.maintenance.import_events import EventImport
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.clickhouse.client import usagepipe_errors
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.export_file import ExportReader
 from usagepipe.schemas.logs import configure_logs, quiet_driver
@@ -24,21 +23,13 @@ NOT_ALL = 1
 
 @click.command("import")
 @click.argument("file", type=click.File("rb"))
-@kafka_option
-@clickhouse_option
-@topic_option
+@server_options("kafka", "clickhouse", "topic")
 @click.option(
     "--restore",
     is_flag=True,
     help="For events recorded here: keep their producers' sequence numbers, which audits check.",
 )
-def command(
-    file: BinaryIO,
-    kafka: str | None,
-    clickhouse: str | None,
-    topic: str | None,
-    restore: bool,
-) -> int:
+def command(file: BinaryIO, restore: bool, **servers: str | None) -> int:
     """Send the events of an export that are not stored yet to the topic of events.
 
     FILE is the output of usagepipe export, - is standard input. It is read completely first: if a
@@ -47,7 +38,7 @@ def command(
 
     Exit status: 1 some events were not added; 2 the file is wrong; 3 a server became unreachable.
     """
-    settings = load_settings(StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic)
+    settings = load_settings(StorageSettings, **servers)
     _check(settings)
     configure_logs("warning")
     quiet_driver()
@@ -55,10 +46,8 @@ def command(
         begin = export.tell()
         ExportReader(export).check()
         export.seek(begin)
-        try:
+        with usagepipe_errors(settings.clickhouse_address):
             return _import(settings, export, restore)
-        except Error as error:
-            raise as_usagepipe_error(error, settings.clickhouse_address) from None
 
 
 def _check(settings: StorageSettings) -> None:

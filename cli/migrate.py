@@ -2,13 +2,7 @@
 
 import click
 
-from usagepipe.cli.options import (
-    Number,
-    clickhouse_option,
-    kafka_option,
-    load_settings,
-    topic_option,
-)
+from usagepipe.cli.options import load_settings, server_options, wait_option
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 from usagepipe.schemas.settings import MigrationSettings
@@ -20,35 +14,20 @@ NOT_AS_WANTED = 1
 
 
 @click.command("migrate")
-@clickhouse_option
-@kafka_option
-@topic_option
+@server_options("clickhouse", "kafka", "topic")
 @click.option("--dry-run", is_flag=True, help="Print the SQL and the topics, and change nothing.")
 @click.option("--remake", is_flag=True, help="Create dropped tables again, empty.")
 @click.option("--accept-drift", is_flag=True, help="Accept tables that were altered by hand.")
-@click.option(
-    "--wait",
-    type=Number(min=0),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for a starting server.",
-)
+@wait_option(10.0, "How long to wait for a starting server.")
 def command(
-    clickhouse: str | None,
-    kafka: str | None,
-    topic: str | None,
-    dry_run: bool,
-    accept_drift: bool,
-    remake: bool,
-    wait: float,
+    dry_run: bool, accept_drift: bool, remake: bool, wait: float, **servers: str | None
 ) -> int:
     """Create or update the tables in ClickHouse and the topics in Kafka.
 
     You can run it at any time; it does not change existing topics. Exit status 1: a table was
     altered by hand, an applied migration was edited, or a topic is compacted.
     """
-    settings = load_settings(MigrationSettings, clickhouse=clickhouse, kafka=kafka, topic=topic)
+    settings = load_settings(MigrationSettings, **servers)
     settings.check_retention()
     configure_logs(settings.log_level)
     quiet_driver()

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -20,7 +20,13 @@ CLICKHOUSE_HELP = (
     " sees it in the process list. Set USAGEPIPE_CLICKHOUSE, USAGEPIPE_CLICKHOUSE_FILE or"
     " USAGEPIPE_CLICKHOUSE_PASSWORD_FILE instead."
 )
-Function = TypeVar("Function", bound=Callable[..., object])
+SERVERS: Final = {  # option: (metavar, help)
+    "kafka": ("HOST:PORT", "Kafka [USAGEPIPE_KAFKA]."),
+    "clickhouse": ("URL", CLICKHOUSE_HELP),
+    "topic": ("NAME", "Topic of events [USAGEPIPE_TOPIC]."),
+    "group": ("NAME", "Consumer group [USAGEPIPE_GROUP]."),
+}
+Function = TypeVar("Function", bound=Callable[..., Any])
 Model = TypeVar("Model", bound=ProcessSettings)
 
 
@@ -54,23 +60,35 @@ class Number(click.FloatRange):
         return number
 
 
-def kafka_option(function: Function) -> Function:
-    return click.option("--kafka", metavar="HOST:PORT", help="Kafka [USAGEPIPE_KAFKA].")(function)
+def combined(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """One decorator that adds several options. The help lists them in this order."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
-def clickhouse_option(function: Function) -> Function:
-    return click.option("--clickhouse", metavar="URL", help=CLICKHOUSE_HELP)(function)
-
-
-def topic_option(function: Function) -> Function:
-    return click.option("--topic", metavar="NAME", help="Topic of events [USAGEPIPE_TOPIC].")(
-        function
+def server_options(*names: str) -> Callable[[Function], Function]:
+    """The options of these `SERVERS`, in this order."""
+    return combined(
+        *(
+            click.option(f"--{name}", metavar=metavar, help=text)
+            for name, (metavar, text) in ((name, SERVERS[name]) for name in names)
+        )
     )
 
 
-def group_option(function: Function) -> Function:
-    return click.option("--group", metavar="NAME", help="Consumer group [USAGEPIPE_GROUP].")(
-        function
+def wait_option(default: float, text: str) -> Callable[[Function], Function]:
+    return click.option(
+        "--wait",
+        type=Number(min=0),
+        default=default,
+        show_default=True,
+        metavar="SECONDS",
+        help=text,
     )
 
 

@@ -6,30 +6,18 @@ from contextlib import closing, contextmanager
 from datetime import datetime
 
 import click
-from clickhouse_connect.driver.exceptions import Error
 
-from usagepipe.cli.options import (
-    Moment,
-    Number,
-    clickhouse_option,
-    group_option,
-    kafka_option,
-    load_settings,
-    topic_option,
-)
+from usagepipe.cli.options import Moment, Number, load_settings, server_options, wait_option
 from usagepipe.consumer.maintenance.replay import Replayer
 from usagepipe.consumer.maintenance.replay_plan import ReplayCounts, ReplayPart, ReplayRequest
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error
+from usagepipe.schemas.clickhouse.client import usagepipe_errors
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs
 from usagepipe.schemas.settings import StorageSettings
 
 
 @click.command("replay")
-@kafka_option
-@clickhouse_option
-@topic_option
-@group_option
+@server_options("kafka", "clickhouse", "topic", "group")
 @click.option("--from", "start", type=Moment(), help="First moment, as 2026-01-31T14:30 (UTC).")
 @click.option("--to", "end", type=Moment(), help="First moment after the range.")
 @click.option("--partition", type=click.IntRange(min=0), help="Only this one.")
@@ -44,19 +32,8 @@ from usagepipe.schemas.settings import StorageSettings
 )
 @click.option("--rate", type=Number(min=1), help="Maximum records per second.")
 @click.option("--dry-run", is_flag=True, help="Count what would be stored and change nothing.")
-@click.option(
-    "--wait",
-    type=Number(min=0),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Longest wait for rollups that are being written.",
-)
+@wait_option(60.0, "Longest wait for rollups that are being written.")
 def command(
-    kafka: str | None,
-    clickhouse: str | None,
-    topic: str | None,
-    group: str | None,
     start: datetime | None,
     end: datetime | None,
     partition: int | None,
@@ -66,6 +43,7 @@ def command(
     rate: float | None,
     dry_run: bool,
     wait: float,
+    **servers: str | None,
 ) -> None:
     """Store the rows that the tables lack of a part of the log.
 
@@ -78,25 +56,20 @@ def command(
     """
     request = ReplayRequest(partition, start, end, from_offset, to_offset)
     _check(request)
-    settings = load_settings(
-        StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
-    )
+    settings = load_settings(StorageSettings, **servers)
     settings.check_retention()
     configure_logs("warning")
-    address = settings.clickhouse_address
-    try:
-        with closing(
-            Replayer(settings, progress_group or f"{settings.group}.replay", wait)
-        ) as replayer:
-            parts = replayer.plan(request)
-            _print_parts(parts, settings.topic, settings.group)
-            total = sum(part.offsets for part in parts)
-            with _progress(total) as on_progress:
-                counts = replayer.run(
-                    parts, request, dry_run=dry_run, rate=rate, on_progress=on_progress
-                )
-    except Error as error:
-        raise as_usagepipe_error(error, address) from None
+    progress_group = progress_group or f"{settings.group}.replay"
+    with (
+        usagepipe_errors(settings.clickhouse_address),
+        closing(Replayer(settings, progress_group, wait)) as replayer,
+    ):
+        parts = replayer.plan(request)
+        _print_parts(parts, settings.topic, settings.group)
+        with _progress(sum(part.offsets for part in parts)) as on_progress:
+            counts = replayer.run(
+                parts, request, dry_run=dry_run, rate=rate, on_progress=on_progress
+            )
     _print_counts(counts, dry_run)
 
 

@@ -3,13 +3,7 @@
 import click
 
 from usagepipe.cli import status_output
-from usagepipe.cli.options import (
-    clickhouse_option,
-    group_option,
-    kafka_option,
-    load_settings,
-    topic_option,
-)
+from usagepipe.cli.options import load_settings, server_options
 from usagepipe.consumer.maintenance.status import read_status
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.logs import configure_logs
@@ -19,26 +13,15 @@ NOT_CONSUMED = 1
 
 
 @click.command("status")
-@kafka_option
-@clickhouse_option
-@topic_option
-@group_option
+@server_options("kafka", "clickhouse", "topic", "group")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(
-    kafka: str | None,
-    clickhouse: str | None,
-    topic: str | None,
-    group: str | None,
-    as_json: bool,
-) -> int:
+def command(as_json: bool, **servers: str | None) -> int:
     """Show the workers of --group, the records that wait for them, and the newest stored event.
 
     Exit status 1: records wait that no worker consumes, or a partition is parked. 3: a server does
     not answer; the state of the other one is printed.
     """
-    settings = load_settings(
-        StorageSettings, kafka=kafka, clickhouse=clickhouse, topic=topic, group=group
-    )
+    settings = load_settings(StorageSettings, **servers)
     configure_logs("warning")
     found = read_status(settings)
     status_output.print_status(found, as_json=as_json)

@@ -1,13 +1,12 @@
 """`usagepipe usage`: what was used, as tables or as JSON."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import click
 
-from usagepipe.cli.options import Moment, clickhouse_option, load_settings
+from usagepipe.cli.options import Moment, combined, load_settings, server_options
 from usagepipe.query import TimeRange, UsageQueries
 from usagepipe.query.answers import Series, Totals
 from usagepipe.query.cards import json_text, terminal
@@ -40,19 +39,18 @@ FILTERS = {
 }
 SECONDS = "%Y-%m-%d %H:%M:%S"
 NO_ROWS = {"user_source": " without an API key", "key": " with an API key"}
-Command = Callable[..., None]
 
 
-def _filter_options(command: Command) -> Command:
-    for option, field in FILTERS.items():
-        command = click.option(
-            f"--{option}", field, metavar="TEXT", help=f"Only requests of this {option}."
-        )(command)
-    return command
+_filter_options = combined(
+    *(
+        click.option(f"--{option}", field, metavar="TEXT", help=f"Only requests of this {option}.")
+        for option, field in reversed(FILTERS.items())
+    )
+)
 
 
 @click.command("usage")
-@clickhouse_option
+@server_options("clickhouse")
 @click.option("--period", type=click.Choice(PERIOD_NAMES), help="Up to now.  [default: month]")
 @click.option("--from", "start", type=Moment(None), help="First moment, as 2026-01-31T14:30.")
 @click.option("--to", "end", type=Moment(None), help="First moment after the range.")

@@ -5,13 +5,7 @@ import socket
 
 import click
 
-from usagepipe.cli.options import (
-    clickhouse_option,
-    group_option,
-    kafka_option,
-    load_settings,
-    topic_option,
-)
+from usagepipe.cli.options import load_settings, server_options
 from usagepipe.consumer.app import create_app
 from usagepipe.consumer.program import run_worker
 from usagepipe.schemas.errors import WrongUseError
@@ -21,31 +15,15 @@ PORT_REFUSED = {errno.EADDRINUSE, errno.EACCES}  # another port helps; not so wi
 
 
 @click.command("worker")
-@kafka_option
-@clickhouse_option
-@topic_option
-@group_option
+@server_options("kafka", "clickhouse", "topic", "group")
 @click.option("--web-port", type=int, help="Health and metrics [USAGEPIPE_WEB_PORT].")
-def command(
-    kafka: str | None,
-    clickhouse: str | None,
-    topic: str | None,
-    group: str | None,
-    web_port: int | None,
-) -> int:
+def command(web_port: int | None, **servers: str | None) -> int:
     """Write events from Kafka to ClickHouse until stopped.
 
     You can run several: they share the partitions. SIGTERM or Ctrl-C stores and commits the fetched
     records, then ends. The web port serves /health, /live and /metrics.
     """
-    settings = load_settings(
-        WorkerSettings,
-        kafka=kafka,
-        clickhouse=clickhouse,
-        topic=topic,
-        group=group,
-        web_port=web_port,
-    )
+    settings = load_settings(WorkerSettings, web_port=web_port, **servers)
     settings.check_retention()
     port = _free_port(settings.web_host, settings.web_port)
     return run_worker(create_app(settings.model_copy(update={"web_port": port})))

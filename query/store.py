@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.query.statements import statement
-from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, as_usagepipe_error
-from usagepipe.schemas.errors import MissingExtraError, ServerUnavailableError
+from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, usagepipe_errors
+from usagepipe.schemas.errors import ServerUnavailableError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -79,15 +79,11 @@ class Store:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Turn the driver's errors into ours."""
-        try:
-            from clickhouse_connect.driver.exceptions import Error
-            from urllib3.exceptions import HTTPError
-        except ImportError as error:
-            raise MissingExtraError("query", "clickhouse_connect") from error
+        from urllib3.exceptions import HTTPError  # of the driver: not in a bare install
+
         place = f"{self._client.uri}/{self._client.database}"
         try:
-            yield
-        except Error as error:
-            raise as_usagepipe_error(error, place) from error
+            with usagepipe_errors(place):
+                yield
         except HTTPError as error:  # while an answer is read, the driver is not asked
             raise ServerUnavailableError("ClickHouse", place, "its answer broke off.") from error

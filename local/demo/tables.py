@@ -6,10 +6,8 @@ It uses its own SQL instead of `query`, because the check also covers the answer
 from functools import partial
 from typing import Any
 
-from clickhouse_connect.driver.exceptions import Error
-
 from usagepipe.local.demo.check import Count
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+from usagepipe.schemas.clickhouse.client import connect, usagepipe_errors
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.settings import QuerySettings
 
@@ -45,10 +43,8 @@ class Tables:
         return tuple(Count(name, self._rows("rollup_sums", rollup=name)[0]) for name in names)
 
     def _rows(self, statement: str, **parameters: str) -> list[dict[str, Any]]:
-        try:
+        with usagepipe_errors(self._address):
             result = self._client.query(load_statement(statement), parameters=parameters)
-        except Error as error:
-            raise as_usagepipe_error(error, self._address) from error
         return list(result.named_results())
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ second query while the first runs.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.schemas.clickhouse import codes
@@ -83,10 +84,19 @@ def connect(
     }
     options |= tls_options(address)
     probe_until_answered(address, wait_seconds)
-    try:
+    with usagepipe_errors(address):
         return clickhouse_connect.get_client(**(options | client_options))
-    except clickhouse_connect.driver.exceptions.Error as error:
-        raise as_usagepipe_error(error, address) from None  # the chain repeats it in 90 lines
+
+
+@contextmanager
+def usagepipe_errors(place: object) -> Iterator[None]:
+    """Raises errors of the driver as ours, see `as_usagepipe_error`."""
+    from clickhouse_connect.driver.exceptions import Error
+
+    try:
+        yield
+    except Error as error:
+        raise as_usagepipe_error(error, place) from None  # the chain repeats it in 90 lines
 
 
 def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
