@@ -37,7 +37,7 @@ from usagepipe.consumer.runtime.health import Health, worker_name
 from usagepipe.consumer.runtime.lag import Lag
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.retry import Retrier
-from usagepipe.consumer.runtime.threads import Threads
+from usagepipe.consumer.runtime.runtime import Runtime, Threads
 from usagepipe.consumer.topics.kafka_credentials import faust_credentials
 from usagepipe.consumer.watchdog import is_stuck, watch
 from usagepipe.consumer.worker.admission import Admission
@@ -94,24 +94,15 @@ class WorkerApp(faust.App):
             settings.clickhouse_address, settings.group, settings.insert_seconds
         )
         retry = Retrier(self.metrics, self.health)
-        parking = Parking(
-            self.parked,
-            DeadLetterLimits.of(settings),
-            self.threads,
-            retry,
-            self.metrics,
-            self.health,
-        )
+        runtime = Runtime(self.threads, retry, self.metrics, self.health)
+        parking = Parking(self.parked, DeadLetterLimits.of(settings), runtime)
         sink = ClickHouseSink(
             Servers(self.writer, self.stored, self.rollups, self.letters),
-            self.threads,
             settings,
             parking,
             self._acknowledged,
             self.preflight.once,
-            retry,
-            self.metrics,
-            self.health,
+            runtime,
         )
         self.rebalance_handler = RebalanceHandler(
             sink,

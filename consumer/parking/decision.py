@@ -13,11 +13,9 @@ The steps, and the cost of a crash after each:
 5. The log is read again from the first offset of the range, as after a takeover. Crash: as 4.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import TypeVar
 
 import structlog
 
@@ -34,13 +32,9 @@ from usagepipe.consumer.parking.parked import Parked, ParkedError, Report
 from usagepipe.consumer.parking.table import Mode, Notes, ParkingTable, Release
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.rows.rows import Rejected, Rows
-from usagepipe.consumer.runtime.health import Health, worker_name
-from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.retry import Retrier
-from usagepipe.consumer.runtime.threads import Threads, in_thread
+from usagepipe.consumer.runtime.health import worker_name
+from usagepipe.consumer.runtime.runtime import Runtime
 from usagepipe.schemas.gap import GAP
-
-Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -48,21 +42,10 @@ log = structlog.get_logger()
 class Parking:
     """Counts refused records, and reads and writes the notes about parked partitions."""
 
-    def __init__(
-        self,
-        table: ParkingTable,
-        limits: DeadLetterLimits,
-        threads: Threads,
-        retry: Retrier,
-        metrics: WorkerMetrics,
-        health: Health,
-    ) -> None:
+    def __init__(self, table: ParkingTable, limits: DeadLetterLimits, runtime: Runtime) -> None:
         self._table = table
         self._limits = limits
-        self._threads = threads
-        self._retry = retry
-        self._metrics = metrics
-        self._health = health
+        self._runtime = runtime
         self._counts: dict[TopicPartition, DeadLetterCounter] = {}
         self._resumed: dict[TopicPartition, Parked] = {}
         self._worker = worker_name()
@@ -114,8 +97,8 @@ class Parking:
 
     async def park(self, parked: Parked) -> None:
         """Report the parking to health, metrics and log; returns when its note is written."""
-        self._health.park(parked)
-        self._metrics.parked_partitions.set(len(self._health.parked))
+        self._runtime.health.park(parked)
+        self._count_parked()
         log.error(
             "partition_parked",
             partition=str(parked.partition),
@@ -124,7 +107,7 @@ class Parking:
             why=parked.why,
             cure=parked.cure,
         )
-        await self._ask(parked.partition, self._table.park, parked)
+        await self._runtime.ask(_place(parked.partition), self._table.park, parked)
 
     async def is_released(self, parked: Parked) -> bool:
         """Whether an operator has released it; then a note says that the partition is resumed.
@@ -139,11 +122,14 @@ class Parking:
 
     def leave(self, partition: TopicPartition) -> None:
         """The partition is no longer parked on this worker."""
-        self._health.unpark(partition)
-        self._metrics.parked_partitions.set(len(self._health.parked))
+        self._runtime.health.unpark(partition)
+        self._count_parked()
+
+    def _count_parked(self) -> None:
+        self._runtime.metrics.parked_partitions.set(len(self._runtime.health.parked))
 
     async def _resume(self, parked: Parked, release: Release | None) -> None:
-        await self._ask(parked.partition, self._table.resume, parked)
+        await self._runtime.ask(_place(parked.partition), self._table.resume, parked)
         self._resumed[parked.partition] = parked
         self._count_from(parked.partition, parked.report.excess.before, release)
         log.info(
@@ -182,12 +168,11 @@ class Parking:
         )
 
     async def _read(self, partition: TopicPartition, topic_id: str) -> Notes:
-        return await self._ask(partition, self._table.read, topic_id, partition.partition)
+        return await self._runtime.ask(
+            _place(partition), self._table.read, topic_id, partition.partition
+        )
 
-    async def _ask(
-        self, partition: TopicPartition, function: Callable[..., Result], *arguments: object
-    ) -> Result:
-        """Call `function` in a thread until ClickHouse answers."""
-        attempt = partial(in_thread, self._threads.ask, function, *arguments)
-        answer, _ = await self._retry("clickhouse", f"parked state of {partition}", attempt)
-        return answer
+
+def _place(partition: TopicPartition) -> str:
+    """Names a read or write of the table in the log and the health."""
+    return f"parked state of {partition}"

@@ -16,10 +16,7 @@ from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.protocol.block import Block, InsertResult
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
-from usagepipe.consumer.runtime.health import Health
-from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.retry import Retrier
-from usagepipe.consumer.runtime.threads import Threads
+from usagepipe.consumer.runtime.runtime import Runtime
 from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.consumer.worker.insertion import Inserter
 from usagepipe.consumer.worker.preparation import Preparer, Ready
@@ -61,36 +58,21 @@ class ClickHouseSink:
     def __init__(
         self,
         servers: Servers,
-        threads: Threads,
         settings: WorkerSettings,
         parking: Parking,
         acknowledged: Acknowledged,
         ready: Ready,
-        retry: Retrier,
-        metrics: WorkerMetrics,
-        health: Health,
+        runtime: Runtime,
     ) -> None:
         self._gate = InsertGate()
         self._most_inserts = settings.inserts
-        queries = StoredQueries(servers.stored, threads, retry)
-        rebuilder = RangeRebuilder(
-            servers.rollups, threads, retry, self._gate, acknowledged, metrics
-        )
-        inserter = Inserter(
-            servers.writer,
-            servers.letters,
-            queries,
-            rebuilder,
-            self._gate,
-            threads,
-            parking,
-            retry,
-            metrics,
-            health,
-        )
+        queries = StoredQueries(servers.stored, runtime)
+        rebuilder = RangeRebuilder(servers.rollups, runtime, self._gate, acknowledged)
         self.last_offset = queries.last_offset
-        self.prepare = Preparer(queries, threads, settings, parking, ready, health).prepare
-        self.insert = inserter.insert
+        self.prepare = Preparer(queries, runtime, settings.dedup_days, parking, ready).prepare
+        self.insert = Inserter(
+            servers.writer, servers.letters, queries, rebuilder, self._gate, parking, runtime
+        ).insert
 
     @property
     def busy(self) -> bool:

@@ -4,6 +4,7 @@ What a crash after each step costs is in `partition_worker`.
 """
 
 import time
+from dataclasses import dataclass
 
 import structlog
 
@@ -13,10 +14,8 @@ from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
 from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.protocol.block import FIRST_EPOCH, Block, InsertResult, Outcome
 from usagepipe.consumer.rows.rows import Rejected
-from usagepipe.consumer.runtime.health import Health
-from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.retry import ContentRefusedError, Retrier
-from usagepipe.consumer.runtime.threads import Threads, in_thread
+from usagepipe.consumer.runtime.retry import ContentRefusedError
+from usagepipe.consumer.runtime.runtime import Runtime, in_thread
 from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.consumer.worker.rollup_rebuild import RangeRebuilder
 from usagepipe.consumer.worker.stored_queries import StoredQueries
@@ -27,32 +26,17 @@ REFUSED = "refused_by_clickhouse"  # the reason of a dead letter
 CLOCK_SECONDS = 2  # the start of the server is reported in whole seconds, by two clocks
 
 
+@dataclass(frozen=True, slots=True)
 class Inserter:
     """Inserts blocks; several at once, up to the number of insert threads."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        letters: DeadLetterProducer,
-        queries: StoredQueries,
-        rebuilder: RangeRebuilder,
-        gate: InsertGate,
-        threads: Threads,
-        parking: Parking,
-        retry: Retrier,
-        metrics: WorkerMetrics,
-        health: Health,
-    ) -> None:
-        self._writer = writer
-        self._letters = letters
-        self._queries = queries
-        self._rebuilder = rebuilder
-        self._gate = gate
-        self._threads = threads
-        self._parking = parking
-        self._retry = retry
-        self._metrics = metrics
-        self._health = health
+    writer: Writer
+    letters: DeadLetterProducer
+    queries: StoredQueries
+    rebuilder: RangeRebuilder
+    gate: InsertGate
+    parking: Parking
+    runtime: Runtime
 
     async def insert(self, block: Block, *, is_retry: bool) -> InsertResult:
         """Insert `block`, which is announced. `is_retry`: it may have been inserted before."""
@@ -72,7 +56,7 @@ class Inserter:
         # killed meanwhile may remember the token in one table and lack its rows in another.
         in_parts = block.pending.epoch > FIRST_EPOCH and (is_retry or block.rows.count > 0)
         if in_parts or (undecided and await self._was_restarted(block)):
-            await self._rebuilder.rebuild_rollups(block)
+            await self.rebuilder.rebuild_rollups(block)
         # Step 5: dead letters.
         await self._send_letters(block, block.rows.rejected)
         self._count_stored(block)
@@ -80,24 +64,24 @@ class Inserter:
 
     async def _was_restarted(self, block: Block) -> bool:
         """Whether the server was restarted, or is another one, since `block` was announced."""
-        return abs(await self._queries.server_started() - block.pending.server) > CLOCK_SECONDS
+        return abs(await self.queries.server_started() - block.pending.server) > CLOCK_SECONDS
 
     async def _write(self, block: Block) -> int:
         """Insert until ClickHouse answers; the number of tries."""
 
         async def attempt() -> None:
-            async with self._gate.shared():
+            async with self.gate.shared():
                 started = time.monotonic()
                 await in_thread(
-                    self._threads.insert, self._writer.insert, block.rows.body, block.token
+                    self.runtime.threads.insert, self.writer.insert, block.rows.body, block.token
                 )
-                self._metrics.insert_seconds.observe(time.monotonic() - started)
+                self.runtime.metrics.insert_seconds.observe(time.monotonic() - started)
 
-        _, tries = await self._retry("clickhouse", str(block.batch), attempt)
+        _, tries = await self.runtime.retry("clickhouse", str(block.batch), attempt)
         return tries
 
     async def _refused(self, block: Block, refusal: Refusal) -> InsertResult:
-        self._metrics.refused_batches.inc()
+        self.runtime.metrics.refused_batches.inc()
         stored = await self._stored_rows(block)
         log.warning(
             "batch_refused",
@@ -116,17 +100,17 @@ class Inserter:
         (record,) = (record for record in block.batch.records() if record.offset == offset)
         detail = f"ClickHouse refuses the row: {refusal.name}"
         letter = Rejected(record, REFUSED, detail, refusal.code, refusal.column)
-        self._parking.refuse(block.batch, block.topic.topic_id, letter)
+        self.parking.refuse(block.batch, block.topic.topic_id, letter)
         await self._send_letters(block, (*block.rows.rejected, letter))
         if block.pending.epoch > FIRST_EPOCH:
-            await self._rebuilder.rebuild_rollups(block)
+            await self.rebuilder.rebuild_rollups(block)
         return InsertResult(Outcome.LETTER)
 
     async def _is_complete(self, block: Block) -> bool:
         found = await self._stored_rows(block)
         if found == block.expected and block.as_announced:
             return True
-        self._metrics.incomplete_ranges.inc()
+        self.runtime.metrics.incomplete_ranges.inc()
         log.critical(
             "range_incomplete",
             batch=str(block.batch),
@@ -138,19 +122,19 @@ class Inserter:
         return False
 
     async def _stored_rows(self, block: Block) -> int:
-        return block.landed(await self._queries.places(block.batch, block.topic.topic_id))
+        return block.landed(await self.queries.places(block.batch, block.topic.topic_id))
 
     async def _send_letters(self, block: Block, letters: tuple[Rejected, ...]) -> None:
         if not letters:
             return
         batch = block.batch
-        await self._retry(
+        await self.runtime.retry(
             "kafka",
             str(batch),
-            lambda: self._letters.send(letters, batch.partition, block.topic.topic_id),
+            lambda: self.letters.send(letters, batch.partition, block.topic.topic_id),
         )
         for letter in letters:
-            self._metrics.dead_letters.labels(letter.reason).inc()
+            self.runtime.metrics.dead_letters.labels(letter.reason).inc()
         log.warning(
             "dead_letters_sent",
             batch=str(batch),
@@ -161,10 +145,10 @@ class Inserter:
 
     def _count_stored(self, block: Block) -> None:
         if block.rows.count:
-            self._parking.store(block.batch.partition)
-        self._metrics.rows.inc(block.rows.count)
-        self._metrics.bytes.inc(len(block.rows.body))
-        self._metrics.batches.inc()
-        self._metrics.duplicates.labels("stored").inc(len(block.duplicates.stored))
-        self._metrics.duplicates.labels("batch").inc(len(block.duplicates.batch))
-        self._health.stored()
+            self.parking.store(block.batch.partition)
+        self.runtime.metrics.rows.inc(block.rows.count)
+        self.runtime.metrics.bytes.inc(len(block.rows.body))
+        self.runtime.metrics.batches.inc()
+        self.runtime.metrics.duplicates.labels("stored").inc(len(block.duplicates.stored))
+        self.runtime.metrics.duplicates.labels("batch").inc(len(block.duplicates.batch))
+        self.runtime.health.stored()

@@ -16,11 +16,9 @@ from usagepipe.consumer.protocol.block import (
 )
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Place, Rows, encode_rows
-from usagepipe.consumer.runtime.health import Health
-from usagepipe.consumer.runtime.threads import Threads, in_thread
+from usagepipe.consumer.runtime.runtime import Runtime, in_thread
 from usagepipe.consumer.worker.stored_queries import StoredQueries
 from usagepipe.schemas.errors import StartRefusedError
-from usagepipe.schemas.settings import WorkerSettings
 
 # Returns when the servers have passed the preflight.
 Ready = Callable[[], Awaitable[None]]
@@ -34,18 +32,16 @@ class Preparer:
     def __init__(
         self,
         queries: StoredQueries,
-        threads: Threads,
-        settings: WorkerSettings,
+        runtime: Runtime,
+        dedup_days: int,
         parking: Parking,
         ready: Ready,
-        health: Health,
     ) -> None:
         self._queries = queries
-        self._threads = threads
-        self._dedup_days = settings.dedup_days
+        self._runtime = runtime
+        self._dedup_days = dedup_days
         self._parking = parking
         self._ready = ready
-        self._health = health
         self._lookups = Lookups(self._look_up)
 
     async def prepare(
@@ -67,7 +63,7 @@ class Preparer:
         """
         await self._await_preflight()
         rows = await in_thread(
-            self._threads.prepare,
+            self._runtime.threads.prepare,
             encode_rows,
             batch.records(),
             batch.partition,
@@ -94,7 +90,7 @@ class Preparer:
         try:
             await self._ready()
         except StartRefusedError as error:
-            self._health.refuse(str(error))
+            self._runtime.health.refuse(str(error))
             raise
 
     async def _look_up(self, ids: Sequence[str]) -> list[StoredEvent]:
@@ -111,7 +107,7 @@ class Preparer:
         found = await self._lookups.find(rows.ids)
         partition = (topic.topic_id, batch.partition.partition)
         return await in_thread(
-            self._threads.prepare, _duplicates, rows, found, partition, present, ahead
+            self._runtime.threads.prepare, _duplicates, rows, found, partition, present, ahead
         )
 
 

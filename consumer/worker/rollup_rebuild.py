@@ -5,28 +5,26 @@ in a rollup. A rebuild compares rollups with raw, bucket by bucket, and adds the
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final
 
 import structlog
 
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.protocol.block import Block
+from usagepipe.consumer.protocol.block import FIRST_EPOCH, Block
 from usagepipe.consumer.rollups.comparison_sql import QUARTERS, UnsettledOffsets
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
+from usagepipe.consumer.rollups.tables import Unsettled
 from usagepipe.consumer.rows.rows import encode_rows
-from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.retry import Retrier
-from usagepipe.consumer.runtime.threads import Threads, in_thread
+from usagepipe.consumer.runtime.runtime import Runtime, in_thread
 from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.schemas.errors import RollupsBusyError
 
-Result = TypeVar("Result")
-
 # The committed offset of each partition of a topic, of all workers.
-Acknowledged = Callable[[str], Awaitable[Mapping[TopicPartition, int]]]
+Acknowledged = Callable[[str], Coroutine[Any, Any, Mapping[TopicPartition, int]]]
 
 log = structlog.get_logger()
 
@@ -38,79 +36,66 @@ NEAR: Final = timedelta(hours=2)
 LONGEST: Final = timedelta(hours=6)
 
 
+@dataclass(frozen=True, slots=True)
 class RangeRebuilder:
     """Rebuilds rollups, one range at a time, while no insert of this worker runs."""
 
-    def __init__(
-        self,
-        rollups: RollupRebuilder,
-        threads: Threads,
-        retry: Retrier,
-        gate: InsertGate,
-        acknowledged: Acknowledged,
-        metrics: WorkerMetrics,
-    ) -> None:
-        self._rollups = rollups
-        self._threads = threads
-        self._retry = retry
-        self._gate = gate
-        self._acknowledged = acknowledged
-        self._metrics = metrics
+    rollups: RollupRebuilder
+    runtime: Runtime
+    gate: InsertGate
+    acknowledged: Acknowledged
 
     async def rebuild_rollups(self, block: Block) -> None:
         """Have every rollup hold what raw holds, in all buckets of the block's whole batch.
 
         Buckets in between may be rebuilt too.
         """
+        loop = asyncio.get_running_loop()
+
+        def unsettled() -> list[UnsettledOffsets]:  # called in a thread
+            asking = self.acknowledged(block.batch.partition.topic)
+            answer = asyncio.run_coroutine_threadsafe(asking, loop)
+            return unsettled_beside(block, answer.result(QUIET_SECONDS))
+
         for first, end in spans(await self._moments(block)):
-            rebuild = partial(
-                self._rollups.rebuild,
-                first,
-                end,
-                QUIET_SECONDS,
-                unsettled=partial(self._unsettled, block, asyncio.get_running_loop()),
-            )
-
-            async def attempt(rebuild: Callable[[], int] = rebuild) -> int:
-                async with self._gate.exclusive():  # our own inserts wait; others' are waited for
-                    return await in_thread(self._threads.ask, rebuild)
-
-            rebuilt, _ = await self._retry("clickhouse", str(block.batch), attempt)
-            self._metrics.rebuilt_rows.inc(rebuilt)
+            attempt = partial(self._rebuild, first, end, unsettled)
+            rebuilt, _ = await self.runtime.retry("clickhouse", str(block.batch), attempt)
+            self.runtime.metrics.rebuilt_rows.inc(rebuilt)
         log.warning("rollups_rebuilt", batch=str(block.batch), written=block.rows.count)
+
+    async def _rebuild(self, first: datetime, end: datetime, unsettled: Unsettled) -> int:
+        rebuild = partial(self.rollups.rebuild, first, end, QUIET_SECONDS, unsettled=unsettled)
+        async with self.gate.exclusive():  # our own inserts wait; others' are waited for
+            return await in_thread(self.runtime.threads.ask, rebuild)
 
     async def _moments(self, block: Block) -> list[datetime]:
         """When the events of the batch occurred, also of those that were left out."""
         batch, topic_id = block.batch, block.topic.topic_id
+        prepare = self.runtime.threads.prepare
         rows = await in_thread(
-            self._threads.prepare, encode_rows, batch.records(), batch.partition, topic_id, 0
+            prepare, encode_rows, batch.records(), batch.partition, topic_id, FIRST_EPOCH
         )
-        return await in_thread(self._threads.prepare, rows.moments)
-
-    def _unsettled(self, block: Block, loop: asyncio.AbstractEventLoop) -> list[UnsettledOffsets]:
-        """What other partitions' owners may be about to insert again. Called in a thread.
-
-        Raises:
-            RollupsBusyError: the range is another worker's by now, which rebuilds its rollups.
-        """
-        own = block.batch.partition
-        asking = asyncio.run_coroutine_threadsafe(_answer(self._acknowledged(own.topic)), loop)
-        acknowledged = asking.result(QUIET_SECONDS)
-        # As long as it is ours, the last commit is its announcement. A partition worker that is cut
-        # short leaves this thread behind.
-        if acknowledged.get(own) != block.pending.first:
-            raise RollupsBusyError(
-                f"{block.batch} is another worker's, which rebuilds its rollups."
-            )
-        return [
-            UnsettledOffsets(block.topic.topic_id, partition.partition, first)
-            for partition, first in acknowledged.items()
-            if partition != own
-        ]
+        return await in_thread(prepare, rows.moments)
 
 
-async def _answer(asking: Awaitable[Result]) -> Result:
-    return await asking
+def unsettled_beside(
+    block: Block, acknowledged: Mapping[TopicPartition, int]
+) -> list[UnsettledOffsets]:
+    """What the owners of other partitions may be about to insert again.
+
+    Raises:
+        RollupsBusyError: the range is another worker's by now, which rebuilds its rollups.
+    """
+    own = block.batch.partition
+    # As long as it is ours, the last commit is its announcement. A partition worker that is cut
+    # short leaves a thread that still rebuilds.
+    if acknowledged.get(own) != block.pending.first:
+        raise RollupsBusyError(f"{block.batch} is another worker's, which rebuilds its rollups.")
+    return [
+        UnsettledOffsets(block.topic.topic_id, partition.partition, first)
+        for partition, first in acknowledged.items()
+        if partition != own
+    ]
 
 
 def spans(moments: Iterable[datetime]) -> list[tuple[datetime, datetime]]:

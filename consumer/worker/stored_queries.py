@@ -2,28 +2,21 @@
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import ParamSpec, TypeVar
+from collections.abc import Sequence
 
 from usagepipe.consumer.clickhouse.stored import NO_EPOCH, StoredEvent, StoredRows
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.rows.rows import Place
-from usagepipe.consumer.runtime.retry import Retrier
-from usagepipe.consumer.runtime.threads import Threads, in_thread
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+from usagepipe.consumer.runtime.runtime import Runtime
 
 
 class StoredQueries:
     """`StoredRows` for the event loop."""
 
-    def __init__(self, stored: StoredRows, threads: Threads, retry: Retrier) -> None:
+    def __init__(self, stored: StoredRows, runtime: Runtime) -> None:
         self._stored = stored
-        self._threads = threads
-        self._retry = retry
+        self._ask = runtime.ask
         self._started = 0  # the server, in Unix seconds
         self._started_at = -math.inf  # when it was asked
 
@@ -59,16 +52,3 @@ class StoredQueries:
             self._started = await self._ask("start", self._stored.server_started)
             self._started_at = time.monotonic()
         return self._started
-
-    async def _ask(
-        self,
-        place: str,
-        function: Callable[Arguments, Result],
-        *arguments: Arguments.args,
-        **_: Arguments.kwargs,
-    ) -> Result:
-        attempt: Callable[[], Awaitable[Result]] = partial(
-            in_thread, self._threads.ask, function, *arguments
-        )
-        answer, _tries = await self._retry("clickhouse", place, attempt)
-        return answer

@@ -20,7 +20,7 @@ from usagepipe.consumer.rows.rows import Rejected, Rows
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.retry import Retrier
-from usagepipe.consumer.runtime.threads import Threads
+from usagepipe.consumer.runtime.runtime import Runtime, Threads
 
 pytestmark = pytest.mark.anyio
 LIMITS = DeadLetterLimits(run=10, ratio=0.2)
@@ -68,8 +68,8 @@ class World:
 
     def worker(self, limits: DeadLetterLimits = LIMITS) -> Parking:
         retry = Retrier(self.metrics, self.health)
-        table = cast(ParkingTable, self.table)
-        return Parking(table, limits, self.threads, retry, self.metrics, self.health)
+        runtime = Runtime(self.threads, retry, self.metrics, self.health)
+        return Parking(cast(ParkingTable, self.table), limits, runtime)
 
     def gauge(self) -> float | None:
         return self.metrics.registry.get_sample_value("usagepipe_parked_partitions")

@@ -1,6 +1,5 @@
 """Which buckets are compared when a range may lack rows in the rollups."""
 
-import asyncio
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,7 @@ import pytest
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
-from usagepipe.consumer.worker.rollup_rebuild import LONGEST, NEAR, RangeRebuilder, spans
+from usagepipe.consumer.worker.rollup_rebuild import LONGEST, NEAR, spans, unsettled_beside
 from usagepipe.schemas.errors import RollupsBusyError
 
 BUCKET = timedelta(minutes=15)
@@ -52,33 +51,25 @@ def test_a_stretch_is_never_long() -> None:
 OWN, OTHER = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
-async def _unsettled(committed: Mapping[TopicPartition, int]) -> list[UnsettledOffsets]:
+def _unsettled(acknowledged: Mapping[TopicPartition, int]) -> list[UnsettledOffsets]:
     """What is unsettled beside the range 100 … 199 of `OWN`."""
-
-    async def acknowledged(_: str) -> Mapping[TopicPartition, int]:
-        return committed
-
-    unused: Any = None
-    rebuilder = RangeRebuilder(unused, unused, unused, unused, acknowledged, unused)
     block: Any = SimpleNamespace(
         batch=SimpleNamespace(partition=OWN),
         topic=SimpleNamespace(topic_id="id"),
         pending=SimpleNamespace(first=100),
     )
-    return await asyncio.to_thread(rebuilder._unsettled, block, asyncio.get_running_loop())
+    return unsettled_beside(block, acknowledged)
 
 
-@pytest.mark.anyio
-async def test_what_others_have_not_acknowledged_is_unsettled() -> None:
-    """Their inserts may wait to heal a view; the range itself is what is corrected."""
-    assert [UnsettledOffsets("id", 1, 50)] == await _unsettled({OWN: 100, OTHER: 50})
+def test_what_others_have_not_acknowledged_is_unsettled() -> None:
+    """Their inserts may still wait to fill a rollup; the range itself is what is rebuilt."""
+    assert [UnsettledOffsets("id", 1, 50)] == _unsettled({OWN: 100, OTHER: 50})
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("committed", [{OWN: 900, OTHER: 50}, {OTHER: 50}])
-async def test_a_range_of_another_worker_is_not_corrected(
+def test_a_range_of_another_worker_is_not_rebuilt(
     committed: Mapping[TopicPartition, int],
 ) -> None:
-    """A correction whose partition moved on must end, or it would count rows twice."""
+    """A rebuild whose partition went to another worker must end, or it would count rows twice."""
     with pytest.raises(RollupsBusyError):
-        await _unsettled(committed)
+        _unsettled(committed)
