@@ -86,17 +86,8 @@ class Anthropic(Shape):
         written = count("cache_creation_input_tokens")
         prompt = count("input_tokens") + cached + written
         completion = count("output_tokens")
-        return Usage(
-            model="",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=prompt + completion,
-            cached_tokens=cached,
-            cache_write_tokens=written,
-            reasoning_tokens=counts.detail(
-                ("output_tokens_details",), "thinking_tokens", "reasoning_tokens"
-            ),
-        )
+        reasoning = counts.detail(("output_tokens_details",), "thinking_tokens", "reasoning_tokens")
+        return Usage("", prompt, completion, prompt + completion, cached, written, reasoning)
 
 
 def _usage_of(answer: Fields) -> Fields | None:

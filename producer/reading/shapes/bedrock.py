@@ -41,14 +41,7 @@ class Converse(Shape):
         # A total without them shows that the input includes them.
         inside = total == fresh + completion and cached + written <= fresh
         prompt = fresh if inside else fresh + cached + written
-        return Usage(
-            model="",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=total or prompt + completion,
-            cached_tokens=cached,
-            cache_write_tokens=written,
-        )
+        return Usage("", prompt, completion, total or prompt + completion, cached, written)
 
 
 class InvokeModel(Shape):
@@ -80,14 +73,7 @@ class InvokeModel(Shape):
         fresh = counts.first("inputTokenCount", "inputTextTokenCount", "prompt_token_count")
         completion = counts.first("outputTokenCount", "generation_token_count")
         prompt = fresh + cached + written
-        return Usage(
-            model="",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=prompt + completion,
-            cached_tokens=cached,
-            cache_write_tokens=written,
-        )
+        return Usage("", prompt, completion, prompt + completion, cached, written)
 
 
 def _titan(answer: Fields) -> dict[str, Any]:

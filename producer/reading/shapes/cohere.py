@@ -47,13 +47,8 @@ class Cohere(Shape):
         completion = counts.first("output_tokens")
         if not (prompt or completion):  # LiteLLM's ranks have no output, so a total is input
             prompt = counts.first("total_tokens")
-        return Usage(
-            model="",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=prompt + completion,
-            cached_tokens=counts.first("cached_tokens"),
-        )
+        cached = counts.first("cached_tokens")
+        return Usage("", prompt, completion, prompt + completion, cached)
 
 
 def _counted(tokens: Fields | None) -> Fields | None:

@@ -4,8 +4,9 @@ All are US dollars. An amount in another currency, or an invalid one, is unknown
 """
 
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
+from usagepipe.producer.reading.shapes.shape import Fields, fields_at
 from usagepipe.schemas.event import MAX_COST, MAX_TOKENS
 
 TICKS: Final = "cost_in_usd_ticks"  # xAI
@@ -15,7 +16,7 @@ TICK_EXPONENT: Final = -10  # a dollar is 10^10 ticks
 MAX_TICKS: Final = int(MAX_COST * 10**-TICK_EXPONENT)
 
 
-def cost_in(usage: dict[str, Any]) -> Decimal | None:
+def cost_in(usage: Fields) -> Decimal | None:
     """The cost in a usage object. None: unknown.
 
     With the customer's own key (`is_byok`), `cost` is the gateway's own charge. The provider
@@ -25,16 +26,14 @@ def cost_in(usage: dict[str, Any]) -> Decimal | None:
     cost = _reported(usage)
     if usage.get("is_byok") is not True:
         return cost
-    details = usage.get("cost_details")
-    upstream = (
-        _amount(details.get("upstream_inference_cost")) if isinstance(details, dict) else None
-    )
+    details = fields_at(usage, "cost_details") or {}
+    upstream = _amount(details.get("upstream_inference_cost"))
     if upstream is None:
         return cost or None
     return upstream + (cost or 0)
 
 
-def _reported(usage: dict[str, Any]) -> Decimal | None:
+def _reported(usage: Fields) -> Decimal | None:
     """OpenRouter's, LiteLLM's and others' `cost`, also as an object (Perplexity); else ticks."""
     cost = usage.get("cost")
     if isinstance(cost, dict):

@@ -3,7 +3,7 @@
 The same for all providers: they report it in similar ways, and gateways mix these.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, fields_at
 
@@ -29,7 +29,8 @@ def says_it_failed(answer: Fields) -> bool:
             return True
     choices = answer.get("choices")
     if choices and isinstance(choices, list):
-        return _is_choice_failed(choices)
+        # OpenRouter and Mistral also report it in a choice.
+        return any(isinstance(c, dict) and c.get("finish_reason") == "error" for c in choices)
     if answer.get("status") == "failed" and (
         answer.get("object") in WITH_STATUS or answer.get("event_type") == STATUS_EVENT
     ):
@@ -37,14 +38,6 @@ def says_it_failed(answer: Fields) -> bool:
     return ("response" in answer and _inner_failed(answer, "response")) or (
         "interaction" in answer and _inner_failed(answer, "interaction")
     )
-
-
-def _is_choice_failed(choices: list[Any]) -> bool:
-    """OpenRouter and Mistral also report it in a choice."""
-    for choice in choices:
-        if isinstance(choice, dict) and choice.get("finish_reason") == "error":
-            return True
-    return False
 
 
 def _has_error(answer: Fields) -> bool:

@@ -34,7 +34,6 @@ class Gemini(Shape):
         usage = fields_at(answer, "usageMetadata")
         if usage is not None and "name" in answer and _is_cache(answer):
             return None
-        # Code Assist wraps each answer.
         return fields_at(answer, "response", "usageMetadata") if usage is None else usage
 
     def part(self, answer: Fields) -> str | None:
@@ -57,14 +56,9 @@ class Gemini(Shape):
         # Some models on Vertex include thoughts in the candidates: then the total shows it.
         if not (thoughts and completion >= thoughts and total == prompt + completion):
             completion += thoughts
-        return Usage(
-            model="",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=total or prompt + completion,
-            cached_tokens=counts.first("cachedContentTokenCount"),
-            reasoning_tokens=thoughts,
-        )
+        total = total or prompt + completion
+        cached = counts.first("cachedContentTokenCount")
+        return Usage("", prompt, completion, total, cached, reasoning_tokens=thoughts)
 
 
 def _is_cache(answer: Fields) -> bool:

@@ -47,14 +47,10 @@ class Interactions(Shape):
     def normal(self, counts: Counts) -> Usage:
         prompt = sum(counts.first(name) for name in INPUT_NAMES)
         completion = sum(counts.first(name) for name in OUTPUT_NAMES)
-        return Usage(
-            model="",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=counts.first("total_tokens") or prompt + completion,
-            cached_tokens=counts.first("total_cached_tokens"),
-            reasoning_tokens=counts.first("total_thought_tokens"),
-        )
+        total = counts.first("total_tokens") or prompt + completion
+        cached = counts.first("total_cached_tokens")
+        thoughts = counts.first("total_thought_tokens")
+        return Usage("", prompt, completion, total, cached, reasoning_tokens=thoughts)
 
 
 def _counted(usage: Fields | None) -> Fields | None:

@@ -79,11 +79,9 @@ def _values(runs: list[Fields], name: str) -> list[Any]:
 
 def _sum(values: list[Any]) -> Any:
     """The sum, or the first invalid value, which is reported where counts are read."""
-    wrong = [value for value in values if not _is_count(value)]
-    return wrong[0] if wrong else sum(Counts({}).count(value) for value in values)
-
-
-def _is_count(value: object) -> bool:
-    counts = Counts({})
-    counts.count(value)
-    return counts.sound
+    counts, total = Counts({}), 0
+    for value in values:
+        total += counts.count(value)
+        if not counts.sound:
+            return value
+    return total

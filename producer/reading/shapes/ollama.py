@@ -25,9 +25,4 @@ class Ollama(Shape):
 
     def normal(self, counts: Counts) -> Usage:
         prompt, completion = counts.first("prompt_eval_count"), counts.first("eval_count")
-        return Usage(
-            model="",
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=prompt + completion,
-        )
+        return Usage("", prompt, completion, prompt + completion)

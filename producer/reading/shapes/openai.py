@@ -16,21 +16,15 @@ OUTPUT_DETAILS: Final = (
     "output_tokens_details",
     "output_token_details",
 )
-NAMES: Final = (
-    "prompt_tokens",
-    "completion_tokens",
-    "input_tokens",
-    "output_tokens",
-    "total_tokens",
-)
+TOKEN_CLASSES: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
+NAMES: Final = (*TOKEN_CLASSES, "total_tokens")
 # Of a response. The Realtime API uses `done` for all of them.
-LAST_EVENTS: Final = frozenset(
+LAST_EVENTS: Final = tuple(
     f"response.{word}" for word in ("completed", "incomplete", "failed", "cancelled", "done")
 )
 
 # Answers without output (embeddings, ranks, scores): a total alone is input there. An answer with
 # text may have a total alone too, but then the input is unknown. So the answer must show its kind.
-TOKEN_CLASSES: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 INPUT_ONLY_OBJECTS: Final = ("list", "rerank")
 LISTS: Final = ("results", "data", "rankings")
 SCORES: Final = frozenset({"relevance_score", "score", "logit"})
@@ -73,8 +67,7 @@ class Responses(Shape):
 
     def ends(self, answer: Fields) -> bool:
         """The event that reports how the response ended, well or not."""
-        kind = answer.get("type")
-        return isinstance(kind, str) and kind in LAST_EVENTS
+        return answer.get("type") in LAST_EVENTS
 
     def normal(self, counts: Counts) -> Usage:
         return subset(counts)
@@ -179,18 +172,10 @@ def subset(counts: Counts) -> Usage:
     connectors = counts.first("connector_tokens") if "connector_tokens" in counts.usage else 0
     if connectors and given_total == prompt + completion + connectors:
         prompt += connectors
-    return Usage(
-        model="",
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=given_total or prompt + completion,
-        cached_tokens=_cached(counts),
-        cache_write_tokens=counts.detail(
-            PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens"
-        )
-        or counts.first("cache_creation_input_tokens"),
-        reasoning_tokens=reasoning,
-    )
+    total = given_total or prompt + completion
+    written = counts.detail(PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens")
+    written = written or counts.first("cache_creation_input_tokens")
+    return Usage("", prompt, completion, total, _cached(counts), written, reasoning)
 
 
 def _cached(counts: Counts) -> int:
