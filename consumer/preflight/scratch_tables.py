@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
 from usagepipe.schemas.clickhouse.client import error_code
+from usagepipe.schemas.clickhouse.sql_files import fill, read_fragment, read_sql
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -29,41 +30,7 @@ DAYS: Final = "days"
 _NAME: Final = "usagepipe_preflight_"
 _COLUMNS: Final = ("case_name", "item", "attempt")
 _THREW: Final = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
-
-# Tries differ in what they bring (`attempt`) and in what is added (`stored_at`): else ClickHouse's
-# hash of the content, made before defaults or after them, would hide that a token is ignored.
-_RAW_TABLE: Final = """
-CREATE TABLE {name}
-(case_name String, item UInt8, attempt UInt8, stored_at DateTime64(6) DEFAULT now64(6))
-ENGINE = {replicated}MergeTree ORDER BY (case_name, item)
-SETTINGS {windows}"""
-_ROLLUP_TABLE: Final = """
-CREATE TABLE {name} (case_name String, item UInt8, requests SimpleAggregateFunction(sum, UInt64))
-ENGINE = {replicated}AggregatingMergeTree ORDER BY (case_name, item)
-SETTINGS {windows}"""
-_WINDOWS: Final = (
-    "non_replicated_deduplication_window = {blocks}, replicated_deduplication_window = {blocks}, "
-    "replicated_deduplication_window_seconds = 3600"
-)
-# It throws when an insert asks for it, so that the same insert without it can complete the view.
-# With `item` in it the question is asked of each row, when the insert has begun.
-_VIEW: Final = """
-CREATE MATERIALIZED VIEW {name} TO {target}
-AS SELECT case_name, item, {requests} AS requests
-FROM {source} AS source
-WHERE throwIf(getSetting('log_comment') = '{target}' AND item < 255) = 0
-GROUP BY case_name, item"""
-# Older versions wrote no time into the name; their tables have only what the database reports.
-_LEFTOVERS: Final = """
-WITH if(
-    match(name, '^usagepipe_preflight_[0-9]{10}_'),
-    toUInt32OrZero(substring(name, 21, 10)),
-    toUnixTimestamp(metadata_modification_time)
-) AS made
-SELECT name FROM system.tables
-WHERE database = currentDatabase()
-    AND match(name, '^usagepipe_preflight_([0-9]{10}_)?[0-9a-f]{16}_')
-    AND made > 0 AND made < toUnixTimestamp(now() - toIntervalMinute({minutes:UInt32}))"""
+_PACKAGE: Final = "usagepipe.consumer.preflight"
 
 
 class Scratch:
@@ -79,12 +46,12 @@ class Scratch:
         self._made: list[str] = []
 
     def make(self) -> None:
-        """Make tables and views. Blocks, as all methods do."""
-        self._make_table(_RAW_TABLE, BARE_RAW, blocks=0)
-        self._make_table(_RAW_TABLE, RAW, blocks=1_000)
-        self._make_table(_ROLLUP_TABLE, BARE_ROLLUP, blocks=0)
-        self._make_table(_ROLLUP_TABLE, ROLLUP, blocks=1_000)
-        self._make_table(_ROLLUP_TABLE, DAYS, blocks=1_000)
+        """Create tables and views. Blocks, as all methods do."""
+        self._make_table("scratch_raw_table", BARE_RAW, blocks=0)
+        self._make_table("scratch_raw_table", RAW, blocks=1_000)
+        self._make_table("scratch_rollup_table", BARE_ROLLUP, blocks=0)
+        self._make_table("scratch_rollup_table", ROLLUP, blocks=1_000)
+        self._make_table("scratch_rollup_table", DAYS, blocks=1_000)
         self._make_view(BARE_RAW, BARE_ROLLUP, "count()")
         self._make_view(RAW, BARE_ROLLUP, "count()")
         self._make_view(RAW, ROLLUP, "count()")
@@ -146,7 +113,8 @@ class Scratch:
 
     def drop_leftovers(self) -> None:
         """Drop the old tables of workers that were killed."""
-        found = self._client.query(_LEFTOVERS, parameters={"minutes": LEFTOVER_MINUTES})
+        leftovers = read_sql(_PACKAGE, "scratch_leftovers")
+        found = self._client.query(leftovers, parameters={"minutes": LEFTOVER_MINUTES})
         self._drop([name for (name,) in found.result_rows])
 
     def _drop(self, names: list[str]) -> None:
@@ -157,14 +125,14 @@ class Scratch:
         return f"{_NAME}{self._run}_{role}"
 
     def _make_table(self, statement: str, role: str, *, blocks: int) -> None:
-        windows = _WINDOWS.format(blocks=blocks)
+        windows = fill(read_fragment(_PACKAGE, "scratch_windows"), {"blocks": str(blocks)})
         self._make(role, statement, replicated=self._engine, windows=windows)
 
     def _make_view(self, source: str, target: str, requests: str) -> None:
         names = {"source": self._name(source), "target": self._name(target)}
-        self._make(f"{source}_into_{target}", _VIEW, requests=requests, **names)
+        self._make(f"{source}_into_{target}", "scratch_view", requests=requests, **names)
 
     def _make(self, role: str, statement: str, **words: str) -> None:
         name = self._name(role)
         self._made.append(name)  # before: the answer may get lost
-        self._client.command(statement.format(name=name, **words))
+        self._client.command(fill(read_sql(_PACKAGE, statement), {"name": name, **words}))

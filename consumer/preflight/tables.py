@@ -8,9 +8,11 @@ engine protects it: a ReplacingMergeTree replaces rows, a SummingMergeTree adds 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from usagepipe.schemas.clickhouse.migrations import Target, load_migrations
+from usagepipe.schemas.clickhouse.sql_files import fill, read_sql
 from usagepipe.schemas.errors import StartRefusedError
 
 if TYPE_CHECKING:
@@ -25,16 +27,7 @@ _SETTING: Final = re.compile(r"\b(\w*deduplication_window(?:_seconds)?) = (\d+)"
 _PLAIN: Final = ("non_replicated_deduplication_window",)
 _REPLICATED: Final = ("replicated_deduplication_window", "replicated_deduplication_window_seconds")
 
-_TABLES: Final = """
-SELECT database, name, toString(uuid), engine, engine_full, create_table_query,
-    arrayZip(dependencies_database, dependencies_table)
-FROM system.tables
-WHERE (database, name) IN {names:Array(Tuple(String, String))}"""
-_EXISTING: Final = "SELECT name FROM system.tables WHERE database = currentDatabase()"
-# What holds where a table says nothing itself.
-_DEFAULTS: Final = """
-SELECT name, toUInt64(value) FROM system.{kind}merge_tree_settings
-WHERE name LIKE '%replicated_deduplication_window%'"""
+_sql: Final = partial(read_sql, "usagepipe.consumer.preflight")
 
 Name = tuple[str, str]  # database and table
 
@@ -104,7 +97,7 @@ def check_tables(client: "Client", target: Target) -> str:
 
 
 def _check_existence(client: "Client", target: Target) -> None:
-    existing = {name for (name,) in client.query(_EXISTING).result_rows}
+    existing = {name for (name,) in client.query(_sql("table_names")).result_rows}
     wanted = [
         migration.object_name(target)
         for migration in load_migrations()
@@ -132,7 +125,7 @@ def _reached(client: "Client", start: Name) -> Iterator[_Table]:
 
 
 def _read(client: "Client", names: Iterable[Name]) -> dict[Name, _Table]:
-    rows = client.query(_TABLES, parameters={"names": list(names)}).result_rows
+    rows = client.query(_sql("tables"), parameters={"names": list(names)}).result_rows
     tables = (_Table(*(*row[:-1], tuple(map(tuple, row[-1])))) for row in rows)
     return {(table.database, table.name): table for table in tables}
 
@@ -153,7 +146,8 @@ class _Defaults:
     def _of(self, table: _Table) -> dict[str, int]:
         kind = "replicated_" if table.engine.startswith("Replicated") else ""
         if kind not in self._read:
-            found = self._client.query(_DEFAULTS.format(kind=kind)).result_rows
+            sql = fill(_sql("default_windows"), {"kind": kind})
+            found = self._client.query(sql).result_rows
             self._read[kind] = {name: int(value) for name, value in found}
         return self._read[kind]
 

@@ -1,0 +1,15 @@
+-- A scratch table that stands for the raw table. Tries of an insert differ in what they bring
+-- (attempt) and in what is added (stored_at): otherwise ClickHouse's hash of the content, made
+-- before defaults or after them, would hide that it ignores the token.
+CREATE TABLE usagepipe_preflight_1_a (
+    case_name String,
+    item UInt8,
+    attempt UInt8,
+    stored_at DateTime64(6) DEFAULT now64(6)
+)
+ENGINE = ReplicatedMergeTree
+ORDER BY (case_name, item)
+SETTINGS
+    non_replicated_deduplication_window = 1000,
+    replicated_deduplication_window = 1000,
+    replicated_deduplication_window_seconds = 3600
