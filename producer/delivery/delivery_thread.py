@@ -39,8 +39,7 @@ from usagepipe.producer.delivery.spill_mode import SpillMode
 from usagepipe.producer.process.native import Event
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.telemetry.counters import Counters, DropReason
-from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
-from usagepipe.producer.telemetry.meters import Meter
+from usagepipe.producer.telemetry.meters import DeliveryNumbers, Meter
 from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import ProducerSettings

@@ -18,7 +18,8 @@ from usagepipe.producer.delivery.gap_reporter import GapReporter
 from usagepipe.producer.process.native import Event, RLock, Thread, pause
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.telemetry.counters import Counters, CountersSnapshot, DropReason
-from usagepipe.producer.telemetry.meters import Meter, NoMeter, meter_of
+from usagepipe.producer.telemetry.meters import Meter
+from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import ProducerSettings
 
@@ -41,13 +42,23 @@ def new_producer_id() -> str:
     return f"{host}-{os.getpid()}-{secrets.token_hex(8)}"
 
 
-def _meter_of(settings: ProducerSettings) -> Meter:
-    """The meter. If its folder has gone since the recorder was made, that costs numbers only."""
+def meter_of(settings: ProducerSettings) -> Meter:
+    """The meter that the settings ask for.
+
+    Raises:
+        MissingExtraError: `metrics` is set and prometheus-client is not installed.
+        SettingsError: its folder for several processes is not writable.
+    """
+    if not settings.metrics:
+        return Meter()
+    from usagepipe.producer.telemetry.metrics import PrometheusMeter, shared_metrics
+
     try:
-        return meter_of(settings)
-    except Exception as error:
-        log.error("metrics_failed", error=describe(error))
-        return NoMeter()
+        return PrometheusMeter(shared_metrics())
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+        problem = f"USAGEPIPE_METRICS: PROMETHEUS_MULTIPROC_DIR cannot be written ({reason})."
+        raise SettingsError((problem,)) from None
 
 
 class Outbox:
@@ -55,7 +66,7 @@ class Outbox:
 
     def __init__(self, settings: ProducerSettings, *, closed: bool = False) -> None:
         self.producer_id = new_producer_id()
-        meter = _meter_of(settings)
+        meter = meter_of(settings)
         self.counters = Counters(meter)
         self._inbox = Inbox()
         self._gaps = GapReporter(self.producer_id)

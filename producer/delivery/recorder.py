@@ -7,14 +7,12 @@ event. So a child shares nothing with its parent, not even a spill file, and no 
 import atexit
 import os
 import sys
-from types import TracebackType
 from typing import Protocol, Self
 
-from usagepipe.producer.delivery.outbox import Outbox
+from usagepipe.producer.delivery.outbox import Outbox, meter_of
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.process.sigterm import call_on_sigterm, forget_on_sigterm
 from usagepipe.producer.telemetry.counters import Counters, CountersSnapshot
-from usagepipe.producer.telemetry.meters import meter_of
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.logger import set_level
 from usagepipe.schemas.settings import ProducerSettings
@@ -152,10 +150,5 @@ class UsageRecorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -13,7 +13,7 @@ from typing import Literal
 
 from usagepipe.producer.process.native import RLock
 from usagepipe.producer.telemetry.labels import BoundedLabels
-from usagepipe.producer.telemetry.meters import Meter, NoMeter
+from usagepipe.producer.telemetry.meters import Meter
 from usagepipe.schemas.event import MAX_NAME_CHARS
 
 DropReason = Literal[
@@ -65,7 +65,7 @@ class Counters:
     """The counts of one process. Threads share it."""
 
     def __init__(self, meter: Meter | None = None) -> None:
-        self._meter = meter or NoMeter()
+        self._meter = meter or Meter()
         self._lock = RLock()  # a signal handler may record while its thread holds the lock
         self._dropped: Counter[str] = Counter()
         self._dropped_total = 0

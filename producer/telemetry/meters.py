@@ -1,18 +1,37 @@
-"""Where a process reports its numbers as they change: nowhere, unless `metrics` is set.
+"""The numbers of a process, and the meter to which it reports them as they change.
 
-`metrics.py` reports them to Prometheus; it is imported only if the setting asks for it.
+`metrics.py` has the meter for Prometheus. It is imported only if the setting `metrics` is set.
 """
 
-from typing import Protocol
+from typing import NamedTuple
 
-from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
-from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
-from usagepipe.schemas.settings import ProducerSettings
 
 
-class Meter(Protocol):
-    """Receives the numbers of one process, from any thread. No method raises."""
+class DeliveryNumbers(NamedTuple):
+    """A consistent snapshot: sums since the process began, and what there is now."""
+
+    recorded: int = 0  # events that were accepted
+    delivered: int = 0  # of these, acknowledged by Kafka; never too many
+    lost: int = 0  # of these, lost after they were accepted
+    kept: int = 0  # of these, on disk now
+    settled: int = 0  # delivered, lost or kept: they need no memory any more
+    spilled: int = 0  # of these, written to disk because Kafka did not take them
+    resent: int = 0  # events from disk that Kafka has acknowledged, of dead processes too
+    spill_bytes: int = 0  # on disk now
+    oldest_seconds: float = 0.0  # how long the oldest event has waited for Kafka, about
+
+    @property
+    def in_memory(self) -> int:
+        """Events that only this process holds."""
+        return max(0, self.recorded - self.settled)
+
+
+class Meter:
+    """Receives the numbers of one process, from any thread. No method raises.
+
+    This one reports nothing.
+    """
 
     def tokens(self, event: UsageEvent) -> None:
         """Count the tokens of a recorded event."""
@@ -31,33 +50,3 @@ class Meter(Protocol):
 
     def added(self, seconds: float) -> None:
         """Note how many seconds our code added to a request."""
-
-
-class NoMeter:
-    """A `Meter` that reports nothing."""
-
-    def tokens(self, event: UsageEvent) -> None: ...
-    def delivery(self, numbers: DeliveryNumbers) -> None: ...
-    def ended(self) -> None: ...
-    def dropped(self, reason: str, events: int) -> None: ...
-    def unrecorded(self, endpoint: str, reason: str) -> None: ...
-    def added(self, seconds: float) -> None: ...
-
-
-def meter_of(settings: ProducerSettings) -> Meter:
-    """The meter that the settings ask for.
-
-    Raises:
-        MissingExtraError: `metrics` is set and prometheus-client is not installed.
-        SettingsError: its folder for several processes is not writable.
-    """
-    if not settings.metrics:
-        return NoMeter()
-    from usagepipe.producer.telemetry.metrics import PrometheusMeter, shared_metrics
-
-    try:
-        return PrometheusMeter(shared_metrics())
-    except OSError as error:
-        reason = f"{error.filename}: {error.strerror}"
-        problem = f"USAGEPIPE_METRICS: PROMETHEUS_MULTIPROC_DIR cannot be written ({reason})."
-        raise SettingsError((problem,)) from None

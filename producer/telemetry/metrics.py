@@ -7,14 +7,14 @@ costs numbers, never a request or an event.
 """
 
 import os
-from functools import cache
-from types import TracebackType
-from typing import Final
+from collections.abc import Callable
+from functools import cache, partial, wraps
+from typing import Concatenate, Final, ParamSpec
 
 from usagepipe.producer.process.native import Lock
 from usagepipe.producer.process.safe_log import describe, log
-from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
 from usagepipe.producer.telemetry.labels import BoundedLabels
+from usagepipe.producer.telemetry.meters import DeliveryNumbers, Meter
 from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.event import MAX_ID_CHARS, UsageEvent
 
@@ -23,6 +23,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("metrics", "prometheus_client") from error
 
+Arguments = ParamSpec("Arguments")
+
+KINDS: Final = ("prompt", "cached", "cache_write", "completion", "reasoning")  # of tokens
 MAX_MODELS: Final = 1_000  # answers can name any model
 # From the expected cost of a request (60 µs) up to an unacceptable one.
 SECONDS: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 1e-1)
@@ -40,57 +43,42 @@ class ProducerMetrics:
     """The metrics of web processes. Their names are part of the public contract."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.recorded = Counter(
-            "usagepipe_events_recorded", "Events that were accepted.", registry=registry
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self.recorded = counter("usagepipe_events_recorded", "Events that were accepted.")
+        self.delivered = counter(
+            "usagepipe_events_delivered", "Accepted events that Kafka has acknowledged."
         )
-        self.delivered = Counter(
-            "usagepipe_events_delivered",
-            "Accepted events that Kafka has acknowledged.",
-            registry=registry,
+        self.spilled = counter(
+            "usagepipe_events_spilled", "Events written to disk because Kafka was unavailable."
         )
-        self.spilled = Counter(
-            "usagepipe_events_spilled",
-            "Events written to disk because Kafka was unavailable.",
-            registry=registry,
-        )
-        self.resent = Counter(
+        self.resent = counter(
             "usagepipe_events_resent",
             "Events from disk that Kafka has acknowledged, of dead processes too.",
-            registry=registry,
         )
-        self.dropped = Counter(
-            "usagepipe_events_dropped", "Events lost, by reason.", ["reason"], registry=registry
-        )
-        self.unrecorded = Counter(
+        self.dropped = counter("usagepipe_events_dropped", "Events lost, by reason.", ["reason"])
+        self.unrecorded = counter(
             "usagepipe_requests_unrecorded",
             "Requests of which no token was recorded, by endpoint and reason.",
             ["endpoint", "reason"],
-            registry=registry,
         )
-        self.tokens = Counter(
+        self.tokens = counter(
             "usagepipe_tokens",
             "Tokens of recorded events by model and kind: prompt and its parts cached and"
             " cache_write, completion and its part reasoning.",
             ["model", "kind"],
-            registry=registry,
         )
-        self.queued = Gauge(
+        self.queued = gauge(
             "usagepipe_queue_events",
             "Events in memory that Kafka has not acknowledged.",
             multiprocess_mode="livesum",
-            registry=registry,
         )
-        self.spill_bytes = Gauge(
-            "usagepipe_spill_bytes",
-            "Bytes of events on disk now.",
-            multiprocess_mode="livesum",
-            registry=registry,
+        self.spill_bytes = gauge(
+            "usagepipe_spill_bytes", "Bytes of events on disk now.", multiprocess_mode="livesum"
         )
-        self.oldest_seconds = Gauge(
+        self.oldest_seconds = gauge(
             "usagepipe_oldest_unsent_seconds",
             "How long the oldest event has waited for Kafka.",
             multiprocess_mode="livemax",
-            registry=registry,
         )
         self.added_seconds = Histogram(
             "usagepipe_added_seconds",
@@ -121,73 +109,66 @@ def shared_metrics() -> ProducerMetrics:
     return ProducerMetrics()
 
 
-class _Harmless:
-    """A context manager that suppresses errors of the registry. It logs the first one."""
+def _harmless(
+    report: Callable[Concatenate["PrometheusMeter", Arguments], None],
+) -> Callable[Concatenate["PrometheusMeter", Arguments], None]:
+    """Make a method suppress errors of the registry. The first one is logged."""
 
-    def __init__(self) -> None:
-        self._has_logged = False
+    @wraps(report)
+    def reported(
+        meter: "PrometheusMeter", /, *args: Arguments.args, **named: Arguments.kwargs
+    ) -> None:
+        try:
+            report(meter, *args, **named)
+        except Exception as error:
+            if not meter.has_failed:
+                log.error("metrics_failed", error=describe(error))
+            meter.has_failed = True
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if isinstance(error, Exception) and not self._has_logged:
-            self._has_logged = True
-            log.error("metrics_failed", error=describe(error))
-        return isinstance(error, Exception)
+    return reported
 
 
-class PrometheusMeter:
-    """A `Meter` that counts one process into `metrics`, which several processes may share."""
+class PrometheusMeter(Meter):
+    """Counts one process into `metrics`, which several processes may share."""
 
     def __init__(self, metrics: ProducerMetrics) -> None:
-        self._metrics = metrics
+        self.metrics = metrics
+        self.has_failed = False
         self._last = DeliveryNumbers()
         self._models = BoundedLabels(MAX_MODELS, MAX_ID_CHARS)
-        self._harmless = _Harmless()
 
+    @_harmless
     def tokens(self, event: UsageEvent) -> None:
-        with self._harmless:
-            model = self._models.of(event.model or event.requested_model)
-            for kind, tokens in (
-                ("prompt", event.prompt_tokens),
-                ("cached", event.cached_tokens),
-                ("cache_write", event.cache_write_tokens),
-                ("completion", event.completion_tokens),
-                ("reasoning", event.reasoning_tokens),
-            ):
-                if tokens:
-                    self._metrics.tokens.labels(model, kind).inc(tokens)
+        model = self._models.of(event.model or event.requested_model)
+        for kind in KINDS:
+            if tokens := getattr(event, f"{kind}_tokens"):
+                self.metrics.tokens.labels(model, kind).inc(tokens)
 
+    @_harmless
     def delivery(self, numbers: DeliveryNumbers) -> None:
         numbers = numbers._replace(oldest_seconds=round(numbers.oldest_seconds, 1))
         if numbers == self._last:
             return  # nothing happened: the usual case of an idle process
         last, self._last = self._last, numbers
-        metrics = self._metrics
-        with self._harmless:
-            metrics.recorded.inc(numbers.recorded - last.recorded)
-            metrics.delivered.inc(numbers.delivered - last.delivered)
-            metrics.spilled.inc(numbers.spilled - last.spilled)
-            metrics.resent.inc(numbers.resent - last.resent)
-            metrics.show(self, numbers)
+        metrics = self.metrics
+        metrics.recorded.inc(numbers.recorded - last.recorded)
+        metrics.delivered.inc(numbers.delivered - last.delivered)
+        metrics.spilled.inc(numbers.spilled - last.spilled)
+        metrics.resent.inc(numbers.resent - last.resent)
+        metrics.show(self, numbers)
 
+    @_harmless
     def ended(self) -> None:
-        with self._harmless:
-            self._metrics.show(self, None)
+        self.metrics.show(self, None)
 
+    @_harmless
     def dropped(self, reason: str, events: int) -> None:
-        with self._harmless:
-            self._metrics.dropped.labels(reason).inc(events)
+        self.metrics.dropped.labels(reason).inc(events)
 
+    @_harmless
     def unrecorded(self, endpoint: str, reason: str) -> None:
-        with self._harmless:
-            self._metrics.unrecorded.labels(endpoint, reason).inc()
+        self.metrics.unrecorded.labels(endpoint, reason).inc()
 
+    @_harmless
     def added(self, seconds: float) -> None:
-        with self._harmless:
-            self._metrics.added_seconds.observe(seconds)
+        self.metrics.added_seconds.observe(seconds)

@@ -15,7 +15,7 @@ from tests.support.logs import capture_logs
 from tests.support.watched import CHAT, PATH, Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.telemetry.counters import Counters
-from usagepipe.producer.telemetry.delivery_numbers import DeliveryNumbers
+from usagepipe.producer.telemetry.meters import DeliveryNumbers
 from usagepipe.producer.telemetry.metrics import MAX_MODELS, ProducerMetrics, PrometheusMeter
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.schemas.errors import MissingExtraError
@@ -119,7 +119,7 @@ def test_gauges_are_of_all_recorders_of_a_process(
 def test_gauges_of_a_forked_process_are_its_own(meter: PrometheusMeter, value: Value) -> None:
     """A child has none of its parent's events, and does not wait for a lock that was held then."""
     meter.delivery(numbers(5, 0, 0, 0, queued=5, spill_bytes=100, oldest_seconds=7.0))
-    metrics = meter._metrics
+    metrics = meter.metrics
     with metrics._recorders[os.getpid()].lock:
         child = os.fork()
         if child == 0:
