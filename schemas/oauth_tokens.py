@@ -15,13 +15,13 @@ import urllib.request
 from _thread import RLock  # not a greenlet lock: threads of librdkafka and of web servers share it
 from dataclasses import dataclass
 from functools import lru_cache
-from http.client import HTTPException, HTTPMessage
-from typing import IO, Any, Final
+from http.client import HTTPException
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from usagepipe.schemas.errors import AccessError
 from usagepipe.schemas.settings.kafka import KafkaSettings
-from usagepipe.schemas.settings.secret_files import tls_context
+from usagepipe.schemas.settings.secret_files import Tls
 
 REQUEST_SECONDS: Final = 5.0
 DEFAULT_LIFE_SECONDS: Final = 300.0  # where the provider does not say, or no time (`expires_in`)
@@ -88,22 +88,14 @@ def oauth_tokens(kafka: KafkaSettings) -> OauthTokens:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the client secret to another place."""
 
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> None:
+    def redirect_request(self, *request: Any) -> None:
         return None
 
 
 def _fetch(kafka: KafkaSettings) -> Token:
     asked_at = time.monotonic()
     try:
-        context = tls_context(kafka.kafka_oauth_ca, "", "", "", verify=True)
+        context = Tls(kafka.kafka_oauth_ca).context()
         opener = urllib.request.build_opener(
             _NoRedirect, urllib.request.HTTPSHandler(context=context)
         )
@@ -111,12 +103,12 @@ def _fetch(kafka: KafkaSettings) -> Token:
             fields = json.loads(answer.read(MAX_ANSWER_BYTES))
     except urllib.error.HTTPError as error:
         with error:
-            raise _failure(kafka, _refusal(error)) from None
+            raise _failure(_refusal(error)) from None
     except (OSError, HTTPException, ValueError) as error:
-        raise _failure(kafka, _reason(error)) from None
+        raise _failure(_reason(error)) from None
     value = fields.get("access_token") if isinstance(fields, dict) else None
     if not isinstance(value, str) or not value:
-        raise _failure(kafka, "its answer has no access_token")
+        raise _failure("its answer has no access_token")
     seconds = _lifetime(fields.get("expires_in"))
     return Token(value, time.time() + seconds, asked_at + seconds * USED_SHARE)
 
@@ -145,7 +137,7 @@ def _request(kafka: KafkaSettings) -> urllib.request.Request:
     )
 
 
-def _failure(kafka: KafkaSettings, reason: str) -> AccessError:
+def _failure(reason: str) -> AccessError:
     return AccessError(
         f"The token endpoint of USAGEPIPE_KAFKA_OAUTH_TOKEN_URL gives no token: {reason}"
     )

@@ -1,37 +1,15 @@
-"""Where a ClickHouse server answers over HTTP, and how a client uses TLS to reach it."""
+"""The address of a ClickHouse server."""
 
 import re
-import ssl
 from dataclasses import dataclass, field
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
-from usagepipe.schemas.settings.secret_files import tls_context
+from usagepipe.schemas.settings.secret_files import Tls
 
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # How a URL holds these characters of a password.
 _ENCODED: Final = "(in a password write %2F for /, %40 for @, %3A for :, %3F for ?, %23 for #)"
-
-
-@dataclass(frozen=True, slots=True)
-class ClickHouseTls:
-    """The TLS options of a ClickHouse client."""
-
-    ca: str = ""  # "" is what the system trusts
-    certificate: str = ""
-    key: str = ""
-    key_password: str = field(default="", repr=False)
-    verify: bool = True
-
-    def context(self) -> ssl.SSLContext:
-        """For Python's clients.
-
-        Raises:
-            ValueError: a file is not what it should be.
-        """
-        return tls_context(
-            self.ca, self.certificate, self.key, self.key_password, verify=self.verify
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +22,7 @@ class ClickHouseAddress:
     password: str
     database: str
     secure: bool
-    tls: ClickHouseTls = ClickHouseTls()
+    tls: Tls = field(default_factory=Tls)
 
     @classmethod
     def parse(cls, url: str) -> Self:

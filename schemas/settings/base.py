@@ -5,7 +5,7 @@ All wrong settings are reported at once. Secrets stay masked in every text made 
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,12 +17,7 @@ from usagepipe.schemas.settings.clickhouse import ClickHouseSettings, clickhouse
 from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.settings.kafka_checks import kafka_problems
 from usagepipe.schemas.settings.secret_files import revealed
-
-# Each can also come from a file, named by USAGEPIPE_<FIELD>_FILE.
-SECRETS = {
-    *("kafka_tls_key_password", "kafka_sasl_password", "kafka_oauth_client_secret"),
-    *("clickhouse", "clickhouse_tls_key_password"),
-}
+from usagepipe.schemas.settings.server_checks import variable
 
 
 class ProcessSettings(BaseSettings):
@@ -45,18 +40,19 @@ class ProcessSettings(BaseSettings):
             SettingsError: with one sentence for every wrong setting.
         """
         given = {name: value for name, value in options.items() if value is not None}
-        for name in _overridden_files(given):
-            given.setdefault(name, "")
+        given = dict.fromkeys(cls._overridden_files(given), "") | given
         problems: list[str] = []
         try:
             settings = cls(**given)  # type: ignore[arg-type]  # checked by the model itself
         except ValidationError as error:
             wrong = {str(p["loc"][0]): p for p in error.errors(include_url=False)}
+            rules = cls.model_json_schema()["properties"]
             for name, each in wrong.items():
-                field = cls.model_fields.get(name)
-                problems.append(setting_problem(PREFIX + name.upper(), field, each))
+                problems.append(setting_problem(variable(name), rules.get(name, {}), each))
+                given.pop(name, None)
             # The other settings are checked too: all mistakes are reported at once.
-            settings = cls(**cls._with_defaults(given, set(wrong)))
+            defaults = {name: cls.model_fields[name].default for name in wrong.keys() & rules}
+            settings = cls(**given | defaults)
         if isinstance(settings, KafkaSettings):
             problems += kafka_problems(settings)
         if isinstance(settings, ClickHouseSettings):
@@ -66,21 +62,14 @@ class ProcessSettings(BaseSettings):
         return settings
 
     @classmethod
-    def _with_defaults(cls, given: dict[str, object], wrong: set[str]) -> dict[str, Any]:
-        """`given`, with the defaults of the `wrong` fields."""
-        fields = cls.model_fields
-        right = {name: value for name, value in given.items() if name not in wrong}
-        return right | {name: fields[name].get_default() for name in wrong if name in fields}
+    def _overridden_files(cls, given: Mapping[str, object]) -> Iterator[str]:
+        """The settings that name files of secrets which are given as options."""
+        yield from (file for name in given if (file := f"{name}_file") in cls.model_fields)
+        with suppress(ValueError):  # a wrong URL is reported as such
+            if ClickHouseAddress.parse(revealed(given.get("clickhouse", ""))).password:
+                yield "clickhouse_password_file"
 
 
 def plain(server: type[KafkaSettings] | type[ClickHouseSettings]) -> dict[str, object]:
     """Options for a server without TLS and login. They override the environment."""
-    return {name: field.get_default() for name, field in server.model_fields.items()}
-
-
-def _overridden_files(given: Mapping[str, object]) -> Iterator[str]:
-    """The settings that name files of secrets which are given as options."""
-    yield from (f"{name}_file" for name in SECRETS & given.keys())
-    with suppress(ValueError):  # a wrong URL is reported as such
-        if ClickHouseAddress.parse(revealed(given.get("clickhouse", ""))).password:
-            yield "clickhouse_password_file"
+    return {name: field.default for name, field in server.model_fields.items()}

@@ -1,10 +1,10 @@
 """Checks of single settings. An error names the variable, its value, and what to write."""
 
 import re
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, SecretStr
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator
 from pydantic_core import ErrorDetails
 
 from usagepipe.schemas.settings.address import IDENTIFIER
@@ -49,15 +49,18 @@ Identifier = Annotated[str, AfterValidator(_check_identifier)]
 RecordKinds = Annotated[str, AfterValidator(_check_kinds)]
 
 
-def setting_problem(variable: str, field: FieldInfo | None, error: ErrorDetails) -> str:
-    """A sentence about a value that the model refuses; it never shows a secret's value."""
-    if field is None:
+def setting_problem(variable: str, rule: Mapping[str, Any], error: ErrorDetails) -> str:
+    """A sentence about a value that the model refuses; it never shows a secret's value.
+
+    `rule` is the setting's JSON Schema.
+    """
+    if error["type"] == "extra_forbidden":
         return f"{variable} is not a setting."
     if error["type"] == "value_error":  # raised by a check of ours, as the end of a sentence
         return f"{variable} {error['msg'].removeprefix('Value error, ')}."
-    is_secret = field.annotation is SecretStr
+    is_secret = rule.get("format") == "password"
     value = "has a wrong value" if is_secret else f"is {_shown(error['input'])}"
-    return f"{variable} {value}: write {_wanted(field)}."
+    return f"{variable} {value}: write {_wanted(rule)}."
 
 
 def _shown(value: object) -> str:
@@ -65,24 +68,18 @@ def _shown(value: object) -> str:
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"
 
 
-def _wanted(field: FieldInfo) -> str:
-    kind = field.annotation
-    if kind is bool:
-        return "on or off"
-    if get_origin(kind) is Literal:
-        *words, last = filter(None, get_args(kind))
-        return f"{', '.join(words)} or {last}"
-    if kind in {int, float}:
-        return f"{'a whole number' if kind is int else 'a number'} {_range(field)}"
-    least, most = _limit(field, "min_length"), _limit(field, "max_length")
-    return f"{least} to {most} characters" if most else "a text that is not empty"
-
-
-def _range(field: FieldInfo) -> str:
-    least, above, most = (_limit(field, name) for name in ("ge", "gt", "le"))
-    start = f"above {above}" if least is None else f"from {least}"
-    return f"{start} to {most}"
-
-
-def _limit(field: FieldInfo, name: str) -> Any:
-    return next((getattr(each, name) for each in field.metadata if hasattr(each, name)), None)
+def _wanted(rule: Mapping[str, Any]) -> str:
+    match rule:
+        case {"type": "boolean"}:
+            return "on or off"
+        case {"enum": [*words, last]}:
+            return f"{', '.join(filter(None, words))} or {last}"
+        case {"minLength": least, "maxLength": most}:
+            return f"{least} to {most} characters"
+        case {"type": "integer", "minimum": least, "maximum": most}:
+            return f"a whole number from {least} to {most}"
+        case {"type": "number", "minimum": least, "maximum": most}:
+            return f"a number from {least} to {most}"
+        case {"type": "number", "exclusiveMinimum": above, "maximum": most}:
+            return f"a number above {above} to {most}"
+    return "a text that is not empty"

@@ -2,18 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from usagepipe.schemas.settings.address import ClickHouseAddress, ClickHouseTls
-from usagepipe.schemas.settings.secret_files import check_file, problem, read_secret, secret
+from usagepipe.schemas.settings.address import ClickHouseAddress
+from usagepipe.schemas.settings.secret_files import Tls, read_secret, secret
+from usagepipe.schemas.settings.server_checks import (
+    problem,
+    set_twice,
+    unfit_files,
+    unfit_secrets,
+    unfit_tls,
+    variable,
+)
 
-_DEFAULT_URL: Final = "http://default:@127.0.0.1:8123/default"
-_NO_SECRET = SecretStr("")
-_TLS: Final = ("ca", "certificate", "key", "key_password", "key_password_file")
 _FILES: Final = ("ca", "certificate", "key")
 
 
@@ -26,7 +30,7 @@ class ClickHouseSettings(BaseSettings):
     """The ClickHouse of a process. Its texts never show a secret."""
 
     clickhouse: Annotated[SecretStr, AfterValidator(_check_clickhouse)] = Field(
-        default=SecretStr(_DEFAULT_URL),
+        default=SecretStr("http://default:@127.0.0.1:8123/default"),
         description="ClickHouse over HTTP: http[s]://user:password@host:port/database.",
     )
     clickhouse_file: str = Field(default="", description="File that holds that URL.")
@@ -53,7 +57,7 @@ class ClickHouseSettings(BaseSettings):
         description="PEM file of its private key; empty: it is in the certificate's file.",
     )
     clickhouse_tls_key_password: SecretStr = Field(
-        default=_NO_SECRET, description="Password of that private key."
+        default=SecretStr(""), description="Password of that private key."
     )
     clickhouse_tls_key_password_file: str = Field(
         default="", description="File that holds the password of that private key."
@@ -70,7 +74,7 @@ class ClickHouseSettings(BaseSettings):
         address = ClickHouseAddress.parse(url)
         if self.clickhouse_password_file:
             address = replace(address, password=read_secret(self.clickhouse_password_file))
-        tls = ClickHouseTls(
+        tls = Tls(
             self.clickhouse_tls_ca,
             self.clickhouse_tls_certificate,
             self.clickhouse_tls_key,
@@ -82,43 +86,25 @@ class ClickHouseSettings(BaseSettings):
 
 def clickhouse_problems(settings: ClickHouseSettings) -> Iterator[str]:
     """A sentence for every mistake in these settings."""
-    name = "USAGEPIPE_CLICKHOUSE"
-    url = settings.clickhouse.get_secret_value()
-    if settings.clickhouse_file:
-        if url != _DEFAULT_URL:
-            yield f"{name} and {name}_FILE are both set: set one of them."
-        yield from problem(
-            lambda: ClickHouseAddress.parse(read_secret(settings.clickhouse_file)), f"{name}_FILE "
-        )
-    if settings.clickhouse_tls_key_password and settings.clickhouse_tls_key_password_file:
-        yield f"{name}_TLS_KEY_PASSWORD and {name}_TLS_KEY_PASSWORD_FILE are both set: set one."
-    for part in _FILES:
-        if path := getattr(settings, f"clickhouse_tls_{part}"):
-            yield from problem(partial(check_file, path), f"{name}_TLS_{part.upper()} ")
-    for part in ("password_file", "tls_key_password_file"):
-        if path := getattr(settings, f"clickhouse_{part}"):
-            yield from problem(partial(read_secret, path), f"{name}_{part.upper()} ")
-    yield from _unfit_address(settings)
-
-
-def _unfit_address(settings: ClickHouseSettings) -> Iterator[str]:
-    """The mistakes that show only if all files can be read."""
-    name = "USAGEPIPE_CLICKHOUSE"
+    yield from set_twice(settings, "clickhouse")
+    yield from unfit_files(settings, "clickhouse_file", check=_read_address)
+    yield from unfit_secrets(settings, "clickhouse_tls_key_password")
+    yield from unfit_files(settings, "clickhouse_password_file", check=read_secret)
+    tls_files = [*unfit_files(settings, *(f"clickhouse_tls_{part}" for part in _FILES))]
+    yield from tls_files
     try:
         address = settings.clickhouse_address
         url = secret(settings.clickhouse, settings.clickhouse_file)
     except ValueError:
-        return  # reported by its variable
+        return  # reported above
+    name = variable("clickhouse")
     if settings.clickhouse_password_file and ClickHouseAddress.parse(url).password:
         yield f"{name} has a password and {name}_PASSWORD_FILE is set: set one of them."
-    given = [part for part in _TLS if getattr(settings, f"clickhouse_tls_{part}")]
-    if not address.secure:
-        for part in given:
-            yield f"{name}_TLS_{part.upper()} is set and {name} is http: write https."
-        return
-    if "certificate" not in given:
-        for part in (part for part in given if part.startswith("key")):
-            yield f"{name}_TLS_{part.upper()} is set and {name}_TLS_CERTIFICATE is not: set both."
-    paths = filter(None, (address.tls.ca, address.tls.certificate, address.tls.key))
-    if not any(list(problem(partial(check_file, path), "")) for path in paths):
+    off = "" if address.secure else f"{name} is http: write https."
+    yield from unfit_tls(settings, "clickhouse", off)
+    if address.secure and not tls_files:
         yield from problem(address.tls.context, f"{name}: ")
+
+
+def _read_address(path: str) -> ClickHouseAddress:
+    return ClickHouseAddress.parse(read_secret(path))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from usagepipe.schemas.settings.secret_files import secret, tls_context
+from usagepipe.schemas.settings.secret_files import Tls, secret
 
 OAUTH: Final = "OAUTHBEARER"
 _HOST = re.compile(r"[^\s/@]+")  # a name or an address, and no URL
@@ -138,10 +138,10 @@ class KafkaSettings(BaseSettings):
         Raises:
             ValueError: a file is wrong.
         """
-        return tls_context(
+        return Tls(
             self.kafka_tls_ca,
             self.kafka_tls_certificate,
             self.kafka_tls_key,
             self.kafka_key_password,
-            verify=self.kafka_tls_verify,
-        )
+            self.kafka_tls_verify,
+        ).context()

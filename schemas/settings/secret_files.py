@@ -1,7 +1,7 @@
-"""Reads secrets and files that settings name. An error names the file, never its content."""
+"""Reads secrets and TLS files that settings name. An error names the file, never its content."""
 
 import ssl
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -16,11 +16,7 @@ def read_secret(path: str) -> str:
         ValueError: it cannot be read, is empty or is no text. The message is the end of
             a sentence: "USAGEPIPE_… names '/run/password', which is empty".
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_SECRET_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"names {path!r}, which cannot be read: {_reason(error)}") from None
+    content = _read(path, MAX_SECRET_BYTES + 1)
     try:
         text = content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
@@ -52,50 +48,55 @@ def check_file(path: str) -> None:
     Raises:
         ValueError: it is not. The message is the end of a sentence.
     """
-    try:
-        with Path(path).open("rb") as file:
-            file.read(1)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"names {path!r}, which cannot be read: {_reason(error)}") from None
+    _read(path, 1)
 
 
-def problem(check: Callable[[], object], prefix: str) -> Iterator[str]:
-    """Yield the message of a `check` that raises ValueError."""
-    try:
-        check()
-    except ValueError as error:
-        yield f"{prefix}{error}."
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The TLS files of a client, and whether it verifies the server."""
 
+    ca: str = ""  # "": the CAs that the system trusts
+    certificate: str = ""
+    key: str = ""
+    key_password: str = field(default="", repr=False)
+    verify: bool = True
 
-def tls_context(
-    ca: str, certificate: str, key: str, key_password: str, *, verify: bool
-) -> ssl.SSLContext:
-    """A client's TLS context. "" for `ca`: the CAs that the system trusts.
+    def context(self) -> ssl.SSLContext:
+        """The TLS context for Python's clients.
 
-    Raises:
-        ValueError: a file is wrong. The message is the end of a sentence, and quotes no file.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca or None)
-    except (ssl.SSLError, OSError):
-        raise ValueError(f"the CA file {ca!r} holds no certificate in PEM") from None
-    # Since Python 3.13 this is on, and OpenSSL in other clients has it off: all clients of one
-    # server must accept the same certificates.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if certificate:
+        Raises:
+            ValueError: a file is wrong. The message is the end of a sentence, and quotes no file.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None)
+        except (ssl.SSLError, OSError):
+            raise ValueError(f"the CA file {self.ca!r} holds no certificate in PEM") from None
+        # Since Python 3.13 this is on, and OpenSSL in other clients has it off: all clients of one
+        # server must accept the same certificates.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate:
+            self._load_certificate(context)
+        return context
+
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
         try:
             # With None for a password, OpenSSL would ask for it on the terminal.
-            context.load_cert_chain(certificate, key or None, password=key_password)
+            context.load_cert_chain(self.certificate, self.key or None, password=self.key_password)
         except (ssl.SSLError, OSError, ValueError):
             raise ValueError(
-                f"the certificate {certificate!r} and the key {key or certificate!r} do not load: "
-                "they are not PEM, do not fit together, or the key's password is wrong or missing"
+                f"the certificate {self.certificate!r} and the key {self.key or self.certificate!r}"
+                " do not load: they are not PEM, do not fit together, or the key's password is"
+                " wrong or missing"
             ) from None
-    return context
 
 
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+def _read(path: str, most: int) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(most)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ValueError(f"names {path!r}, which cannot be read: {reason or error}") from None
