@@ -6,7 +6,6 @@ commits.
 
 import os
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from usagepipe.local.children import Child
@@ -81,12 +80,7 @@ class EmbeddedBroker:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
 

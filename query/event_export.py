@@ -15,13 +15,11 @@ from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS
 from usagepipe.schemas.codec import decode
 from usagepipe.schemas.errors import EventRejectedError, UsagePipeError
-from usagepipe.schemas.event import EARLIEST, LATEST, UsageEvent
+from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.export_file import ExportWriter, Output, place_of
 
 STRETCH_ROWS: Final = 100_000  # that are sorted at once; an hour that has more is a stretch alone
 _HOUR: Final = timedelta(hours=1)
-_MILLISECOND: Final = timedelta(milliseconds=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(slots=True)
@@ -104,12 +102,5 @@ def _event(line: bytes) -> UsageEvent:
 
 
 def _bounds(span: TimeRange) -> dict[str, int]:
-    """The part of the range that can hold events: the column cannot hold other times."""
-    return {
-        "from_ms": _milliseconds(min(max(span.start, EARLIEST), LATEST)),
-        "to_ms": _milliseconds(min(max(span.end, EARLIEST), LATEST)),
-    }
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MILLISECOND
+    from_ms, to_ms = span.milliseconds
+    return {"from_ms": from_ms, "to_ms": to_ms}

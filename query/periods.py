@@ -26,6 +26,7 @@ _WIDTHS: dict[str, Width] = {"day": "hour", "week": "day", "month": "day", "all"
 _HOURS_UP_TO = timedelta(days=2)  # 48 rows
 _DAYS_UP_TO = timedelta(days=92)  # 92 rows: a quarter of a year
 _MILLISECOND = timedelta(milliseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _round_up(moment: datetime) -> datetime:
@@ -57,6 +58,15 @@ class TimeRange:
                 f"the range starts at {self.start.isoformat()} and ends at "
                 f"{self.end.isoformat()}: the end must lie after the start."
             )
+
+    @property
+    def milliseconds(self) -> tuple[int, int]:
+        """Both ends in milliseconds since 1970, cut to the times that events can have.
+
+        No event lies outside these, and ClickHouse's columns cannot hold some moments there.
+        """
+        start, end = (min(max(each, EARLIEST), LATEST) for each in (self.start, self.end))
+        return (start - _EPOCH) // _MILLISECOND, (end - _EPOCH) // _MILLISECOND
 
 
 EVER = TimeRange(EARLIEST, LATEST)

@@ -1,7 +1,7 @@
 """Asks each kind of question: binds time and filters, reads the rows, builds the answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypedDict, get_type_hints
 
@@ -46,6 +46,13 @@ class Filters(TypedDict, total=False):
     api_key_id: str | None
     provider: str | None
     model: str | None
+
+
+class RollUpOptions(Filters, total=False):
+    """Filters, and which rows of a roll-up are left: the first `limit` in the order of `sort`."""
+
+    sort: Sort
+    limit: int
 
 
 FILTER_NAMES = tuple(get_type_hints(Filters))
@@ -97,12 +104,8 @@ def ask_roll_up(
     filters: Filters,
 ) -> RollUp[Row]:
     sql = statement(question.sql, dimension=question.dimension, order=sort)
-    rows = store.rows(sql, _bound(span, filters) | {"limit": _one_more(limit)})
-    truncated = len(rows) > limit
-    rows = rows[:limit]
+    rows, truncated = _read(store, sql, _bound(span, filters), limit)
     _add_names(store, question.row, rows)
-    for row in rows:
-        row["last_used"] = datetime.fromtimestamp(row["last_used"] / 1000, UTC)
     return RollUp(
         start=span.start,
         end=span.end,
@@ -121,27 +124,16 @@ class GroupQuestion:
     sort: Sort
     without_key: bool = False  # only requests that came without one
 
-    @property
-    def sql(self) -> str:
-        return grouped_statement(
-            self.dimensions, self.width, self.sort, without_key=self.without_key
-        )
-
 
 def ask_grouping(
     store: Store, question: GroupQuestion, span: TimeRange, limit: int, filters: Filters
 ) -> Grouping:
-    zone = zone_of(question.time_zone)
-    words = {"time_zone": question.time_zone, "limit": _one_more(limit)}
-    fits_days = question.width is None or _fits_days(question.width, question.time_zone)
-    rows = store.rows(question.sql, _bound(span, filters, fits_days) | words)
-    truncated = len(rows) > limit
-    rows = rows[:limit]
+    sql = grouped_statement(
+        question.dimensions, question.width, question.sort, without_key=question.without_key
+    )
+    parameters = _bound_with_zone(question, span, filters)
+    rows, truncated = _read(store, sql, parameters, limit, question.time_zone)
     _add_names(store, GroupUsage, rows)
-    for row in rows:
-        if "start" in row:
-            row["start"] = datetime.fromtimestamp(row["start"], zone)
-        row["last_used"] = datetime.fromtimestamp(row["last_used"] / 1000, UTC)
     return Grouping(
         start=span.start,
         end=span.end,
@@ -150,11 +142,6 @@ def ask_grouping(
         rows=tuple(GroupUsage(**row) for row in rows),
         truncated=truncated,
     )
-
-
-def _fits_days(width: Width, time_zone: str) -> bool:
-    """Whether the day rollup has rows fine enough for these buckets."""
-    return width in ("day", "month") and time_zone == "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,40 +153,51 @@ class SeriesQuestion(Generic[Point]):
     time_zone: str
     dimension: Dimension | None = None
 
-    @property
-    def sql(self) -> str:
-        name = "buckets" if self.dimension is None else "buckets_by"
-        return statement(name, width=self.width, dimension=self.dimension)
-
 
 def ask_series(
     store: Store, question: SeriesQuestion[Point], span: TimeRange, limit: int, filters: Filters
 ) -> Series[Point]:
-    zone = zone_of(question.time_zone)
-    words = {"time_zone": question.time_zone, "limit": _one_more(limit)}
-    fits_days = _fits_days(question.width, question.time_zone)
-    rows = store.rows(question.sql, _bound(span, filters, fits_days) | words)
-    for row in rows:
-        row["start"] = datetime.fromtimestamp(row["start"], zone)
+    name = "buckets" if question.dimension is None else "buckets_by"
+    sql = statement(name, width=question.width, dimension=question.dimension)
+    parameters = _bound_with_zone(question, span, filters)
+    rows, truncated = _read(store, sql, parameters, limit, question.time_zone)
     return Series(
         start=span.start,
         end=span.end,
         width=question.width,
         time_zone=question.time_zone,
-        rows=tuple(question.point(**row) for row in rows[:limit]),
-        truncated=len(rows) > limit,
+        rows=tuple(question.point(**row) for row in rows),
+        truncated=truncated,
     )
 
 
-def _bound(span: TimeRange, filters: Filters, use_days: bool = True) -> dict[str, object]:
-    return {**slice_range(span, use_days=use_days).parameters(), **filter_parameters(filters)}
+def _bound(span: TimeRange, filters: Filters, *, use_days: bool = True) -> dict[str, object]:
+    return {**asdict(slice_range(span, use_days=use_days)), **filter_parameters(filters)}
 
 
-def _one_more(limit: int) -> int:
-    """The limit plus one: the extra row shows whether there are more."""
+def _bound_with_zone(
+    question: GroupQuestion | SeriesQuestion[Any], span: TimeRange, filters: Filters
+) -> dict[str, object]:
+    """For buckets of time: only those of whole UTC days can be read from the day rollup."""
+    fits_days = question.width in ("day", "month") and question.time_zone == "UTC"
+    bound = _bound(span, filters, use_days=question.width is None or fits_days)
+    return bound | {"time_zone": question.time_zone}
+
+
+def _read(
+    store: Store, sql: str, parameters: dict[str, object], limit: int, time_zone: str = "UTC"
+) -> tuple[list[dict[str, Any]], bool]:
+    """The first `limit` rows, with buckets that start in `time_zone`; whether there are more."""
     if not 1 <= limit <= MAX_ROWS:
         raise WrongUseError(f"the limit is {limit}: it must lie in 1 to {MAX_ROWS}.")
-    return limit + 1
+    zone = zone_of(time_zone)
+    rows = store.rows(sql, parameters | {"limit": limit + 1})
+    for row in rows:
+        if "start" in row:
+            row["start"] = datetime.fromtimestamp(row["start"], zone)
+        if "last_used" in row:
+            row["last_used"] = datetime.fromtimestamp(row["last_used"] / 1000, UTC)
+    return rows[:limit], len(rows) > limit
 
 
 def _add_names(store: Store, model: type[Used], rows: Sequence[dict[str, Any]]) -> None:

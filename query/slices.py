@@ -5,11 +5,9 @@ is read from the coarsest table whose buckets it does not cut. If no whole bucke
 two borders meet at or after the end, and the finer table reads everything.
 """
 
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
 
 from usagepipe.query.periods import TimeRange
-from usagepipe.schemas.event import EARLIEST, LATEST
 
 QUARTER_SECONDS = 15 * 60
 DAY_SECONDS = 24 * 60 * 60
@@ -17,7 +15,10 @@ DAY_SECONDS = 24 * 60 * 60
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """The borders: the range's own in milliseconds, those of the rollups in seconds since 1970."""
+    """The borders: the range's own in milliseconds, those of the rollups in seconds since 1970.
+
+    The fields are the parameters of `sql/slices.sql`.
+    """
 
     from_ms: int
     quarters_from: int
@@ -26,17 +27,11 @@ class Slices:
     quarters_to: int
     to_ms: int
 
-    def parameters(self) -> dict[str, int]:
-        """The borders under the names that `sql/slices.sql` has for them."""
-        return asdict(self)
-
 
 def slice_range(span: TimeRange, *, use_days: bool) -> Slices:
     """The slices of `span`. Without `use_days` the day rollup is left out: its rows would be too
     coarse for buckets of hours, or for days of another time zone than UTC."""
-    # No event lies outside these, and the column of the buckets could not hold some moments there.
-    from_ms = _milliseconds(min(max(span.start, EARLIEST), LATEST))
-    to_ms = _milliseconds(min(max(span.end, EARLIEST), LATEST))
+    from_ms, to_ms = span.milliseconds
     quarters = _whole(from_ms, to_ms, QUARTER_SECONDS * 1000)
     days = _whole(*quarters, DAY_SECONDS * 1000) if use_days else (quarters[1], quarters[1])
     return Slices(
@@ -54,7 +49,3 @@ def _whole(start: int, end: int, width: int) -> tuple[int, int]:
     first = -(-start // width) * width
     last = end // width * width
     return (first, last) if first <= last else (first, first)
-
-
-def _milliseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -5,7 +5,6 @@ Errors are raised, so an answer of zeros means that nothing was used.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self, Unpack
 
 from usagepipe.query import questions
@@ -27,7 +26,13 @@ from usagepipe.query.answers import (
     UserUsage,
 )
 from usagepipe.query.periods import PeriodName, TimeRange, Width, default_width, range_of
-from usagepipe.query.questions import Filters, GroupQuestion, RollUpQuestion, SeriesQuestion
+from usagepipe.query.questions import (
+    Filters,
+    GroupQuestion,
+    RollUpOptions,
+    RollUpQuestion,
+    SeriesQuestion,
+)
 from usagepipe.query.statements import Dimension, Sort
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import connect
@@ -66,7 +71,8 @@ class UsageQueries:
 
     `period` is "day", "week", "month" or "all", trailing from now, or a `TimeRange`; every answer
     has the range it is about. `limit` applies after `sort`: the rows that are left are the first
-    ones in that order. The other keywords narrow the question (see `Filters`). Each method raises:
+    ones in that order. `sort` is "tokens" by default, the largest first, and `limit` is 200 rows,
+    10,000 for buckets. The other keywords narrow the question (see `Filters`). Each method raises:
 
         WrongUseError: the period, a filter or another argument is invalid.
         ServerUnavailableError: ClickHouse does not answer.
@@ -104,12 +110,7 @@ class UsageQueries:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def totals(self, period: Period = "month", **filters: Unpack[Filters]) -> Totals:
@@ -146,92 +147,52 @@ class UsageQueries:
         return questions.ask_series(self._store, question, span, limit, filters)
 
     def by_source(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[SourceUsage]:
         """Usage by the way callers came in."""
-        return self._roll_up(questions.BY_SOURCE, period, limit, sort, filters)
+        return self._roll_up(questions.BY_SOURCE, period, options)
 
     def by_key(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[KeyUsage]:
         """Usage by API key, with the latest names. Requests without a key are left out."""
-        return self._roll_up(questions.BY_KEY, period, limit, sort, filters)
+        return self._roll_up(questions.BY_KEY, period, options)
 
     def by_user(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[UserUsage]:
         """Usage by user, with the latest names."""
-        return self._roll_up(questions.BY_USER, period, limit, sort, filters)
+        return self._roll_up(questions.BY_USER, period, options)
 
     def by_user_source(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[UserSourceUsage]:
         """Usage without an API key by user and source: what `by_key` leaves out."""
-        return self._roll_up(questions.BY_USER_SOURCE, period, limit, sort, filters)
+        return self._roll_up(questions.BY_USER_SOURCE, period, options)
 
     def by_model(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[ModelUsage]:
         """Usage by the model that answered."""
-        return self._roll_up(questions.BY_MODEL, period, limit, sort, filters)
+        return self._roll_up(questions.BY_MODEL, period, options)
 
     def by_provider(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[ProviderUsage]:
         """Usage by who served the model."""
-        return self._roll_up(questions.BY_PROVIDER, period, limit, sort, filters)
+        return self._roll_up(questions.BY_PROVIDER, period, options)
 
     def by_team(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[TeamUsage]:
         """Usage by the team that it counts for."""
-        return self._roll_up(questions.BY_TEAM, period, limit, sort, filters)
+        return self._roll_up(questions.BY_TEAM, period, options)
 
     def by_customer(
-        self,
-        period: Period = "month",
-        *,
-        limit: int = DEFAULT_ROWS,
-        sort: Sort = "tokens",
-        **filters: Unpack[Filters],
+        self, period: Period = "month", **options: Unpack[RollUpOptions]
     ) -> RollUp[CustomerUsage]:
         """Usage by the customer that it counts for."""
-        return self._roll_up(questions.BY_CUSTOMER, period, limit, sort, filters)
+        return self._roll_up(questions.BY_CUSTOMER, period, options)
 
     def grouped(
         self,
@@ -260,15 +221,11 @@ class UsageQueries:
         return questions.ask_grouping(self._store, question, self._span(period), limit, filters)
 
     def _roll_up(
-        self,
-        question: RollUpQuestion[Row],
-        period: Period,
-        limit: int,
-        sort: Sort,
-        filters: Filters,
+        self, question: RollUpQuestion[Row], period: Period, options: RollUpOptions
     ) -> RollUp[Row]:
+        limit, sort = options.pop("limit", DEFAULT_ROWS), options.pop("sort", "tokens")
         return questions.ask_roll_up(
-            self._store, question, self._span(period), limit, sort, filters
+            self._store, question, self._span(period), limit, sort, options
         )
 
     def _span(self, period: Period) -> TimeRange:
