@@ -1,6 +1,7 @@
 """Waits at the start for a broker that is unreachable, and for a topic that does not exist yet."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -39,10 +40,6 @@ async def await_topic(topic: str, look: Callable[[str], Awaitable[None]], health
     """Call `look` until it finds the topic, and log once that it is missing."""
     logged = False
 
-    async def attempt() -> None:
-        await look(topic)
-        health.succeeded("topic")
-
     def failed(tries: int, error: Exception) -> None:
         if not isinstance(error, KafkaError):
             raise error
@@ -52,4 +49,7 @@ async def await_topic(topic: str, look: Callable[[str], Awaitable[None]], health
             logged = True
         health.failed("topic", error)
 
-    await until_answered(attempt, failed)
+    try:
+        await until_answered(partial(look, topic), failed)
+    finally:
+        health.succeeded("topic")  # also where the worker stops before it exists
