@@ -37,26 +37,22 @@ OTHER: Final = "unknown error: look at the log of the server"
 
 _NO_ENTRY: Final = frozenset({"401", "403", "407"})
 _STATUS: Final = re.compile(r"\bHTTP (?:status|error|response code)?\s*(\d{3})\b")
-_LOGIN_ERRORS: Final = frozenset(
-    {
-        "AuthenticationFailedError",
-        "AuthenticationMethodNotSupported",
-        "IllegalSaslStateError",
-        "SaslAuthenticationFailed",
-        "UnsupportedSaslMechanismError",
-    }
-)
-# By name: of urllib3, aiokafka and the standard library.
-_TIMEOUTS: Final = frozenset(
-    {
-        "ConnectTimeoutError",
-        "KafkaTimeoutError",
-        "NodeNotReadyError",
-        "ReadTimeoutError",
-        "RequestTimedOutError",
-    }
-)
-_CUTS: Final = frozenset({"ProtocolError", "IncompleteRead"})
+# By the names of classes of aiokafka, urllib3 and the standard library.
+_BY_NAME: Final = {
+    "AuthenticationFailedError": (Kind.OPERATOR, LOGIN),
+    "AuthenticationMethodNotSupported": (Kind.OPERATOR, LOGIN),
+    "IllegalSaslStateError": (Kind.OPERATOR, LOGIN),
+    "SaslAuthenticationFailed": (Kind.OPERATOR, LOGIN),
+    "UnsupportedSaslMechanismError": (Kind.OPERATOR, LOGIN),
+    "UnknownTopicOrPartitionError": (Kind.OPERATOR, NO_TOPIC),
+    "ConnectTimeoutError": (Kind.SERVER, NO_ANSWER),
+    "KafkaTimeoutError": (Kind.SERVER, NO_ANSWER),
+    "NodeNotReadyError": (Kind.SERVER, NO_ANSWER),
+    "ReadTimeoutError": (Kind.SERVER, NO_ANSWER),
+    "RequestTimedOutError": (Kind.SERVER, NO_ANSWER),
+    "ProtocolError": (Kind.SERVER, CUT),
+    "IncompleteRead": (Kind.SERVER, CUT),
+}
 
 
 class Cause(NamedTuple):
@@ -77,7 +73,8 @@ def cause_of(error: Exception) -> Cause:
         return Cause(refusal.kind, refusal.title, why, refusal.code in LOCKED_OUT)
     name = type(error).__name__
     for link in _chain(error):
-        if (found := _known(link)) is not None:
+        found = _BY_NAME.get(type(link).__name__) or _known(link)
+        if found is not None:
             kind, why = found
             return Cause(kind, name, why, locked_out=isinstance(link, ssl.SSLCertVerificationError))
     if isinstance(error, AccessError):  # its text may contain the status of a token endpoint
@@ -124,30 +121,17 @@ def _known(error: BaseException) -> tuple[Kind, str] | None:
             return _of_kafka(error)
         case FencedError():
             return Kind.SERVER, REBALANCE
-    return _by_name(error)
+    return None
 
 
 def _of_kafka(error: KafkaError) -> tuple[Kind, str] | None:
     name = type(error).__name__
-    if name in _LOGIN_ERRORS:
-        return Kind.OPERATOR, LOGIN
     if "AuthorizationFailed" in name:
         return Kind.OPERATOR, f"{RIGHT} ({name})"
-    if name == "UnknownTopicOrPartitionError":
-        return Kind.OPERATOR, NO_TOPIC
     if isinstance(error, KafkaConnectionError):
         return Kind.SERVER, HUNG_UP if "closed" in str(error) else NO_BROKER
-    if isinstance(error, BrokerResponseError) and name not in _TIMEOUTS:
+    if isinstance(error, BrokerResponseError):
         return Kind.SERVER, f"Kafka answers {name}: {error.description}"
-    return _by_name(error)
-
-
-def _by_name(error: BaseException) -> tuple[Kind, str] | None:
-    name = type(error).__name__
-    if name in _TIMEOUTS:
-        return Kind.SERVER, NO_ANSWER
-    if name in _CUTS:
-        return Kind.SERVER, CUT
     return None
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.runtime.causes import cause_of
+from usagepipe.consumer.runtime.causes import Cause, cause_of
 from usagepipe.schemas.errors import CheckFailedError
 
 
@@ -33,10 +33,8 @@ class Trouble:
     """A server that fails at the moment."""
 
     since: float  # monotonic seconds
-    tries: int
-    kind: str  # of `refusals.Kind`
-    error: str  # as `code 243 NOT_ENOUGH_SPACE`, or the error's class
-    why: str
+    cause: Cause  # of the last failure
+    tries: int = 0
     places: set[str] = field(default_factory=set)  # where it fails: batches, mostly
     locked_out_since: float | None = None  # the server does not let this worker in
 
@@ -58,10 +56,10 @@ class Health:
 
     def failed(self, server: str, error: Exception, where: str = "") -> None:
         """Note that an attempt at `server` failed; `where` names what is tried again."""
-        trouble = self.troubles.setdefault(server, Trouble(time.monotonic(), 0, "", "", ""))
-        trouble.tries += 1
         cause = cause_of(error)
-        trouble.kind, trouble.error, trouble.why = cause.kind, cause.error, cause.why
+        trouble = self.troubles.setdefault(server, Trouble(time.monotonic(), cause))
+        trouble.tries += 1
+        trouble.cause = cause
         trouble.places.add(where)
         if cause.locked_out and trouble.locked_out_since is None:
             trouble.locked_out_since = time.monotonic()
@@ -137,9 +135,9 @@ class Health:
                 server: {
                     "for_seconds": round(now - trouble.since, 1),
                     "tries": trouble.tries,
-                    "kind": trouble.kind,
-                    "error": trouble.error,
-                    "why": trouble.why,
+                    "kind": trouble.cause.kind,
+                    "error": trouble.cause.error,
+                    "why": trouble.cause.why,
                 }
                 for server, trouble in self.troubles.items()
             },

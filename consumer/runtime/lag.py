@@ -2,12 +2,10 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from usagepipe.consumer.log.records import TopicPartition
-
-if TYPE_CHECKING:
-    from usagepipe.consumer.runtime.metrics import WorkerMetrics
+from usagepipe.consumer.runtime.metrics import WorkerMetrics
 
 
 class Progress(NamedTuple):
@@ -35,7 +33,7 @@ def lag_of(progress: Progress, log: LogEnd) -> int:
 class Lag:
     """Sets the gauges of lag and age, a series for each partition that this worker holds."""
 
-    def __init__(self, metrics: "WorkerMetrics") -> None:
+    def __init__(self, metrics: WorkerMetrics) -> None:
         self._metrics = metrics
         self._progress: Mapping[TopicPartition, Progress] = {}
         self._noticed: dict[TopicPartition, tuple[int, float]] = {}

@@ -8,7 +8,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -27,25 +26,20 @@ log = structlog.get_logger()
 WARN_SECONDS = 5.0  # between two warnings of a server about the same error
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Delays that double from `first` to `most` seconds.
+# A server that restarts is back in seconds: try often enough to notice it soon.
+FIRST_DELAY_SECONDS = 0.1
+MOST_DELAY_SECONDS = 3.0
+
+
+def retry_delays() -> Iterator[float]:
+    """Endless delays in seconds, each twice the one before.
 
     Each is random in its upper half, so workers that lost one server do not return all at once.
     """
-
-    first: float
-    most: float
-
-    def delays(self) -> Iterator[float]:
-        delay = self.first
-        while True:
-            yield random.uniform(delay / 2, delay)
-            delay = min(delay * 2, self.most)
-
-
-# A server that restarts is back in seconds: try often enough to notice it soon.
-SERVER_AWAY = Backoff(first=0.1, most=3.0)
+    delay = FIRST_DELAY_SECONDS
+    while True:
+        yield random.uniform(delay / 2, delay)
+        delay = min(delay * 2, MOST_DELAY_SECONDS)
 
 
 async def until_answered(
@@ -55,7 +49,7 @@ async def until_answered(
 
     `failed` notes the number and the error of each other try; what it raises ends the retry.
     """
-    for tries, delay in enumerate(SERVER_AWAY.delays(), start=1):
+    for tries, delay in enumerate(retry_delays(), start=1):
         try:
             return await attempt(), tries
         except Exception as error:  # any failure of a server or client

@@ -14,7 +14,7 @@ from usagepipe.consumer.protocol.announcement import Announcement, acknowledgeme
 from usagepipe.consumer.protocol.positions import FencedError, Position
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
-from usagepipe.consumer.runtime.retry import SERVER_AWAY
+from usagepipe.consumer.runtime.retry import retry_delays
 
 log = structlog.get_logger()
 
@@ -68,7 +68,7 @@ class Committer:
 
     async def run(self) -> None:
         """Commit until cancelled or fenced. An unreachable broker is retried without limit."""
-        delays = SERVER_AWAY.delays()
+        delays = retry_delays()
         while True:
             await self._work.wait()
             self._work.clear()
@@ -86,7 +86,7 @@ class Committer:
                 self._work.set()
                 await asyncio.sleep(next(delays))
             else:
-                delays = SERVER_AWAY.delays()
+                delays = retry_delays()
                 self._health.succeeded("kafka", "commit")
                 self._committed(positions)
 

@@ -101,7 +101,7 @@ def test_a_clickhouse_that_is_away_is_waited_for(
         proving = asyncio.create_task(Preflight(made, health).check())
         while "clickhouse" not in health.troubles:
             await asyncio.sleep(0.05)
-        error = health.troubles["clickhouse"].error
+        error = health.troubles["clickhouse"].cause.error
         await asyncio.to_thread(crashable_clickhouse.start)
         await asyncio.wait([proving])
         return error, proving.exception()
