@@ -84,15 +84,14 @@ class WorkerApp(faust.App):
             ThreadPoolExecutor(2, thread_name_prefix="ask"),
             ThreadPoolExecutor(settings.inserts, thread_name_prefix="insert"),
         )
-        self.writer = Writer(settings.clickhouse_address, settings.insert_seconds)
+        address, seconds = settings.clickhouse_address, settings.insert_seconds
+        self.writer = Writer(address, seconds)
         self.admission = Admission(self.health, settings.lockout_seconds, self._try_out)
         self.preflight = Preflight(settings, self.health)
         self.letters = DeadLetterProducer(settings, settings.dead_letter_topic)
-        self.stored = StoredRows(settings.clickhouse_address, settings.insert_seconds)
-        self.rollups = RollupRebuilder(settings.clickhouse_address, settings.insert_seconds)
-        self.parked = ParkingTable(
-            settings.clickhouse_address, settings.group, settings.insert_seconds
-        )
+        self.stored = StoredRows(address, seconds)
+        self.rollups = RollupRebuilder(address, seconds)
+        self.parked = ParkingTable(address, settings.group, seconds)
         retry = Retrier(self.metrics, self.health)
         runtime = Runtime(self.threads, retry, self.metrics, self.health)
         parking = Parking(self.parked, DeadLetterLimits.of(settings), runtime)
@@ -151,10 +150,8 @@ class WorkerApp(faust.App):
         await self.letters.close()
         for threads in self.threads:
             threads.shutdown(wait=False, cancel_futures=True)
-        self.writer.close()
-        self.stored.close()
-        self.rollups.close()
-        self.parked.close()
+        for client in (self.writer, self.stored, self.rollups, self.parked):
+            client.close()
 
 
 def _configuration(settings: WorkerSettings) -> dict[str, Any]:

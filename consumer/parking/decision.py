@@ -60,10 +60,8 @@ class Parking:
         parked = notes.parked
         if parked is None or position < parked.first:
             return None
-        if position > parked.last:  # another owner has committed the range
-            await self._resume(parked, notes.release)
-            return None
-        if notes.is_released or self._may_accept(parked):
+        is_committed = position > parked.last  # by another owner
+        if is_committed or notes.is_released or self._may_accept(parked):
             await self._resume(parked, notes.release)
             return None
         return replace(parked, worker=self._worker)

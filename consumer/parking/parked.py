@@ -91,24 +91,16 @@ class Parked:
         """One sentence: the counts by reason, and each exceeded limit."""
         report, excess = self.report, self.report.excess
         counts = ", ".join(f"{name} {each.count:,}" for name, each in report.reasons.items())
-        passed = [
-            text
-            for text, is_passed in (
-                (
-                    f"{excess.run:,} in a row, and {RUN_VARIABLE} is {report.limits.run:,}",
-                    excess.run > report.limits.run,
-                ),
-                (
-                    f"{excess.refused:,} of the last {excess.records:,}, and {RATIO_VARIABLE} is"
-                    f" {report.limits.ratio}",
-                    excess.ratio > report.limits.ratio,
-                ),
-            )
-            if is_passed
-        ]
+        run, ratio = report.limits.run, report.limits.ratio
+        exceeded = []
+        if excess.run > run:
+            exceeded.append(f"{excess.run:,} in a row, and {RUN_VARIABLE} is {run:,}")
+        if excess.ratio > ratio:
+            found = f"{excess.refused:,} of the last {excess.records:,}"
+            exceeded.append(f"{found}, and {RATIO_VARIABLE} is {ratio}")
         return (
             f"{report.refused:,} of {report.records:,} records are refused ({counts}):"
-            f" {'; '.join(passed)}."
+            f" {'; '.join(exceeded)}."
         )
 
     @property
@@ -140,9 +132,7 @@ class Parked:
             "reasons": {
                 name: {
                     "count": reason.count,
-                    "samples": [
-                        {"offset": offset, "detail": detail} for offset, detail in reason.samples
-                    ],
+                    "samples": [sample._asdict() for sample in reason.samples],
                 }
                 for name, reason in report.reasons.items()
             },

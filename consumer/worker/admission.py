@@ -43,12 +43,7 @@ class Admission:
         Waits for it without limit, and names the cause in the health meanwhile.
         """
         await passed()
-
-        async def attempt() -> None:
-            if (error := await self._refusal()) is not None:
-                raise error
-
-        await until_answered(attempt, self._failed_to_begin)
+        await until_answered(self._try, self._failed_to_begin)
         self._health.succeeded(SERVER, PLACE)
         self._begun = True
         self._let(True)
@@ -65,7 +60,9 @@ class Admission:
             return
         if self.open and self._health.locked_out_seconds < self._most_seconds:
             return
-        if (error := await self._refusal()) is not None:
+        try:
+            await self._try()
+        except Exception as error:
             cause = cause_of(error)
             if not self.open or cause.locked_out:
                 self._health.failed(SERVER, error, PLACE)
@@ -82,10 +79,6 @@ class Admission:
     def _let(self, is_open: bool) -> None:
         self.open = self._health.admitted = is_open
 
-    async def _refusal(self) -> Exception | None:
-        """What the next insert would raise; None if it would be taken."""
-        try:
-            await asyncio.wait_for(asyncio.to_thread(self._try_out), TRY_SECONDS)
-        except Exception as error:
-            return error
-        return None
+    async def _try(self) -> None:
+        """Raise what the next batch would."""
+        await asyncio.wait_for(asyncio.to_thread(self._try_out), TRY_SECONDS)

@@ -31,15 +31,16 @@ class Assignment:
         self.number = number
         self.supervisors = supervisors
         self.committer = committer
-        self._committing: asyncio.Task[None] | None = None
         self._supervising: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []  # with the committer's
 
     def start(self) -> None:
-        self._committing = asyncio.create_task(self.committer.run(), name="committer")
+        committing = asyncio.create_task(self.committer.run(), name="committer")
         self._supervising = [
             asyncio.create_task(supervisor.run(), name=f"store {partition}")
             for partition, supervisor in self.supervisors.items()
         ]
+        self._tasks = [*self._supervising, committing]
 
     def feed(self, chunk: Chunk) -> bool:
         """Give a chunk to its partition. False: the log must be read again from the positions."""
@@ -57,7 +58,7 @@ class Assignment:
         try:
             await self._finish(seconds, keep=keep)
         finally:
-            # Also when a rebalance cancels us in the wait: a task left behind would go on trying to
+            # Also when a rebalance cancels this wait: a task that remains would go on trying to
             # store what by then is another assignment's.
             await self._cancel()
 
@@ -89,7 +90,3 @@ class Assignment:
     def broken(self) -> bool:
         """Whether a supervisor or the committer ended by itself. In good order none does."""
         return any(task.done() for task in self._tasks)
-
-    @property
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        return [*self._supervising, *([self._committing] if self._committing else [])]

@@ -1,7 +1,8 @@
 """Takes the chunks of one partition and cuts batches from them: memory and back-pressure.
 
 Fetching stops while a full batch waits after the one that is inserted, or while the worker's
-memory is used up. It resumes at half a batch.
+memory is used up. It resumes at half a batch. A batch that is not full closes by time: each insert
+has a fixed cost.
 """
 
 import asyncio
@@ -13,6 +14,13 @@ from usagepipe.consumer.protocol.batch import Batch, BatchPolicy
 from usagepipe.consumer.protocol.batcher import Batcher
 from usagepipe.consumer.protocol.positions import Flow, ResumePoint
 from usagepipe.consumer.worker.memory_budget import MemoryBudget
+
+# While more records are in the log, a batch waits this long to become full.
+BACKLOG_SECONDS = 2.0
+# A batch that time closes waits twice as long as the last insert took, but never longer than this.
+MOST_LINGER_SECONDS = 0.6
+# While no insert may begin anyway, a batch grows, and this is the pause until the next look.
+BUSY_SECONDS = 0.02
 
 
 class Intake:
@@ -79,8 +87,26 @@ class Intake:
     def has_seen(self, offset: int) -> bool:
         return self._batcher.has_seen(offset)
 
-    def seconds_to_close(self, now: float, linger: float) -> float | None:
-        return self._batcher.seconds_to_close(now, linger)
+    def seconds_to_close(
+        self, now: float, *, inserting: bool, last_insert_seconds: float, sink_is_busy: bool
+    ) -> float | None:
+        """How long until the next batch is cut: 0 is now, None is not before something happens.
+
+        While a batch of the partition is inserted, time closes none: the next one would have to
+        wait, and a larger one is cheaper.
+        """
+        # A slow server gets larger inserts.
+        linger = min(MOST_LINGER_SECONDS, 2 * last_insert_seconds)
+        if self.log_goes_on and not self.paused:
+            linger = BACKLOG_SECONDS
+        wait = self._batcher.seconds_to_close(now, linger)
+        if wait is None or self.fill >= 1:
+            return wait
+        if inserting:
+            return None
+        if wait > 0 and self.has_room:
+            return wait
+        return BUSY_SECONDS if sink_is_busy else 0.0
 
     def cut(self) -> Batch | None:
         """The next batch; None while it is the turn of other partitions to unpack one."""

@@ -37,7 +37,6 @@ from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.lag import Progress
 from usagepipe.consumer.worker.announced_insert import AnnouncedInsert, Offsets
 from usagepipe.consumer.worker.batch_sink import BatchSink
-from usagepipe.consumer.worker.batch_timing import seconds_to_close
 from usagepipe.consumer.worker.intake import Intake
 from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
@@ -234,8 +233,8 @@ class PartitionWorker:
     async def _look_for_stored(self) -> None:
         """Find rows after the committed offset that no commit announced: they are stored already.
 
-        A broker that drops the metadata of commits (a laptop's) leaves them after each crash, and
-        so do commits that expired.
+        They remain after a crash if the group's commits expired, or if the log lost its end. The
+        broker of `usagepipe local` keeps no announcements, so there every crash leaves such rows.
         """
         self._stored_to = await self._sink.last_offset(
             self._partition, self.topic.topic_id, self.position
@@ -288,8 +287,7 @@ class PartitionWorker:
                 await self._settle()  # its error, if any, ends the partition worker
             intake.press()  # others may have made room
             now = time.monotonic()
-            wait = seconds_to_close(
-                intake,
+            wait = intake.seconds_to_close(
                 now,
                 inserting=self._inserting is not None,
                 last_insert_seconds=self._insert.last_seconds,

@@ -1,6 +1,7 @@
 """Step 1 of a batch: decodes its records, and looks up what is stored already."""
 
 from collections.abc import Awaitable, Callable, Sequence, Set
+from functools import partial
 
 from usagepipe.consumer.clickhouse.lookups import Lookups
 from usagepipe.consumer.clickhouse.stored import NO_EPOCH, StoredEvent
@@ -42,7 +43,7 @@ class Preparer:
         self._dedup_days = dedup_days
         self._parking = parking
         self._ready = ready
-        self._lookups = Lookups(self._look_up)
+        self._lookups = Lookups(partial(queries.events, days=dedup_days))
 
     async def prepare(
         self,
@@ -92,9 +93,6 @@ class Preparer:
         except StartRefusedError as error:
             self._runtime.health.refuse(str(error))
             raise
-
-    async def _look_up(self, ids: Sequence[str]) -> list[StoredEvent]:
-        return await self._queries.events(ids, self._dedup_days)
 
     async def _find_duplicates(
         self,

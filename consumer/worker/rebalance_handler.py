@@ -20,7 +20,6 @@ from usagepipe.consumer.protocol.positions import (
     Membership,
     PartitionOffsets,
     Position,
-    ResumePoint,
 )
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.causes import brief
@@ -179,12 +178,14 @@ class RebalanceHandler:
         self._number += 1
         memory = MemoryBudget(self._memory_bytes, len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
-
-        def make_worker(partition: TopicPartition, start: ResumePoint) -> PartitionWorker:
-            return PartitionWorker(
-                partition, start, self._policy, memory, self._sink, committer, flow
-            )
-
+        make_worker = partial(
+            PartitionWorker,
+            policy=self._policy,
+            memory=memory,
+            sink=self._sink,
+            offsets=committer,
+            flow=flow,
+        )
         supervisors = {
             tp: PartitionSupervisor(tp, start, partial(make_worker, tp), self._parking, flow)
             for tp, start in starts.items()
