@@ -30,8 +30,6 @@ class UsagePipeError(Exception):
 class CheckFailedError(UsagePipeError):
     """A check did not hold: the numbers do not balance."""
 
-    exit_status = 1
-
 
 class WrongUseError(UsagePipeError):
     """The command or call was not understood."""

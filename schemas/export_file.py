@@ -76,13 +76,16 @@ class ExportReader:
         """
         line = self._line()
         self._check_head(line)
-        events, before = 0, None
+        events = 0
+        before: Place | None = None
         while True:
             self._digest.update(line)
             if (line := self._line()).startswith(_END_BEGINS):
                 break
             event = self._event(line[:-1])
-            before = self._check_order(event, before)
+            if before is not None and place_of(event) <= before:
+                raise self._wrong("occurred_at, event_id: this event belongs before the last one.")
+            before = place_of(event)
             events += 1
             yield event
         self._check_end(line, _end(events, self._digest.hexdigest()))
@@ -125,12 +128,6 @@ class ExportReader:
         if encode(event) != line:  # the import would lose fields that this version does not know
             raise self._wrong("this event is not as this version of usagepipe writes it.")
         return event
-
-    def _check_order(self, event: UsageEvent, before: Place | None) -> Place:
-        place = place_of(event)
-        if before is not None and place <= before:
-            raise self._wrong("occurred_at, event_id: this event belongs before the last one.")
-        return place
 
     def _check_end(self, line: bytes, expected: dict[str, Any]) -> None:
         found = _object(line)

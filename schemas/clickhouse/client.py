@@ -7,12 +7,13 @@ second query while the first runs.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from usagepipe.schemas.clickhouse import codes
 from usagepipe.schemas.clickhouse.codes import LOCKED_OUT
 from usagepipe.schemas.clickhouse.probe import CONNECT_SECONDS, VARIABLE, probe_until_answered
-from usagepipe.schemas.clickhouse.tls import tls_options
 from usagepipe.schemas.errors import (
     AccessError,
     MigrationError,
@@ -67,32 +68,76 @@ def connect(
         SettingsError: it has no TLS or is no ClickHouse.
         MigrationError: the database does not exist.
     """
-    try:
-        import clickhouse_connect
-    except ImportError as error:
-        raise MissingExtraError("query", "clickhouse_connect") from error
-    options: dict[str, Any] = {
-        "host": address.host,
-        "port": address.port,
-        "username": address.user,
-        "password": address.password,
-        "database": address.database,
-        "secure": address.secure,
-        "autogenerate_session_id": False,
-        "connect_timeout": CONNECT_SECONDS,
-        "tz_mode": "aware",  # else times are read as naive ones
-    }
-    options |= tls_options(address)
-    probe_until_answered(address, wait_seconds)
     with usagepipe_errors(address):
-        return clickhouse_connect.get_client(**(options | client_options))
+        import clickhouse_connect
+
+        options: dict[str, Any] = {
+            "host": address.host,
+            "port": address.port,
+            "username": address.user,
+            "password": address.password,
+            "database": address.database,
+            "secure": address.secure,
+            "autogenerate_session_id": False,
+            "connect_timeout": CONNECT_SECONDS,
+            "tz_mode": "aware",  # else times are read as naive ones
+        }
+        options |= _tls_options(address) | client_options
+        probe_until_answered(address, wait_seconds)
+        return clickhouse_connect.get_client(**options)
+
+
+def _tls_options(address: ClickHouseAddress) -> dict[str, Any]:
+    """What `clickhouse_connect.get_client` needs for the TLS settings of `address`.
+
+    Raises:
+        ValueError: a file is not what it should be.
+    """
+    tls = address.tls
+    if not address.secure or (tls.verify and not tls.ca and not tls.certificate):
+        return {}
+    paths = [path for path in (tls.ca, tls.certificate, tls.key) if path]
+    options: dict[str, Any] = {
+        "verify": tls.verify,
+        "pool_mgr": _pool(address, tuple(_changed_at(path) for path in paths)),
+    }
+    if tls.certificate and not address.password:
+        options |= {"client_cert": tls.certificate, "tls_mode": "mutual"}  # it logs the user in
+    return options
+
+
+@lru_cache(maxsize=8)
+def _pool(address: ClickHouseAddress, changed_at: tuple[float, ...]) -> Any:
+    """One for all clients, as the driver has one; another when a file is replaced.
+
+    The driver's own options lack the password of a key.
+    """
+    from clickhouse_connect.driver.httputil import check_env_proxy, get_pool_manager
+
+    proxy = check_env_proxy("https", address.host, address.port)
+    return get_pool_manager(
+        ssl_context=address.tls.context(), verify=address.tls.verify, https_proxy=proxy
+    )
+
+
+def _changed_at(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 @contextmanager
 def usagepipe_errors(place: object) -> Iterator[None]:
-    """Raises errors of the driver as ours, see `as_usagepipe_error`."""
-    from clickhouse_connect.driver.exceptions import Error
+    """Raises errors of the driver as ours, see `as_usagepipe_error`.
 
+    Raises:
+        MissingExtraError: the driver is not installed.
+    """
+    try:
+        from clickhouse_connect.driver.exceptions import Error
+    except ImportError as error:
+        raise MissingExtraError("query", "clickhouse_connect") from error
     try:
         yield
     except Error as error:

@@ -37,10 +37,7 @@ _CONTENT: Final = {
     69: ("ARGUMENT_OUT_OF_BOUND", "a decimal has too many digits"),
     70: ("CANNOT_CONVERT_TYPE", "a value does not fit its column's type"),
     72: ("CANNOT_PARSE_NUMBER", "a value is no number of its column's type"),
-    117: (
-        "INCORRECT_DATA",
-        "a field is unknown, occurs twice, or is null where it must not be",
-    ),
+    117: ("INCORRECT_DATA", "a field is unknown, occurs twice, or is null where it must not be"),
     130: ("CANNOT_READ_ARRAY_FROM_TEXT", "a value is no array"),
     131: ("TOO_LARGE_STRING_SIZE", "a text is too long"),
     321: ("VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", "a value is out of its column's range"),

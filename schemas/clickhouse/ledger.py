@@ -6,7 +6,7 @@ The latest row of a version counts: two concurrent runs may both write one, with
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from usagepipe.schemas.clickhouse.migrations import Migration, Target, load_statement
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 LEDGER = "usagepipe_migrations"
-_COLUMNS = ("version", "name", "checksum", "cluster", "object", "definition")
 _TTL = re.compile(r"\nTTL .*?(?=\nSETTINGS |\Z)", re.DOTALL)
 
 
@@ -71,8 +70,8 @@ def read_ledger(client: "Client") -> tuple[Applied, ...]:
 
 def write_ledger(client: "Client", applied: Applied) -> None:
     """Record a migration, or record it again."""
-    row = [getattr(applied, column) for column in _COLUMNS]
-    client.insert(LEDGER, [row], column_names=_COLUMNS)
+    row = asdict(applied)
+    client.insert(LEDGER, [[*row.values()]], column_names=[*row])
 
 
 def find_drifts(applied: Sequence[Applied], definitions: Mapping[str, str]) -> tuple[Drift, ...]:

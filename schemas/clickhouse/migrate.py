@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+from usagepipe.schemas.clickhouse.client import connect, usagepipe_errors
 from usagepipe.schemas.clickhouse.ledger import (
     LEDGER,
     Applied,
@@ -24,15 +24,8 @@ from usagepipe.schemas.clickhouse.migrations import (
     load_migrations,
     load_statement,
 )
-from usagepipe.schemas.clickhouse.plan import (
-    Step,
-    check_applied,
-    create_database_step,
-    pending,
-    retention_steps,
-)
+from usagepipe.schemas.clickhouse.plan import Step, check_applied, pending, retention_steps
 from usagepipe.schemas.clickhouse.retention import retentions
-from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.logger import HarmlessLogger
 from usagepipe.schemas.settings import StorageSettings
 
@@ -71,14 +64,10 @@ def migrate(
         ServerUnavailableError: no server answered within `wait_seconds`.
         UsagePipeError: ClickHouse refused a statement. What was done before stays done.
     """
-    try:
-        from clickhouse_connect.driver.exceptions import Error
-    except ImportError as error:
-        raise MissingExtraError("consumer", "clickhouse_connect") from error
     address = settings.clickhouse_address
     target = Target(address.database, settings.clickhouse_cluster)
     run = _Run(settings, target, migrations or load_migrations(), dry_run)
-    try:
+    with usagepipe_errors(address):
         # The database first: without it nothing can be read or refused.
         with connect(address, wait_seconds=wait_seconds, database=None) as server:
             made = run.make_database(server)
@@ -86,8 +75,6 @@ def migrate(
             return Migrated((*made, *run.on_nothing()), ())
         with connect(address) as client:
             done = run.migrate(client, accept_drift, remake)
-    except Error as error:
-        raise as_usagepipe_error(error, address) from error
     return replace(done, steps=made + done.steps)
 
 
@@ -102,10 +89,10 @@ class _Run:
         name = {"database": self.target.database}
         if server.query(load_statement("database_read.sql"), parameters=name).result_rows:
             return ()  # not even IF NOT EXISTS: the user may lack the right to make databases
-        step = create_database_step(self.target)
+        sql = self.target.render(load_statement("create_database.sql"))
         if not self.dry_run:
-            server.command(step.sql)
-        return (step,)
+            server.command(sql)
+        return (Step("create_database", f"Makes the database {self.target.database}.", sql),)
 
     def on_nothing(self) -> tuple[Step, ...]:
         """What a run does in an empty database."""

@@ -7,14 +7,14 @@ no transaction around DDL, so a run that broke off, or two at once, repeat what 
 import hashlib
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from operator import attrgetter
 from string import Template
 
 from usagepipe.schemas.errors import MigrationError
 
-_FILE_NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+)(?P<cluster>\.cluster)?\.sql")
+_FILE_NAME = re.compile(r"\d{4}_[a-z0-9_]+(\.cluster)?\.sql")
 _OBJECT = re.compile(
     r"(?:CREATE (?:TABLE|MATERIALIZED VIEW) IF NOT EXISTS|ALTER TABLE|INSERT INTO) (?P<object>\w+)"
 )
@@ -56,16 +56,22 @@ class Target:
         return f"ReplicatedMergeTree('{path}', '{{shard}}-{{replica}}')"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Migration:
     """One numbered file. `name` is the file's name without `.sql`."""
 
-    version: int
     name: str
     text: str
-    cluster_only: bool
 
-    @cached_property
+    @property
+    def version(self) -> int:
+        return int(self.name[:4])
+
+    @property
+    def cluster_only(self) -> bool:
+        return self.name.endswith(".cluster")
+
+    @property
     def checksum(self) -> str:
         """SHA-256 of the file, in hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
@@ -103,8 +109,8 @@ def load_migrations(folder: Traversable | None = None) -> tuple[Migration, ...]:
     """
     folder = folder or files("usagepipe.schemas.clickhouse")
     found = sorted(
-        (_read(entry, match) for entry in folder.iterdir() if (match := _match(entry))),
-        key=lambda migration: (migration.version, migration.name),
+        (_read(entry) for entry in folder.iterdir() if _FILE_NAME.fullmatch(entry.name)),
+        key=attrgetter("name"),
     )
     for expected, migration in enumerate(found):
         if migration.version != expected:
@@ -117,14 +123,5 @@ def load_statement(name: str) -> str:
     return (files("usagepipe.schemas.clickhouse") / name).read_text(encoding="utf-8")
 
 
-def _match(entry: Traversable) -> re.Match[str] | None:
-    return _FILE_NAME.fullmatch(entry.name)
-
-
-def _read(entry: Traversable, match: re.Match[str]) -> Migration:
-    return Migration(
-        version=int(match["version"]),
-        name=entry.name.removesuffix(".sql"),
-        text=entry.read_text(encoding="utf-8"),
-        cluster_only=match["cluster"] is not None,
-    )
+def _read(entry: Traversable) -> Migration:
+    return Migration(entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8"))

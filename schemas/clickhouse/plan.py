@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from usagepipe.schemas.clickhouse.ledger import Applied
-from usagepipe.schemas.clickhouse.migrations import Migration, Target, load_statement
+from usagepipe.schemas.clickhouse.migrations import Migration, Target
 from usagepipe.schemas.clickhouse.retention import Retention
 from usagepipe.schemas.errors import MigrationError
 
@@ -20,11 +20,6 @@ class Step:
     @classmethod
     def of(cls, migration: Migration, target: Target) -> "Step":
         return cls(migration.name, migration.purpose, migration.sql(target))
-
-
-def create_database_step(target: Target) -> Step:
-    sql = target.render(load_statement("create_database.sql"))
-    return Step("create_database", f"Makes the database {target.database}.", sql)
 
 
 def check_applied(

@@ -9,7 +9,6 @@ from usagepipe.schemas.settings.base import plain
 from usagepipe.schemas.settings.checks import PREFIX
 from usagepipe.schemas.settings.clickhouse import ClickHouseSettings
 from usagepipe.schemas.settings.complete import Settings
-from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.settings.producer import ProducerSettings
 from usagepipe.schemas.settings.storage import MigrationSettings, QuerySettings, StorageSettings
 from usagepipe.schemas.settings.worker import WorkerSettings
@@ -18,7 +17,6 @@ __all__ = [
     "PREFIX",
     "ClickHouseAddress",
     "ClickHouseSettings",
-    "KafkaSettings",
     "MigrationSettings",
     "ProducerSettings",
     "QuerySettings",
