@@ -27,7 +27,9 @@ class _AsyncStream(AsyncWatchedStream, httpx.AsyncByteStream):
     """The same for async."""
 
 
-class UsageTransport(WatchingTransport[httpx.Request, httpx.Response], httpx.BaseTransport):
+class UsageTransport(
+    WatchingTransport[httpx.Request, httpx.Response, httpx.BaseTransport], httpx.BaseTransport
+):
     """Records one event for each call through `transport`, for `httpx.Client`:
     `httpx.Client(transport=UsageTransport(httpx.HTTPTransport(), recorder=…, caller=…))`.
 
@@ -47,7 +49,8 @@ class UsageTransport(WatchingTransport[httpx.Request, httpx.Response], httpx.Bas
 
 
 class AsyncUsageTransport(
-    AsyncWatchingTransport[httpx.Request, httpx.Response], httpx.AsyncBaseTransport
+    AsyncWatchingTransport[httpx.Request, httpx.Response, httpx.AsyncBaseTransport],
+    httpx.AsyncBaseTransport,
 ):
     """The same for `httpx.AsyncClient`, around an `httpx.AsyncHTTPTransport`."""
 

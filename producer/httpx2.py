@@ -26,7 +26,9 @@ class _AsyncStream(AsyncWatchedStream, httpx2.AsyncByteStream):
     """The same for async."""
 
 
-class UsageTransport(WatchingTransport[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
+class UsageTransport(
+    WatchingTransport[httpx2.Request, httpx2.Response, httpx2.BaseTransport], httpx2.BaseTransport
+):
     """Records one event for each call through `transport`, for `httpx2.Client`:
     `httpx2.Client(transport=UsageTransport(httpx2.HTTPTransport(), recorder=…, caller=…))`.
 
@@ -41,7 +43,8 @@ class UsageTransport(WatchingTransport[httpx2.Request, httpx2.Response], httpx2.
 
 
 class AsyncUsageTransport(
-    AsyncWatchingTransport[httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport
+    AsyncWatchingTransport[httpx2.Request, httpx2.Response, httpx2.AsyncBaseTransport],
+    httpx2.AsyncBaseTransport,
 ):
     """The same for `httpx2.AsyncClient`, around an `httpx2.AsyncHTTPTransport`."""
 

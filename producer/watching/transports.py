@@ -5,45 +5,14 @@ client accepts streams of its own library only.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from types import TracebackType
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, Unpack
+from typing import Any, ClassVar, Generic, Self, TypeVar, Unpack
 
 from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.calls import Call, Calls, Req, Res
 from usagepipe.producer.watching.request_recorder import WatchOptions
 
-AnyReq = TypeVar("AnyReq", contravariant=True)
-AnyRes = TypeVar("AnyRes", covariant=True)
-Inner = TypeVar("Inner")
-
-
-class Transport(Protocol[AnyReq, AnyRes]):
-    """The transport that sends the requests."""
-
-    def handle_request(self, request: AnyReq) -> AnyRes: ...
-    def __enter__(self) -> object: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> None: ...
-    def close(self) -> None: ...
-
-
-class AsyncTransport(Protocol[AnyReq, AnyRes]):
-    def handle_async_request(self, request: AnyReq) -> Awaitable[AnyRes]: ...
-    async def __aenter__(self) -> object: ...
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        traceback: TracebackType | None = None,
-        /,
-    ) -> None: ...
-    async def aclose(self) -> None: ...
+Inner = TypeVar("Inner")  # the base class of the transports of one library
 
 
 class _Watching(Generic[Req, Inner]):
@@ -60,61 +29,47 @@ class _Watching(Generic[Req, Inner]):
         caller: Caller | Callable[[Req], Caller | None],
         **options: Unpack[WatchOptions],
     ) -> None:
-        _check(transport, self.kind)
-        self._transport = transport
+        if not isinstance(transport, self.kind):  # each request would fail in the client
+            wanted, given = self.kind.__module__.partition(".")[0], type(transport).__module__
+            raise TypeError(f"this class wraps a transport of {wanted}, not one of {given}")
+        self._transport: Any = transport
         self._calls = Calls(recorder, caller, options)
 
 
-class WatchingTransport(Generic[Req, Res], _Watching[Req, Transport[Req, Res]]):
+class WatchingTransport(Generic[Req, Res, Inner], _Watching[Req, Inner]):
     """A transport that records the calls made through it."""
 
     def handle_request(self, request: Req) -> Res:
-        return self._calls.send(self._transport.handle_request, request, self.watched)
+        handle: Callable[[Req], Res] = self._transport.handle_request
+        return self._calls.send(handle, request, self.watched)
 
     def __enter__(self) -> Self:
         self._transport.__enter__()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        self._transport.__exit__(exc_type, exc_value, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._transport.__exit__(*error)
 
     def close(self) -> None:
         self._transport.close()
 
 
-class AsyncWatchingTransport(Generic[Req, Res], _Watching[Req, AsyncTransport[Req, Res]]):
+class AsyncWatchingTransport(Generic[Req, Res, Inner], _Watching[Req, Inner]):
     """The same for async."""
 
     async def handle_async_request(self, request: Req) -> Res:
-        handle = self._transport.handle_async_request
+        handle: Callable[[Req], Awaitable[Res]] = self._transport.handle_async_request
         return await self._calls.send_async(handle, request, self.watched)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self._transport.__aexit__(exc_type, exc_value, traceback)
+    async def __aexit__(self, *error: Any) -> None:
+        await self._transport.__aexit__(*error)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
-
-
-def _check(transport: object, kind: type) -> None:
-    """Refuse a transport of another library: each request would fail in the client."""
-    if not isinstance(transport, kind):
-        wanted, given = kind.__module__.partition(".")[0], type(transport).__module__
-        raise TypeError(f"this class wraps a transport of {wanted}, not one of {given}")
 
 
 class WatchedStream:
