@@ -5,6 +5,7 @@ headers: they are data and prove nothing.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 # An ASGI scope or a WSGI environ.
@@ -64,14 +65,20 @@ class RequestHeaders:
 def header_values(request: Request, name: str) -> list[str]:
     """The values that were sent under `name` (lower case). WSGI servers join them into one."""
     if _is_wsgi(request):
-        sent = [str(request.get(_variable(name), "")).encode("latin-1", "replace")]
-    else:
-        wanted = name.encode()
-        # Servers write the names in lower case (ASGI, connection scope of HTTP).
-        sent = [value for key, value in request.get("headers", ()) if key == wanted]
-        if not sent:  # most that are asked for are not there
-            return []
+        return [text] if (text := environ_header(request, name)) else []
+    wanted = name.encode()
+    # Servers write the names in lower case (ASGI, connection scope of HTTP).
+    sent = [value for key, value in request.get("headers", ()) if key == wanted]
+    if not sent:  # most that are asked for are not there
+        return []
     return [text for value in sent if (text := _text(value).strip())]
+
+
+def environ_header(environ: Request, name: str) -> str:
+    """`header_of` for a WSGI environ."""
+    value = environ.get(_variable(name))
+    # PEP 3333 carries bytes in text, one in each character. Most headers are not there.
+    return _text(str(value).encode("latin-1", "replace")).strip() if value else ""
 
 
 def cookie_values(request: Request, name: str) -> list[str]:
@@ -98,6 +105,7 @@ def _is_wsgi(request: Request) -> bool:
     return "REQUEST_METHOD" in request
 
 
+@lru_cache(maxsize=256)  # the same few names with every request
 def _variable(name: str) -> str:
     variable = name.upper().replace("-", "_")
     return variable if variable in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{variable}"

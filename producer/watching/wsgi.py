@@ -4,26 +4,23 @@ An answer is over when the server closes it. That is after the application has r
 stream runs afterwards. If the server closes it before the last chunk, the client has disconnected.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Unpack
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.watching.callers import Identify, at_once
 from usagepipe.producer.watching.request_recorder import RequestRecorder, WatchOptions
-from usagepipe.producer.watching.requests import header_of, method_of, paths_of
+from usagepipe.producer.watching.requests import environ_header, method_of, paths_of
 from usagepipe.producer.watching.stamps import SCOPE_KEY, stamp_of, stamping
 from usagepipe.producer.watching.watched_request import WatchedRequest
 from usagepipe.producer.watching.wsgi_watchers import (
-    Environ,
     SizedWatchedAnswer,
-    StartResponse,
     WatchedAnswer,
     WatchedInput,
     WatchedStart,
 )
-
-App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class UsageWsgiMiddleware:
@@ -40,7 +37,7 @@ class UsageWsgiMiddleware:
 
     def __init__(
         self,
-        app: App,
+        app: WSGIApplication,
         *,
         recorder: Recorder,
         identify: Identify,
@@ -49,7 +46,7 @@ class UsageWsgiMiddleware:
         self.app = app
         self._requests = RequestRecorder(recorder, at_once(identify), **options)
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         watched = self._open(environ)
         if watched is None:
             return self.app(environ, start_response)
@@ -72,15 +69,15 @@ class UsageWsgiMiddleware:
             return SizedWatchedAnswer(answer, watched, finish)
         return WatchedAnswer(answer, watched, finish)
 
-    def _open(self, environ: Environ) -> WatchedRequest | None:
+    def _open(self, environ: WSGIEnvironment) -> WatchedRequest | None:
         if not self._requests.enabled or stamp_of(environ) is not None:
             return None
         path, below_root = paths_of(environ)
-        header = partial(header_of, environ)
+        header = partial(environ_header, environ)
         return self._requests.begin(method_of(environ), path, header, below_root=below_root)
 
 
-def _is_sent_by_the_server(answer: object, environ: Environ) -> bool:
+def _is_sent_by_the_server(answer: object, environ: WSGIEnvironment) -> bool:
     """Whether it is the server's own file wrapper, which the server sends faster than chunks."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(wrapper, type) and isinstance(answer, wrapper)

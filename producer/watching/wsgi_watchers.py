@@ -3,23 +3,28 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
+from wsgiref.types import StartResponse
 
 from usagepipe.producer.watching.stamps import stamping
 from usagepipe.producer.watching.watched_request import WatchedRequest
 
-Environ = dict[str, Any]
-AnswerHeaders = list[tuple[str, str]]
+Sent = list[tuple[str, str]]
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 Write = Callable[[bytes], object]
 
 
-class StartResponse(Protocol):
-    """The function that an application calls to begin its answer."""
+class AnswerHeaders:
+    """The first value of an answer's header by its name (lower case), or ""."""
 
-    def __call__(
-        self, status: str, headers: AnswerHeaders, exc_info: ExcInfo | None = ..., /
-    ) -> Write: ...
+    def __init__(self, sent: Sent) -> None:
+        self._sent = list(sent)  # middlewares around us may change the list
+        self._values: dict[str, str] | None = None
+
+    def __call__(self, name: str) -> str:
+        if self._values is None:
+            self._values = {key.lower(): value for key, value in reversed(self._sent)}
+        return self._values.get(name, "").strip()
 
 
 class WatchedStart:
@@ -29,19 +34,16 @@ class WatchedStart:
         self._watched = watched
         self._start_response = start_response
 
-    def __call__(
-        self, status: str, headers: AnswerHeaders, exc_info: ExcInfo | None = None
-    ) -> Write:
+    def __call__(self, status: str, headers: Sent, exc_info: ExcInfo | None = None) -> Write:
         # A second call, with `exc_info`, replaces an answer that was not sent yet. If it is too
         # late for that, the server raises here.
         if exc_info is None:
             write = self._start_response(status, headers)
         else:
             write = self._start_response(status, headers, exc_info)
-        code = str(status)[:3]
-        self._watched.answer_began(
-            int(code) if code.isdecimal() else 0, partial(_value_of, list(headers))
-        )
+        digits = str(status)[:3]
+        code = int(digits) if digits.isdecimal() else 0
+        self._watched.answer_began(code, AnswerHeaders(headers))
         return partial(self._write, write)
 
     def _write(self, write: Write, chunk: bytes) -> None:
@@ -104,14 +106,10 @@ class WatchedAnswer:
 class SizedWatchedAnswer(WatchedAnswer):
     """A list of chunks: for a single chunk, servers derive the Content-Length from `len`."""
 
-    def __init__(
-        self, chunks: Sequence[bytes], watched: WatchedRequest, finish: Callable[[], object]
-    ) -> None:
-        super().__init__(chunks, watched, finish)
-        self._size = len(chunks)
+    _chunks: Sequence[bytes]
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._chunks)
 
 
 class WatchedInput:
@@ -138,10 +136,7 @@ class WatchedInput:
         # Not in PEP 3333, but some servers have them, and Werkzeug prefers `readinto`.
         if name == "readinto":
             return partial(self._readinto, found)
-        return partial(self._read1, found) if name == "read1" else found
-
-    def _read1(self, read1: Callable[..., bytes], *size: int) -> bytes:
-        return self._noted(read1(*size))
+        return (lambda *size: self._noted(found(*size))) if name == "read1" else found
 
     def _readinto(self, readinto: Callable[[memoryview], int | None], buffer: Any) -> int | None:
         view = memoryview(buffer)
@@ -152,7 +147,3 @@ class WatchedInput:
     def _noted(self, piece: bytes) -> bytes:
         self._watched.body_piece(piece)
         return piece
-
-
-def _value_of(headers: AnswerHeaders, name: str) -> str:
-    return next((value.strip() for key, value in headers if key.lower() == name), "")

@@ -2,6 +2,7 @@
 
 import http.client
 from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 
@@ -13,8 +14,6 @@ from tests.support.topics import read
 from tests.support.waiting import eventually
 from usagepipe.producer import Caller, UsageWsgiMiddleware
 from usagepipe.producer.testing import MemoryRecorder
-from usagepipe.producer.watching.wsgi import App
-from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 from usagepipe.schemas import decode
 
 
@@ -50,29 +49,29 @@ def test_client_that_leaves_a_stream_is_a_partial_event(
     assert 9 + 1 < event.total_tokens == 9 + event.completion_tokens
 
 
-def one_chunk(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def one_chunk(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "application/json")])
     return [b'{"usage": {"prompt_tokens": 3}}']
 
 
-def many_chunks(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def many_chunks(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "application/json")])
     yield b"["
     yield b""
     yield b"1]" * 50_000
 
 
-def by_write(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def by_write(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("200 OK", [("Content-Type", "application/json")])(b"{")
     return [b"}"]
 
 
-def no_content(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def no_content(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("204 No Content", [])
     return []
 
 
-def not_modified(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def not_modified(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response("304 Not Modified", [("ETag", '"1"')])
     return ()
 
@@ -82,7 +81,7 @@ APPLICATIONS = [one_chunk, many_chunks, by_write, no_content, not_modified]
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD"])
 @pytest.mark.parametrize("app", APPLICATIONS, ids=lambda app: app.__name__)
-def test_every_byte_is_as_without_the_middleware(method: str, app: App) -> None:
+def test_every_byte_is_as_without_the_middleware(method: str, app: WSGIApplication) -> None:
     """Status line, headers (a Content-Length that the server makes, too) and body are the same
     bytes with and without the middleware."""
     recorder = MemoryRecorder()

@@ -14,13 +14,14 @@ if __name__ == "__main__":
 
     eventlet.monkey_patch()
 
+from wsgiref.types import StartResponse, WSGIEnvironment
+
 from usagepipe.producer import Caller, UsageRecorder, UsageWsgiMiddleware
-from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 
 ANSWER = b'{"model": "m", "usage": {"prompt_tokens": 1, "completion_tokens": 2}}'
 
 
-def answer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     # uWSGI resets the connection of a request whose body was not read.
     environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     start_response("200 OK", [("Content-Type", "application/json")])

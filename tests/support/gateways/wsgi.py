@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from itertools import count
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from usagepipe.producer import Caller, UsageRecorder, UsageWsgiMiddleware, stamp_usage
-from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 
 
-def stream(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
     start_response("200 OK", [("Content-Type", "text/event-stream")])
     for number in count(1):
         stamp_usage("m", 9, number)

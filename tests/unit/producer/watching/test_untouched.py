@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from tests.support.watched import ALICE
 from usagepipe.producer import UsageMiddleware, UsageWsgiMiddleware
 from usagepipe.producer.testing import MemoryRecorder
 from usagepipe.producer.watching.asgi import Message, Receive, Scope, Send
-from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse, Write
+from usagepipe.producer.watching.wsgi_watchers import Write
 
 # Bodies near to what is read, so that the reader is reached, and any bytes at all.
 PIECES = st.sampled_from(
@@ -87,7 +88,7 @@ def test_wsgi_chunks_pass_as_they_are(
 ) -> None:
     """The application's chunks come out as they are asked for, however many the client takes."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         assert body == environ["wsgi.input"].read()
         start_response(f"{status} Any", [("Content-Type", content_type.decode("latin-1"))])
         yield from chunks
@@ -97,7 +98,7 @@ def test_wsgi_chunks_pass_as_they_are(
 
     recorder = MemoryRecorder()
     watched = UsageWsgiMiddleware(app, recorder=recorder, identify=lambda environ: ALICE)
-    environ: Environ = {
+    environ: WSGIEnvironment = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/v1",
         "CONTENT_TYPE": "application/json",

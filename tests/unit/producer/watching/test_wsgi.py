@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
@@ -13,8 +14,6 @@ import pytest
 from tests.support.watched import ALICE, CHAT
 from usagepipe.producer import Caller, UsageWsgiMiddleware, stamp_usage
 from usagepipe.producer.testing import MemoryRecorder
-from usagepipe.producer.watching.wsgi import App
-from usagepipe.producer.watching.wsgi_watchers import Environ, StartResponse
 from usagepipe.schemas.event import UsageEvent
 
 JSON = [("Content-Type", "application/json")]
@@ -24,7 +23,7 @@ STREAM = [("Content-Type", "text/event-stream")]
 class Server:
     """A WSGI server in one call: no chunk is asked for before the last one was taken."""
 
-    def __init__(self, app: App, *, strict: bool = True, **options: Any) -> None:
+    def __init__(self, app: WSGIApplication, *, strict: bool = True, **options: Any) -> None:
         self.recorder = options.pop("recorder", None) or MemoryRecorder()
         identify = options.pop("identify", lambda environ: ALICE)
         inner = validator(app) if strict else app
@@ -41,7 +40,7 @@ class Server:
         **variables: str,
     ) -> bytes:
         """POST and read the answer; with `chunks` the client leaves after so many."""
-        environ: Environ = {
+        environ: WSGIEnvironment = {
             "REQUEST_METHOD": "POST",
             "SCRIPT_NAME": "",
             "PATH_INFO": path,
@@ -85,18 +84,18 @@ class Server:
 
 def answering(
     body: object, status: str = "200 OK", headers: list[tuple[str, str]] | None = None
-) -> App:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+) -> WSGIApplication:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response(status, JSON if headers is None else headers)
         return [body if isinstance(body, bytes) else json.dumps(body).encode()]
 
     return app
 
 
-def streaming(chunks: Iterable[bytes]) -> App:
+def streaming(chunks: Iterable[bytes]) -> WSGIApplication:
     """A generator that begins its answer with the first chunk, and stamps as it goes."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         start_response("200 OK", STREAM)
         for number, chunk in enumerate(chunks, start=1):
             stamp_usage("m", 9, number)
@@ -130,7 +129,7 @@ def test_json_body_makes_the_event() -> None:
 def test_handlers_stamp_counts() -> None:
     """T-01: what a handler stamps while it runs is the event's."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         stamp_usage("qwen-7b", 9)
         stamp_usage(completion_tokens=5, scope=environ)
         return answering({})(environ, start_response)
@@ -173,7 +172,7 @@ def test_client_that_leaves_a_stream_is_a_cancelled_event() -> None:
     """The server closes before the last chunk: what was seen so far counts, as partial."""
     closed: list[str] = []
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
         try:
             yield from streaming(noting([], 5))(environ, start_response)
         finally:
@@ -190,7 +189,11 @@ def test_client_that_leaves_a_stream_is_a_cancelled_event() -> None:
 def test_stamp_of_one_request_is_not_seen_outside() -> None:
     """Between the chunks of a stream and after it nothing is left to stamp."""
     server = Server(streaming(noting([], 2)), strict=False)
-    environ: Environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/x", "wsgi.input": io.BytesIO()}
+    environ: WSGIEnvironment = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/x",
+        "wsgi.input": io.BytesIO(),
+    }
 
     seen = [stamp_usage("m") for _ in server.app(environ, server._start_response)]
 
@@ -210,7 +213,7 @@ def test_failed_request_without_tokens_is_one_failed_event() -> None:
 def test_raising_application_is_failed_and_its_error_goes_on() -> None:
     """The server makes a 500 of it; the event says so already."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         raise KeyError("the application's own")
 
     server = Server(app)
@@ -239,7 +242,7 @@ def test_raise_in_the_middle_of_a_stream_is_a_failure() -> None:
 def test_error_page_replaces_what_was_begun() -> None:
     """`start_response` called once more with `exc_info`: the second status is the request's."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", JSON)
         try:
             raise RuntimeError
@@ -257,7 +260,7 @@ def test_error_page_replaces_what_was_begun() -> None:
 def test_write_is_read_too() -> None:
     """Old applications write their body by the callable that `start_response` gives."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         write = start_response("200 OK", JSON)
         write(json.dumps(CHAT).encode())
         return []
@@ -278,7 +281,7 @@ def test_requested_model_is_what_the_body_asked_for(how: str) -> None:
     sent = b'{"model":\n"auto",\n"stream": false}'
     got: list[bytes] = []
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"]
         match how:
             case "read":
@@ -308,7 +311,7 @@ def test_requested_model_is_what_the_body_asked_for(how: str) -> None:
 def test_what_else_a_servers_input_can_is_kept() -> None:
     """Servers give more than PEP 3333 asks for; the application still has it."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         assert environ["wsgi.input"].seekable()
         return answering(CHAT)(environ, start_response)
 
@@ -323,12 +326,12 @@ def test_file_of_the_servers_own_wrapper_is_left_to_it() -> None:
     """A server that can send files faster still sees its wrapper; the request is counted."""
     file = FileWrapper(io.BytesIO(b"<html>"))
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [("Content-Type", "text/html")])
         return file
 
     server = Server(app, strict=False)
-    environ: Environ = {
+    environ: WSGIEnvironment = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/",
         "wsgi.file_wrapper": FileWrapper,
@@ -352,7 +355,7 @@ def test_async_identify_is_refused() -> None:
     """Nothing awaits under WSGI: an async function is refused at the start, and an awaitable
     that comes all the same is counted, with the answer untouched."""
 
-    async def identify(environ: Environ) -> Caller:
+    async def identify(environ: WSGIEnvironment) -> Caller:
         return ALICE
 
     with pytest.raises(TypeError, match="cannot be awaited here"):
@@ -380,12 +383,12 @@ def test_answer_that_nobody_closes_counts(kind: str) -> None:
         answering(CHAT), recorder=recorder, identify=lambda environ: ALICE
     )
 
-    def outer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if kind == "joined":
             return [b"".join(watched(environ, start_response))]
         return (chunk for chunk in watched(environ, start_response))
 
-    environ: Environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/v1/chat/completions"}
+    environ: WSGIEnvironment = {"REQUEST_METHOD": "POST", "PATH_INFO": "/v1/chat/completions"}
     setup_testing_defaults(environ)
     body = b"".join(outer(environ, lambda status, headers, exc_info=None, /: lambda chunk: None))
 
@@ -396,7 +399,7 @@ def test_answer_that_nobody_closes_counts(kind: str) -> None:
 def test_client_that_leaves_a_write_is_a_cancelled_event() -> None:
     """`write` to a client that has gone raises what the server makes of it: no failure of ours."""
 
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         write = start_response("200 OK", STREAM)
         stamp_usage("m", 9, 1)
         write(b"data: 1\n\n")
@@ -429,8 +432,8 @@ def test_mounted_twice_counts_once() -> None:
 def test_skipped_path_and_disabled_recorder_pass_through() -> None:
     """What is not watched gets the application's own answer, unwrapped."""
     answer: Iterable[bytes] = [b"x"]
-    app: App = lambda environ, start_response: answer  # noqa: E731
-    environ: Environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/health"}
+    app: WSGIApplication = lambda environ, start_response: answer  # noqa: E731
+    environ: WSGIEnvironment = {"REQUEST_METHOD": "GET", "PATH_INFO": "/health"}
 
     skipping = Server(app, strict=False, skip=("/health",))
     disabled = Server(app, strict=False, recorder=MemoryRecorder(enabled=False))
