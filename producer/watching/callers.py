@@ -83,11 +83,6 @@ def fingerprint_key(raw: str, secret: str | bytes) -> str:
     if len(key) < MIN_SECRET_BYTES:
         raise ValueError(f"the secret of fingerprint_key needs {MIN_SECRET_BYTES} bytes or more")
     digest = hmac.digest(key, raw.encode("utf-8", "surrogateescape"), "sha256").hex()
-    return f"key-{digest[:FINGERPRINT_HEX_DIGITS]}{_last_characters(raw)}"
-
-
-def _last_characters(raw: str) -> str:
-    last = raw[-SHOWN_CHARS:]
-    if len(raw) < MIN_KEY_CHARS_TO_SHOW or not (last.isascii() and last.isprintable()):
-        return ""
-    return f"-{last}"
+    fingerprint, last = f"key-{digest[:FINGERPRINT_HEX_DIGITS]}", raw[-SHOWN_CHARS:]
+    is_shown = len(raw) >= MIN_KEY_CHARS_TO_SHOW and last.isascii() and last.isprintable()
+    return f"{fingerprint}-{last}" if is_shown else fingerprint

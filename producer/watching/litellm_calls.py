@@ -17,13 +17,7 @@ from usagepipe.producer.reading.usage import COUNTS, Usage
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.events import reported_cost, with_trace
 from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
-from usagepipe.schemas.event import (
-    MAX_ID_CHARS,
-    MAX_NAME_CHARS,
-    MAX_TOKENS,
-    UsageQuality,
-    clip,
-)
+from usagepipe.schemas.event import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TOKENS, UsageQuality, clip
 
 SUCCESS: Final = 200
 FAILURE: Final = 500  # if LiteLLM reports no status

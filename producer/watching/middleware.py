@@ -35,12 +35,7 @@ class UsageMiddleware:
     """
 
     def __init__(
-        self,
-        app: App,
-        *,
-        recorder: Recorder,
-        identify: Identify,
-        **options: Unpack[WatchOptions],
+        self, app: App, *, recorder: Recorder, identify: Identify, **options: Unpack[WatchOptions]
     ) -> None:
         self.app = app
         self._recorder = recorder

@@ -7,11 +7,7 @@ from usagepipe.producer.watching.asgi import AnswerHeaders, Message, Receive, Se
 from usagepipe.producer.watching.watched_request import WatchedRequest
 
 # The messages that send a body. Those of ASGI extensions carry no bytes that we could read.
-BODIES = {
-    "http.response.body",
-    "http.response.pathsend",
-    "http.response.zerocopysend",
-}
+BODIES = {"http.response.body", "http.response.pathsend", "http.response.zerocopysend"}
 
 
 class ResponseWatcher:

@@ -93,20 +93,15 @@ class Selection:
         """Whether a request without tokens is an event: its kind is recorded, and it looks like a
         request to a model. That is any request with a stamp, or a POST that named a model, failed,
         or got an answer of a model's type. Requests that only count tokens do not qualify."""
-        if kind_of(watched) not in self._kinds:
+        kind = kind_of(watched)
+        if kind not in self._kinds:
             return False
-        if watched.redirects and not watched.stamp:
+        if watched.stamp:
+            return True
+        if watched.method != "POST" or watched.redirects or asks_no_model(watched.endpoint):
             return False
-        return bool(watched.stamp) or (
-            watched.method == "POST"
-            and not asks_no_model(watched.endpoint)
-            and bool(
-                watched.failed
-                or watched.cancelled
-                or _MODEL_ANSWER.search(watched.answer_header("content-type"))
-                or watched.requested_model
-            )
-        )
+        is_models = _MODEL_ANSWER.search(watched.answer_header("content-type"))
+        return kind != "missing" or bool(is_models or watched.requested_model)
 
 
 def kind_of(watched: WatchedRequest) -> str:
