@@ -5,11 +5,4 @@ from usagepipe.schemas.errors import EventRejectedError, UsagePipeError
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import Settings
 
-__all__ = [
-    "EventRejectedError",
-    "Settings",
-    "UsageEvent",
-    "UsagePipeError",
-    "decode",
-    "encode",
-]
+__all__ = ["EventRejectedError", "Settings", "UsageEvent", "UsagePipeError", "decode", "encode"]

@@ -162,13 +162,10 @@ _OPERATOR_CODES: Final = {
     1016: ("TABLE_SIZE_LIMIT_EXCEEDED", "the table has reached its limit"),
 }
 
+_BY_KIND: Final = {Kind.CONTENT: _CONTENT, Kind.SERVER: _SERVER, Kind.OPERATOR: _OPERATOR_CODES}
 TABLE: Final[Mapping[int, Known]] = {
     code: Known(kind, name, why)
-    for kind, part in (
-        (Kind.CONTENT, _CONTENT),
-        (Kind.SERVER, _SERVER),
-        (Kind.OPERATOR, _OPERATOR_CODES),
-    )
+    for kind, part in _BY_KIND.items()
     for code, (name, why) in part.items()
 }
 

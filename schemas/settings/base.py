@@ -12,12 +12,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings.address import ClickHouseAddress
-from usagepipe.schemas.settings.checks import PREFIX, setting_problem
+from usagepipe.schemas.settings.checks import PREFIX, TopicName, setting_problem
 from usagepipe.schemas.settings.clickhouse import ClickHouseSettings, clickhouse_problems
 from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.settings.kafka_checks import kafka_problems
 from usagepipe.schemas.settings.secret_files import revealed
 from usagepipe.schemas.settings.server_checks import variable
+from usagepipe.schemas.topics import EVENTS_TOPIC, dead_letter_topic
 
 
 class ProcessSettings(BaseSettings):
@@ -68,6 +69,16 @@ class ProcessSettings(BaseSettings):
         with suppress(ValueError):  # a wrong URL is reported as such
             if ClickHouseAddress.parse(revealed(given.get("clickhouse", ""))).password:
                 yield "clickhouse_password_file"
+
+
+class TopicSettings(KafkaSettings, ProcessSettings):
+    """Kafka, and the topic of the usage events. Every process that uses Kafka has them."""
+
+    topic: TopicName = Field(default=EVENTS_TOPIC, description="Topic of the usage events.")
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return dead_letter_topic(self.topic)
 
 
 def plain(server: type[KafkaSettings] | type[ClickHouseSettings]) -> dict[str, object]:

@@ -11,7 +11,6 @@ from usagepipe.schemas.settings.address import ClickHouseAddress
 from usagepipe.schemas.settings.secret_files import Tls, read_secret, secret
 from usagepipe.schemas.settings.server_checks import (
     problem,
-    set_twice,
     unfit_files,
     unfit_secrets,
     unfit_tls,
@@ -70,8 +69,7 @@ class ClickHouseSettings(BaseSettings):
         Raises:
             ValueError: a file is wrong.
         """
-        url = secret(self.clickhouse, self.clickhouse_file)
-        address = ClickHouseAddress.parse(url)
+        address = ClickHouseAddress.parse(secret(self.clickhouse, self.clickhouse_file))
         if self.clickhouse_password_file:
             address = replace(address, password=read_secret(self.clickhouse_password_file))
         tls = Tls(
@@ -86,8 +84,7 @@ class ClickHouseSettings(BaseSettings):
 
 def clickhouse_problems(settings: ClickHouseSettings) -> Iterator[str]:
     """A sentence for every mistake in these settings."""
-    yield from set_twice(settings, "clickhouse")
-    yield from unfit_files(settings, "clickhouse_file", check=_read_address)
+    yield from unfit_secrets(settings, "clickhouse", check=_read_address)
     yield from unfit_secrets(settings, "clickhouse_tls_key_password")
     yield from unfit_files(settings, "clickhouse_password_file", check=read_secret)
     tls_files = [*unfit_files(settings, *(f"clickhouse_tls_{part}" for part in _FILES))]

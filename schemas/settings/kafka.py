@@ -83,8 +83,7 @@ class KafkaSettings(BaseSettings):
     kafka_sasl_password: SecretStr = Field(default=_NO_SECRET, description="Password of that user.")
     kafka_sasl_password_file: str = Field(default="", description="File that holds that password.")
     kafka_oauth_token_url: str = Field(
-        default="",
-        description="Token endpoint for OAUTHBEARER (OIDC client credentials).",
+        default="", description="Token endpoint for OAUTHBEARER (OIDC client credentials)."
     )
     kafka_oauth_client_id: str = Field(default="", description="Client id of OAUTHBEARER.")
     kafka_oauth_client_secret: SecretStr = Field(
@@ -97,8 +96,7 @@ class KafkaSettings(BaseSettings):
         default="", description="Scopes to ask for, with spaces between them."
     )
     kafka_oauth_extensions: str = Field(
-        default="",
-        description="SASL extensions, key=value with commas, as `logicalCluster=lkc-1`.",
+        default="", description="SASL extensions, key=value with commas, as `logicalCluster=lkc-1`."
     )
     kafka_oauth_ca: str = Field(
         default="",

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from usagepipe.schemas.errors import SettingsError
+from usagepipe.schemas.settings.base import TopicSettings
 from usagepipe.schemas.settings.checks import RecordKinds, split_list
-from usagepipe.schemas.settings.topic import TopicSettings
 
 AUTO = "auto"
 

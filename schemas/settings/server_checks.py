@@ -53,17 +53,14 @@ def unfit_files(
             yield from problem(partial(check, path), f"{variable(name)} ")
 
 
-def unfit_secrets(settings: BaseSettings, *names: str) -> Iterator[str]:
-    """Secrets that are set and also have a file, or whose file cannot be read."""
+def unfit_secrets(
+    settings: BaseSettings, *names: str, check: Callable[[str], object] = read_secret
+) -> Iterator[str]:
+    """Secrets that are set and also have a file, or whose file `check` refuses."""
     for name in names:
-        yield from set_twice(settings, name)
-        yield from unfit_files(settings, f"{name}_file", check=read_secret)
-
-
-def set_twice(settings: BaseSettings, name: str) -> Iterator[str]:
-    """A secret that is set and also has a file."""
-    if is_set(settings, name) and is_set(settings, f"{name}_file"):
-        yield f"{variable(name)} and {variable(name)}_FILE are both set: set one of them."
+        if is_set(settings, name) and is_set(settings, f"{name}_file"):
+            yield f"{variable(name)} and {variable(name)}_FILE are both set: set one of them."
+        yield from unfit_files(settings, f"{name}_file", check=check)
 
 
 def problem(check: Callable[[], object], prefix: str) -> Iterator[str]:

@@ -7,10 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from usagepipe.schemas.errors import SettingsError
-from usagepipe.schemas.settings.base import ProcessSettings
+from usagepipe.schemas.settings.base import ProcessSettings, TopicSettings
 from usagepipe.schemas.settings.checks import Identifier
 from usagepipe.schemas.settings.clickhouse import ClickHouseSettings
-from usagepipe.schemas.settings.topic import TopicSettings
 
 
 class QuerySettings(ClickHouseSettings, ProcessSettings):
