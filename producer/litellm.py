@@ -56,14 +56,10 @@ class UsageLogger(CustomLogger):
     async def async_log_success_event(
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        """LiteLLM's hook for a call that was answered."""
+        """LiteLLM's hook for a call that was answered, and for one that failed."""
         self._log(kwargs)
 
-    async def async_log_failure_event(
-        self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
-    ) -> None:
-        """LiteLLM's hook for a call that failed."""
-        self._log(kwargs)
+    async_log_failure_event = async_log_success_event
 
     def log_success_event(
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
@@ -71,11 +67,7 @@ class UsageLogger(CustomLogger):
         """The same for its sync SDK."""
         self._log(kwargs)
 
-    def log_failure_event(
-        self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
-    ) -> None:
-        """The same for its sync SDK."""
-        self._log(kwargs)
+    log_failure_event = log_success_event
 
     def _log(self, kwargs: Mapping[str, Any]) -> None:
         payload = kwargs.get("standard_logging_object")

@@ -22,15 +22,10 @@ from usagepipe.producer.process.safe_log import describe, log
 __all__ = ["Event", "Lock", "RLock", "Thread", "pause", "sleep"]
 
 
-# Block signals that are meant for the application's own threads. Signals of a crash must still end
-# the process, or be reported, in the thread that crashed.
-_SIGNALS: Final = signal.valid_signals() - {
-    signal.SIGSEGV,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGABRT,
-}
+# These must end the process, or be reported, in the thread that crashed. Our threads block all
+# others, which are meant for the application's own threads.
+_CRASHES: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
+_BLOCKED: Final = signal.valid_signals() - _CRASHES
 
 
 def _original(module: str, name: str) -> Any:
@@ -83,7 +78,7 @@ class Thread:
 
     def _run(self) -> None:
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
             threading.current_thread().name = self._name  # for debuggers and logs
             self._work()
         except BaseException as error:

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from usagepipe.producer.process.native import Event, Thread
@@ -25,21 +25,17 @@ ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 END_STATUS: Final = 30  # the exit status of a worker that uWSGI's own handler ends
 IDLE_SECONDS: Final = 1.0  # an idle worker begins its shutdown sooner than this
 
-_watched: set[Callable[[], object]] = set()  # to be called before a worker ends
-
 
 def is_uwsgi() -> bool:
     """Whether uWSGI runs this process. Only there a module of that name exists."""
     return "uwsgi" in sys.modules
 
 
+@cache  # several recorders ask for the same
 def before_end(end: Callable[[], object]) -> None:
     """Call `end` in a thread before a busy worker ends. `atexit` covers idle workers, and workers
     without a master."""
     uwsgi: Any = sys.modules["uwsgi"]
-    if end in _watched:
-        return
-    _watched.add(end)
     if uwsgi.worker_id():  # with `lazy-apps`
         _watch(end)
         return

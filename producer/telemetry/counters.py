@@ -7,7 +7,7 @@ count as neither, because the next call counts. Unrecorded requests whose tokens
 events of zero tokens as well, if the setting `record` asks for it.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,7 +69,7 @@ class Counters:
         self._lock = RLock()  # a signal handler may record while its thread holds the lock
         self._dropped: Counter[str] = Counter()
         self._dropped_total = 0
-        self._unrecorded: Counter[tuple[str, str]] = Counter()
+        self._unrecorded: defaultdict[str, Counter[str]] = defaultdict(Counter)  # by endpoint
         self._unrecorded_total: Counter[str] = Counter()
         self._endpoints = BoundedLabels(MAX_ENDPOINTS, MAX_NAME_CHARS)
 
@@ -86,7 +86,7 @@ class Counters:
         """Count a request of which no token is recorded. True if it should be logged."""
         with self._lock:
             label = self._endpoints.of(endpoint)
-            self._unrecorded[label, reason] += 1
+            self._unrecorded[label][reason] += 1
             self._unrecorded_total[reason] += 1
             total = self._unrecorded_total[reason]
         self._meter.unrecorded(label, reason)
@@ -104,8 +104,4 @@ class Counters:
     @property
     def unrecorded(self) -> dict[str, dict[str, int]]:
         with self._lock:
-            counted = list(self._unrecorded.items())
-        endpoints: dict[str, dict[str, int]] = {}
-        for (endpoint, reason), requests in counted:
-            endpoints.setdefault(endpoint, {})[reason] = requests
-        return endpoints
+            return {endpoint: dict(reasons) for endpoint, reasons in self._unrecorded.items()}
