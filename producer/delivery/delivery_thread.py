@@ -31,14 +31,13 @@ from collections.abc import Callable
 from typing import Final
 
 from usagepipe.producer.delivery.encoded_queue import EncodedQueue
-from usagepipe.producer.delivery.gap_reporter import GapReporter
 from usagepipe.producer.delivery.kafka_producer_handle import RETRY_SECONDS, KafkaProducerHandle
 from usagepipe.producer.delivery.losses import Losses
 from usagepipe.producer.delivery.spill import Spill, is_event, number_of
 from usagepipe.producer.delivery.spill_mode import SpillMode
 from usagepipe.producer.process.native import Event
 from usagepipe.producer.process.safe_log import describe, log
-from usagepipe.producer.telemetry.counters import Counters, DropReason
+from usagepipe.producer.telemetry.counters import DropReason
 from usagepipe.producer.telemetry.meters import DeliveryNumbers, Meter
 from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
@@ -60,24 +59,21 @@ class DeliveryThread:
         settings: ProducerSettings,
         producer_id: str,
         inbox: Inbox,
-        counters: Counters,
+        losses: Losses,
         meter: Meter,
-        gaps: GapReporter,
     ) -> None:
         self.numbers = DeliveryNumbers()
         self.is_hurried = False  # somebody waits: do not let events linger
         self.refusal: DropReason | None = None  # why no event can be accepted now
         self._inbox = inbox
-        self._counters = counters
+        self._losses = losses
         self._meter = meter
-        self._gaps = gaps
-        self._losses = Losses(counters, gaps)
         self._encoder = StampingEncoder(producer_id)
         self._spill = Spill(settings, producer_id)
         patience = STALL_SECONDS + settings.linger_ms / 1_000
         self._handle = KafkaProducerHandle(settings, patience_seconds=patience)
         self._waiting = EncodedQueue()
-        self._disk = SpillMode(self._spill, self._waiting, self._handle, self._losses, gaps)
+        self._disk = SpillMode(self._spill, self._waiting, self._handle, losses)
         self._taken = 0
         self._fault = ""  # of the last step
         self._max_bytes = settings.queue_kilobytes << 10
@@ -180,23 +176,25 @@ class DeliveryThread:
             self._count_refused()
         self._disk.forget_batch()
         self._disk.write(0.0)
-        self._losses.add_left_over([number_of(each) for each in self._waiting if is_event(each)])
-        self._gaps.report_again(self._waiting)
-        self._waiting.clear()
-        if (record := self._gaps.next_record(0.0)) and not self._spill.write_gap(record):
-            log.warning("usage_losses_unreported", dropped=self._counters.dropped)
+        left = self._waiting.first(len(self._waiting))
+        self._losses.add_left_over([number_of(each) for each in left if is_event(each)])
+        self._losses.gaps.report_again(left)
+        self._waiting.drop_first(len(left))
+        if (record := self._losses.gaps.next_record(0.0)) and not self._spill.write_gap(record):
+            log.warning("usage_losses_unreported", dropped=self._losses.counters.dropped)
 
     def _report_losses(self) -> None:
         """Write or send a gap record if one is due."""
         if (self._waiting or self._disk.is_on) and not self._spill.takes_events:
             return
-        record = self._gaps.next_record(HURRY_SECONDS if self.is_hurried else REPORT_SECONDS)
+        gaps = self._losses.gaps
+        record = gaps.next_record(HURRY_SECONDS if self.is_hurried else REPORT_SECONDS)
         if record is None:
             return
         if not self._disk.is_on:
             self._waiting.append(record)
         elif not self._spill.write_gap(record):
-            self._gaps.report_again([record])
+            gaps.report_again([record])
 
     def _count_refused(self) -> None:
         self._losses.add_refused(self._handle.refused)
@@ -210,8 +208,9 @@ class DeliveryThread:
         now = self._taken - lost - len(self._waiting) - in_handle - kept
         delivered = max(before.delivered, now)
         self._handle.acknowledged = delivered + self._disk.resent
-        if self._gaps.is_pending and not (self._waiting or in_handle or self._spill.has_own):
-            self._gaps.arrived()
+        gaps = self._losses.gaps
+        if gaps.is_pending and not (self._waiting or in_handle or self._spill.has_own):
+            gaps.arrived()
         self.refusal = self._refusal()
         self.numbers = DeliveryNumbers(
             recorded=self._taken + len(self._inbox),
@@ -226,10 +225,11 @@ class DeliveryThread:
         )
         self._meter.delivery(self.numbers)
 
-    def give_up(self, events: int) -> None:
-        """Count events that this thread, which is dead, has neither delivered nor kept."""
-        lost, settled = self.numbers.lost + events, self.numbers.settled + events
-        self.numbers = self.numbers._replace(lost=lost, settled=settled)
+    def give_up(self, accepted: int) -> None:
+        """Count the accepted events that this thread, which is dead, neither delivered nor kept."""
+        if (left := accepted - self.numbers.settled) > 0:
+            self.numbers = self.numbers._replace(lost=self.numbers.lost + left, settled=accepted)
+            self._losses.counters.drop("delivery_failed", left)
 
     def _refusal(self) -> DropReason | None:
         if self._disk.is_on and self._spill.is_full:

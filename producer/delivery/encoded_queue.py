@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from usagepipe.producer.delivery.spill import Record
@@ -18,9 +18,6 @@ class EncodedQueue:
 
     def __len__(self) -> int:
         return len(self._records)
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self._records)
 
     @property
     def age(self) -> float:
@@ -54,7 +51,3 @@ class EncodedQueue:
         for _ in range(count):
             key, value = self._records.popleft()
             self.bytes -= len(key) + len(value)
-
-    def clear(self) -> None:
-        self._records.clear()
-        self.bytes = 0

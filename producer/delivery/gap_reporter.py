@@ -50,9 +50,15 @@ class GapReporter:
             return None
         self._made_at = now
         with self._lock:
-            value = encode_gap(self._gap())
+            gap = UsageGap(
+                producer_id=self._producer_id,
+                last_sequence=self._last_sequence,
+                lost=dict(self._lost),
+                since=self._since,
+                until=self._until,
+            )
             self._forget()
-        return self._producer_id.encode(), value
+        return self._producer_id.encode(), encode_gap(gap)
 
     def report_again(self, records: Iterable[Record]) -> None:
         """Gap records among `records` will not arrive: report their losses again, soon."""
@@ -74,12 +80,3 @@ class GapReporter:
         self._last_sequence = max(self._last_sequence, last_sequence)
         self._since, self._until = min(self._since, since), max(self._until, until)
         self.is_pending = True
-
-    def _gap(self) -> UsageGap:
-        return UsageGap(
-            producer_id=self._producer_id,
-            last_sequence=self._last_sequence,
-            lost=dict(self._lost),
-            since=self._since,
-            until=self._until,
-        )

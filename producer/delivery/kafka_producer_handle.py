@@ -84,28 +84,27 @@ class KafkaProducerHandle:
         self.refused: list[Refused] = []  # never to be sent again
         self.acknowledged = 0  # events that Kafka has acknowledged so far; set by the owner
         self._settings = settings
-        self._producer: Producer | None = None
         self._availability = Availability(settings)
         self._identity = IdentityWatch()
         self._patience_seconds = patience_seconds
-        self._partitions = PartitionWatch(patience_seconds)
-        self._is_stuck = False
-        self._steps = 0  # of the first connection
+        self._open_at = 0.0
+        self._resume_at = 0.0
+        self._begin(None)
+
+    def _begin(self, producer: Producer | None) -> None:
+        """Go on with this producer. It knows nothing of the last one."""
+        self._producer = producer
+        self._steps = ACKNOWLEDGED if self.acknowledged else 0  # of the first connection
         self._connect_until = 0.0
         self._given = 0
         self._marks: deque[tuple[float, int]] = deque()  # a moment, and the events given by then
-        self._is_dead = False
-        self._open_at = 0.0
-        self._resume_at = 0.0
+        self._partitions = PartitionWatch(self._patience_seconds)
+        self._is_stuck = False
+        self.is_dead = False  # Kafka will accept nothing more from this producer
 
     def __len__(self) -> int:
         """Events in the producer: queued, in flight, or about to be reported."""
         return len(self._producer) if self._producer is not None else 0
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether Kafka will accept nothing more from this producer."""
-        return self._is_dead
 
     def pause(self) -> None:
         """Kafka has refused events: do not send again for `RETRY_SECONDS`."""
@@ -149,7 +148,7 @@ class KafkaProducerHandle:
                 self._refuse(record, error)
                 return True
             # An error of the topic or the producer, which librdkafka now reports for each record.
-            self._is_dead = True
+            self.is_dead = True
             self._note_error(error)
             return False
         if not self._given and not self.acknowledged:
@@ -206,7 +205,7 @@ class KafkaProducerHandle:
             _destroy(grave)
         records = sorted(self.returned, key=number_of)
         self.returned.clear()
-        self._is_dead = self._is_stuck = False  # that was the old producer
+        self.is_dead = self._is_stuck = False  # that was the old producer
         return records
 
     def _open(self) -> Producer | None:
@@ -233,13 +232,7 @@ class KafkaProducerHandle:
         with _making:
             _guard_forks()
             producer = Producer(config | callbacks, logger=LibraryLog())
-        self._producer = producer
-        self._steps = ACKNOWLEDGED if self.acknowledged else 0
-        self._connect_until = 0.0
-        self._given = 0
-        self._marks.clear()
-        self._partitions = PartitionWatch(self._patience_seconds)
-        self._is_dead = self._is_stuck = False
+        self._begin(producer)
         return producer
 
     def _reported(self, error: KafkaError, message: Message) -> None:
@@ -248,7 +241,7 @@ class KafkaProducerHandle:
             self._refuse(record, error)
         else:
             self.returned.append(record)
-            self._is_dead |= error.code() == KafkaError._FATAL
+            self.is_dead |= error.code() == KafkaError._FATAL
             self._note_error(error)
 
     def _refuse(self, record: Record, error: KafkaError) -> None:
@@ -261,7 +254,7 @@ class KafkaProducerHandle:
             self._availability.failed(error, self.acknowledged)
 
     def _failed(self, error: KafkaError) -> None:
-        self._is_dead |= error.fatal()
+        self.is_dead |= error.fatal()
         self._availability.failed(error, self.acknowledged)
 
     def _described(self, statistics: str) -> None:
@@ -270,7 +263,7 @@ class KafkaProducerHandle:
             self._note_steps(GIVEN + connection_steps(report), CONNECT_SECONDS)
         self._is_stuck = self._partitions.is_stuck(report, now)
         if len(self) and self._identity.is_refused(report, self.acknowledged, now):
-            self._is_dead = True
+            self.is_dead = True
         if len(self) and is_topic_unknown(report):
             unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
             self._availability.failed(unknown, self.acknowledged)

@@ -155,11 +155,12 @@ class PartitionWatch:
 
 
 class IdentityWatch:
-    """Detects a broker that refuses the producer's id again and again.
+    """Detects that Kafka refuses the producer's id again and again.
 
-    A broker that has lost its state (one in memory, after a restart) does not know the id.
     librdkafka then raises its epoch and retries, silently and forever. Only its statistics show it:
-    the epoch rises and nothing is delivered.
+    the epoch rises and nothing is delivered. It happens with a broker that has lost its state (one
+    in memory, after a restart), with Redpanda before 24.2, and with Apache Kafka when the first of
+    several requests in flight keeps failing.
     """
 
     EPOCHS = 5  # between two looks; an id that is accepted in the end needs one

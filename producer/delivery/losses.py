@@ -1,4 +1,4 @@
-"""Counts and logs accepted events that were lost, and has a gap record report them."""
+"""Counts and logs lost events, and has a gap record report them."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,18 +12,24 @@ TOO_LARGE: Final = "MSG_SIZE_TOO_LARGE"
 
 
 class Losses:
-    """The losses after acceptance. For the delivery thread."""
+    """The losses of one process. All but `add_unaccepted` is for the delivery thread."""
 
     def __init__(self, counters: Counters, gaps: GapReporter) -> None:
-        self.own = 0  # events of this process
+        self.counters = counters
+        self.gaps = gaps
+        self.own = 0  # accepted events of this process
         self.last_taken = 0  # number of the last event that the thread has taken
-        self._counters = counters
-        self._gaps = gaps
+
+    def add_unaccepted(self, reason: DropReason, number: int) -> None:
+        """Count an event that was not accepted. Any thread may call this."""
+        if reason != "closed":  # such an event has no number, so there is no gap
+            self.gaps.lost(reason, 1, number)
+        self._count(reason, 1)
 
     def add(
         self, reason: DropReason, events: int, last: int, detail: str = "", *, own: bool = True
     ) -> None:
-        """Count lost events, log some of them.
+        """Count accepted events that were lost.
 
         `last` is the greatest of their numbers; 0 means unknown: they are among those taken so far.
         Events of a dead process are not `own`: they do not count among this process' events.
@@ -32,9 +38,7 @@ class Losses:
             return
         if own:
             self._note(reason, events, last)
-        if self._counters.drop(reason, events):
-            dropped = self._counters.dropped
-            log.warning("usage_events_dropped", reason=reason, detail=detail, dropped=dropped)
+        self._count(reason, events, detail=detail)
 
     def add_refused(self, refused: Sequence[Refused], *, own: bool = True) -> None:
         """Count events that Kafka will never accept."""
@@ -46,8 +50,13 @@ class Losses:
         """Count the events that are left when the recorder closes, which logs them itself."""
         if numbers:
             self._note("delivery_failed", len(numbers), max(numbers))
-            self._counters.drop("delivery_failed", len(numbers))
+            self.counters.drop("delivery_failed", len(numbers))
 
     def _note(self, reason: DropReason, events: int, last: int) -> None:
-        self._gaps.lost(reason, events, last or self.last_taken)
+        self.gaps.lost(reason, events, last or self.last_taken)
         self.own += events
+
+    def _count(self, reason: DropReason, events: int, **facts: str) -> None:
+        if self.counters.drop(reason, events):
+            dropped = self.counters.dropped
+            log.warning("usage_events_dropped", reason=reason, **facts, dropped=dropped)

@@ -15,6 +15,7 @@ from typing import Final
 
 from usagepipe.producer.delivery.delivery_thread import DeliveryThread, Inbox
 from usagepipe.producer.delivery.gap_reporter import GapReporter
+from usagepipe.producer.delivery.losses import Losses
 from usagepipe.producer.process.native import Event, RLock, Thread, pause
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.telemetry.counters import Counters, CountersSnapshot, DropReason
@@ -69,9 +70,9 @@ class Outbox:
         meter = meter_of(settings)
         self.counters = Counters(meter)
         self._inbox = Inbox()
-        self._gaps = GapReporter(self.producer_id)
+        self._losses = Losses(self.counters, GapReporter(self.producer_id))
         self._delivery = DeliveryThread(
-            settings, self.producer_id, self._inbox, self.counters, meter, self._gaps
+            settings, self.producer_id, self._inbox, self._losses, meter
         )
         self._most_events = settings.queue_events
         # Keeps the numbers in the order of the inbox. A signal handler may record an event while
@@ -92,7 +93,8 @@ class Outbox:
             if (problem := self._take(event)) is None:
                 return True
             number = self._sequence
-        return self._drop(problem, number)
+        self._losses.add_unaccepted(problem, number)
+        return False
 
     def _take(self, event: UsageEvent) -> DropReason | None:
         if self._closed:
@@ -139,14 +141,10 @@ class Outbox:
         kept_seconds = seconds if kept_seconds is None else min(seconds, kept_seconds)
         started = time.monotonic()
         self._delivery.is_hurried = True
-        # In slices, so that a signal handler in the main thread can run in between.
-        while (
-            time.monotonic() - started < self._patience_left(seconds, kept_seconds)
-            and not self._is_dead
-        ):
-            if self._stopped.is_set():
+        while time.monotonic() - started < self._patience_left(seconds, kept_seconds):
+            if self._is_dead or self._stopped.is_set():
                 break  # closed: the rest stays on disk for another process
-            pause(POLL_SECONDS)
+            pause(POLL_SECONDS)  # in slices: a signal handler in the main thread can run in between
         self._delivery.is_hurried = False
         return self.queued
 
@@ -157,7 +155,7 @@ class Outbox:
             return seconds if queued > self._delivery.numbers.kept else kept_seconds
         if self._thread is None:
             return 0.0  # no thread, so nobody sends a gap record
-        return min(seconds, REPORT_SECONDS) if self._gaps.is_pending else 0.0
+        return min(seconds, REPORT_SECONDS) if self._losses.gaps.is_pending else 0.0
 
     def stop(self, seconds: float) -> int:
         """`flush` at the application's end. The next `stop` or `close` waits for a moment only."""
@@ -188,7 +186,7 @@ class Outbox:
             self._stopped.set()
             self._await_end(self._thread, END_SECONDS)
             if self._is_dead:
-                self._give_up(self._accepted - self._delivery.numbers.settled)
+                self._delivery.give_up(self._accepted)
             return self._log_end(self._delivery.numbers.lost - lost, waited)
 
     def _await_end(self, thread: Thread, seconds: float) -> None:
@@ -201,12 +199,6 @@ class Outbox:
     @property
     def _is_dead(self) -> bool:
         return self._thread is not None and not self._thread.is_alive()
-
-    def _give_up(self, left: int) -> None:
-        """Count what a failed thread has neither delivered nor kept."""
-        if left > 0:
-            self._delivery.give_up(left)
-            self.counters.drop("delivery_failed", left)
 
     def _log_end(self, given_up: int, waited: float) -> int:
         facts = {"waited_seconds": round(waited, 1), "dropped": self.counters.dropped}
@@ -240,11 +232,3 @@ class Outbox:
             spill_bytes=numbers.spill_bytes,
             oldest_unsent_seconds=numbers.oldest_seconds,
         )
-
-    def _drop(self, reason: DropReason, number: int) -> bool:
-        if reason != "closed":  # such an event has no number, so there is no gap
-            self._gaps.lost(reason, 1, number)
-        if self.counters.drop(reason):
-            dropped = self.counters.dropped
-            log.warning("usage_events_dropped", reason=reason, dropped=dropped)
-        return False

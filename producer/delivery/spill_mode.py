@@ -4,18 +4,75 @@
 """
 
 import time
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from usagepipe.producer.delivery.encoded_queue import EncodedQueue
-from usagepipe.producer.delivery.gap_reporter import GapReporter
-from usagepipe.producer.delivery.kafka_producer_handle import RETRY_SECONDS, KafkaProducerHandle
+from usagepipe.producer.delivery.kafka_producer_handle import (
+    RETRY_SECONDS,
+    KafkaProducerHandle,
+    Refused,
+)
 from usagepipe.producer.delivery.losses import Losses
-from usagepipe.producer.delivery.spill import Spill, events_in
-from usagepipe.producer.delivery.spilled_batch import SpilledBatch
+from usagepipe.producer.delivery.spill import Record, Segment, Spill, events_in
 
 PROMPT_SECONDS: Final = 0.25  # a healthy Kafka acknowledges sooner
 MAX_SEGMENTS: Final = 8  # sent at once
 WRITE_EVENTS: Final = 1_000  # written at once
+
+
+class SpilledBatch:
+    """Some segments in flight. They are read once, when the batch is made; the files stay until
+    Kafka has acknowledged all events in them.
+
+    Raises:
+        OSError: the first segment cannot be read now.
+    """
+
+    def __init__(self, spill: Spill, segments: Sequence[Segment]) -> None:
+        """The batch ends before the first segment that cannot be read now."""
+        self.segments: list[Segment] = []
+        self.is_own = spill.is_own(segments[0])
+        self.damaged = 0  # events that could not be read
+        self.refused: list[Refused] = []  # events that Kafka will never accept
+        self.has_failed = False  # to be sent again
+        self._unsent: deque[Record] = deque()
+        for segment in segments:
+            try:
+                found = segment.read()
+            except OSError:
+                if not self.segments:
+                    raise
+                break
+            self.segments.append(segment)
+            self._unsent += found.records
+            self.damaged += found.lost
+        self.events = events_in(self._unsent)
+        self.last_sequence = max(each.last_sequence for each in self.segments)
+        self._sent_at = time.monotonic()
+
+    @property
+    def is_sent(self) -> bool:
+        return not self._unsent
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the last event was given to librdkafka."""
+        return time.monotonic() - self._sent_at
+
+    def send(self, handle: KafkaProducerHandle) -> None:
+        """Give `handle` as many events as it takes."""
+        while self._unsent and handle.produce(self._unsent[0]):
+            self._unsent.popleft()
+            self._sent_at = time.monotonic()
+
+    def note(self, handle: KafkaProducerHandle) -> None:
+        """Take the events that came back."""
+        self.refused += handle.refused
+        self.has_failed |= bool(handle.returned)
+        handle.refused.clear()
+        handle.returned.clear()
 
 
 class SpillMode:
@@ -27,7 +84,6 @@ class SpillMode:
         waiting: EncodedQueue,
         handle: KafkaProducerHandle,
         losses: Losses,
-        gaps: GapReporter,
     ) -> None:
         self.is_on = False
         self.is_prompt = False  # Kafka answered the last files promptly
@@ -37,7 +93,6 @@ class SpillMode:
         self._waiting = waiting
         self._handle = handle
         self._losses = losses
-        self._gaps = gaps
         self._batch: SpilledBatch | None = None
         self._segments = 1  # how many to send at once
         self._read_at = 0.0  # when to read again, after a file could not be read
@@ -75,7 +130,7 @@ class SpillMode:
             self.spilled += events_in(records[:kept])
             for segment in given_up:
                 self._losses.add("spill_overwritten", segment.events, segment.last_sequence)
-                self._gaps.report_again(segment.gaps)
+                self._losses.gaps.report_again(segment.gaps)
             if kept < len(records):
                 break
 

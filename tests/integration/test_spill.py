@@ -267,7 +267,7 @@ def test_killed_at_any_byte_the_files_are_whole(
     recording.program.kill()
 
     segments = Segments(next((tmp_path / "spill").rglob("*.spill")).parent, 1)
-    found = [segments.read(each) for each in segments.take(10_000)]
+    found = [each.read() for each in segments.take(10_000)]
 
     numbers = [decode(value).sequence for each in found for _, value in each.records]
     assert list(range(1, len(numbers) + 1)) == numbers

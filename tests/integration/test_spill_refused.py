@@ -29,7 +29,7 @@ from tests.support.topics import make_topics
 from tests.support.waiting import eventually
 from usagepipe.producer.delivery.kafka_producer_handle import KafkaProducerHandle
 from usagepipe.producer.delivery.spill import Spill
-from usagepipe.producer.delivery.spilled_batch import SpilledBatch
+from usagepipe.producer.delivery.spill_mode import SpilledBatch
 from usagepipe.schemas import Settings
 
 AUTHORIZER = """\

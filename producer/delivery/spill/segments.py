@@ -53,6 +53,48 @@ class Segment:
     def events(self) -> int:
         return self.frames - len(self.gaps)
 
+    def read(self) -> Found:
+        """The records in the file, and how many of its events are lost.
+
+        A foreign file is set aside, not deleted. The gap records of a segment that this process
+        wrote are never lost: it keeps them in memory.
+
+        Raises:
+            OSError: it cannot be read now. Try again later.
+        """
+        try:
+            data = _read(self.path)
+        except FileNotFoundError:
+            return self._without_file()
+        except OSError as error:
+            self.failed_reads += 1
+            if self.failed_reads == 1:
+                log.error("spill_not_read", file=str(self.path), error=describe(error))
+            if error.errno in SHORTAGES or self.failed_reads < MAX_READS:
+                raise
+            return self._set_aside(describe(error))
+        if data is None:
+            return self._set_aside("no file of this user, or too large")
+        if data.startswith(FAMILY) and not data.startswith(HEADER):
+            return self._set_aside("written by another version")
+        found = read_frames(data.removeprefix(HEADER))
+        gaps = [gap for gap in self.gaps if gap not in found.records]
+        lost = max(found.lost, self.frames - len(found.records)) - len(gaps)
+        return Found(found.records + gaps, max(0, lost))
+
+    def _set_aside(self, problem: str) -> Found:
+        self.is_aside = True  # even if it cannot be renamed
+        log.error("spill_unreadable", file=str(self.path), problem=problem)
+        try:
+            self.path.rename(self.path.with_suffix(ASIDE))
+        except OSError as error:
+            log.error("spill_not_set_aside", file=str(self.path), error=describe(error))
+        return self._without_file()
+
+    def _without_file(self) -> Found:
+        """What is known of a lost file. The events in another process' file count as one."""
+        return Found(list(self.gaps), self.events if self.frames else 1)
+
 
 class Segments:
     """The segments in `folder`, oldest first. For one thread."""
@@ -71,8 +113,9 @@ class Segments:
         return len(self._all)
 
     @property
-    def oldest(self) -> Segment | None:
-        return self._all[0] if self._all else None
+    def since(self) -> float:
+        """When the oldest was created. There must be one."""
+        return self._all[0].since
 
     def append(self, records: Sequence[Record]) -> None:
         """Write `records` after all others: all of them, or none (OSError)."""
@@ -103,35 +146,6 @@ class Segments:
             self._open = False
         return taken
 
-    def read(self, segment: Segment) -> Found:
-        """The records of the segment, and how many of its events are lost.
-
-        A foreign file is set aside, not deleted. The gap records of a segment that this process
-        wrote are never lost: it keeps them in memory.
-
-        Raises:
-            OSError: it cannot be read now. Try again later.
-        """
-        try:
-            data = _read(segment.path)
-        except FileNotFoundError:
-            return _without_file(segment)
-        except OSError as error:
-            segment.failed_reads += 1
-            if segment.failed_reads == 1:
-                log.error("spill_not_read", file=str(segment.path), error=describe(error))
-            if error.errno in SHORTAGES or segment.failed_reads < MAX_READS:
-                raise
-            return self._set_aside(segment, describe(error))
-        if data is None:
-            return self._set_aside(segment, "no file of this user, or too large")
-        if data.startswith(FAMILY) and not data.startswith(HEADER):
-            return self._set_aside(segment, "written by another version")
-        found = read_frames(data.removeprefix(HEADER))
-        gaps = [gap for gap in segment.gaps if gap not in found.records]
-        lost = max(found.lost, segment.frames - len(found.records)) - len(gaps)
-        return Found(found.records + gaps, max(0, lost))
-
     def remove(self, segment: Segment) -> None:
         """Delete the segment: its events are in Kafka, or given up."""
         if segment not in self._all:
@@ -147,20 +161,6 @@ class Segments:
     def before(self, busy: Sequence[Segment]) -> Segment | None:
         """The oldest segment that is not in `busy`."""
         return next((each for each in self._all if each not in busy), None)
-
-    def _set_aside(self, segment: Segment, problem: str) -> Found:
-        segment.is_aside = True  # even if it cannot be renamed
-        log.error("spill_unreadable", file=str(segment.path), problem=problem)
-        try:
-            segment.path.rename(segment.path.with_suffix(ASIDE))
-        except OSError as error:
-            log.error("spill_not_set_aside", file=str(segment.path), error=describe(error))
-        return _without_file(segment)
-
-
-def _without_file(segment: Segment) -> Found:
-    """What is known of a lost file. The number of events in another process' file counts as one."""
-    return Found(list(segment.gaps), segment.events if segment.frames else 1)
 
 
 def _found(path: Path) -> Segment:

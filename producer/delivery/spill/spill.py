@@ -1,7 +1,7 @@
 """The events that a process keeps on disk: its own, and those of a dead process it has adopted.
 
-Only the delivery thread calls this. `write` adds events in the order of their numbers; `take`,
-`read` and `remove` get them out again. A crash anywhere in between leaves them in their file, and
+Only the delivery thread calls this. `write` adds events in the order of their numbers; `take` and
+`remove` get them out again. A crash anywhere in between leaves them in their file, and
 the next process sends them again. At least once is enough here: an event that is sent twice is
 stored once, by its `event_id`.
 """
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from usagepipe.producer.delivery.spill.folders import HeldFolder, adopt_folder, make_folder
-from usagepipe.producer.delivery.spill.frames import FRAME_BYTES, Found, Record
+from usagepipe.producer.delivery.spill.frames import FRAME_BYTES, Record
 from usagepipe.producer.delivery.spill.segments import HEADER, Segment, Segments
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.schemas.errors import UsagePipeError
@@ -34,7 +34,7 @@ class Kept(NamedTuple):
 
 
 class Spill:
-    """Files of events. `open` comes first. Only `read` raises OSError."""
+    """Files of events. `open` comes first. No method raises OSError."""
 
     def __init__(self, settings: ProducerSettings, name: str) -> None:
         self._settings = settings
@@ -106,8 +106,7 @@ class Spill:
     @property
     def oldest(self) -> float | None:
         """When the oldest segment was created, in seconds of the epoch."""
-        there = [each.oldest for each in (self._own, self._adopted) if each]
-        return min((each.since for each in there if each), default=None)
+        return min((each.since for each in (self._own, self._adopted) if each), default=None)
 
     def write(self, records: Sequence[Record], busy: Sequence[Segment]) -> Kept:
         """Write `records` to disk while there is room.
@@ -183,20 +182,14 @@ class Spill:
     def is_own(self, segment: Segment) -> bool:
         return segment.path.parent.name == self._name
 
-    def read(self, segment: Segment) -> Found:
-        return self._of(segment).read(segment)
-
     def remove(self, segment: Segment) -> None:
+        segments = self._own if self.is_own(segment) else self._adopted
+        assert segments is not None
         try:
-            self._of(segment).remove(segment)
+            segments.remove(segment)
         except OSError as error:  # it is sent again: better twice than never
             log.warning("spill_not_removed", file=str(segment.path), error=describe(error))
         self.is_full = False
-
-    def _of(self, segment: Segment) -> Segments:
-        segments = self._own if self.is_own(segment) else self._adopted
-        assert segments is not None
-        return segments
 
     def adopt(self) -> bool:
         """Look for events of a dead process, every `ADOPT_SECONDS`. Whether there are any."""

@@ -20,7 +20,7 @@ def some(count: int, first: int = 0) -> list[Record]:
 
 
 def read_all(segments: Segments) -> list[Record]:
-    return [record for each in segments.take(1_000) for record in segments.read(each).records]
+    return [record for each in segments.take(1_000) for record in each.read().records]
 
 
 def test_another_process_finds_what_was_appended(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_file_of_another_version_is_set_aside(tmp_path: Path) -> None:
     (segment,) = segments.take(1)
 
     with capture_logs() as logs:
-        found = segments.read(segment)
+        found = segment.read()
         segments.remove(segment)
 
     assert ([], 1) == found
@@ -114,7 +114,7 @@ def test_lost_file_is_counted_by_its_events(tmp_path: Path) -> None:
     (segment,) = segments.take(1)
     os.unlink(segment.path)
 
-    assert ([], 7) == segments.read(segment)
+    assert ([], 7) == segment.read()
 
 
 def test_process_without_descriptors_reads_the_file_later(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_process_without_descriptors_reads_the_file_later(tmp_path: Path) -> Non
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:
         with pytest.raises(OSError, match="Too many open files"):
-            segments.read(segment)
+            segment.read()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert (some(7), 0) == segments.read(segment)
+    assert (some(7), 0) == segment.read()
 
 
 def test_file_that_is_never_readable_is_set_aside_in_the_end(
@@ -146,8 +146,8 @@ def test_file_that_is_never_readable_is_set_aside_in_the_end(
     with capture_logs() as logs:
         for _ in range(2):
             with pytest.raises(OSError, match="symbolic links"):
-                segments.read(segment)
-        found = segments.read(segment)
+                segment.read()
+        found = segment.read()
 
     assert ([], 7) == found
     assert ["spill_not_read", "spill_unreadable"] == [entry["event"] for entry in logs]
@@ -168,7 +168,7 @@ def test_file_that_cannot_be_set_aside_is_not_deleted(tmp_path: Path) -> None:
     segments = Segments(tmp_path, BYTES)
     (segment,) = segments.take(1)
 
-    segments.read(segment)
+    segment.read()
     segments.remove(segment)
 
     assert (True, 0) == (path.exists(), len(segments))
@@ -180,7 +180,7 @@ def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
     segments = Segments(tmp_path, BYTES)
     (segment,) = segments.take(1)
 
-    assert ([], 1) == segments.read(segment)
+    assert ([], 1) == segment.read()
 
 
 def test_file_beyond_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +190,7 @@ def test_file_beyond_any_size_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
     segments = Segments(tmp_path, BYTES)
     (segment,) = segments.take(1)
 
-    assert ([], 1) == segments.read(segment)
+    assert ([], 1) == segment.read()
 
 
 GAP = b"p", b'{"usage_gap":{"producer_id":"p","last_sequence":9,"lost":{}}}'
@@ -208,7 +208,7 @@ def test_gap_records_are_no_events(tmp_path: Path) -> None:
         segment.gaps,
         segment.last_sequence,
     )
-    assert ([*some(3), GAP, *some(2, first=3)], 0) == segments.read(segment)
+    assert ([*some(3), GAP, *some(2, first=3)], 0) == segment.read()
     segments.remove(segment)
     assert 0 == segments.events
 
@@ -226,7 +226,7 @@ def test_gap_records_outlive_the_damage_of_their_file(tmp_path: Path, damage: st
     else:
         segment.path.write_bytes(data.replace(*wrong[damage]))
 
-    found = segments.read(segment)
+    found = segment.read()
 
     lost = {"gap": 0, "event": 1, "file": 3}[damage]
     assert (3 - lost + 1, lost, GAP) == (len(found.records), found.lost, found.records[-1])

@@ -29,7 +29,7 @@ def numbers(of: Spill) -> list[int]:
     """What is kept, oldest first."""
     found = []
     while segments := of.take(1):
-        found += [int(value) for _, value in of.read(segments[0]).records]
+        found += [int(value) for _, value in segments[0].read().records]
         of.remove(segments[0])
     return found
 
@@ -169,7 +169,7 @@ def test_folder_that_somebody_deletes_is_made_again(tmp_path: Path, what: str) -
 
     kept, _ = mine.write([event(3)], ())
 
-    found = [mine.read(segment) for segment in mine.take(10)]
+    found = [segment.read() for segment in mine.take(10)]
     assert (1, 2, [3]) == (
         kept,
         sum(each.lost for each in found),
