@@ -5,9 +5,8 @@ callers. They reject nobody: that is the task of your authentication, which runs
 """
 
 from usagepipe.producer.identify.chains import first_of
-from usagepipe.producer.identify.keys import api_key, legacy_keys
+from usagepipe.producer.identify.keys import api_key, legacy_keys, session
 from usagepipe.producer.identify.local_user import local_user
 from usagepipe.producer.identify.proxies import proxy_headers
-from usagepipe.producer.identify.sessions import session
 
 __all__ = ["api_key", "first_of", "legacy_keys", "local_user", "proxy_headers", "session"]

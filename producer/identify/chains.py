@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 
 from usagepipe.producer.watching.callers import Caller, Found, Identify
-from usagepipe.producer.watching.requests import Request
 
 
 def first_of(*ways: Identify) -> Identify:
@@ -13,27 +12,26 @@ def first_of(*ways: Identify) -> Identify:
     An exception ends the search: if a look-up fails, the caller must not be taken for somebody
     else.
     """
-    return lambda request: first_in(request, iter(ways))
+    return lambda request: first_found(way(request) for way in ways)
 
 
-def first_in(request: Request, ways: Iterator[Identify]) -> Found:
-    """The same for an iterator of `ways`, which makes each only when it is needed."""
-    for way in ways:
-        found = way(request)
+def first_found(results: Iterator[Found]) -> Found:
+    """The first caller among `results`. The iterator does no look-up after it."""
+    for found in results:
         if inspect.isawaitable(found):
-            return _first_later(found, request, ways)
+            return _first_later(found, results)
         if found is not None and found.user_id:
             return found
     return None
 
 
 async def _first_later(
-    pending: Awaitable[Caller | None], request: Request, ways: Iterator[Identify]
+    pending: Awaitable[Caller | None], results: Iterator[Found]
 ) -> Caller | None:
     found = await pending
     if found is not None and found.user_id:
         return found
-    following = first_in(request, ways)
+    following = first_found(results)
     return await following if inspect.isawaitable(following) else following
 
 

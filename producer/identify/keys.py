@@ -1,12 +1,15 @@
-"""Identifies callers by their API keys. Keys go to your look-up function only, never into events.
+"""Identifies callers by their API keys, or by a session in a cookie or a bearer token.
 
-Even if the look-up returns the key itself as an id, its fingerprint replaces it.
+Both go to your look-up function only. A key never goes into events: even if the look-up returns the
+key itself as an id, its fingerprint replaces it.
 """
 
 import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
-from usagepipe.producer.identify.chains import first_in, then
+from usagepipe.producer.identify.chains import first_found, then
 from usagepipe.producer.watching.callers import TEXTS, Caller, Found, Identify, fingerprint_key
 from usagepipe.producer.watching.requests import Request, cookie_values, header_values
 
@@ -43,18 +46,15 @@ def api_key(
 
     def identify(request: Request) -> Found:
         keys = _keys_in(request, names, cookie)
-        return first_in(request, (_owner(key, look_up, secret) for key in keys))
+        return first_found(_owner(key, look_up, secret) for key in keys)
 
     return identify
 
 
-def _owner(key: str, look_up: LookUp | None, secret: str | bytes) -> Identify:
-    def identify(request: Request) -> Found:
-        fingerprint = fingerprint_key(key, secret)
-        found = Caller(user_id=fingerprint) if look_up is None else look_up(key)
-        return then(found, lambda caller: _with_key(caller, key, fingerprint))
-
-    return identify
+def _owner(key: str, look_up: LookUp | None, secret: str | bytes) -> Found:
+    fingerprint = fingerprint_key(key, secret)
+    found = Caller(user_id=fingerprint) if look_up is None else look_up(key)
+    return then(found, lambda caller: _with_key(caller, key, fingerprint))
 
 
 def _with_key(caller: Caller | None, key: str, fingerprint: str) -> Caller | None:
@@ -97,9 +97,27 @@ def legacy_keys(
     return identify
 
 
-def bearers_of(request: Request) -> Iterator[str]:
+def session(look_up: LookUp, *, cookie: str = "session", bearer: bool = True) -> Identify:
+    """Identify the caller by the session in the cookie, or in the bearer token if `bearer` is set.
+
+    `look_up` returns the owner of a session (None: nobody); it may be async. If cookies are signed,
+    it must check the signature too. The source is `web` unless the caller has another one.
+    """
+
+    def identify(request: Request) -> Found:
+        sent = chain(_ends(cookie_values(request, cookie)), _bearers(request) if bearer else ())
+        return first_found(then(look_up(token), _from_web) for token in sent)
+
+    return identify
+
+
+def _from_web(caller: Caller | None) -> Caller | None:
+    return caller and replace(caller, source=caller.source or "web")
+
+
+def _bearers(request: Request) -> Iterator[str]:
     """The tokens of `Authorization: Bearer …`."""
-    for value in ends(header_values(request, "authorization")):
+    for value in _ends(header_values(request, "authorization")):
         scheme, _, token = value.partition(" ")
         if scheme.lower() == "bearer" and token.strip():
             yield token.strip()
@@ -108,14 +126,14 @@ def bearers_of(request: Request) -> Iterator[str]:
 def _keys_in(request: Request, headers: Iterable[str], cookie: str) -> Iterator[str]:
     for name in headers:
         if name == "authorization":
-            yield from bearers_of(request)
+            yield from _bearers(request)
         else:
-            yield from ends(header_values(request, name))
+            yield from _ends(header_values(request, name))
     if cookie:
-        yield from ends(cookie_values(request, cookie))
+        yield from _ends(cookie_values(request, cookie))
 
 
-def ends(values: Sequence[str]) -> list[str]:
+def _ends(values: Sequence[str]) -> list[str]:
     """The first and the last of the values. Frameworks use one of the two, and a client that sends
     thousands must not cause thousands of look-ups."""
     return list(dict.fromkeys(value for value in (*values[:1], *values[-1:]) if value))

@@ -32,7 +32,12 @@ def local_user(path: str | Path | None = None, *, user_name: str = LOCAL_USER_NA
 
 def local_user_id(path: str | Path | None = None) -> str:
     """The id of the local user of this account. It is made if there is none."""
-    file = Path(path) if path is not None else _default_path()
+    try:
+        file = Path(path) if path is not None else state_path() / "local_user_id"
+    except RuntimeError:
+        raise WrongUseError(
+            "There is no home directory for the file of the local user's id. Name a file."
+        ) from None
     try:
         if not file.exists():
             _make(file)
@@ -43,15 +48,6 @@ def local_user_id(path: str | Path | None = None) -> str:
     except ValueError:
         raise WrongUseError(
             f"{file} does not hold a local user's id. Name another file, or remove it for a new id."
-        ) from None
-
-
-def _default_path() -> Path:
-    try:
-        return state_path() / "local_user_id"
-    except RuntimeError:
-        raise WrongUseError(
-            "There is no home directory for the file of the local user's id. Name a file."
         ) from None
 
 
