@@ -38,12 +38,10 @@ from usagepipe.producer.delivery.spill_mode import SpillMode
 from usagepipe.producer.process.native import Event
 from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.telemetry.counters import DropReason
-from usagepipe.producer.telemetry.meters import DeliveryNumbers, Meter
+from usagepipe.producer.telemetry.meters import DeliveryNumbers
 from usagepipe.schemas.codec import StampingEncoder, record_key
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.settings import ProducerSettings
-
-Inbox = deque[tuple[UsageEvent, int]]  # each with its number
 
 STEP_SECONDS: Final = 0.02
 STALL_SECONDS: Final = 0.5  # plus linger_ms: a healthy Kafka acknowledges sooner
@@ -54,20 +52,13 @@ HURRY_SECONDS: Final = 0.25  # the same while somebody waits for the delivery
 class DeliveryThread:
     """Delivers what is in the inbox. `run` is the thread; any thread may read the attributes."""
 
-    def __init__(
-        self,
-        settings: ProducerSettings,
-        producer_id: str,
-        inbox: Inbox,
-        losses: Losses,
-        meter: Meter,
-    ) -> None:
+    def __init__(self, settings: ProducerSettings, producer_id: str, losses: Losses) -> None:
+        self.inbox: deque[tuple[UsageEvent, int]] = deque()  # accepted events and their numbers
         self.numbers = DeliveryNumbers()
         self.is_hurried = False  # somebody waits: do not let events linger
         self.refusal: DropReason | None = None  # why no event can be accepted now
-        self._inbox = inbox
         self._losses = losses
-        self._meter = meter
+        self._meter = losses.counters.meter
         self._encoder = StampingEncoder(producer_id)
         self._spill = Spill(settings, producer_id)
         patience = STALL_SECONDS + settings.linger_ms / 1_000
@@ -120,8 +111,8 @@ class DeliveryThread:
     def _encode(self) -> None:
         """Step 1: encode what is in the inbox."""
         number = self._losses.last_taken
-        for _ in range(len(self._inbox)):
-            event, number = self._inbox[0]
+        for _ in range(len(self.inbox)):
+            event, number = self.inbox[0]
             try:
                 record = record_key(event), self._encoder.encode(event, number)
             except BaseException as error:  # otherwise the next step would try it again, forever
@@ -130,7 +121,7 @@ class DeliveryThread:
                 self._waiting.append(record)
                 self._meter.tokens(event)
             self._taken += 1
-            self._inbox.popleft()
+            self.inbox.popleft()
         self._losses.last_taken = number
 
     def _send(self) -> None:
@@ -213,7 +204,7 @@ class DeliveryThread:
             gaps.arrived()
         self.refusal = self._refusal()
         self.numbers = DeliveryNumbers(
-            recorded=self._taken + len(self._inbox),
+            recorded=self._taken + len(self.inbox),
             delivered=delivered,
             lost=lost,
             kept=kept,

@@ -14,9 +14,9 @@ TOO_LARGE: Final = "MSG_SIZE_TOO_LARGE"
 class Losses:
     """The losses of one process. All but `add_unaccepted` is for the delivery thread."""
 
-    def __init__(self, counters: Counters, gaps: GapReporter) -> None:
+    def __init__(self, producer_id: str, counters: Counters) -> None:
         self.counters = counters
-        self.gaps = gaps
+        self.gaps = GapReporter(producer_id)
         self.own = 0  # accepted events of this process
         self.last_taken = 0  # number of the last event that the thread has taken
 

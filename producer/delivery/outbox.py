@@ -1,4 +1,4 @@
-"""The events of one process on their way to Kafka: numbers each event and owns the inbox.
+"""The events of one process on their way to Kafka: numbers each event and puts it into the inbox.
 
 An outbox belongs to the process that made it. Neither its thread nor librdkafka's threads survive a
 fork. So a child makes its own outbox, and must not even destroy the inherited producer. What
@@ -13,8 +13,7 @@ import time
 from functools import partial
 from typing import Final
 
-from usagepipe.producer.delivery.delivery_thread import DeliveryThread, Inbox
-from usagepipe.producer.delivery.gap_reporter import GapReporter
+from usagepipe.producer.delivery.delivery_thread import DeliveryThread
 from usagepipe.producer.delivery.losses import Losses
 from usagepipe.producer.process.native import Event, RLock, Thread, pause
 from usagepipe.producer.process.safe_log import describe, log
@@ -67,13 +66,9 @@ class Outbox:
 
     def __init__(self, settings: ProducerSettings, *, closed: bool = False) -> None:
         self.producer_id = new_producer_id()
-        meter = meter_of(settings)
-        self.counters = Counters(meter)
-        self._inbox = Inbox()
-        self._losses = Losses(self.counters, GapReporter(self.producer_id))
-        self._delivery = DeliveryThread(
-            settings, self.producer_id, self._inbox, self._losses, meter
-        )
+        self.counters = Counters(meter_of(settings))
+        self._losses = Losses(self.producer_id, self.counters)
+        self._delivery = DeliveryThread(settings, self.producer_id, self._losses)
         self._most_events = settings.queue_events
         # Keeps the numbers in the order of the inbox. A signal handler may record an event while
         # its thread holds the lock: the code under it must tolerate such an interruption.
@@ -108,7 +103,7 @@ class Outbox:
             return delivery.refusal
         if self._accepted - delivery.numbers.settled >= self._most_events:
             return "queue_full"
-        self._inbox.append((event, number))
+        delivery.inbox.append((event, number))
         self._accepted += 1
         return None
 

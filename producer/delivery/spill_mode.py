@@ -79,11 +79,7 @@ class SpillMode:
     """Writes waiting events to disk and sends the files, oldest first. For one thread."""
 
     def __init__(
-        self,
-        spill: Spill,
-        waiting: EncodedQueue,
-        handle: KafkaProducerHandle,
-        losses: Losses,
+        self, spill: Spill, waiting: EncodedQueue, handle: KafkaProducerHandle, losses: Losses
     ) -> None:
         self.is_on = False
         self.is_prompt = False  # Kafka answered the last files promptly

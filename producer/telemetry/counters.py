@@ -65,7 +65,7 @@ class Counters:
     """The counts of one process. Threads share it."""
 
     def __init__(self, meter: Meter | None = None) -> None:
-        self._meter = meter or Meter()
+        self.meter = meter or Meter()
         self._lock = RLock()  # a signal handler may record while its thread holds the lock
         self._dropped: Counter[str] = Counter()
         self._dropped_total = 0
@@ -79,7 +79,7 @@ class Counters:
             before = self._dropped_total
             self._dropped[reason] += events
             after = self._dropped_total = before + events
-        self._meter.dropped(reason, events)
+        self.meter.dropped(reason, events)
         return (before - 1) // WARN_EVERY != (after - 1) // WARN_EVERY
 
     def leave_out(self, endpoint: str, reason: UnrecordedReason) -> bool:
@@ -89,12 +89,12 @@ class Counters:
             self._unrecorded[label][reason] += 1
             self._unrecorded_total[reason] += 1
             total = self._unrecorded_total[reason]
-        self._meter.unrecorded(label, reason)
+        self.meter.unrecorded(label, reason)
         return total % WARN_EVERY == 1
 
     def add_seconds(self, seconds: float) -> None:
         """Note how many seconds our code added to a request."""
-        self._meter.added(seconds)
+        self.meter.added(seconds)
 
     @property
     def dropped(self) -> dict[str, int]:
