@@ -7,30 +7,22 @@ usage is added up (`extraction`), as each provider means it (`shapes`).
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from usagepipe.producer.reading.extraction import Tally, Usage
+from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.aws_event_stream import AwsEventStream
 from usagepipe.producer.reading.framing.compression import (
     GRACE_STEPS,
     PIECE_BYTES,
-    Decoder,
+    Unpacking,
     codings_of,
     unpacking_of,
 )
 from usagepipe.producer.reading.framing.json_body import JsonBody
 from usagepipe.producer.reading.framing.json_lines import JsonLines
-from usagepipe.producer.reading.framing.kinds import (
-    BLANK,
-    KINDS,
-    STREAMS,
-    AnswerKind,
-    kind_by,
-    label_of,
-)
+from usagepipe.producer.reading.framing.kinds import BLANK, STREAMS, AnswerKind, kind_by, label_of
 from usagepipe.producer.reading.framing.server_sent_events import JsonOrEvents, ServerSentEvents
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 from usagepipe.schemas.errors import TooLargeError
-
-__all__ = ["KINDS", "AnswerReader"]
 
 
 class Framing(Protocol):
@@ -77,7 +69,7 @@ class AnswerReader:
         self._label = label_of(content_type)
         if self._label == "other":
             self._refused = "no_usage"
-        self._unpacking: Decoder | None = None
+        self._unpacking: Unpacking | None = None
         self._most_steps = GRACE_STEPS
         if codings := codings_of(content_encoding):
             self._unpacking = unpacking_of(codings)
@@ -140,9 +132,8 @@ class AnswerReader:
         if usage is not None:
             return usage
         if self._refused is None and self._framing is not None and self._framing.malformed:
-            return (
-                "no_usage" if self._label == "text" else "parse_failed"
-            )  # text does not claim to be JSON
+            # Text does not claim to be JSON.
+            return "no_usage" if self._label == "text" else "parse_failed"
         return self._refused or "no_usage"
 
     def _pass_on(self, chunk: bytes) -> None:

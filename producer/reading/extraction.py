@@ -19,8 +19,6 @@ from usagepipe.producer.reading.shapes.shape import Fields, Shape
 from usagepipe.producer.reading.usage import COUNTS, Usage
 from usagepipe.schemas.event import MAX_TOKENS
 
-__all__ = ["Tally", "Usage", "usage_of"]
-
 # Ids of earlier completions that are remembered. A repetition comes soon after the original, and
 # memory must be bounded because anybody can choose the ids.
 MAX_PARTS: Final = 1_000
@@ -37,14 +35,6 @@ PLACES_BESIDE: Final = PLACES - {
 }
 CHAT: Final = next(rank for rank, shape in enumerate(SHAPES) if isinstance(shape, OpenAI))
 CHAT_ONLY: Final = ((CHAT, SHAPES[CHAT]),)
-
-
-def usage_of(answer: object) -> Usage | None:
-    """The usage in a decoded JSON answer; None if there is none. Never raises."""
-    tally = Tally()
-    tally.add(answer)
-    tally.end()
-    return tally.usage()
 
 
 class Tally:
@@ -67,7 +57,7 @@ class Tally:
         self._goes_on = False  # a chunk with a choice came after `[DONE]`, before this event
         self._broken = False  # by an error, with no usage after it
         self.failed = False  # the answer itself reports it
-        self._model = ""
+        self.model = ""  # that answered, if one has been named so far, with usage or without
         self.of_claude = False  # a message of Claude's has begun
 
     def add(self, answer: object) -> None:
@@ -95,11 +85,6 @@ class Tally:
         if self._is_done and answer.get("choices"):
             self._goes_on = True
 
-    @property
-    def model(self) -> str:
-        """The model that answered, if one has been named so far, with usage or without."""
-        return self._model
-
     def end(self) -> None:
         """An end mark that is not JSON has passed. After an error it ends the stream, but the
         model's output is not complete."""
@@ -124,7 +109,7 @@ class Tally:
         if usage is None:
             return None
         ended = self._ended or (complete and self._completion.closed)
-        return _judged(usage.of_model(self._model), cut=not ended)
+        return _judged(usage.of_model(self.model), cut=not ended)
 
     def _sum(self) -> Usage | None:
         latest = self._completion.usage()
@@ -222,9 +207,9 @@ class Tally:
     def _note_model(self, answer: Fields, *, news: bool) -> None:
         """Note the model: one that takes over, else the one beside the usage, else the first."""
         model = model_taking_over(answer)
-        if not model and (news or not self._model):
+        if not model and (news or not self.model):
             model = model_named(answer)
-        self._model = model or self._model
+        self.model = model or self.model
 
 
 class _Plan(NamedTuple):
@@ -258,16 +243,11 @@ def _judged(usage: Usage, *, cut: bool) -> Usage:
     """`usage` with its quality. Contradictory numbers are kept: an event has no class for tokens of
     which only the total is known, so that total stands alone. Zeros are kept too, because the
     request took place."""
-    if max(usage.counts) > MAX_TOKENS:
-        return _capped(usage)
+    if max(usage.counts) > MAX_TOKENS:  # absurd counts, cut to what an event allows
+        capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}
+        return usage._replace(**capped, usage_quality="inconsistent")
     if usage.usage_quality == "inconsistent":
         return usage
     if usage.total_tokens == 0:
         return usage._replace(usage_quality="missing")
     return usage._replace(usage_quality="partial") if cut else usage
-
-
-def _capped(usage: Usage) -> Usage:
-    """Absurd counts, cut to what an event allows."""
-    capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}
-    return usage._replace(**capped, usage_quality="inconsistent")

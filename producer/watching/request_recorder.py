@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from usagepipe.producer.delivery.recorder import Recorder
 from usagepipe.producer.process.safe_log import describe, log
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 from usagepipe.producer.watching.callers import Caller, Found, at_once
 from usagepipe.producer.watching.events import event_of, has_tokens, wrong_fields

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from usagepipe.producer.process.safe_log import describe
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 from usagepipe.producer.watching.body_prefix import (
     BodyPrefix,

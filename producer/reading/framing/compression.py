@@ -37,11 +37,12 @@ class Decoder(Protocol):
 
 
 class Unpacking:
-    """A decoder with a budget of output bytes."""
+    """A decoder with a budget of output bytes, and the coding inside it, if there is one."""
 
-    def __init__(self, decoder: Decoder, max_ratio: int) -> None:
+    def __init__(self, decoder: Decoder, inner: "Unpacking | None") -> None:
         self._decoder = decoder
-        self._max_ratio = max_ratio
+        self._inner = inner
+        self._max_ratio = MAX_RATIO if inner is None else MAX_OUTER_RATIO
         self._budget = GRACE_BYTES
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
@@ -56,19 +57,10 @@ class Unpacking:
             self._budget -= len(piece)
             if self._budget < 0:
                 raise TooLargeError
-            yield piece
-
-
-class Nested:
-    """A coding inside another one. The outer one was applied last and is removed first."""
-
-    def __init__(self, outer: Decoder, inner: Decoder) -> None:
-        self._outer = outer
-        self._inner = inner
-
-    def pieces(self, data: bytes) -> Iterator[bytes]:
-        for piece in self._outer.pieces(data):
-            yield from self._inner.pieces(piece)
+            if self._inner is None:
+                yield piece
+            else:
+                yield from self._inner.pieces(piece)
 
 
 def codings_of(content_encoding: str) -> list[str]:
@@ -80,7 +72,7 @@ def codings_of(content_encoding: str) -> list[str]:
     return [coding for coding in listed if coding not in {"", "identity"}]
 
 
-def unpacking_of(codings: Sequence[str]) -> Decoder | None:
+def unpacking_of(codings: Sequence[str]) -> Unpacking | None:
     """A decoder that removes these codings (at least one), the last one first. None: one of them is
     not supported here.
 
@@ -88,15 +80,12 @@ def unpacking_of(codings: Sequence[str]) -> Decoder | None:
     """
     if len(codings) > MAX_CODINGS:
         return None
-    unpacking: Decoder | None = None
-    for coding in codings:
-        decoder = DECODERS.get(coding, _none)()
+    unpacking: Unpacking | None = None
+    for coding in codings:  # the last one was applied last and is removed first
+        decoder = DECODERS[coding]() if coding in DECODERS else None
         if decoder is None:
             return None
-        if unpacking is None:
-            unpacking = Unpacking(decoder, MAX_RATIO)
-        else:
-            unpacking = Nested(Unpacking(decoder, MAX_OUTER_RATIO), unpacking)
+        unpacking = Unpacking(decoder, unpacking)
     return unpacking
 
 
@@ -188,10 +177,6 @@ def _one_more(members: int) -> int:
     if members >= MAX_MEMBERS:
         raise TooLargeError
     return members + 1
-
-
-def _none() -> None:
-    """The decoder of an unknown coding."""
 
 
 def _zstd() -> Decoder | None:

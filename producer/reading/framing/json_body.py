@@ -17,16 +17,12 @@ class JsonBody:
         self._max_bytes = max_bytes
         self._held = bytearray()
         self._projection: Projection | None = None
-        self._documents = 0
+        self.steps = 0  # one for each document
         self.malformed = False
 
     @property
     def streaming(self) -> bool:
-        return self._documents > 1
-
-    @property
-    def steps(self) -> int:
-        return self._documents
+        return self.steps > 1
 
     def feed(self, chunk: bytes) -> None:
         if self._projection is not None:
@@ -78,5 +74,5 @@ class JsonBody:
         self._projection.feed(bytes(held))
 
     def _add(self, document: object) -> None:
-        self._documents += 1
+        self.steps += 1
         self._tally.add(document)

@@ -55,11 +55,20 @@ def kind_by(
         return _kind_of_json(head, label, ended)
     if head.startswith(FIELDS):
         return "events"
-    if not ended and (_may_be_field(head) or _may_be_message(head)):
+    may_be_field = any(field.startswith(head) for field in FIELDS)
+    # Messages of AWS are shorter than 16 MiB, so the first byte of their length is zero.
+    may_be_message = head.startswith(b"\0") and len(head) < PRELUDE.size
+    if not ended and (may_be_field or may_be_message):
         return None
     if begins_message(head):
         return "aws"
-    return _as_labelled(label)
+    match label:  # the beginning is unknown
+        case "text" | "octets":
+            return "other"
+        case "unknown":
+            return "events"
+        case _:
+            return label
 
 
 def _kind_of_json(head: bytes, label: Label, ended: bool) -> AnswerKind | None:
@@ -70,23 +79,3 @@ def _kind_of_json(head: bytes, label: Label, ended: bool) -> AnswerKind | None:
     if len(head) == 1 and not ended:
         return None
     return "json" if OBJECT_OF_LINES.match(head) else "lines"
-
-
-def _may_be_field(head: bytes) -> bool:
-    return any(field.startswith(head) for field in FIELDS)
-
-
-def _may_be_message(head: bytes) -> bool:
-    """Messages of AWS are shorter than 16 MiB, so the first byte of their length is zero."""
-    return head.startswith(b"\0") and len(head) < PRELUDE.size
-
-
-def _as_labelled(label: Label) -> AnswerKind | Literal["other"]:
-    """The format of a body with an unknown beginning."""
-    match label:
-        case "text" | "octets":
-            return "other"
-        case "unknown":
-            return "events"
-        case _:
-            return label

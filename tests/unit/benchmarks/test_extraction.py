@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.extraction import EVENTS, MAX_BYTES, USAGE, chat_stream
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 
 
 @pytest.mark.parametrize("chunks", [10, 2_000])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 
 BODY = json.dumps({"model": "m", "t": "ü😀", "usage": {"prompt_tokens": 3}}, ensure_ascii=False)
 LIMIT = 1_024

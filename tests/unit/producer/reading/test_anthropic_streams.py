@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.usages import usage_of
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Tally, Usage, usage_of
+from usagepipe.producer.reading.extraction import Tally
+from usagepipe.producer.reading.usage import Usage
 
 Counts = dict[str, Any]
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
 from usagepipe.producer.reading.framing import compression
+from usagepipe.producer.reading.usage import Usage
 
 LIMIT = 64 * 1024
 BODY = json.dumps({"model": "m", "text": "word " * 99, "usage": {"prompt_tokens": 3}}).encode()

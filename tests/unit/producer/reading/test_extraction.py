@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usagepipe.producer.reading.extraction import Tally, Usage, usage_of
+from tests.support.usages import usage_of
+from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.prefilter import may_matter
 from usagepipe.producer.reading.framing.projection import Projection
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.schemas.event import MAX_TOKENS
 
 CHAT = {

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
 from usagepipe.producer.reading.framing.prefilter import may_matter
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.watching.body_prefix import BodyPrefix
 
 USAGE = {

@@ -8,7 +8,7 @@ import pytest
 from tests.support.watched import CHAT, Bench, answering
 from tests.unit.producer.reading.test_aws_event_stream import message
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 
 LIMIT = 4_096
 DOCUMENTS: list[dict[str, Any]] = [

@@ -8,7 +8,7 @@ import pytest
 from tests.support.watched import CHAT, OVERLOADED, Bench, answering, reading
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 
 RANKS = [{"index": 3, "relevance_score": 0.98, "document": {"text": "x"}}, {"index": 0}]
 TOTAL = {"usage": {"total_tokens": 815}}

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.usages import usage_of
 from tests.support.watched import Bench, answering
 from tests.unit.producer.watching.test_litellm_calls import CALLS, event
 from usagepipe.producer import stamp_usage
-from usagepipe.producer.reading.extraction import Usage, usage_of
+from usagepipe.producer.reading.usage import Usage
 
 CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "more cached than there is": {

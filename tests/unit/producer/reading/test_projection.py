@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usagepipe.producer.reading.extraction import Usage, usage_of
+from tests.support.usages import usage_of
 from usagepipe.producer.reading.framing.projection import MAX_ITEMS, MAX_KEPT_BYTES, Projection
+from usagepipe.producer.reading.usage import Usage
 
 
 def projected(text: str, size: int = 1) -> tuple[list[Any], bool]:

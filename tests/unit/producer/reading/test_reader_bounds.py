@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usagepipe.producer.reading.answers import KINDS, AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.answers import AnswerReader
+from usagepipe.producer.reading.framing.kinds import KINDS
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.watching.body_prefix import PREFIX_BYTES, BodyPrefix
 
 LIMIT = 256 * 1024  # the default of max_body_kilobytes

@@ -11,7 +11,7 @@ from tests.support.installs import ROOT
 from tests.support.plain_reading import numbers_of
 from tests.support.recorded import RecordedAnswer, recorded_answers
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 
 LIMIT = 256 * 1024

@@ -9,7 +9,7 @@ import pytest
 from tests.support.watched import CHAT, Bench, answering
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 
 COUNTS = {"prompt_tokens": 42, "completion_tokens": 24, "total_tokens": 66}
 UPSTREAM = {"upstream_inference_cost": 0.0360795, "upstream_inference_prompt_cost": 0.0343845}

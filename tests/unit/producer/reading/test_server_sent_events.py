@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 
 LIMIT = 1_024
 DATA = '{"model": "m", "choices": [], "usage": {"prompt_tokens": 19, "completion_tokens": 10}}'

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Tally, Usage
+from usagepipe.producer.reading.extraction import Tally
+from usagepipe.producer.reading.usage import Usage
 
 Event = dict[str, Any]
 DONE = b"data: [DONE]\n\n"

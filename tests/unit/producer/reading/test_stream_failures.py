@@ -12,8 +12,8 @@ from tests.unit.producer.reading.test_aws_event_stream import TYPE as AWS
 from tests.unit.producer.reading.test_aws_event_stream import message
 from usagepipe.producer import stamp_usage
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
 from usagepipe.producer.reading.framing.prefilter import may_matter
+from usagepipe.producer.reading.usage import Usage
 
 EVENTS, LINES, JSON = "text/event-stream", "application/x-ndjson", "application/json"
 LIMIT = 4_096

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from usagepipe.producer.reading.answers import AnswerReader
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 
 JSON = "application/json"
 EVENTS = "text/event-stream"

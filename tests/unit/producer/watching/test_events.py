@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from usagepipe.producer import Caller
-from usagepipe.producer.reading.extraction import Usage
+from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.watching.events import event_of
 from usagepipe.schemas.event import MAX_TAGS, UsageEvent
 
