@@ -66,112 +66,106 @@ def migrate(
     """
     address = settings.clickhouse_address
     target = Target(address.database, settings.clickhouse_cluster)
-    run = _Run(settings, target, migrations or load_migrations(), dry_run)
+    migrations = migrations or load_migrations()
     with usagepipe_errors(address):
         # The database first: without it nothing can be read or refused.
         with connect(address, wait_seconds=wait_seconds, database=None) as server:
-            made = run.make_database(server)
-        if made and dry_run:
-            return Migrated((*made, *run.on_nothing()), ())
+            made = _make_database(server, target, dry_run)
+            if made and dry_run:
+                run = _Run(server, settings, target, migrations, {}, (), dry_run)
+                return run.run(made, accept_drift, remake)
         with connect(address) as client:
-            done = run.migrate(client, accept_drift, remake)
-    return replace(done, steps=made + done.steps)
+            definitions = read_definitions(client, target.database)
+            applied = read_ledger(client) if LEDGER in definitions else ()
+            run = _Run(client, settings, target, migrations, definitions, applied, dry_run)
+            return run.run(made, accept_drift, remake)
+
+
+def _make_database(server: "Client", target: Target, dry_run: bool) -> tuple[Step, ...]:
+    name = {"database": target.database}
+    if server.query(load_statement("database_read.sql"), parameters=name).result_rows:
+        return ()  # not even IF NOT EXISTS: the user may lack the right to make databases
+    sql = target.render(load_statement("create_database.sql"))
+    if not dry_run:
+        server.command(sql)
+    return (Step("create_database", f"Makes the database {target.database}.", sql),)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
+    """A run on the tables in `definitions`, to which `applied` was applied before."""
+
+    client: "Client"
     settings: StorageSettings
     target: Target
     migrations: Sequence[Migration]
+    definitions: dict[str, str]
+    applied: Sequence[Applied]
     dry_run: bool
 
-    def make_database(self, server: "Client") -> tuple[Step, ...]:
-        name = {"database": self.target.database}
-        if server.query(load_statement("database_read.sql"), parameters=name).result_rows:
-            return ()  # not even IF NOT EXISTS: the user may lack the right to make databases
-        sql = self.target.render(load_statement("create_database.sql"))
-        if not self.dry_run:
-            server.command(sql)
-        return (Step("create_database", f"Makes the database {self.target.database}.", sql),)
-
-    def on_nothing(self) -> tuple[Step, ...]:
-        """What a run does in an empty database."""
-        made = pending(self.migrations, (), self.target)
-        tables = {each.object_name(self.target): "" for each in made}
-        steps = (Step.of(each, self.target) for each in made)
-        return (*steps, *retention_steps(retentions(self.settings), tables, self.target))
-
-    def migrate(self, client: "Client", accept_drift: bool, remake: bool) -> Migrated:
-        definitions = read_definitions(client, self.target.database)
-        applied = read_ledger(client) if LEDGER in definitions else ()
+    def run(self, made: tuple[Step, ...], accept_drift: bool, remake: bool) -> Migrated:
+        """Do what is left to do after the steps `made`."""
         # 1. Refuse before the first change.
-        check_applied(self.migrations, applied, self.target)
+        check_applied(self.migrations, self.applied, self.target)
         # 2. Compare before a new migration takes an altered table for granted.
-        drifts = find_drifts(applied, definitions)
+        drifts = find_drifts(self.applied, self.definitions)
         if accept_drift:
-            self._accept(client, drifts, applied, definitions)
+            self._accept({drift.object for drift in drifts})
         # 3. Apply, recording each at once: a run that breaks off is simply started again.
-        dropped = {drift.object for drift in drifts if drift.object not in definitions}
-        waiting = pending(self.migrations, applied, self.target)
-        again = self._applied_to(dropped, applied) if remake else ()
-        waiting = (*(each for each in again if not each.adds), *waiting)
-        steps = tuple(self._apply(client, migration) for migration in waiting)
+        dropped = {drift.object for drift in drifts} - self.definitions.keys()
+        again = self._applied_to(dropped) if remake else ()
+        waiting = (
+            *(each for each in again if not each.adds),
+            *pending(self.migrations, self.applied, self.target),
+        )
+        steps = tuple(self._apply(migration) for migration in waiting)
         for migration in again:
             if migration.adds:  # left out; a table is compared with its last migration's record
-                self._record(client, migration)
+                self._record(migration)
         # 4. Retention last: it needs the tables, and is no drift.
         planned = {migration.object_name(self.target): "" for migration in waiting}
-        steps += self._retain(client, planned | definitions)
+        retained = self._retain(planned | self.definitions)
         left = (
             drift for drift in drifts if not (remake if drift.object in dropped else accept_drift)
         )
-        return Migrated(steps, tuple(left))
+        return Migrated(made + steps + retained, tuple(left))
 
-    def _applied_to(
-        self, objects: Collection[str], applied: Sequence[Applied]
-    ) -> tuple[Migration, ...]:
+    def _applied_to(self, objects: Collection[str]) -> tuple[Migration, ...]:
         """The migrations of these tables and views that were applied."""
-        done = {entry.version for entry in applied}
+        done = {entry.version for entry in self.applied}
         return tuple(
             each
             for each in self.migrations
             if each.version in done and each.object_name(self.target) in objects
         )
 
-    def _apply(self, client: "Client", migration: Migration) -> Step:
+    def _apply(self, migration: Migration) -> Step:
         step = Step.of(migration, self.target)
         if not self.dry_run:
-            client.command(step.sql)
-        self._record(client, migration)
+            self.client.command(step.sql)
+        self._record(migration)
         return step
 
-    def _record(self, client: "Client", migration: Migration) -> None:
+    def _record(self, migration: Migration) -> None:
         if self.dry_run:
             return
         name = migration.object_name(self.target)
-        definition = read_definitions(client, self.target.database)[name]
-        write_ledger(client, Applied.of(migration, self.target, definition))
+        definition = read_definitions(self.client, self.target.database)[name]
+        write_ledger(self.client, Applied.of(migration, self.target, definition))
         log.debug("migration_applied", name=migration.name)
 
-    def _retain(self, client: "Client", definitions: Mapping[str, str]) -> tuple[Step, ...]:
-        if not self.dry_run:
-            definitions = read_definitions(client, self.target.database)
-        steps = retention_steps(retentions(self.settings), definitions, self.target)
+    def _retain(self, planned: Mapping[str, str]) -> tuple[Step, ...]:
+        live = planned if self.dry_run else read_definitions(self.client, self.target.database)
+        steps = retention_steps(retentions(self.settings), live, self.target)
         for step in () if self.dry_run else steps:
-            client.command(step.sql)
+            self.client.command(step.sql)
             log.debug("retention_changed", name=step.name)
         return steps
 
-    def _accept(
-        self,
-        client: "Client",
-        drifts: Sequence[Drift],
-        applied: Sequence[Applied],
-        definitions: Mapping[str, str],
-    ) -> None:
-        drifted = {drift.object for drift in drifts}
-        latest = {entry.object: entry for entry in applied if entry.object in drifted}
+    def _accept(self, drifted: Collection[str]) -> None:
+        latest = {entry.object: entry for entry in self.applied if entry.object in drifted}
         for entry in latest.values():
-            if entry.object in definitions and not self.dry_run:
-                write_ledger(client, replace(entry, definition=definitions[entry.object]))
+            if entry.object in self.definitions and not self.dry_run:
+                definition = self.definitions[entry.object]
+                write_ledger(self.client, replace(entry, definition=definition))
                 log.info("drift_accepted", object=entry.object)
