@@ -34,7 +34,6 @@ class Committer:
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self.committed: dict[TopicPartition, Position] = {}
         self.fenced = False
 
     def acknowledge(
@@ -99,7 +98,6 @@ class Committer:
         self._work.set()
 
     def _committed(self, positions: Mapping[TopicPartition, Position]) -> None:
-        self.committed.update(positions)
         for partition, position in positions.items():
             announced, done = self._announced.get(partition, (None, None))
             if done is not None and announced is position:  # not an acknowledgement before it

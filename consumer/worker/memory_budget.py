@@ -22,11 +22,6 @@ class MemoryBudget:
         self.in_work = 0  # bytes of batches, unpacked
         self._turns: deque[asyncio.Event] = deque()
 
-    @property
-    def is_asked(self) -> bool:
-        """Whether a partition worker waits for its turn."""
-        return bool(self._turns)
-
     def add(self, size: int) -> None:
         """Records came in, or (below 0) were stored or given up."""
         self.waiting += size

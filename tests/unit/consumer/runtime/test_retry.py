@@ -34,6 +34,11 @@ def test_an_error_is_told_in_a_line_without_what_it_quotes(error: Exception, tol
     assert told == brief(error)
 
 
+def _failures(metrics: WorkerMetrics, kind: str) -> float | None:
+    labels = {"server": "clickhouse", "kind": kind}
+    return metrics.registry.get_sample_value("usagepipe_store_failures_total", labels)
+
+
 def test_trouble_ends_with_the_partition_worker_that_had_it() -> None:
     """A batch whose partition went to another worker is nobody's trouble here any more."""
     health = Health(assigned=True)
@@ -78,7 +83,7 @@ def test_the_same_trouble_of_all_partitions_is_one_warning() -> None:
 
     warnings = [each["error"] for each in logs if each["log_level"] == "warning"]
     assert ["ConnectionRefusedError: ", "TimeoutError: "] == warnings
-    assert 4 == metrics.store_failures.labels("clickhouse", "server")._value.get()
+    assert 4 == _failures(metrics, "server")
 
 
 def test_refused_content_is_no_trouble_of_the_server() -> None:
@@ -94,5 +99,4 @@ def test_refused_content_is_no_trouble_of_the_server() -> None:
         asyncio.run(Retrier(metrics, health)("clickhouse", "t[0]@0-9", refuse))
 
     assert "running" == health.state
-    counted = metrics.store_failures.labels("clickhouse", "content")
-    assert 1 == counted._value.get()
+    assert 1 == _failures(metrics, "content")

@@ -57,7 +57,6 @@ async def test_positions_that_wait_go_out_together() -> None:
     task.cancel()
 
     assert [{ONE: at(5)}, {ONE: at(7), TWO: at(9)}] == coordinator.commits
-    assert {ONE: at(7), TWO: at(9)} == committer.committed
 
 
 async def test_a_failed_commit_is_tried_again() -> None:

@@ -1,7 +1,7 @@
 """A partition that passes a limit waits without memory, and goes on where it stopped."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,20 +9,17 @@ import pytest
 
 from tests.support.fake_records import PARTITION, chunk_of, parked_at
 from tests.support.fake_stores import FakeParking, FakeSink
+from tests.support.partition_world import EAGER, TOPIC, until
 from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import Announcement
-from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.positions import ResumePoint
-from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.worker import partition_supervisor
 from usagepipe.consumer.worker.memory_budget import MemoryBudget
 from usagepipe.consumer.worker.partition_supervisor import PartitionSupervisor
 from usagepipe.consumer.worker.partition_worker import PartitionWorker
 
 pytestmark = pytest.mark.anyio
-POLICY = BatchPolicy(rows=2, unpacked_bytes=1_000, seconds=0.01)
-TOPIC = TopicIdentity("cluster", "topic-id")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +43,7 @@ class World(FakeSink):
         )
 
     def _worker(self, start: ResumePoint) -> PartitionWorker:
-        return PartitionWorker(PARTITION, start, POLICY, self.memory, self, self, self)
+        return PartitionWorker(PARTITION, start, EAGER, self.memory, self, self, self)
 
     async def announce(self, partition: Any, pending: Announcement) -> None:
         self.announced.append((pending.first, pending.last))
@@ -73,12 +70,6 @@ class World(FakeSink):
             self.worker.drain(keep=True)
             async with asyncio.timeout(5):
                 await task
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.001)
 
 
 async def test_what_is_before_a_parked_batch_is_stored_and_acknowledged() -> None:
