@@ -31,7 +31,6 @@ from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
 from usagepipe.consumer.parking.table import ParkingTable
 from usagepipe.consumer.preflight.preflight import Preflight
-from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
 from usagepipe.consumer.runtime.health import Health, worker_name
 from usagepipe.consumer.runtime.lag import Lag
@@ -104,13 +103,7 @@ class WorkerApp(faust.App):
             runtime,
         )
         self.rebalance_handler = RebalanceHandler(
-            sink,
-            parking,
-            BatchPolicy.of(settings),
-            settings.buffer_megabytes << 20,
-            settings.drain_seconds,
-            self.metrics,
-            self.health,
+            sink, parking, settings, self.metrics, self.health
         )
         super().__init__(settings.group, **_configuration(settings))
 

@@ -110,9 +110,8 @@ class DeadLetterCounter:
 
     def _restore(self, counted: Counts) -> None:
         self._run, self._refused_run, self._records, self._refused = counted
-        self._batches = deque(
-            [(self._records, self._refused)]
-        )  # records and refused records of each
+        # The records and the refused records of each batch.
+        self._batches = deque([(self._records, self._refused)])
 
     def _is_partly_counted(self, offsets: Sequence[int]) -> bool:
         return bool(offsets) and (

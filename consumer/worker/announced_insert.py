@@ -6,6 +6,7 @@ The numbers of the steps are those of `partition_worker`.
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from usagepipe.consumer.log.records import TopicPartition
@@ -25,26 +26,17 @@ class Offsets(Protocol):
     ) -> None: ...
 
 
+@dataclass(slots=True)
 class AnnouncedInsert:
     """Inserts until every record of an announced block is stored."""
 
-    def __init__(
-        self,
-        partition: TopicPartition,
-        topic: TopicIdentity,
-        sink: BatchSink,
-        offsets: Offsets,
-        stored: Callable[[Batch], None],
-        announced: Callable[[], None],
-    ) -> None:
-        """`stored` and `announced` are called after each batch that was."""
-        self._partition = partition
-        self._topic = topic
-        self._sink = sink
-        self._offsets = offsets
-        self._stored = stored
-        self._announced = announced
-        self.last_seconds = 0.0  # that the last insert took
+    partition: TopicPartition
+    topic: TopicIdentity
+    sink: BatchSink
+    offsets: Offsets
+    stored: Callable[[Batch], None]  # called after each batch that is stored
+    announced: Callable[[], None]  # called after each part of a batch that is announced
+    last_seconds: float = 0.0  # that the last insert took
 
     async def insert(self, block: Block, *, is_retry: bool) -> bool:
         """Store everything of `block`. False: not every row is stored as it was prepared."""
@@ -52,20 +44,20 @@ class AnnouncedInsert:
         todo = deque(_left_to_do(block, is_retry, result))
         while todo:  # steps 1 to 5 for a part of the batch, or for all of it again
             batch, epoch, is_retry = todo.popleft()
-            block = await self._sink.prepare(batch, self._topic, epoch)
-            await self._offsets.announce(self._partition, block.pending)
-            self._announced()
+            block = await self.sink.prepare(batch, self.topic, epoch)
+            await self.offsets.announce(self.partition, block.pending)
+            self.announced()
             again = await self._try(block, is_retry)
             todo.extendleft(reversed(_left_to_do(block, is_retry, again)))
         return result.outcome is Outcome.STORED
 
     async def _try(self, block: Block, is_retry: bool) -> InsertResult:
         began = time.monotonic()
-        result = await self._sink.insert(block, is_retry=is_retry)
+        result = await self.sink.insert(block, is_retry=is_retry)
         self.last_seconds = time.monotonic() - began
         # After a dead letter, a duplicate of its event may be the one to store.
         if result.outcome in (Outcome.STORED, Outcome.LETTER):
-            self._stored(block.batch)
+            self.stored(block.batch)
         return result
 
 

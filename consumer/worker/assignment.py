@@ -7,6 +7,7 @@ was when it began (`Membership`): after that the partitions may be another worke
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -19,20 +20,15 @@ from usagepipe.schemas.errors import UsagePipeError
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
 class Assignment:
-    """Supervisors and committer of one assignment. `number` is the assignment_id of its chunks."""
+    """Supervisors and committer of one assignment."""
 
-    def __init__(
-        self,
-        number: int,
-        supervisors: Mapping[TopicPartition, PartitionSupervisor],
-        committer: Committer,
-    ) -> None:
-        self.number = number
-        self.supervisors = supervisors
-        self.committer = committer
-        self._supervising: list[asyncio.Task[None]] = []
-        self._tasks: list[asyncio.Task[None]] = []  # with the committer's
+    number: int  # the assignment_id of its chunks
+    supervisors: Mapping[TopicPartition, PartitionSupervisor]
+    committer: Committer
+    _supervising: list[asyncio.Task[None]] = field(default_factory=list, init=False)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False)  # and committing
 
     def start(self) -> None:
         committing = asyncio.create_task(self.committer.run(), name="committer")

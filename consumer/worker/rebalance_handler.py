@@ -38,6 +38,7 @@ from usagepipe.consumer.worker.partition_supervisor import (
 )
 from usagepipe.consumer.worker.partition_worker import PartitionWorker
 from usagepipe.consumer.worker.takeover import where_to_start
+from usagepipe.schemas.settings import WorkerSettings
 
 log = structlog.get_logger()
 
@@ -69,17 +70,13 @@ class RebalanceHandler:
         self,
         sink: BatchSink,
         parking: ParkingPlace,
-        policy: BatchPolicy,
-        memory_bytes: int,
-        drain_seconds: float,
+        settings: WorkerSettings,
         metrics: WorkerMetrics,
         health: Health,
     ) -> None:
         self._sink = sink
         self._parking = parking
-        self._policy = policy
-        self._memory_bytes = memory_bytes
-        self._drain_seconds = drain_seconds
+        self._settings = settings
         self._metrics = metrics
         self._health = health
         self._number = 0
@@ -116,7 +113,7 @@ class RebalanceHandler:
         self._closed = True
         self._health.stopping = True
         refused = self._health.refusal is not None  # then nothing was begun, and nothing can be
-        await self._end(0.0 if refused else self._drain_seconds, keep=not refused)
+        await self._end(0.0 if refused else self._settings.drain_seconds, keep=not refused)
 
     def feed(self, chunk: Chunk) -> bool:
         """Give a chunk to its partition.
@@ -176,11 +173,11 @@ class RebalanceHandler:
         # 4. Begin, then seek: chunks with the new assignment_id find their supervisors. Each
         #    partition worker first recovers what was pending.
         self._number += 1
-        memory = MemoryBudget(self._memory_bytes, len(partitions))
+        memory = MemoryBudget(self._settings.buffer_megabytes << 20, len(partitions))
         committer = Committer(partial(log_.commit_as, membership), self._metrics, self._health)
         make_worker = partial(
             PartitionWorker,
-            policy=self._policy,
+            policy=BatchPolicy.of(self._settings),
             memory=memory,
             sink=self._sink,
             offsets=committer,

@@ -10,7 +10,6 @@ from tests.support.fake_records import PARTITION, chunk_of
 from tests.support.fake_stores import FakeParking, FakeSink
 from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.protocol.batch import BatchPolicy
 from usagepipe.consumer.protocol.positions import (
     FencedError,
     Membership,
@@ -21,6 +20,7 @@ from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
+from usagepipe.schemas.settings import WorkerSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -76,15 +76,9 @@ class World:
         self.log = FakeLog(*failures)
         self.sink = FakeSink()
         self.health = Health()
-        policy = BatchPolicy(rows=10, unpacked_bytes=1_000, seconds=60)
+        settings = WorkerSettings(batch_rows=10, batch_seconds=60, drain_seconds=5)
         self.rebalance_handler = RebalanceHandler(
-            self.sink,
-            FakeParking(),
-            policy,
-            1 << 20,
-            5.0,
-            WorkerMetrics(),
-            self.health,
+            self.sink, FakeParking(), settings, WorkerMetrics(), self.health
         )
 
     async def take_over(self) -> None:
