@@ -5,13 +5,17 @@ A part of `ChunkThread`: everything here runs in the consumer's thread.
 
 import asyncio
 from collections.abc import Collection, Mapping, Set
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    NotCoordinatorForGroupError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as AIOTopicPartition
 
-from usagepipe.consumer.kafka.committed import committed_positions
 from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.announcement import CommitMetadata
@@ -21,6 +25,7 @@ from usagepipe.consumer.protocol.positions import (
     PartitionOffsets,
     Position,
 )
+from usagepipe.consumer.topics import committed_offsets
 from usagepipe.consumer.topics.leader_epochs import epoch_ends
 from usagepipe.consumer.topics.leaders import log_ends
 
@@ -37,8 +42,8 @@ class GroupSession:
 
     async def _membership(self) -> Membership:
         current = self._current_membership()
-        # Out of the group, until aiokafka has joined it again. Kafka takes commits of nobody (-1)
-        # in a group without members, so the fence would hold nobody back.
+        # -1: out of the group until aiokafka has joined it again. Kafka accepts such commits in a
+        # group without members, so the fence would stop nothing.
         if current.generation < 0:
             raise FencedError("not in the group")
         return current
@@ -64,8 +69,9 @@ class GroupSession:
 
     async def _starts(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the log of each of `partitions` begins."""
-        consumer = self._ensure_consumer()
-        return _by_partition(await consumer.beginning_offsets(_places(partitions)))
+        places = [AIOTopicPartition(*partition) for partition in partitions]
+        starts = await self._ensure_consumer().beginning_offsets(places)
+        return {TopicPartition(*place): offset for place, offset in starts.items()}
 
     async def _acknowledged(self, topic: str) -> dict[TopicPartition, int]:
         consumer = self._ensure_consumer()
@@ -103,9 +109,21 @@ class GroupSession:
             await asyncio.shield(sent)
 
 
-def _places(partitions: Collection[TopicPartition]) -> list[AIOTopicPartition]:
-    return [AIOTopicPartition(*partition) for partition in partitions]
+async def committed_positions(
+    coordinator: Any, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, Position]:
+    """The committed position of each of `partitions` that has one; `coordinator` is aiokafka's.
 
+    It asks once: the caller retries.
 
-def _by_partition(offsets: Mapping[AIOTopicPartition, int]) -> dict[TopicPartition, int]:
-    return {TopicPartition(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator refused, or its answer lacks a partition.
+    """
+    await coordinator.ensure_coordinator_known()
+    try:
+        return await committed_offsets.committed_positions(
+            coordinator._send_req, coordinator.group_id, partitions
+        )
+    except (GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError):
+        coordinator.coordinator_dead()  # aiokafka looks for it again at the next call
+        raise

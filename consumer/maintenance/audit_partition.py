@@ -19,6 +19,7 @@ from usagepipe.consumer.log.offset_ranges import (
     size,
     without,
 )
+from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.maintenance.audit_queries import MAX_NAMED, AuditQueries
 from usagepipe.consumer.maintenance.audit_result import PartitionAudit
 from usagepipe.consumer.maintenance.log_records import read_records
@@ -170,7 +171,8 @@ class PartitionAuditor:
     def _log_map(self, found: PartitionAudit, without_record: list[OffsetRange]) -> LogMap:
         if not without_record:
             return LogMap()
-        return map_log(self.settings, self.settings.topic, found.partition, without_record)
+        partition = TopicPartition(self.settings.topic, found.partition)
+        return map_log(self.settings, partition, without_record)
 
 
 def _below(ranges: Iterable[OffsetRange], end: int) -> list[OffsetRange]:

@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from aiokafka.errors import KafkaError, NoError, for_code
+from aiokafka.errors import StaleMetadata
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.positions import Position
+from usagepipe.consumer.topics.leaders import raise_error
 
 
 async def committed_positions(
@@ -32,18 +33,13 @@ async def committed_positions(
     for partition in partitions:
         numbers[partition.topic].append(partition.partition)
     response = await ask(OffsetFetchRequest(group, list(numbers.items())))
-    _check(group, getattr(response, "error_code", 0))  # since version 2
+    raise_error(getattr(response, "error_code", 0), f"the group {group}")  # since version 2
     found: dict[TopicPartition, Position] = {}
     for topic, answers in response.topics:
         for number, offset, metadata, error_code in answers:
-            _check(group, error_code)
+            raise_error(error_code, f"the offset of the group {group}")
             found[TopicPartition(topic, number)] = Position(offset, metadata or "")
     if silent := set(partitions) - found.keys():
-        raise KafkaError(f"the coordinator's answer lacks {', '.join(map(str, sorted(silent)))}")
+        names = ", ".join(map(str, sorted(silent)))
+        raise StaleMetadata(f"the coordinator's answer lacks {names}")
     return {partition: position for partition, position in found.items() if position.offset >= 0}
-
-
-def _check(group: str, code: int) -> None:
-    error = for_code(code)
-    if error is not NoError:
-        raise error(f"offsets of the group {group}")

@@ -5,51 +5,29 @@ Reading is always allowed. aiokafka reads the offsets: confluent-kafka expects a
 the metadata, and without one it reads memory that does not belong to it.
 """
 
-import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import (
-    CoordinatorLoadInProgressError,
-    GroupCoordinatorNotAvailableError,
-    LeaderNotAvailableError,
-    NotCoordinatorForGroupError,
-    NotLeaderForPartitionError,
-    for_code,
-)
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as Place
 
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.positions import Position
-from usagepipe.consumer.topics.aiokafka_errors import aiokafka_errors
 from usagepipe.consumer.topics.committed_offsets import committed_positions
 from usagepipe.consumer.topics.epoch_borders import epoch_borders
-from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
-from usagepipe.consumer.topics.log_reader import REQUEST_SECONDS, translated
+from usagepipe.consumer.topics.kafka_session import PAUSE_SECONDS, KafkaSession
+from usagepipe.consumer.topics.leaders import raise_error
+from usagepipe.consumer.topics.log_reader import translated
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.settings.kafka import KafkaSettings
-
-Result = TypeVar("Result")
 
 STABLE: Final = "stable"  # Kafka's word for a group that is not rebalancing
 NO_GROUP: Final = "dead"  # Kafka's word for a group that does not exist
 JOIN_SECONDS: Final = 10.0
-_TRIES: Final = 5
-_PAUSE_SECONDS: Final = 0.5  # a new coordinator loads its log first
-
-_MOVED: Final = (
-    CoordinatorLoadInProgressError,
-    GroupCoordinatorNotAvailableError,
-    LeaderNotAvailableError,
-    NotCoordinatorForGroupError,
-    NotLeaderForPartitionError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +49,12 @@ class GroupOffsets:
         """Connects at the first call."""
         self._kafka = kafka
         self._group = group
-        self._runner = asyncio.Runner()
-        self._reader: Any = None
+        self._session = KafkaSession(kafka)
         self._writer: Consumer | None = None
 
     def close(self) -> None:
         """End the connections."""
-        if self._reader is not None:
-            self._runner.run(self._reader.close())
-        self._runner.close()
+        self._session.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -90,20 +65,22 @@ class GroupOffsets:
             ServerUnavailableError: no broker answered.
             UsagePipeError: the coordinator refused, or its answer lacks a partition.
         """
-        return self._run(lambda: self._read(topic, partitions))
-
-    async def _read(self, topic: str, partitions: Sequence[int]) -> dict[int, Position]:
-        reader = await self._connected()
-        coordinator = await reader.find_coordinator(self._group)
-        found = await committed_positions(
-            lambda request: reader._send_request(request, coordinator),
-            self._group,
-            [TopicPartition(topic, partition) for partition in partitions],
-        )
+        places = [TopicPartition(topic, partition) for partition in partitions]
+        found = self._session.run(partial(self._read, places))
         return {
             place.partition: Position(offset, metadata.rstrip("\0"))
             for place, (offset, metadata) in found.items()
         }
+
+    async def _read(
+        self, places: Sequence[TopicPartition], admin: Any
+    ) -> dict[TopicPartition, Position]:
+        coordinator = await admin.find_coordinator(self._group)
+
+        async def ask(request: Any) -> Any:
+            return await admin._send_request(request, coordinator)
+
+        return await committed_positions(ask, self._group, places)
 
     def members(self, topic: str) -> tuple[str, tuple[Member, ...]]:
         """The group's state, as Kafka names it in lower case, and its members.
@@ -112,14 +89,12 @@ class GroupOffsets:
             ServerUnavailableError: no broker answered.
             UsagePipeError: the broker refuses to describe the group.
         """
-        return self._run(lambda: self._members(topic))
+        return self._session.run(partial(self._members, topic))
 
-    async def _members(self, topic: str) -> tuple[str, tuple[Member, ...]]:
-        reader = await self._connected()
-        (answer,) = await reader.describe_consumer_groups([self._group])
+    async def _members(self, topic: str, admin: Any) -> tuple[str, tuple[Member, ...]]:
+        (answer,) = await admin.describe_consumer_groups([self._group])
         ((code, _, state, _, _, members),) = answer.groups
-        if code:
-            raise for_code(code)(f"describing the group {self._group}")
+        raise_error(code, f"the group {self._group}")
         return state.lower(), tuple(_member(each, topic) for each in members)
 
     def unconsumed(self, topic: str, partitions: Sequence[int]) -> list[int]:
@@ -131,12 +106,10 @@ class GroupOffsets:
         while partitions and (alone := unconsumed(partitions, *self.members(topic))):
             if time.monotonic() > deadline:
                 return alone
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
         return []
 
-    def epoch_borders(
-        self, topic: str, partition: int, low: int, high: int
-    ) -> Sequence[int] | None:
+    def epoch_borders(self, topic: str, partition: int, low: int, high: int) -> list[int] | None:
         """The offsets between `low` and `high` where a leader epoch of the log begins.
 
         None: the broker does not know the request.
@@ -145,27 +118,12 @@ class GroupOffsets:
             ServerUnavailableError: no broker answered.
             UsagePipeError: the broker refuses to answer.
         """
-        return self._run(lambda: self._epoch_borders(TopicPartition(topic, partition), low, high))
 
-    async def _epoch_borders(
-        self, partition: TopicPartition, low: int, high: int
-    ) -> Sequence[int] | None:
-        client = (await self._connected())._client
-        await client.add_topic(partition.topic)  # so that its leaders are known
-        return await epoch_borders(client, partition, low, high)
+        async def borders(admin: Any) -> list[int] | None:
+            await admin._client.add_topic(topic)  # so that its leaders are known
+            return await epoch_borders(admin._client, TopicPartition(topic, partition), low, high)
 
-    async def _connected(self) -> Any:
-        if self._reader is None:
-            reader = AIOKafkaAdminClient(
-                **aiokafka_options(self._kafka), request_timeout_ms=int(REQUEST_SECONDS * 1000)
-            )
-            await reader.start()
-            self._reader = reader
-        return self._reader
-
-    def _run(self, ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        with aiokafka_errors(self._kafka):
-            return self._runner.run(_patiently(ask))
+        return self._session.run(borders)
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
         """Commit, and wait for the answer.
@@ -210,12 +168,3 @@ def _member(described: tuple[str, str, str, bytes, bytes], topic: str) -> Member
         places = ConsumerProtocolMemberAssignment.decode(assigned).assignment
         partitions = tuple(sorted(n for name, numbers in places if name == topic for n in numbers))
     return Member(client_id or member_id, host.lstrip("/"), partitions)
-
-
-async def _patiently(ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-    """Retry while the group has no coordinator, or a partition no leader, as after a start."""
-    for _ in range(_TRIES - 1):
-        with suppress(*_MOVED):
-            return await ask()
-        await asyncio.sleep(_PAUSE_SECONDS)
-    return await ask()

@@ -23,6 +23,12 @@ _OFFSET_FOR_LEADER_EPOCH: Final = 23
 _VERSION: Final = 3  # since Kafka 2.3; later versions differ in encoding only
 _CONSUMER: Final = -1  # replicas have an id
 _ANY: Final = -1  # the current epoch is unknown
+_EPOCHS: Final = Array(
+    ("partition", Int32), ("current_leader_epoch", Int32), ("leader_epoch", Int32)
+)
+_ENDS: Final = Array(
+    ("error_code", Int16), ("partition", Int32), ("leader_epoch", Int32), ("end_offset", Int64)
+)
 
 
 class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
@@ -30,21 +36,7 @@ class _Response(Response):  # type: ignore[misc]  # aiokafka is untyped
     API_VERSION = _VERSION
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            Array(
-                ("topic", String("utf-8")),
-                (
-                    "partitions",
-                    Array(
-                        ("error_code", Int16),
-                        ("partition", Int32),
-                        ("leader_epoch", Int32),
-                        ("end_offset", Int64),
-                    ),
-                ),
-            ),
-        ),
+        ("topics", Array(("topic", String("utf-8")), ("partitions", _ENDS))),
     )
 
 
@@ -54,20 +46,7 @@ class _RequestV3(RequestStruct):  # type: ignore[misc]
     RESPONSE_TYPE = _Response
     SCHEMA = Schema(
         ("replica_id", Int32),
-        (
-            "topics",
-            Array(
-                ("topic", String("utf-8")),
-                (
-                    "partitions",
-                    Array(
-                        ("partition", Int32),
-                        ("current_leader_epoch", Int32),
-                        ("leader_epoch", Int32),
-                    ),
-                ),
-            ),
-        ),
+        ("topics", Array(("topic", String("utf-8")), ("partitions", _EPOCHS))),
     )
 
 

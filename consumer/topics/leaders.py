@@ -63,7 +63,13 @@ def by_leader(
 
 def raise_for(client: Any, code: int, partition: TopicPartition) -> None:
     """Raise the error of `code`, if it is one. The partition may have a new leader."""
+    if code:
+        client.force_metadata_update()
+    raise_error(code, str(partition))
+
+
+def raise_error(code: int, what: str) -> None:
+    """Raise aiokafka's error for `code`, if it is one. `what` was asked for."""
     error = for_code(code)
     if error is not NoError:
-        client.force_metadata_update()
-        raise error(str(partition))
+        raise error(what)

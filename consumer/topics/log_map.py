@@ -4,28 +4,23 @@ Clients return records only. So this module fetches the record batches of these 
 does, and looks at their headers.
 """
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.record_batches import record_batches_of
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.log.transactions import READ_COMMITTED
-from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
+from usagepipe.consumer.topics.kafka_session import KafkaSession
 from usagepipe.consumer.topics.leaders import by_leader, raise_for
-from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
 MAX_BYTES: Final = 16 << 20  # of one answer; its first batch is complete, even if it is larger
 MAX_WAIT_MS: Final = 500
-TRIES: Final = 10  # while another broker becomes the leader
-PAUSE_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -40,43 +35,28 @@ class LogMap:
 
 
 def map_log(
-    kafka: KafkaSettings, topic: str, partition: int, ranges: Sequence[OffsetRange]
+    kafka: KafkaSettings, partition: TopicPartition, ranges: Iterable[OffsetRange]
 ) -> LogMap:
     """Look at `ranges` of a partition, which are in order. Blocks.
 
     Raises:
         ServerUnavailableError: the leader did not answer.
     """
-    place = TopicPartition(topic, partition)
-    try:
-        return asyncio.run(_map(kafka, place, ranges))
-    except (KafkaError, OSError) as error:
-        raise ServerUnavailableError("Kafka", kafka.kafka, f"{place}: {error!r}") from error
-
-
-async def _map(
-    kafka: KafkaSettings, place: TopicPartition, ranges: Sequence[OffsetRange]
-) -> LogMap:
-    client = AIOKafkaClient(**aiokafka_options(kafka))
-    try:
-        await client.bootstrap()
-        await client.set_topics([place.topic])
-        found = LogMap()
+    found = LogMap()
+    with KafkaSession(kafka) as session:
         for each in ranges:
-            await _look(client, place, each, found)
-        return found
-    finally:
-        await client.close()
+            _look(session, partition, each, found)
+    return found
 
 
-async def _look(
-    client: AIOKafkaClient, place: TopicPartition, span: OffsetRange, found: LogMap
+def _look(
+    session: KafkaSession, partition: TopicPartition, span: OffsetRange, found: LogMap
 ) -> None:
     offset = span.first
     while offset <= span.last:
-        data, aborted = await _fetch(client, place, offset)
+        data, aborted = session.run(partial(_fetch, partition, offset))
         reached = offset
-        for step in record_batches_of(place, data, offset, aborted):
+        for step in record_batches_of(partition, data, offset, aborted):
             found.missing += _cut(step.missing, span)
             if step.aborted is not None:
                 found.aborted += _cut([step.aborted], span)
@@ -89,23 +69,17 @@ async def _look(
 
 
 async def _fetch(
-    client: AIOKafkaClient, place: TopicPartition, offset: int
+    partition: TopicPartition, offset: int, admin: Any
 ) -> tuple[memoryview, list[tuple[int, int]]]:
-    topics = [(place.topic, [(place.partition, offset, MAX_BYTES)])]
+    client = admin._client
+    await client.add_topic(partition.topic)  # so that its leaders are known
+    topics = [(partition.topic, [(partition.partition, offset, MAX_BYTES)])]
     request = FetchRequest(MAX_WAIT_MS, 1, MAX_BYTES, READ_COMMITTED, topics)
-    for tries in range(1, TRIES + 1):
-        try:
-            (leader,) = by_leader(client, {place: offset})
-            response = await client.send(leader, request)
-            ((_, ((_, code, _, _, *more),)),) = response.topics
-            raise_for(client, code, place)
-        except KafkaError as error:
-            if tries == TRIES or not error.retriable:
-                raise
-            await asyncio.sleep(PAUSE_SECONDS)
-        else:
-            return memoryview(more[-1]), _transactions(more)
-    raise AssertionError("the last try raises")
+    (leader,) = by_leader(client, {partition: offset})
+    response = await client.send(leader, request)
+    ((_, ((_, code, _, _, *more),)),) = response.topics
+    raise_for(client, code, partition)
+    return memoryview(more[-1]), _transactions(more)
 
 
 def _transactions(more: Sequence[object]) -> list[tuple[int, int]]:

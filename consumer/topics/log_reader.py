@@ -5,7 +5,6 @@ this: librdkafka's admin client, which is asked for the ends of logs, can abort 
 broker is killed.
 """
 
-import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,15 +22,14 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from usagepipe.consumer.topics.aiokafka_errors import aiokafka_errors
-from usagepipe.consumer.topics.topic_identity import read_topic_identity
+from usagepipe.consumer.topics.kafka_session import REQUEST_SECONDS, KafkaSession
+from usagepipe.consumer.topics.topic_identity import topic_identity
 from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.kafka_trouble import AWAY, RIGHTS, Complaints, kafka_error
 from usagepipe.schemas.settings.kafka import KafkaSettings
 
 REACH_SECONDS: Final = 5.0  # librdkafka retries the connection until then, even after a refusal
-REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election
 STALL_SECONDS: Final = 30.0  # a broker that sends nothing for this long is unreachable
 POLL_SECONDS: Final = 0.2  # so that Ctrl-C works
 PREFETCH_KIBIBYTES: Final = 16_384
@@ -192,8 +190,9 @@ class LogReader:
 
     def topic_id(self) -> str:
         """The topic's id, as workers write it: 32 hexadecimal digits."""
-        with aiokafka_errors(self._kafka):
-            return asyncio.run(read_topic_identity(self._kafka, self._topic)).topic_id
+        with KafkaSession(self._kafka) as session:
+            found = session.run(lambda admin: topic_identity(admin._client, self._topic))
+        return found.topic_id
 
     def read(self, partition: int, first: int, end: int) -> Iterator[Message]:
         """The records of the offsets `first` … `end` - 1 that the log still has.

@@ -9,8 +9,6 @@ from io import BytesIO
 from typing import Any, ClassVar
 from uuid import UUID
 
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import NoError, for_code
 from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
@@ -24,13 +22,15 @@ from aiokafka.protocol.types import (
 )
 
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.consumer.topics.kafka_credentials import aiokafka_options
-from usagepipe.schemas.settings.kafka import KafkaSettings
+from usagepipe.consumer.topics.leaders import raise_error
 
 _METADATA = 3
 _VERSION = 10
+_TEXT = CompactString("utf-8")
+_BROKERS = CompactArray(
+    ("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), ("tags", TaggedFields)
+)
 _NO_ID = UUID(int=0)
-_REQUEST_MS = 15_000  # for a broker that is busy with an election
 
 
 class _Uuid(AbstractType):  # type: ignore[misc]  # aiokafka is untyped
@@ -49,26 +49,10 @@ class _MetadataResponse(Response):  # type: ignore[misc]
     # It ends at the id of the topic, the only one that is asked for: the rest is not read.
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "brokers",
-            CompactArray(
-                ("node_id", Int32),
-                ("host", CompactString("utf-8")),
-                ("port", Int32),
-                ("rack", CompactString("utf-8")),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("cluster_id", CompactString("utf-8")),
+        ("brokers", _BROKERS),
+        ("cluster_id", _TEXT),
         ("controller_id", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("error_code", Int16),
-                ("name", CompactString("utf-8")),
-                ("topic_id", _Uuid),
-            ),
-        ),
+        ("topics", CompactArray(("error_code", Int16), ("name", _TEXT), ("topic_id", _Uuid))),
     )
 
 
@@ -78,12 +62,7 @@ class _MetadataRequestV10(RequestStruct):  # type: ignore[misc]
     FLEXIBLE_VERSION = True
     RESPONSE_TYPE = _MetadataResponse
     SCHEMA = Schema(
-        (
-            "topics",
-            CompactArray(
-                ("topic_id", _Uuid), ("name", CompactString("utf-8")), ("tags", TaggedFields)
-            ),
-        ),
+        ("topics", CompactArray(("topic_id", _Uuid), ("name", _TEXT), ("tags", TaggedFields))),
         ("allow_auto_topic_creation", Boolean),
         ("include_cluster_authorized_operations", Boolean),
         ("include_topic_authorized_operations", Boolean),
@@ -111,21 +90,5 @@ async def topic_identity(client: Any, topic: str) -> TopicIdentity:
     node = client.get_random_node()
     response = await client.send(node, _MetadataRequest(topic))
     ((error_code, _, identity),) = response.topics
-    error = for_code(error_code)
-    if error is not NoError:
-        raise error(topic)
+    raise_error(error_code, topic)
     return TopicIdentity(response.cluster_id or "", identity.hex)
-
-
-async def read_topic_identity(kafka: KafkaSettings, topic: str) -> TopicIdentity:
-    """The same, over a connection of its own.
-
-    Raises:
-        aiokafka.errors.KafkaError: no broker answered, or the topic does not exist.
-    """
-    client = AIOKafkaClient(**aiokafka_options(kafka), request_timeout_ms=_REQUEST_MS)
-    try:
-        await client.bootstrap()
-        return await topic_identity(client, topic)
-    finally:
-        await client.close()

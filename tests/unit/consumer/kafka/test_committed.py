@@ -7,7 +7,7 @@ import pytest
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.commit import OffsetFetchResponse_v1, OffsetFetchResponse_v3
 
-from usagepipe.consumer.kafka.committed import committed_positions
+from usagepipe.consumer.kafka.group_session import committed_positions
 from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.positions import Position
