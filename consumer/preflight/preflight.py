@@ -1,15 +1,16 @@
 """The preflight at a worker's start: its servers must keep what "exactly once" depends on.
 
-It runs when the servers first answer, before anything is announced or inserted; a server that is
-away is waited for. A worker that may lose or double events is worse than none, so a refusal ends
-it. A restart, a cut connection or a `usagepipe migrate` under way can look like a reason to refuse,
-so the check is repeated first: only a reason that stays is final.
+It runs when the servers first answer, before anything is announced or inserted. It waits for an
+unreachable server. A worker that may lose or double events is worse than none, so a refusal ends
+it. A restart, a cut connection or a running `usagepipe migrate` can look like a reason to refuse.
+So the check is repeated first: only a reason that stays is final.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import structlog
 from aiokafka.errors import UnknownTopicOrPartitionError
@@ -63,7 +64,7 @@ class Preflight:
         await asyncio.shield(self._checking)  # a cancelled caller must not cancel the shared check
 
     async def check(self) -> None:
-        """Return when the worker may begin. Waits without limit for servers that are away.
+        """Return when the worker may begin. Waits without limit for unreachable servers.
 
         With `USAGEPIPE_PREFLIGHT=off` it creates nothing on ClickHouse. A failed check is then only
         logged as a warning, unless a server refuses the worker's login.
@@ -73,21 +74,20 @@ class Preflight:
         """
         if not self._settings.preflight:
             log.warning("preflight_skipped", cure="unset USAGEPIPE_PREFLIGHT")
-        await self._when_answered("clickhouse", self._in_thread)
+        settings = self._settings
+        await self._when_answered("clickhouse", partial(asyncio.to_thread, self.check_clickhouse))
         self.clickhouse_passed.set()
-        await self._when_answered("kafka", self._check_topic)
+        topic = (settings.topic, settings.topic_retention, self._raw_days)
+        await self._when_answered("kafka", partial(check_topic, settings, *topic))
 
     def check_clickhouse(self) -> None:
         """Check the tables and what the server does with a repeated insert. Blocks, about 1 s.
 
         Raises:
-            Exception: `_reason` separates a refusal from a server that is unreachable or in
-            trouble.
+            Exception: `_reason` decides whether it is a refusal.
         """
-        target = Target(
-            self._settings.clickhouse_address.database, self._settings.clickhouse_cluster
-        )
         address = self._settings.clickhouse_address
+        target = Target(address.database, self._settings.clickhouse_cluster)
         with connect(address, send_receive_timeout=self._settings.insert_seconds) as client:
             engine = check_tables(client, target)
             self._raw_days = live_retention_days(client)
@@ -95,43 +95,27 @@ class Preflight:
                 replicated = engine.startswith("Replicated")
                 check_clickhouse(client, INSERT_SETTINGS, replicated=replicated)
 
-    async def _in_thread(self) -> None:
-        await asyncio.to_thread(self.check_clickhouse)
-
-    async def _check_topic(self) -> None:
-        settings = self._settings
-        retention = settings.topic_retention
-        await check_topic(settings, settings.topic, retention, self._raw_days)
-
     async def _when_answered(self, server: str, check: Callable[[], Awaitable[None]]) -> None:
         evidence = _Evidence()
-
-        async def attempt() -> tuple[UsagePipeError, Exception] | None:
-            try:
-                await check()
-            except UnknownTopicOrPartitionError:
-                raise
-            except Exception as error:
-                reason = _reason(error, self._settings.clickhouse_address)
-                if not evidence.add(reason) or reason is None:
-                    raise
-                return reason, error
-            return None
 
         def failed(tries: int, error: Exception) -> None:
             if isinstance(error, UnknownTopicOrPartitionError):
                 return  # logged where the worker waits for the topic
+            reason = _reason(error, self._settings.clickhouse_address)
+            if evidence.add(reason) and reason is not None:
+                raise reason
             self._health.failed(server, error)
-            is_away = _reason(error, self._settings.clickhouse_address) is None
-            if is_away and tries % TRIES_PER_LINE == 1:
+            if reason is None and tries % TRIES_PER_LINE == 1:
                 log.warning("preflight_delayed", server=server, tries=tries, error=brief(error))
 
-        refused, _ = await until_answered(attempt, failed)
-        if refused is not None:
-            return self._refuse(*refused)
-        self._health.succeeded(server)
+        try:
+            await until_answered(check, failed)
+        except UsagePipeError as reason:
+            self._refuse(reason)
+        else:
+            self._health.succeeded(server)
 
-    def _refuse(self, reason: UsagePipeError, error: Exception) -> None:
+    def _refuse(self, reason: UsagePipeError) -> None:
         doubts = isinstance(reason, StartRefusedError | MigrationError)
         if doubts and not self._settings.preflight:
             log.warning("preflight_failed", reason=str(reason))
@@ -139,7 +123,7 @@ class Preflight:
         self._health.refuse(str(reason), reason.exit_status)
         if isinstance(reason, StartRefusedError):
             raise reason
-        raise StartRefusedError(str(reason)) from error
+        raise StartRefusedError(str(reason)) from reason
 
 
 class _Evidence:

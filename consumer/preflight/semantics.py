@@ -2,7 +2,7 @@
 
 ClickHouse changed this in 24.7, 25.9, 25.10 and 26.2, and a user's profile can change it any day.
 The cases that must double matter as much as those that must not: they show that the scratch
-tables can tell right from wrong, and that it is windows and flag that make it right.
+tables reveal a double row, and that windows and flag prevent it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from usagepipe.consumer.preflight.refusals import refusal
 from usagepipe.consumer.preflight.scratch_tables import (
     BARE_RAW,
     BARE_ROLLUP,
@@ -19,14 +18,26 @@ from usagepipe.consumer.preflight.scratch_tables import (
     ROLLUP,
     Scratch,
 )
-from usagepipe.schemas.clickhouse.client import error_code
-from usagepipe.schemas.errors import SemanticsError
+from usagepipe.schemas.clickhouse.client import UNKNOWN_TABLE, error_code
+from usagepipe.schemas.clickhouse.codes import lacking_right
+from usagepipe.schemas.errors import RightMissingError, SemanticsError, StartRefusedError
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 TRIES: Final = 10  # of a case whose insert the server does not know the end of
 
+AT_OWN_RISK: Final = "To start without this check, at your own risk: USAGEPIPE_PREFLIGHT=off."
+
+_ACCESS_DENIED: Final = 497
+# The check fails until an operator changes something.
+_FOR_GOOD: Final = {
+    115: "does not know a setting of the worker's inserts: it is older than 25.8",
+    164: "lets its user only read",
+    452: "forbids its user to change a setting of the worker's inserts",
+    UNKNOWN_TABLE: "lost a table that this worker had just made, in every attempt: several servers "
+    "answer at its address, and a repeated insert may reach another one. Name one server",
+}
 _UNKNOWN_STATUS_OF_INSERT: Final = 319
 _FLAG: Final = "deduplicate_blocks_in_dependent_materialized_views"
 
@@ -67,8 +78,8 @@ def check_clickhouse(
     """Return if a repeated insert does what the worker relies on. Blocks, for about half a second.
 
     `settings_of_insert` are those of the worker's own inserts; `replicated` makes the scratch
-    tables so, as the raw table is. They stand in the client's database, on the server that
-    answers, and are dropped in any case.
+    tables replicated, as the raw table is. They are created in the client's database, on the server
+    that answers, and are always dropped.
 
     Raises:
         SemanticsError: the server does something else.
@@ -127,3 +138,26 @@ def _judge(scratch: Scratch, names: Mapping[str, str]) -> None:
 def _shown(rows: Mapping[str, int]) -> str:
     """`10/20`: rows of raw, then of each rollup."""
     return "/".join(map(str, rows.values())) + " rows"
+
+
+def refusal(error: Exception, client: "Client") -> StartRefusedError | None:
+    """Why the worker may not start, if `error` of the preflight is a reason; None: try again later.
+
+    A restart or a cut connection can cause each of these errors too, so the caller repeats the
+    check before the worker ends.
+    """
+    code = error_code(error)
+    if code == _ACCESS_DENIED:
+        return _lacking_rights(error, client)
+    if code in _FOR_GOOD:
+        return StartRefusedError(f"ClickHouse {_FOR_GOOD[code]} (code {code}). {AT_OWN_RISK}")
+    return None
+
+
+def _lacking_rights(error: Exception, client: "Client") -> StartRefusedError:
+    user = client.command("SELECT currentUser()")
+    return RightMissingError(
+        f"The ClickHouse user {user} may not check on scratch tables what the server does: it "
+        f"lacks {lacking_right(str(error)) or 'a right'}. GRANT SELECT, INSERT, CREATE TABLE, "
+        f"CREATE VIEW, DROP TABLE, DROP VIEW ON {client.database}.* TO {user}. {AT_OWN_RISK}"
+    )

@@ -1,8 +1,8 @@
-"""Checks that every table which a repeated insert reaches drops what it has already.
+"""Checks that every table that a repeated insert reaches ignores the repetition.
 
-That is the raw table and all that materialized views fill from it, directly or through another:
-those of users as well. One without a deduplication window doubles at the first retry, and no
-engine protects it: a ReplacingMergeTree replaces rows, a SummingMergeTree adds them once more.
+An insert reaches the raw table, and each table that a materialized view fills from it, directly or
+through another table. Users have such views too. Without a deduplication window the first retry
+doubles a table's rows. The engine does not prevent it: a SummingMergeTree adds the rows again.
 """
 
 import re
@@ -48,7 +48,7 @@ class _Table:
         return f"{self.database}.{self.name}"
 
     def leads_to(self) -> Iterator[Name]:
-        """Where an insert into it goes on to."""
+        """The tables and views that an insert into it reaches next."""
         if self.engine == "MaterializedView":
             yield from self._fills()
         elif self.engine == "Distributed":
@@ -71,7 +71,7 @@ class _Table:
 
     @property
     def windows(self) -> tuple[str, ...]:
-        """The settings that must not be 0; none where the engine has no such thing."""
+        """The settings of its windows, which must not be 0; empty if the engine has none."""
         if not self.engine.endswith("MergeTree"):
             return ()
         return _PLAIN if not self.engine.startswith(("Replicated", "Shared")) else _REPLICATED
@@ -80,10 +80,10 @@ class _Table:
 def check_tables(client: "Client", target: Target) -> str:
     """Return the engine of the raw table if no repeated insert can double a row. Blocks.
 
-    Of a cluster it sees the server that answers.
+    On a cluster it checks only the server that answers.
 
     Raises:
-        StartRefusedError: tables are missing; or some remember no insert. All are named.
+        StartRefusedError: tables are missing, or remember no insert. The message names all of them.
         clickhouse_connect.driver.exceptions.Error: the server is unreachable, or refuses to answer.
     """
     _check_existence(client, target)
@@ -110,7 +110,7 @@ def _check_existence(client: "Client", target: Target) -> None:
 
 
 def _reached(client: "Client", start: Name) -> Iterator[_Table]:
-    """Everything that an insert into `start` writes to or passes, each once."""
+    """Every table and view that an insert into `start` reaches, each once."""
     seen: set[Name] = set()
     level = [start]
     while level:
@@ -131,7 +131,7 @@ def _read(client: "Client", names: Iterable[Name]) -> dict[Name, _Table]:
 
 
 class _Defaults:
-    """What the server's configuration gives tables that do not say; read if one does not."""
+    """The server's default windows, for tables without such a setting. Read when needed."""
 
     def __init__(self, client: "Client") -> None:
         self._client = client
@@ -156,7 +156,7 @@ def _sentence(table: _Table) -> str:
     if not table.windows:
         return (
             f"{table} has the engine {table.engine}, which cannot recognize a repeated insert,"
-            f" so it would double: give it a MergeTree with {_PLAIN[0]}, or drop the view into it."
+            f" so it would double: use a MergeTree with {_PLAIN[0]}, or drop the view into it."
         )
     settings = ", ".join(f"{name} = {_SUGGESTED[name]}" for name in table.windows)
     return (
@@ -172,7 +172,7 @@ def _unseen(client: "Client", name: Name) -> str:
     database, table = name
     return (
         f"A view fills {database}.{table}, which is missing or hidden from the user of "
-        f"{client.database}: make it, drop the view, or GRANT SHOW TABLES ON {database}.*."
+        f"{client.database}: create it, drop the view, or GRANT SHOW TABLES ON {database}.*."
     )
 
 

@@ -1,9 +1,9 @@
-"""Checks that Kafka keeps the events' topic as the settings say: whole, and as long.
+"""Checks the settings of the events' topic: no record may be lost, or stored twice.
 
-A compacted topic loses records inside a range that was announced, and one that cleans up early
-loses what a worker that was away has not read. One that keeps records longer than their rows stay
-has them stored, and summed, a second time when they are read again. aiokafka asks, over connections
-of its own: brokers that do not know the question hang up, which must not disturb the worker's.
+A compacted topic loses records inside an announced range. With a short retention, a topic loses
+records that a stopped worker has not read. With a longer retention than that of the raw rows, a
+record that is read again is stored and summed a second time. The check has its own connection:
+brokers that do not know the request close it, and the worker's must stay open.
 """
 
 import math
@@ -40,7 +40,7 @@ _NOT_ANSWERED: Final = (  # the broker does not know the request, or refuses it 
     ClusterAuthorizationFailedError,
     TopicAuthorizationFailedError,
 )
-_TRIES: Final = 2  # a broker that hangs up twice does not know the question
+_TRIES: Final = 2  # a broker that closes the connection twice does not know the request
 _DAY: Final = timedelta(days=1)
 _DAY_MS: Final = 86_400_000
 
@@ -48,12 +48,13 @@ _DAY_MS: Final = 86_400_000
 async def check_topic(
     kafka: KafkaSettings, topic: str, retention: timedelta, raw_days: int
 ) -> None:
-    """Return if `topic` only deletes, and when it should (or if the broker does not say).
+    """Return if `topic` keeps every record, for at least `retention` and for less than `raw_days`.
 
-    Not before `retention`, and before the raw rows leave, which stay `raw_days`; 0 is for ever.
+    `raw_days` is the retention of the raw rows; 0 is for ever. A topic passes if its broker does
+    not report the settings.
 
     Raises:
-        StartRefusedError: it is compacted, or cleans up earlier or later.
+        StartRefusedError: it is compacted, or its retention is too short or too long.
         aiokafka.errors.KafkaError: the broker is unreachable, or there is no such topic.
     """
     for _ in range(_TRIES):
@@ -69,10 +70,10 @@ async def check_topic(
 
 
 def judge_topic(topic: str, config: Mapping[str, str], retention: timedelta, raw_days: int) -> None:
-    """Return if a topic of this configuration only deletes, and when it should (`check_topic`).
+    """As `check_topic`, for a topic with the settings `config`.
 
     Raises:
-        StartRefusedError: it does not.
+        StartRefusedError: see `check_topic`.
     """
     policies = {word.strip() for word in config.get("cleanup.policy", "delete").split(",")}
     if policies - {"delete", ""}:
@@ -104,19 +105,19 @@ def _too_short(topic: str, kept: timedelta, retention: timedelta) -> str:
     return (
         f"The topic {topic} removes records after {kept / _DAY:g} days (retention.ms="
         f"{kept // timedelta(milliseconds=1)}), USAGEPIPE_TOPIC_RETENTION_DAYS is "
-        f"{retention / _DAY:g}: what a worker that was away that long has not read would be lost. "
+        f"{retention / _DAY:g}: records that no worker has read by then would be lost. "
         f"Set retention.ms={milliseconds} on the topic{lower}."
     )
 
 
 def _too_long(topic: str, kept: int, retention: timedelta, raw_days: int) -> str:
     records = f"for {kept / _DAY_MS:g} days" if kept >= 0 else "for ever"
-    rows = f"for {raw_days} days" if raw_days > 1 else "for a day, or by a TTL of somebody else's"
+    rows = f"for {raw_days} days" if raw_days > 1 else "for one day, or under another TTL"
     enough = f"{kept // _DAY_MS + 1}" if kept >= 0 else "0 (for ever)"
     lower = f"retention.ms={retention // timedelta(milliseconds=1)} on the topic, or "
     return (
         f"The topic {topic} keeps records {records} (retention.ms={kept}), usage_events their rows "
-        f"{rows}: a record that is read again after its row has left would be stored and summed a "
+        f"{rows}: a record that is read again after its row is gone would be stored and summed a "
         f"second time. Set {lower if retention < raw_days * _DAY else ''}"
         f"USAGEPIPE_RAW_RETENTION_DAYS={enough} and run usagepipe migrate."
     )

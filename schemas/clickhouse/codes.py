@@ -25,59 +25,59 @@ class Known(NamedTuple):
     why: str
 
 
-# Codes that say that a row is wrong, when they name it. Atomic: a batch is one block, parsed
-# whole before the first part is written, so a refused batch left nothing in the raw table.
+# A row is wrong, if the error names it. A batch is one block, which the server parses as a whole
+# before it writes the first part: it has stored nothing of a refused batch.
 _CONTENT: Final = {
     6: ("CANNOT_PARSE_TEXT", "a value is not of its column's type"),
-    25: ("CANNOT_PARSE_ESCAPE_SEQUENCE", "a text has an escape that is none"),
+    25: ("CANNOT_PARSE_ESCAPE_SEQUENCE", "a text has an invalid escape sequence"),
     26: ("CANNOT_PARSE_QUOTED_STRING", "a text is not closed"),
     27: ("CANNOT_PARSE_INPUT_ASSERTION_FAILED", "a value is not of its column's type"),
-    38: ("CANNOT_PARSE_DATE", "a value is no date"),
-    41: ("CANNOT_PARSE_DATETIME", "a value is no time"),
+    38: ("CANNOT_PARSE_DATE", "a value is not a date"),
+    41: ("CANNOT_PARSE_DATETIME", "a value is not a time"),
     69: ("ARGUMENT_OUT_OF_BOUND", "a decimal has too many digits"),
     70: ("CANNOT_CONVERT_TYPE", "a value does not fit its column's type"),
-    72: ("CANNOT_PARSE_NUMBER", "a value is no number of its column's type"),
+    72: ("CANNOT_PARSE_NUMBER", "a value is not a number of its column's type"),
     117: ("INCORRECT_DATA", "a field is unknown, occurs twice, or is null where it must not be"),
-    130: ("CANNOT_READ_ARRAY_FROM_TEXT", "a value is no array"),
+    130: ("CANNOT_READ_ARRAY_FROM_TEXT", "a value is not an array"),
     131: ("TOO_LARGE_STRING_SIZE", "a text is too long"),
     321: ("VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", "a value is out of its column's range"),
-    349: ("CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", "a null where none is allowed"),
-    376: ("CANNOT_PARSE_UUID", "a value is no UUID"),
+    349: ("CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", "a value is null where it must not be"),
+    376: ("CANNOT_PARSE_UUID", "a value is not a UUID"),
     407: ("DECIMAL_OVERFLOW", "a decimal is too large"),
     441: ("CANNOT_PARSE_DOMAIN_VALUE_FROM_STRING", "a value is not of its column's type"),
-    467: ("CANNOT_PARSE_BOOL", "a value is no boolean"),
+    467: ("CANNOT_PARSE_BOOL", "a value is not a boolean"),
     469: ("VIOLATED_CONSTRAINT", "a row breaks a constraint of the table"),
-    563: ("CANNOT_READ_MAP_FROM_TEXT", "a value is no map"),
+    563: ("CANNOT_READ_MAP_FROM_TEXT", "a value is not a map"),
     632: ("UNEXPECTED_DATA_AFTER_PARSED_VALUE", "a value continues after its end"),
-    691: ("UNKNOWN_ELEMENT_OF_ENUM", "a value is none of its column's words"),
+    691: ("UNKNOWN_ELEMENT_OF_ENUM", "a value is not in its column's enum"),
 }
 
-# Codes that pass when the server recovers.
+# Errors that end when the server recovers.
 _SERVER: Final = {
-    # The body did not arrive whole. The rows are complete JSON, so it was cut off on the way.
+    # The rows are complete JSON, so the body was cut on its way.
     3: ("UNEXPECTED_END_OF_FILE", "the body was cut on its way"),
     32: ("ATTEMPT_TO_READ_AFTER_EOF", "the body was cut on its way"),
     33: ("CANNOT_READ_ALL_DATA", "the body was cut on its way"),
     # Busy.
     158: ("TOO_MANY_ROWS", "a limit on rows was reached"),
     159: ("TIMEOUT_EXCEEDED", "it took too long"),
-    160: ("TOO_SLOW", "it was too slow for its own limit"),
+    160: ("TOO_SLOW", "the query was slower than its limit"),
     202: ("TOO_MANY_SIMULTANEOUS_QUERIES", "too many queries run"),
     203: ("NO_FREE_CONNECTION", "no connection is free"),
     216: ("QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", "the same query still runs"),
     236: ("ABORTED", "the server stops"),
     252: ("TOO_MANY_PARTS", "merges do not keep up with inserts"),
     290: ("LIMIT_EXCEEDED", "a limit of the server was reached"),
-    319: ("UNKNOWN_STATUS_OF_INSERT", "it may or may not be stored"),
+    319: ("UNKNOWN_STATUS_OF_INSERT", "the rows may or may not be stored"),
     364: ("RECEIVED_ERROR_TOO_MANY_REQUESTS", "its storage is overloaded"),
     373: ("SESSION_IS_LOCKED", "the session is in use"),
-    394: ("QUERY_WAS_CANCELLED", "somebody ended the query"),
+    394: ("QUERY_WAS_CANCELLED", "the query was cancelled"),
     439: ("CANNOT_SCHEDULE_TASK", "no thread is free"),
     473: ("DEADLOCK_AVOIDED", "the table is locked"),
     574: ("DISTRIBUTED_TOO_MANY_PENDING_BYTES", "too much waits for the other shards"),
     700: ("USER_SESSION_LIMIT_EXCEEDED", "the user has too many sessions"),
     733: ("TABLE_IS_BEING_RESTARTED", "the table is being restarted"),
-    735: ("QUERY_WAS_CANCELLED_BY_CLIENT", "the connection was lost meanwhile"),
+    735: ("QUERY_WAS_CANCELLED_BY_CLIENT", "the connection was lost"),
     745: ("SERVER_OVERLOADED", "the server is overloaded"),
     749: ("TCP_CONNECTION_LIMIT_REACHED", "too many connections"),
     762: ("HTTP_CONNECTION_LIMIT_REACHED", "too many connections"),
@@ -114,7 +114,7 @@ _SERVER: Final = {
     999: ("KEEPER_EXCEPTION", "Keeper fails"),
 }
 
-# Codes that stay until somebody changes the server, the tables, or the settings.
+# Errors that stay until an operator changes the server, the tables, or the settings.
 _OPERATOR_CODES: Final = {
     8: ("THERE_IS_NO_COLUMN", "a column is missing: run usagepipe migrate"),
     10: ("NOT_FOUND_COLUMN_IN_BLOCK", "a column is missing: run usagepipe migrate"),
@@ -125,10 +125,10 @@ _OPERATOR_CODES: Final = {
     44: ("ILLEGAL_COLUMN", "a column cannot be written"),
     46: ("UNKNOWN_FUNCTION", "a definition is wrong, or the server is too old"),
     47: ("UNKNOWN_IDENTIFIER", "a column is missing: run usagepipe migrate"),
-    48: ("NOT_IMPLEMENTED", "the table's engine or the server cannot do it"),
+    48: ("NOT_IMPLEMENTED", "the table's engine or the server does not support it"),
     53: ("TYPE_MISMATCH", "a column has another type"),
     60: ("UNKNOWN_TABLE", "a table is missing: run usagepipe migrate"),
-    62: ("SYNTAX_ERROR", "something between changes the queries, or the server is too old"),
+    62: ("SYNTAX_ERROR", "a proxy changes the queries, or the server is too old"),
     73: ("UNKNOWN_FORMAT", "the server is too old"),
     81: ("UNKNOWN_DATABASE", "the database is missing: run usagepipe migrate"),
     115: ("UNKNOWN_SETTING", "the server is too old"),
@@ -142,12 +142,12 @@ _OPERATOR_CODES: Final = {
     229: ("QUERY_IS_TOO_LARGE", "a limit of the server is too low"),
     291: ("DATABASE_ACCESS_DENIED", "the user lacks a right on the database: GRANT it"),
     342: ("METADATA_MISMATCH", "the replicas' tables differ"),
-    344: ("SUPPORT_IS_DISABLED", "the server cannot do it"),
-    381: ("HTTP_LENGTH_REQUIRED", "something between changes the requests"),
+    344: ("SUPPORT_IS_DISABLED", "the server does not support it"),
+    381: ("HTTP_LENGTH_REQUIRED", "a proxy changes the requests"),
     392: ("QUERY_IS_PROHIBITED", "the server forbids it"),
     395: ("FUNCTION_THROW_IF_VALUE_IS_NON_ZERO", "a view or a default refuses the rows"),
-    452: ("SETTING_CONSTRAINT_VIOLATION", "the user may not set what an insert needs"),
-    472: ("READONLY_SETTING", "the user may not set what an insert needs"),
+    452: ("SETTING_CONSTRAINT_VIOLATION", "the user may not change a setting that an insert needs"),
+    472: ("READONLY_SETTING", "the user may not change a setting that an insert needs"),
     497: ("ACCESS_DENIED", "the user lacks a right: GRANT it"),
     516: (
         "AUTHENTICATION_FAILED",
@@ -177,7 +177,7 @@ _RIGHT: Final = re.compile(r"(?:have the grant|lacks the right) ([A-Z ]+[A-Z])(?
 
 
 def lacking_right(text: str) -> str:
-    """The right that a message says is missing, as `INSERT`; "" where it names none."""
+    """The right that is missing according to `text`, as `INSERT`; "" if it names none."""
     found = _RIGHT.search(text)
     return found[1] if found else ""
 
@@ -190,5 +190,5 @@ def reason(code: int, text: str) -> str:
 
 
 def title(code: int) -> str:
-    """Code and name for people, as `code 243 NOT_ENOUGH_SPACE`."""
+    """Code and name for a message, as `code 243 NOT_ENOUGH_SPACE`."""
     return f"code {code} {TABLE[code].name}" if code in TABLE else f"code {code}"

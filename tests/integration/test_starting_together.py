@@ -19,9 +19,8 @@ from tests.support.running_worker import (
 from tests.support.worker import raw_counts
 from usagepipe.consumer.clickhouse.writer import INSERT_SETTINGS
 from usagepipe.consumer.preflight.preflight import Preflight
-from usagepipe.consumer.preflight.refusals import refusal
 from usagepipe.consumer.preflight.scratch_tables import Scratch
-from usagepipe.consumer.preflight.semantics import check_clickhouse
+from usagepipe.consumer.preflight.semantics import check_clickhouse, refusal
 from usagepipe.consumer.runtime.health import Health
 from usagepipe.local import LocalClickHouse
 from usagepipe.schemas import encode
