@@ -23,21 +23,12 @@ from usagepipe.consumer.log.record_batches import (
 from usagepipe.consumer.log.records import TopicPartition
 
 
-class KeptRecords:
-    """aiokafka's `MemoryRecords`, which keep the bytes they were made of to themselves."""
+class KeptRecords(MemoryRecords):  # type: ignore[misc]  # aiokafka is untyped
+    """`MemoryRecords` whose bytes can be read."""
 
     def __init__(self, data: bytes) -> None:
+        super().__init__(data)
         self.data: Final = data
-        self._records = MemoryRecords(data)
-
-    def size_in_bytes(self) -> int:
-        return int(self._records.size_in_bytes())
-
-    def has_next(self) -> bool:
-        return bool(self._records.has_next())
-
-    def next_batch(self) -> Any:
-        return self._records.next_batch()
 
 
 def keep_fetched_bytes() -> None:

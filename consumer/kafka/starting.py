@@ -28,12 +28,10 @@ async def when_answered(
             raise
 
     def failed(tries: int, error: Exception) -> None:
-        if not isinstance(error, KafkaError):
-            raise error
         if tries % TRIES_PER_LINE == 1:
             log.warning("kafka_away", tries=tries, error=str(error))
 
-    await until_answered(attempt, failed)
+    await until_answered(attempt, failed, KafkaError)
 
 
 async def await_topic(topic: str, look: Callable[[str], Awaitable[None]], health: Health) -> None:
@@ -41,8 +39,6 @@ async def await_topic(topic: str, look: Callable[[str], Awaitable[None]], health
     logged = False
 
     def failed(tries: int, error: Exception) -> None:
-        if not isinstance(error, KafkaError):
-            raise error
         nonlocal logged
         if isinstance(error, UnknownTopicOrPartitionError) and not logged:
             log.error("topic_missing", topic=topic, cure="run usagepipe migrate")
@@ -50,6 +46,6 @@ async def await_topic(topic: str, look: Callable[[str], Awaitable[None]], health
         health.failed("topic", error)
 
     try:
-        await until_answered(partial(look, topic), failed)
+        await until_answered(partial(look, topic), failed, KafkaError)
     finally:
         health.succeeded("topic")  # also where the worker stops before it exists

@@ -7,15 +7,7 @@ own queue has two workers and a fetch holds one of them.
 
 import asyncio
 import time
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Collection,
-    Coroutine,
-    Iterable,
-    Mapping,
-    Set,
-)
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Set
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -23,11 +15,7 @@ from typing import Any, Final, TypeVar, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import (
-    KafkaError,
-    NoOffsetForPartitionError,
-    OffsetOutOfRangeError,
-)
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition as AIOTopicPartition
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as stock
@@ -44,11 +32,7 @@ from usagepipe.consumer.kafka.starting import await_topic, when_answered
 from usagepipe.consumer.log.chunk import Chunk
 from usagepipe.consumer.log.lineage import Lineage
 from usagepipe.consumer.log.records import TopicPartition
-from usagepipe.consumer.protocol.positions import (
-    Membership,
-    PartitionOffsets,
-    Position,
-)
+from usagepipe.consumer.protocol.positions import Membership, PartitionOffsets, Position
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.runtime.lag import LogEnd
 from usagepipe.consumer.topics.leaders import log_ends

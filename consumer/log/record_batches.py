@@ -213,13 +213,13 @@ def _record_batch(batch: DefaultRecordBatch, raw: memoryview, offset: int) -> Re
     (count,) = COUNT.unpack_from(raw)
     try:
         unpacked = measure(batch.compression_type, raw[HEADER_BYTES:])
+        # Many small records are too large as well once they are objects.
+        if unpacked + count * _OBJECT_BYTES > MAX_UNPACKED_BYTES:
+            raise TooLargeError
     except TooLargeError:
         return _unread(batch, raw, offset, BATCH_TOO_LARGE, _TOO_LARGE)
     except UndecodableError as error:
         return _unread(batch, raw, offset, BATCH_UNDECODABLE, f"its record batch: {error}")
-    # Many small records are too large as well once they are objects.
-    if unpacked + count * _OBJECT_BYTES > MAX_UNPACKED_BYTES:
-        return _unread(batch, raw, offset, BATCH_TOO_LARGE, _TOO_LARGE)
     if batch.base_offset >= offset and count == batch.last_offset_delta + 1:
         return CompressedBatch(raw, batch.base_offset, batch.next_offset - 1, count, unpacked)
     # The offset is in the middle of it, or compaction has removed records.

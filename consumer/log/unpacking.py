@@ -44,18 +44,13 @@ def measure(codec: int, body: memoryview) -> int:
         return len(body)
     most = max(_LEAST_ROOM, len(body) * MAX_RATIO)
     try:
-        return _unpack_into(codec, body, memoryview(_scratch())[:most])
+        return unpack(codec, body, memoryview(_scratch())[:most])
     except TooLargeError:
         # The written part now takes memory: release it if it can be large. Doing so for each of
         # thousands of small batches would take longer than the consumer's session timeout.
         if most > _LEAST_ROOM:
             _scratch.cache_clear()
         raise
-
-
-def unpack(codec: int, body: memoryview, room: memoryview) -> None:
-    """Unpack `body` into `room`, which has the measured size."""
-    _unpack_into(codec, body, room)
 
 
 @cache
@@ -67,7 +62,13 @@ def _scratch() -> mmap:
     return mmap(-1, MAX_UNPACKED_BYTES)
 
 
-def _unpack_into(codec: int, body: memoryview, room: memoryview) -> int:
+def unpack(codec: int, body: memoryview, room: memoryview) -> int:
+    """Unpack `body` into `room`, and return how much of `room` it takes.
+
+    Raises:
+        TooLargeError: `room` is too small.
+        UndecodableError: it cannot be unpacked.
+    """
     if codec not in _DECODERS:
         raise UndecodableError(f"codec {codec}")
     try:

@@ -43,7 +43,9 @@ def retry_delays() -> Iterator[float]:
 
 
 async def until_answered(
-    attempt: Callable[[], Awaitable[Result]], failed: Callable[[int, Exception], None]
+    attempt: Callable[[], Awaitable[Result]],
+    failed: Callable[[int, Exception], None],
+    retried: type[Exception] = Exception,  # any failure of a server or client
 ) -> tuple[Result, int]:
     """The result of the first `attempt` that raises nothing, and the number of tries.
 
@@ -52,7 +54,7 @@ async def until_answered(
     for tries, delay in enumerate(retry_delays(), start=1):
         try:
             return await attempt(), tries
-        except Exception as error:  # any failure of a server or client
+        except retried as error:
             failed(tries, error)
             await asyncio.sleep(delay)
     raise AssertionError("delays never end")
