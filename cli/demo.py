@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final, Self
-from urllib.parse import quote
+from typing import Final
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from usagepipe.cli.options import Number, load_settings, server_options
+from usagepipe.local.demo.progress import ProgressBars
 from usagepipe.local.demo.report import print_report
 from usagepipe.local.demo.run import Plan, run
 from usagepipe.local.demo.trace import (
@@ -96,7 +95,7 @@ def command(
         data=data,
         keep=keep,
     )
-    with _ends_on_sigterm(), _Bars(len(wanted.rows)) as bars:
+    with _ends_on_sigterm(), ProgressBars(len(wanted.rows)) as bars:
         result = run(wanted, bars)
     print_report(Console(), result)
     if keep:
@@ -130,13 +129,9 @@ def _where(database: str, own: ClickHouseAddress | None, data: Path | None) -> s
 
 def _url(address: ClickHouseAddress, database: str) -> str:
     """A word for a shell. The password stays a variable, because output may be stored."""
-    scheme = "https" if address.secure else "http"
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    user = quote(address.user, safe="")
-    place = f"{host}:{address.port}/{database}"
     if not address.password:
-        return shlex.quote(f"{scheme}://{user}@{place}")
-    return f'"{scheme}://{user}:${PASSWORD_VARIABLE}@{place}"'
+        return shlex.quote(address.url(database, ""))
+    return f'"{address.url(database, f"${PASSWORD_VARIABLE}")}"'
 
 
 @contextmanager
@@ -165,34 +160,3 @@ def _ends_on_sigterm() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-class _Bars:
-    """The progress of a run, on standard error."""
-
-    def __init__(self, requests: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-        )
-        self._sent = self._progress.add_task("requests sent", total=requests)
-        self._stored = self._progress.add_task("events stored", total=requests)
-
-    def stage(self, text: str) -> None:
-        self._progress.console.print(f"{text} …")
-
-    def sent(self) -> None:
-        self._progress.advance(self._sent)
-
-    def stored(self, events: int) -> None:
-        self._progress.update(self._stored, completed=events)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *ended: object) -> None:
-        self._progress.stop()

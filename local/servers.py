@@ -35,20 +35,10 @@ class LocalServers:
         self.data = data
         self._kafka_port = kafka_port
         self._clickhouse_port = clickhouse_port
-        self._kafka: str | None = None
-        self._clickhouse = ""
+        self.kafka: str | None = None  # `host:port` of the broker, None without one
+        self.clickhouse = ""  # `http://host:port/database`, as announced; also while it is down
         self._child: Child | None = None
         self._lifeline = -1
-
-    @property
-    def kafka(self) -> str | None:
-        """`host:port` of the broker, None without one."""
-        return self._kafka
-
-    @property
-    def clickhouse(self) -> str:
-        """`http://host:port/database` of ClickHouse, as announced; also while it is down."""
-        return self._clickhouse
 
     @property
     def pid(self) -> int:
@@ -94,10 +84,10 @@ class LocalServers:
 
     def _take_addresses(self, line: bytes) -> None:
         found = json.loads(line)
-        self._kafka, self._clickhouse = found["kafka"], found["clickhouse"]
-        self._clickhouse_port = urlsplit(found["clickhouse"]).port or 0
-        if found["kafka"]:
-            self._kafka_port = int(found["kafka"].rpartition(":")[2])
+        self.kafka, self.clickhouse = found["kafka"], found["clickhouse"]
+        self._clickhouse_port = urlsplit(self.clickhouse).port or 0
+        if self.kafka:
+            self._kafka_port = int(self.kafka.rpartition(":")[2])
 
     def _unavailable(self, reason: str) -> ServerUnavailableError:
         return ServerUnavailableError("usagepipe local", str(self.data), reason)

@@ -59,9 +59,14 @@ def serve(
         ServerUnavailableError: a server did not start, or the broker ended.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(DataFolder(data))
+        # The ports first: a taken one must not leave an empty folder.
         listener = stack.enter_context(bound_socket(clickhouse_port, "--clickhouse-port"))
-        broker = _start_broker(kafka_port, stack)
+        if kafka_port:
+            check_free(kafka_port, "--kafka-port")
+        folder = stack.enter_context(DataFolder(data))
+        broker = None
+        if kafka_port is not None:
+            broker = stack.enter_context(EmbeddedBroker(kafka_port))
         engine = Engine(folder.clickhouse)
         stack.callback(engine.close)
         addresses = Addresses(
@@ -71,14 +76,6 @@ def serve(
         folder.write_note(kafka=addresses.kafka, clickhouse=addresses.clickhouse)
         server = _Server(ClickHouseFront(engine), broker, lambda: ready(addresses))
         return asyncio.run(server.until_stopped(listener, lifeline))
-
-
-def _start_broker(port: int | None, stack: ExitStack) -> EmbeddedBroker | None:
-    if port is None:
-        return None
-    if port:
-        check_free(port, "--kafka-port")
-    return stack.enter_context(EmbeddedBroker(port))
 
 
 class _Server(uvicorn.Server):

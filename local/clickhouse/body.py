@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from usagepipe.local.clickhouse.coding import Decoder
-from usagepipe.local.clickhouse.exceptions import QUERY_IS_TOO_LARGE, refusal
+from usagepipe.local.clickhouse.exceptions import Code, refusal
 from usagepipe.local.clickhouse.statement import Statement, read_statement
+from usagepipe.schemas.errors import ClickHouseError
 
 MAX_STATEMENT_BYTES: Final = 4 << 20  # a server's default is 256 KiB, and may be raised
 
@@ -41,20 +42,14 @@ class Body:
         more = True
         while more:
             more = await self._more()
-            if len(self._buffer) > MAX_STATEMENT_BYTES:
-                front = bytes(self._buffer[:MAX_STATEMENT_BYTES])
-                if (statement := read_statement(front, complete=False)) is None:
-                    raise refusal(
-                        QUERY_IS_TOO_LARGE, f"The statement has over {MAX_STATEMENT_BYTES} bytes."
-                    )
-                return self._taken(statement)
-            if statement := read_statement(bytes(self._buffer), complete=not more):
-                return self._taken(statement)
+            too_long = len(self._buffer) > MAX_STATEMENT_BYTES
+            front = bytes(self._buffer[:MAX_STATEMENT_BYTES])
+            if statement := read_statement(front, complete=not (more or too_long)):
+                del self._buffer[: statement.data_start or 0]
+                return statement
+            if too_long:
+                raise _too_long("statement")
         raise AssertionError("a complete body is a statement or an error")
-
-    def _taken(self, statement: Statement) -> Statement:
-        del self._buffer[: statement.data_start or 0]
-        return statement
 
     async def data(self, part_bytes: int) -> AsyncIterator[bytes]:
         """The data in parts of about `part_bytes`."""
@@ -77,5 +72,9 @@ async def whole_body(parts: AsyncIterator[bytes]) -> bytes:
     async for part in parts:
         body += part
         if len(body) > MAX_STATEMENT_BYTES:
-            raise refusal(QUERY_IS_TOO_LARGE, f"The form has over {MAX_STATEMENT_BYTES} bytes.")
+            raise _too_long("form")
     return bytes(body)
+
+
+def _too_long(name: str) -> ClickHouseError:
+    return refusal(Code.QUERY_IS_TOO_LARGE, f"The {name} has over {MAX_STATEMENT_BYTES} bytes.")

@@ -7,11 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from usagepipe.local.clickhouse.exceptions import (
-    CANNOT_DECOMPRESS,
-    UNKNOWN_COMPRESSION_METHOD,
-    refusal,
-)
+from usagepipe.local.clickhouse.exceptions import Code, refusal
 from usagepipe.schemas.errors import ClickHouseError
 
 # In the order in which an answer prefers them.
@@ -74,7 +70,7 @@ class Decoder:
 
     def _broken(self, reason: str) -> ClickHouseError:
         return refusal(
-            CANNOT_DECOMPRESS, f"The body is not {self._coding} as its header says: {reason}."
+            Code.CANNOT_DECOMPRESS, f"The body is not {self._coding} as its header says: {reason}."
         )
 
 
@@ -93,7 +89,7 @@ def _frames(coding: str) -> Callable[[], _Frame] | None:
         from backports import zstd
 
         return zstd.ZstdDecompressor
-    raise refusal(UNKNOWN_COMPRESSION_METHOD, f"Unknown content coding {coding!r}.")
+    raise refusal(Code.UNKNOWN_COMPRESSION_METHOD, f"Unknown content coding {coding!r}.")
 
 
 def accepted_coding(header: str) -> str:

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from usagepipe.local.clickhouse.exceptions import UNKNOWN_SETTING, engine_error, refusal
+from usagepipe.local.clickhouse.exceptions import Code, engine_error, refusal
 from usagepipe.local.clickhouse.silent_errors import Errors, Watch
 from usagepipe.local.clickhouse.statement import Statement
 from usagepipe.schemas.errors import ClickHouseError, WrongUseError
@@ -223,7 +223,7 @@ def quote(value: str, mark: str = "'") -> str:
 
 def _name(name: str) -> str:
     if not _SETTING_NAME.fullmatch(name):
-        raise refusal(UNKNOWN_SETTING, f"Unknown setting {name!r}.")
+        raise refusal(Code.UNKNOWN_SETTING, f"Unknown setting {name!r}.")
     return name
 
 

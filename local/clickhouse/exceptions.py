@@ -6,35 +6,27 @@ server's.
 """
 
 import re
+from enum import IntEnum
 from typing import Final
 
 from usagepipe.schemas.errors import ClickHouseError
 
-SYNTAX_ERROR: Final = 62
-BAD_ARGUMENTS: Final = 36
-NOT_IMPLEMENTED: Final = 48
-UNKNOWN_SETTING: Final = 115
-QUERY_IS_TOO_LARGE: Final = 229
-CANNOT_DECOMPRESS: Final = 271
-UNKNOWN_STATUS_OF_INSERT: Final = 319
-ACCESS_DENIED: Final = 497
-AUTHENTICATION_FAILED: Final = 516
-UNKNOWN_COMPRESSION_METHOD: Final = 89
-UNKNOWN_EXCEPTION: Final = 1002
 
-_NAMES: Final = {
-    SYNTAX_ERROR: "SYNTAX_ERROR",
-    BAD_ARGUMENTS: "BAD_ARGUMENTS",
-    NOT_IMPLEMENTED: "NOT_IMPLEMENTED",
-    UNKNOWN_SETTING: "UNKNOWN_SETTING",
-    QUERY_IS_TOO_LARGE: "QUERY_IS_TOO_LARGE",
-    CANNOT_DECOMPRESS: "CANNOT_DECOMPRESS",
-    UNKNOWN_STATUS_OF_INSERT: "UNKNOWN_STATUS_OF_INSERT",
-    ACCESS_DENIED: "ACCESS_DENIED",
-    AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
-    UNKNOWN_COMPRESSION_METHOD: "UNKNOWN_COMPRESSION_METHOD",
-    UNKNOWN_EXCEPTION: "UNKNOWN_EXCEPTION",
-}
+class Code(IntEnum):
+    """The codes of the errors that this server itself raises."""
+
+    BAD_ARGUMENTS = 36
+    NOT_IMPLEMENTED = 48
+    SYNTAX_ERROR = 62
+    UNKNOWN_COMPRESSION_METHOD = 89
+    UNKNOWN_SETTING = 115
+    QUERY_IS_TOO_LARGE = 229
+    CANNOT_DECOMPRESS = 271
+    UNKNOWN_STATUS_OF_INSERT = 319
+    ACCESS_DENIED = 497
+    AUTHENTICATION_FAILED = 516
+    UNKNOWN_EXCEPTION = 1002
+
 
 # The statuses of a server's own table; every other code is a 500.
 _STATUS_CODES: Final[dict[int, frozenset[int]]] = {
@@ -55,9 +47,9 @@ _STATUS: Final = {code: status for status, codes in _STATUS_CODES.items() for co
 _CODE: Final = re.compile(r"Code: (\d+)\. DB::Exception: ")
 
 
-def refusal(code: int, reason: str) -> ClickHouseError:
-    """An error that the front itself raises, worded like a server's."""
-    return ClickHouseError(code, f"Code: {code}. DB::Exception: {reason} ({_NAMES[code]})")
+def refusal(code: Code, reason: str) -> ClickHouseError:
+    """An error that this server itself raises, worded like ClickHouse's."""
+    return ClickHouseError(code, f"Code: {code}. DB::Exception: {reason} ({code.name})")
 
 
 def engine_error(error: Exception) -> ClickHouseError:
@@ -65,7 +57,7 @@ def engine_error(error: Exception) -> ClickHouseError:
     text = str(error).strip()
     if found := _CODE.search(text):
         return ClickHouseError(int(found[1]), text[found.start() :])
-    return refusal(UNKNOWN_EXCEPTION, text or type(error).__name__)
+    return refusal(Code.UNKNOWN_EXCEPTION, text or type(error).__name__)
 
 
 def http_status(error: ClickHouseError) -> int:

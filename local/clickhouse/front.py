@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 from usagepipe.local.clickhouse.body import Body, whole_body
 from usagepipe.local.clickhouse.coding import Encoder
 from usagepipe.local.clickhouse.engine import Answer, Connection, Engine, Written
-from usagepipe.local.clickhouse.exceptions import ACCESS_DENIED, http_status, refusal
+from usagepipe.local.clickhouse.exceptions import Code, http_status, refusal
 from usagepipe.local.clickhouse.requests import Account, Call, read_call, read_form
 from usagepipe.local.clickhouse.statement import Statement
 from usagepipe.schemas.errors import ClickHouseError
@@ -107,7 +107,8 @@ class ClickHouseFront:
             headers["Content-Encoding"] = call.answer_coding
         encoder, media_type = Encoder(call.answer_coding), _media_type(answer_format)
         if connection is None:
-            return Response(_encoded_whole(answer.parts, encoder), 200, headers, media_type)
+            content = encoder.encode(b"".join(answer.parts)) + encoder.finish()
+            return Response(content, 200, headers, media_type)
         parts = _encoded(answer.parts, connection, encoder, tag)
         return StreamingResponse(parts, 200, headers, media_type)
 
@@ -150,7 +151,7 @@ def _check_origin(request: Request) -> None:
     from_page = "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
     if host not in _OWN_NAMES or from_page:
         raise refusal(
-            ACCESS_DENIED, "This local server answers programs of this machine, no web pages."
+            Code.ACCESS_DENIED, "This local server answers programs of this machine, no web pages."
         )
 
 
@@ -186,10 +187,6 @@ async def _encoded(
         yield encoder.finish()
     finally:
         await _close(connection)
-
-
-def _encoded_whole(parts: Iterator[bytes], encoder: Encoder) -> bytes:
-    return encoder.encode(b"".join(parts)) + encoder.finish()
 
 
 async def _close(connection: Connection) -> None:

@@ -16,12 +16,7 @@ from starlette.requests import Request
 
 from usagepipe.local.clickhouse.coding import accepted_coding
 from usagepipe.local.clickhouse.engine import Scope
-from usagepipe.local.clickhouse.exceptions import (
-    AUTHENTICATION_FAILED,
-    BAD_ARGUMENTS,
-    NOT_IMPLEMENTED,
-    refusal,
-)
+from usagepipe.local.clickhouse.exceptions import Code, refusal
 
 # Names in the URL that are not settings. There are no sessions: each request is independent.
 _RESERVED: Final = frozenset(
@@ -41,7 +36,6 @@ class Call:
 
     scope: Scope
     query: str
-    query_id: str
     answer_format: str  # when the statement names none
     answer_coding: str  # "": none
     whole: bool  # answer only when all is computed: an error is then always a status
@@ -63,7 +57,7 @@ class Account:
         given, own = f"{user}\0{password}", f"{self.user}\0{self.password}"
         if not hmac.compare_digest(given.encode(), own.encode()):
             raise refusal(
-                AUTHENTICATION_FAILED,
+                Code.AUTHENTICATION_FAILED,
                 f"{user}: Authentication failed: password is incorrect, or there is no user with "
                 f"such name. This local server knows only {self.user!r}.",
             )
@@ -78,7 +72,7 @@ def _credentials(request: Request) -> tuple[str, str]:
         try:
             user, _, password = b64decode(value).decode().partition(":")
         except ValueError:
-            raise refusal(AUTHENTICATION_FAILED, "Invalid authentication.") from None
+            raise refusal(Code.AUTHENTICATION_FAILED, "Invalid authentication.") from None
         return user, password
     return query.get("user", "default"), query.get("password", "")
 
@@ -92,7 +86,7 @@ def read_call(request: Request, fields: dict[str, str]) -> Call:
     given = dict(request.query_params) | fields
     if any(given.get(name, "0") not in {"0", ""} for name in ("compress", "decompress")):
         raise refusal(
-            NOT_IMPLEMENTED,
+            Code.NOT_IMPLEMENTED,
             "compress and decompress (ClickHouse's own block compression) are not known here: "
             "use Content-Encoding and Accept-Encoding.",
         )
@@ -101,7 +95,6 @@ def read_call(request: Request, fields: dict[str, str]) -> Call:
     return Call(
         scope=_scope(request, given),
         query=given.get("query", ""),
-        query_id=given.get("query_id", ""),
         answer_format=given.get("default_format")
         or request.headers.get("x-clickhouse-format", "TabSeparated"),
         answer_coding=accepted_coding(accepted) if compressed else "",
@@ -135,15 +128,15 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
     head = b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n"
     message = BytesParser(EmailMessage, policy=HTTP).parsebytes(head + body)
     if not message.is_multipart():
-        raise refusal(BAD_ARGUMENTS, "The body is no multipart form.")
+        raise refusal(Code.BAD_ARGUMENTS, "The body is no multipart form.")
     return dict(_field(part) for part in message.iter_parts())
 
 
 def _field(part: Message) -> tuple[str, str]:
     if part.get_filename() is not None:
-        raise refusal(NOT_IMPLEMENTED, "External tables are not known here.")
+        raise refusal(Code.NOT_IMPLEMENTED, "External tables are not known here.")
     name = part.get_param("name", header="content-disposition")
     value = part.get_payload(decode=True)
     if not isinstance(name, str) or not isinstance(value, bytes):
-        raise refusal(BAD_ARGUMENTS, "A part of the form has no name.")
+        raise refusal(Code.BAD_ARGUMENTS, "A part of the form has no name.")
     return name, value.decode("utf-8", "surrogateescape")

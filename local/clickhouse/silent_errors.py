@@ -10,7 +10,7 @@ import threading
 import uuid
 from typing import Any, Final, NamedTuple
 
-from usagepipe.local.clickhouse.exceptions import UNKNOWN_STATUS_OF_INSERT, refusal
+from usagepipe.local.clickhouse.exceptions import Code, refusal
 from usagepipe.schemas.errors import ClickHouseError
 
 _COUNTED: Final = (
@@ -81,7 +81,7 @@ class Watch:
                 raise ClickHouseError(error.code, text)
         if any(rise > 1 for rise in risen.values()):
             raise refusal(
-                UNKNOWN_STATUS_OF_INSERT,
+                Code.UNKNOWN_STATUS_OF_INSERT,
                 "Other statements failed with this error too: the INSERT may have failed as well.",
             )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from usagepipe.local.clickhouse.exceptions import NOT_IMPLEMENTED, SYNTAX_ERROR, refusal
+from usagepipe.local.clickhouse.exceptions import Code, refusal
 from usagepipe.schemas.errors import ClickHouseError
 
 _TOKEN: Final = re.compile(
@@ -111,7 +111,7 @@ def _data_start(buffer: bytes, after: int, complete: bool) -> int | None:
     if not complete and (start == len(buffer) or after == len(buffer)):
         return None
     if buffer[start : start + 1] == b";":
-        raise refusal(SYNTAX_ERROR, "There is a ';' between FORMAT and the data.")
+        raise refusal(Code.SYNTAX_ERROR, "There is a ';' between FORMAT and the data.")
     return start
 
 
@@ -120,13 +120,13 @@ def _whole(buffer: bytes) -> Statement:
     end = next((i for i, token in enumerate(tokens) if token.text == b";"), len(tokens))
     if any(token.text != b";" for token in tokens[end:]):
         raise refusal(
-            SYNTAX_ERROR,
+            Code.SYNTAX_ERROR,
             "Syntax error (Multi-statements are not allowed): failed at position "
             f"{tokens[end].start + 1} (end of query).",
         )
     words = [token for token in tokens[:end] if token.depth == 0]
     if not words:
-        raise refusal(SYNTAX_ERROR, "Empty query.")
+        raise refusal(Code.SYNTAX_ERROR, "Empty query.")
     for first, second in pairwise(words):
         if (first.text, second.text) == (b"INTO", b"OUTFILE"):
             raise _client_side("INTO OUTFILE")
@@ -148,5 +148,5 @@ def _answer_format(buffer: bytes, words: list[_Token]) -> str | None:
 
 def _client_side(clause: str) -> ClickHouseError:
     return refusal(
-        NOT_IMPLEMENTED, f"{clause} is for command line clients and does not work over HTTP."
+        Code.NOT_IMPLEMENTED, f"{clause} is for command line clients and does not work over HTTP."
     )

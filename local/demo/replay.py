@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import reduce
 
 import aiohttp
 
@@ -44,10 +45,7 @@ class Sent:
 
 def sum_up(parts: Iterable[Sums]) -> Sums:
     """The sum of all `parts`."""
-    total = Sums()
-    for part in parts:
-        total = total.plus(part)
-    return total
+    return reduce(Sums.plus, parts, Sums())
 
 
 def sums_of(request: PlannedRequest) -> Sums:

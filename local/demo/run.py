@@ -13,13 +13,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.local.children import Child, Children
 from usagepipe.local.demo.balance import Balance, balance
 from usagepipe.local.demo.gateway import GatewayCounters
 from usagepipe.local.demo.plan import plan
+from usagepipe.local.demo.progress import ProgressBars
 from usagepipe.local.demo.replay import Sent, replay
 from usagepipe.local.demo.sandbox import Sandbox
 from usagepipe.local.demo.tables import Tables
@@ -61,20 +61,7 @@ class Result:
     balance: Balance
 
 
-class Progress(Protocol):
-    """Receives the progress of a run."""
-
-    def stage(self, text: str) -> None:
-        """A stage of the run begins."""
-
-    def sent(self) -> None:
-        """A request was answered."""
-
-    def stored(self, events: int) -> None:
-        """The number of stored events has changed."""
-
-
-def run(wanted: Plan, progress: Progress) -> Result:
+def run(wanted: Plan, progress: ProgressBars) -> Result:
     """Run the whole pipeline once. Blocks, in the main thread.
 
     Raises:
@@ -86,8 +73,8 @@ def run(wanted: Plan, progress: Progress) -> Result:
     with ExitStack() as stack:
         progress.stage("Starting servers")
         sandbox = _open_sandbox(wanted, stack)
-        progress.stage("Making tables and topics")
-        sandbox.make(
+        progress.stage("Creating tables and topics")
+        sandbox.create(
             stack,  # a temporary server takes all that is on it along
             drop=bool(wanted.clickhouse or wanted.data) and not wanted.keep,
             delete=bool(wanted.kafka) and not wanted.keep,
@@ -135,7 +122,7 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
 
 
 async def _send(
-    wanted: Plan, address: str, children: Children, gateway: Child, progress: Progress
+    wanted: Plan, address: str, children: Children, gateway: Child, progress: ProgressBars
 ) -> Sent:
     """Replay the trace, and watch the other processes meanwhile."""
     requests = plan(wanted.rows, wanted.seed, refusals=wanted.refusals)
@@ -156,7 +143,7 @@ def _close_gateway(children: Children, gateway: Child) -> GatewayCounters:
     return GatewayCounters(**json.loads(line))
 
 
-def _await_stored(tables: Tables, events: int, children: Children, progress: Progress) -> None:
+def _await_stored(tables: Tables, events: int, children: Children, progress: ProgressBars) -> None:
     """Return when all events are stored, or when no more arrive."""
     stored = tables.stored_events()
     deadline = time.monotonic() + STALLED_SECONDS

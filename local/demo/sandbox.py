@@ -1,7 +1,7 @@
 """A run's own database, topics and group, so that it touches no other data and its sums balance.
 
-Whoever runs the demo against their own servers keeps their tables: all that is made here is named
-after the run, and only that is removed.
+A run on your own servers does not touch your tables: everything it creates is named after the run,
+and only that is removed.
 """
 
 import os
@@ -23,7 +23,7 @@ from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrate import migrate
 from usagepipe.schemas.errors import ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.settings import PREFIX, ClickHouseAddress, ClickHouseSettings, plain
+from usagepipe.schemas.settings import PREFIX, ClickHouseSettings, plain
 from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.settings.secret_files import revealed
 from usagepipe.schemas.topic_admin import ensure_topics
@@ -73,7 +73,8 @@ class Sandbox:
             preferred["session_seconds"] = LOCAL_SESSION_SECONDS
         if local_clickhouse:
             preferred["batch_seconds"] = LOCAL_BATCH_SECONDS
-        own["clickhouse"] = SecretStr(_url(address, f"usagepipe_demo_{run}"))
+        password = quote(address.password, safe="")
+        own["clickhouse"] = SecretStr(address.url(f"usagepipe_demo_{run}", password))
         settings = Settings.load(
             topic=f"usage.events.demo_{run}.v1",
             group=f"usagepipe_demo_{run}",
@@ -98,10 +99,10 @@ class Sandbox:
             PREFIX + name.upper(): revealed(value) for name, value in fields.items()
         }
 
-    def make(self, cleanup: ExitStack, *, drop: bool, delete: bool) -> None:
-        """Make the tables and topics.
+    def create(self, cleanup: ExitStack, *, drop: bool, delete: bool) -> None:
+        """Create the tables and topics.
 
-        What is made is removed with `cleanup`: the database if `drop`, topics and group if
+        What is created is removed with `cleanup`: the database if `drop`, topics and group if
         `delete`. What cannot be removed is logged and left.
 
         Raises:
@@ -111,7 +112,7 @@ class Sandbox:
         connect(
             self.settings.clickhouse_address, wait_seconds=SERVER_SECONDS, database=None
         ).close()
-        if drop:  # a migration that fails half-way has made the database
+        if drop:  # a migration that fails half-way has created the database
             cleanup.callback(self._remove, self._drop_database, f"database {self.database}")
         migrate(self.settings)
         try:
@@ -147,13 +148,6 @@ class Sandbox:
         group = admin.delete_consumer_groups([self.settings.group])[self.settings.group]
         with suppress(KafkaException):  # it ends by itself: a group without members or offsets
             group.result(REMOVE_SECONDS)
-
-
-def _url(address: ClickHouseAddress, database: str) -> str:
-    scheme = "https" if address.secure else "http"
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    user, password = quote(address.user, safe=""), quote(address.password, safe="")
-    return f"{scheme}://{user}:{password}@{host}:{address.port}/{database}"
 
 
 def _without_settings(environment: Mapping[str, str]) -> dict[str, str]:

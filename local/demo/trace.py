@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import IO
@@ -55,7 +56,7 @@ def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:
     """
     try:
         with path.open("rb") as file:
-            parsed = list(_parse(path, file, min(limit or MAX_REQUESTS, MAX_REQUESTS)))
+            parsed = list(islice(_parse(path, file), min(limit or MAX_REQUESTS, MAX_REQUESTS)))
     except OSError as error:
         raise TraceError(path, 0, f"cannot be read: {error.strerror}") from None
     if not parsed:
@@ -85,7 +86,7 @@ def synthesize(requests: int, seed: int) -> list[TraceRow]:
     return rows
 
 
-def _parse(path: Path, file: IO[bytes], limit: int) -> Iterator[tuple[datetime, int, int]]:
+def _parse(path: Path, file: IO[bytes]) -> Iterator[tuple[datetime, int, int]]:
     reader = csv.reader(_lines(path, file), strict=True)
     try:
         header = next(reader, None)
@@ -93,12 +94,8 @@ def _parse(path: Path, file: IO[bytes], limit: int) -> Iterator[tuple[datetime, 
             raise TraceError(path, 0, f"is empty: its first line must name {', '.join(COLUMNS)}")
         places = _places(path, header)
         for cells in reader:
-            if not cells:
-                continue  # an empty line, as many files end with
-            if limit == 0:
-                return
-            limit -= 1
-            yield _row(path, reader.line_num, cells, len(header), places)
+            if cells:  # many files end with an empty line
+                yield _row(path, reader.line_num, cells, len(header), places)
     except csv.Error as error:
         raise TraceError(path, reader.line_num, f"is not CSV: {error}") from None
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from typing import Final, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from usagepipe.schemas.settings.secret_files import Tls
 
@@ -57,6 +57,13 @@ class ClickHouseAddress:
             database=database,
             secure=secure,
         )
+
+    def url(self, database: str, password: str) -> str:
+        """The URL of a database on this server; `password` is already quoted as in URLs."""
+        scheme = "https" if self.secure else "http"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        login = quote(self.user, safe="") + (f":{password}" if password else "")
+        return f"{scheme}://{login}@{host}:{self.port}/{database}"
 
     def __str__(self) -> str:
         scheme = "https" if self.secure else "http"

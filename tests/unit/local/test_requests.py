@@ -40,7 +40,7 @@ def test_url_is_settings_but_for_the_names_of_the_interface() -> None:
     assert {"insert_deduplication_token": "a'b&c", "max_threads": "2"} == call.scope.settings
     assert {"who": "x\ny"} == call.scope.parameters
     assert "d" == call.scope.database
-    assert ("SELECT 1", "q", True) == (call.query, call.query_id, call.whole)
+    assert ("SELECT 1", True) == (call.query, call.whole)
 
 
 def test_get_only_reads() -> None:
