@@ -35,7 +35,7 @@ def command(
         settings, dry_run=dry_run, accept_drift=accept_drift, remake=remake, wait_seconds=wait
     )
     _print_tables(migrated, dry_run)
-    topics = _make_topics(settings, dry_run, wait)
+    topics = _ensure_topics(settings, dry_run, wait)
     return NOT_AS_WANTED if migrated.drifts or any(map(_is_harmful, topics)) else 0
 
 
@@ -43,7 +43,7 @@ def _print_tables(migrated: Migrated, dry_run: bool) -> None:
     for step in migrated.steps:
         click.echo(f"{step.sql};\n" if dry_run else f"{step.name}: {step.purpose}")
     if migrated.drifts:
-        click.echo("Tables differ from what usagepipe made: see standard error.")
+        click.echo("Tables differ from what usagepipe created: see standard error.")
     elif not migrated.steps:
         click.echo("Tables are up to date.")
     for drift in migrated.drifts:
@@ -52,7 +52,7 @@ def _print_tables(migrated: Migrated, dry_run: bool) -> None:
         )
 
 
-def _make_topics(
+def _ensure_topics(
     settings: MigrationSettings, dry_run: bool, wait: float
 ) -> tuple[EnsuredTopic, ...]:
     if dry_run:
@@ -62,7 +62,7 @@ def _make_topics(
     topics = ensure_topics(settings, wait_seconds=wait)
     for topic in topics:
         if topic.created:
-            click.echo(f"topic {topic.spec.name}: made with {topic.spec.partitions} partitions")
+            click.echo(f"topic {topic.spec.name}: created with {topic.spec.partitions} partitions")
         for difference in topic.differences:
             click.echo(
                 f"topic {topic.spec.name}: {difference.setting} is {difference.found}, "

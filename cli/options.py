@@ -15,6 +15,7 @@ from usagepipe.schemas.settings.base import ProcessSettings
 
 # Variables of the tests and of docker-compose.yml, which are no settings.
 _OTHERS = ("USAGEPIPE_TEST_", "USAGEPIPE_REQUIRE_SERVERS", "USAGEPIPE_CLICKHOUSE_PASSWORD")
+RENAMED: Final = {"PROOF": "PREFLIGHT"}  # settings of earlier versions
 CLICKHOUSE_HELP = (
     "ClickHouse [USAGEPIPE_CLICKHOUSE]. Not for a URL with a password: every user of the machine"
     " sees it in the process list. Set USAGEPIPE_CLICKHOUSE, USAGEPIPE_CLICKHOUSE_FILE or"
@@ -115,14 +116,12 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     sentences = []
     for name in sorted(environment):
         upper = name.upper()  # as pydantic reads them
-        if (
-            not upper.startswith(PREFIX)
-            or upper.removeprefix(PREFIX) in known
-            or upper.startswith(_OTHERS)
-        ):
+        setting = upper.removeprefix(PREFIX)
+        if setting == upper or setting in known or upper.startswith(_OTHERS):
             continue
-        near = get_close_matches(upper.removeprefix(PREFIX), known, 1)
-        cure = f": did you mean {PREFIX}{near[0]}?" if near else "."
+        near = [RENAMED.get(setting), *get_close_matches(setting, known, 1)]
+        meant = next(filter(None, near), None)
+        cure = f": did you mean {PREFIX}{meant}?" if meant else "."
         sentences.append(f"{name} is not a setting{cure}")
     return sentences
 

@@ -133,11 +133,11 @@ def _check(
 ) -> None:
     """Refuse what would have no effect."""
     if TIME not in by and width:
-        raise WrongUseError("--width is about --by time, which is not asked for.")
+        raise WrongUseError("--width needs --by time.")
     if TIME not in by and time_zone and not (start or end):
-        raise WrongUseError("--time-zone is about --by time, --from and --to: none is given.")
+        raise WrongUseError("--time-zone needs --by time, --from or --to.")
     if TIME not in by and sort == "time":
-        raise WrongUseError("--sort time is about --by time, which is not asked for.")
+        raise WrongUseError("--sort time needs --by time.")
 
 
 @dataclass(frozen=True, slots=True)

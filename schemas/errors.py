@@ -80,7 +80,7 @@ class MissingTopicError(UsagePipeError):
         self.address = address
         super().__init__(
             f"There is no topic {topic} on Kafka at {address}:"
-            " check USAGEPIPE_TOPIC, or make it with usagepipe migrate."
+            " check USAGEPIPE_TOPIC, or create it with usagepipe migrate."
         )
 
 

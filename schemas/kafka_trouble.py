@@ -160,8 +160,8 @@ def _connect(kafka: KafkaSettings, host: str, port: int) -> None:
             stream.sendall(_API_VERSIONS)
             answer = stream.recv(4)  # with TLS 1.3 a refused client certificate is known only here
     if not kafka.kafka_tls and answer[:1] != b"\0":
-        wanted = "USAGEPIPE_KAFKA_TLS=on"
-        raise ValueError(f"{host}:{port} does not talk in plain text: set {wanted}")
+        cure = "set USAGEPIPE_KAFKA_TLS=on, or it is not Kafka"
+        raise ValueError(f"{host}:{port} does not talk in plain text: {cure}")
     if not answer:
         raise ValueError(f"{host}:{port} hangs up without an answer")
 

@@ -264,7 +264,7 @@ def test_the_command_ends_with_what_it_found(
 
     good = run_program(*common, "--kafka", kafka)
     assert (0, "Tables are up to date.") == (good.wait(), good.stdout.splitlines()[0])
-    assert f"topic {topic_name}: made with 8 partitions" in good.stdout
+    assert f"topic {topic_name}: created with 8 partitions" in good.stdout
 
     other = run_program(*common, "--kafka", kafka, environment={"USAGEPIPE_TOPIC_PARTITIONS": "3"})
     assert 0 == other.wait()

@@ -125,9 +125,9 @@ def test_a_roll_up_without_rows_says_so(url: str, capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--width", "hour"], "--width is about --by time, which is not asked for."),
-        (["--by", "key", "--time-zone", "UTC"], "--time-zone is about --by time, --from"),
-        (["--by", "key", "--sort", "time"], "--sort time is about --by time"),
+        (["--width", "hour"], "--width needs --by time."),
+        (["--by", "key", "--time-zone", "UTC"], "--time-zone needs --by time, --from or --to."),
+        (["--by", "key", "--sort", "time"], "--sort time needs --by time."),
         (["--from", "2026-01-01", "--time-zone", "Mars"], "no time zone 'Mars'"),
         (["--period", "decade"], "'decade' is not one of"),
         (["--from", "yesterday"], "'yesterday' is not a date or time"),

@@ -28,6 +28,7 @@ def test_a_variable_that_is_no_setting_is_told() -> None:
         "USAGEPIPE_KAFAK": "secret",
         "usagepipe_kafka": "read as well",
         "USAGEPIPE_BOGUSNESS": "1",
+        "USAGEPIPE_PROOF": "off",
         "USAGEPIPE_TEST_KAFKA": "k:1",
         "USAGEPIPE_REQUIRE_SERVERS": "1",
         "USAGEPIPE_GROUP": "g",
@@ -37,6 +38,7 @@ def test_a_variable_that_is_no_setting_is_told() -> None:
     assert [
         "USAGEPIPE_BOGUSNESS is not a setting.",
         "USAGEPIPE_KAFAK is not a setting: did you mean USAGEPIPE_KAFKA?",
+        "USAGEPIPE_PROOF is not a setting: did you mean USAGEPIPE_PREFLIGHT?",
     ] == unknown_variables(environment)
 
 

@@ -19,6 +19,6 @@ def test_a_taken_port_leaves_no_data_folder(server: str, tmp_path: Path) -> None
         ports = (port, 0) if server == "kafka" else (0, port)
 
         with pytest.raises(WrongUseError, match=f"Port {port} .*--{server}-port"):
-            serve(data, *ports, ready=lambda addresses: None)
+            serve(data, *ports, lambda addresses: None)
 
     assert not data.exists()

@@ -123,6 +123,7 @@ def _serve(server: socket.socket, answers: list[bytes]) -> None:
     [
         (b"\x00\x00\x00\x0a", False, None),
         (b"\x15\x03\x03\x00\x02", False, "does not talk in plain text: set USAGEPIPE_KAFKA_TLS=on"),
+        (b"HTTP/1.1 400 Bad Request\r\n", False, "or it is not Kafka"),
         (b"", False, "does not talk in plain text: set USAGEPIPE_KAFKA_TLS=on"),
         (b"HTTP/1.1 400 Bad Request\r\n", True, "does not speak TLS: set USAGEPIPE_KAFKA_TLS=off"),
     ],
