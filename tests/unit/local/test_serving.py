@@ -16,9 +16,9 @@ def test_a_taken_port_leaves_no_data_folder(server: str, tmp_path: Path) -> None
     data = tmp_path / "data"
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        ports = (port, 0) if server == "kafka" else (0, port)
+        kafka, clickhouse = (port, 0) if server == "kafka" else (0, port)
 
         with pytest.raises(WrongUseError, match=f"Port {port} .*--{server}-port"):
-            serve(data, *ports, lambda addresses: None)
+            serve(data, kafka, clickhouse, lambda addresses: None)
 
     assert not data.exists()
