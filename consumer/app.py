@@ -42,6 +42,7 @@ from usagepipe.consumer.watchdog import is_stuck, watch
 from usagepipe.consumer.worker.admission import Admission
 from usagepipe.consumer.worker.batch_sink import ClickHouseSink, Servers
 from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
+from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import WorkerSettings
 
 log = structlog.get_logger()
@@ -232,8 +233,13 @@ def _add_pages(app: WorkerApp) -> None:
 
 @cache
 def _app_of_environment() -> WorkerApp:
-    settings = WorkerSettings.load()
-    settings.check_retention()
+    try:
+        settings = WorkerSettings.load()
+        settings.check_retention()
+    except SettingsError as error:
+        raise SystemExit(str(error)) from None  # `faust` would print a traceback
+    if not settings.web_port:
+        raise SystemExit("USAGEPIPE_WEB_PORT is 0: only `usagepipe worker` finds a free port.")
     return create_app(settings)
 
 
