@@ -1,1 +1,1 @@
-"""What every part of the worker's process uses: retries, health, metrics, threads, memory."""
+"""What every part of the worker's process uses: retries, health, metrics, threads."""

@@ -8,13 +8,13 @@ import pytest
 # A thread gets a pool at its first allocation of its own; `malloc_info` lists them all.
 PROGRAM = """
 import ctypes, threading
-from usagepipe.consumer.runtime import memory
+from usagepipe.consumer.program import set_up_memory
 
 libc = ctypes.CDLL(None)
 if not hasattr(libc, "mallopt"):
     raise SystemExit(77)
 libc.malloc.restype = ctypes.c_void_p
-memory.settle()
+set_up_memory()
 barrier = threading.Barrier(9)
 
 
