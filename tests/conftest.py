@@ -109,6 +109,12 @@ def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture
+def no_spill(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorders have nowhere to keep events but their memory."""
+    monkeypatch.setenv("USAGEPIPE_SPILL_DIR", "")
+
+
 @pytest.fixture(autouse=True)
 def _no_spill_of_another_test(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a recorder leaves on disk is adopted by no other test, and never by whoever runs it."""

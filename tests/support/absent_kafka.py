@@ -11,6 +11,7 @@ from typing import Final
 
 from tests.support.ports import HOST, lasting_port
 
+NOWHERE: Final = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
 CHUNK_BYTES: Final = 65_536
 
 

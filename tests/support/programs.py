@@ -152,3 +152,14 @@ def as_environment(settings: Settings) -> dict[str, str]:
     """The `USAGEPIPE_*` variables that make a program load these settings."""
     given = {name: getattr(settings, name) for name in settings.model_fields_set | {"clickhouse"}}
     return {f"{PREFIX}{name.upper()}": revealed(value) for name, value in given.items()}
+
+
+def run_python(script: str, *inside: str) -> subprocess.CompletedProcess[str]:
+    """Run `script` in a Python that treats warnings as errors, started by the command `inside`."""
+    return subprocess.run(
+        [*inside, sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )

@@ -1,19 +1,19 @@
 """The delivery thread goes on after any error, and what it leaves is counted."""
 
-import threading
 import time
 from typing import Any
 
 import pytest
 
+from tests.support.absent_kafka import NOWHERE
 from tests.support.events import event
 from tests.support.logs import capture_logs
 from tests.support.waiting import eventually
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.delivery.delivery_thread import DeliveryThread
+from usagepipe.producer.delivery.kafka_producer_handle import KafkaProducerHandle
 from usagepipe.schemas import UsageEvent
 
-NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
 SECONDS = 10
 
 
@@ -52,15 +52,15 @@ def test_the_thread_goes_on_after_anything(
     recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that no `except Exception` catches is logged, and the next step follows."""
-    step, steps = DeliveryThread._step, []
+    serve, steps = KafkaProducerHandle.serve, []
 
-    def failing_first(thread: DeliveryThread) -> None:
-        steps.append(thread)
+    def failing_first(handle: KafkaProducerHandle, seconds: float, *, hurry: bool) -> None:
+        steps.append(handle)
         if len(steps) == 1:
             raise Panic
-        step(thread)
+        serve(handle, seconds, hurry=hurry)
 
-    monkeypatch.setattr(DeliveryThread, "_step", failing_first)
+    monkeypatch.setattr(KafkaProducerHandle, "serve", failing_first)
     with capture_logs() as logs, recorder:
         recorder.start()
 
@@ -70,19 +70,20 @@ def test_the_thread_goes_on_after_anything(
     assert "Panic at test_delivery_thread.py" in logs[0]["error"]
 
 
-@pytest.mark.parametrize("dying", ["run", "_finish"])
+@pytest.mark.parametrize(
+    ("owner", "dying"), [(DeliveryThread, "run"), (KafkaProducerHandle, "take_back")]
+)
 def test_what_a_dead_thread_left_is_counted(
-    recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch, dying: str
+    recorder: UsageRecorder, monkeypatch: pytest.MonkeyPatch, owner: type, dying: str
 ) -> None:
-    """A thread that is gone, or fails at its last act: closing waits for nothing, and says how
-    many events were lost with it."""
-    monkeypatch.setattr(DeliveryThread, dying, fail)
-    monkeypatch.setattr(threading, "excepthook", lambda told: None)
+    """A thread that is gone, or that fails when it ends: closing does not wait, and counts the
+    events that were lost with it."""
+    monkeypatch.setattr(owner, dying, fail)
     for _ in range(7):
         recorder.record(event())
     started = time.monotonic()
 
-    given_up = recorder.close(timeout=SECONDS if dying == "run" else 0.1)
+    given_up = recorder.close(timeout=SECONDS if owner is DeliveryThread else 0.1)
 
     assert 7 == given_up
     assert time.monotonic() - started < SECONDS / 2

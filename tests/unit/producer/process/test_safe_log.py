@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.absent_kafka import NOWHERE
 from tests.support.events import event
 from tests.support.waiting import eventually
 from tests.support.watched import CHAT, Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.process.safe_log import log
 
-NOWHERE = "127.0.0.1:1"  # no Kafka listens on a port that only root may take
 SECONDS = 10
 
 
