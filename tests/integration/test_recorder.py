@@ -1,53 +1,30 @@
-"""The recorder against a real Kafka: order, numbers, crashes, forks and the ends of processes.
-
-Without a spill, so that each event is on the topic once: with one, what was under way when Kafka
-did not answer in time (a busy machine is enough) is there twice. That is told in test_spill.py.
-"""
+"""The recorder and a real Kafka: partitions, order and numbers of the events."""
 
 import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import FrameType
 
 import pytest
 
-from tests.support.apache_kafka import ApacheKafka
 from tests.support.events import event
-from tests.support.logs import capture_logs
-from tests.support.programs import Program, Programs
-from tests.support.topics import make_topics, read
+from tests.support.topics import read, sequences
 from tests.support.waiting import eventually
-from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.delivery.outbox import Outbox
 from usagepipe.producer.process.native import Thread
 from usagepipe.schemas import UsageEvent, decode
-from usagepipe.schemas.gap import is_gap
 
 SECONDS = 30
 
-
-@pytest.fixture(autouse=True)
-def _no_spill(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("USAGEPIPE_SPILL_DIR", "")
+# With a spill, events in flight are on the topic twice if Kafka is slow (on a busy machine, say).
+pytestmark = pytest.mark.usefixtures("no_spill")
 
 
 def _number(stored: UsageEvent) -> int:
     return stored.sequence or 0
-
-
-def sequences(bootstrap: str, topic: str) -> dict[str, list[int]]:
-    """The numbers that stand on the topic, by producer, in ascending order."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for record in read(bootstrap, topic):
-        if is_gap(record.value):
-            continue
-        stored = decode(record.value)
-        found[stored.producer_id].append(stored.sequence or 0)
-    return {producer_id: sorted(numbers) for producer_id, numbers in found.items()}
 
 
 def test_recorded_events_are_on_the_topic(kafka: str, topic: str) -> None:
@@ -150,192 +127,3 @@ def test_event_recorded_in_a_signals_handler(
 
     assert ([True], True, 1) == (interrupted, accepted, threads)
     assert {recorder.producer_id: [1, 2, 3]} == sequences(kafka, topic)
-
-
-def test_queued_events_arrive_once_when_kafka_comes_back(crashable_kafka: ApacheKafka) -> None:
-    """T-13: killed with events under way, Kafka finds each of them once when it is back."""
-    topic = "usage.events.v1"
-    make_topics(crashable_kafka.bootstrap, topic, 2)
-    with UsageRecorder(kafka=crashable_kafka.bootstrap, topic=topic) as recorder:
-        for _ in range(500):
-            recorder.record(event())
-        crashable_kafka.kill()
-        with capture_logs() as logs:
-            for _ in range(500):
-                recorder.record(event())
-            waiting = recorder.flush(timeout=1)
-            crashable_kafka.start()
-            left = recorder.flush(SECONDS)
-
-        assert waiting >= 500
-        assert 0 == left
-        assert {} == recorder.snapshot().dropped
-        assert 1_000 == recorder.snapshot().delivered
-        assert len(logs) <= 2  # away, and back
-    seen = sequences(crashable_kafka.bootstrap, topic)
-    assert {recorder.producer_id: list(range(1, 1_001))} == seen
-
-
-def test_events_wait_for_a_topic_that_is_not_made_yet(kafka: str, topic_name: str) -> None:
-    """A gateway started before `usagepipe migrate` loses nothing."""
-    with UsageRecorder(kafka=kafka, topic=topic_name) as recorder:
-        recorder.record(event())
-        waiting = recorder.flush(timeout=1)
-
-        make_topics(kafka, topic_name, 1)
-        left = recorder.flush(SECONDS)
-
-    assert (1, 0) == (waiting, left)
-    assert {recorder.producer_id: [1]} == sequences(kafka, topic_name)
-
-
-def test_broker_that_lost_its_memory_gets_the_events(topic_name: str) -> None:
-    """The laptop's broker forgets the producer when it restarts: a new handle takes over."""
-    with EmbeddedBroker() as broker:
-        make_topics(broker.address, topic_name, 2)
-        recorder = UsageRecorder(kafka=broker.address, topic=topic_name)
-        recorder.record(event())
-        recorder.flush(SECONDS)
-    for _ in range(100):
-        recorder.record(event())
-
-    with EmbeddedBroker(broker.port) as broker:
-        make_topics(broker.address, topic_name, 2)
-        left = recorder.flush(SECONDS)
-        # This broker tells the first record of the last batch as its end: give it one of one.
-        recorder.record(event())
-        recorder.close()
-        seen = sequences(broker.address, topic_name)
-
-    assert 0 == left
-    assert {recorder.producer_id: list(range(2, 103))} == seen
-    assert (102, {}) == (recorder.snapshot().delivered, recorder.snapshot().dropped)
-
-
-HEAD = """
-import multiprocessing, os, signal, sys, time
-from usagepipe.producer import UsageRecorder
-from usagepipe.schemas import UsageEvent
-recorder = UsageRecorder()
-def record(count):
-    for _ in range(count):
-        assert recorder.record(UsageEvent.new(user_id="u-1"))
-"""
-
-
-def run(run_program: Programs, folder: Path, body: str, kafka: str, topic: str) -> Program:
-    """Run a script that begins with `HEAD` and wait for its end."""
-    (folder / "script.py").write_text(HEAD + body)
-    started = run_program(
-        "-W",
-        "error",
-        str(folder / "script.py"),
-        program=Path(sys.executable).name,
-        environment={
-            "USAGEPIPE_KAFKA": kafka,
-            "USAGEPIPE_TOPIC": topic,
-            "USAGEPIPE_SPILL_DIR": "",
-        },
-    )
-    started.wait(SECONDS)
-    return started
-
-
-def test_end_of_the_interpreter_delivers(
-    run_program: Programs, tmp_path: Path, kafka: str, topic: str
-) -> None:
-    """A script that just ends, without close, loses nothing."""
-    ended = run(run_program, tmp_path, "record(100)", kafka, topic)
-
-    assert 0 == ended.status
-    assert [list(range(1, 101))] == list(sequences(kafka, topic).values())
-
-
-def test_sigterm_delivers_and_still_ends_the_process(
-    run_program: Programs, tmp_path: Path, kafka: str, topic: str
-) -> None:
-    """A process without a handler dies of SIGTERM as before, after its events are delivered."""
-    body = "record(100)\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)"
-
-    ended = run(run_program, tmp_path, body, kafka, topic)
-
-    assert -15 == ended.status
-    assert [list(range(1, 101))] == list(sequences(kafka, topic).values())
-
-
-def test_sigterm_handler_set_later_is_left_alone(
-    run_program: Programs, tmp_path: Path, kafka: str, topic: str
-) -> None:
-    """A handler that exits in good order takes the recorder's place, and nothing is lost."""
-    body = (
-        "record(100)\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))\n"
-        "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)"
-    )
-
-    ended = run(run_program, tmp_path, body, kafka, topic)
-
-    assert 7 == ended.status
-    assert [list(range(1, 101))] == list(sequences(kafka, topic).values())
-
-
-def test_forked_processes_share_nothing(
-    run_program: Programs, tmp_path: Path, kafka: str, topic: str
-) -> None:
-    """Parent and child each have an id and numbers of their own, and no event is sent twice."""
-    body = """
-record(50)  # in the parent's queue while it forks
-child = os.fork()
-record(30 if child == 0 else 10)
-if child == 0:
-    sys.exit(0)
-_, status = os.waitpid(child, 0)
-sys.exit(status)
-"""
-
-    ended = run(run_program, tmp_path, body, kafka, topic)
-
-    assert 0 == ended.status
-    found = sorted(sequences(kafka, topic).values(), key=len)
-    assert [list(range(1, 31)), list(range(1, 61))] == found
-
-
-def test_forked_child_may_let_go_of_what_it_inherited(
-    run_program: Programs, tmp_path: Path, kafka: str, topic: str
-) -> None:
-    """A child that closes and drops the recorder does not hang on the parent's handle."""
-    body = """
-import gc
-record(50)
-child = os.fork()
-if child == 0:
-    recorder.close()
-    del recorder
-    gc.collect()
-    sys.exit(0)
-_, status = os.waitpid(child, 0)
-sys.exit(status)
-"""
-
-    ended = run(run_program, tmp_path, body, kafka, topic)
-
-    assert 0 == ended.status
-    assert [list(range(1, 51))] == list(sequences(kafka, topic).values())
-
-
-def test_child_of_multiprocessing_delivers(
-    run_program: Programs, tmp_path: Path, kafka: str, topic: str
-) -> None:
-    """Such a child ends without `atexit`; its events are delivered all the same."""
-    body = """
-if __name__ == "__main__":
-    process = multiprocessing.get_context("fork").Process(target=record, args=(20,))
-    process.start()
-    process.join()
-    sys.exit(process.exitcode)
-"""
-
-    ended = run(run_program, tmp_path, body, kafka, topic)
-
-    assert 0 == ended.status
-    assert [list(range(1, 21))] == list(sequences(kafka, topic).values())

@@ -1,5 +1,6 @@
 """Topics for tests: made afresh, filled with any bytes, read to their end."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast
@@ -8,6 +9,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.support.waiting import eventually
+from usagepipe.schemas import decode
+from usagepipe.schemas.gap import is_gap
 from usagepipe.schemas.settings import Settings
 from usagepipe.schemas.topic_admin import ensure_topics
 from usagepipe.schemas.topics import MAX_DEAD_LETTER_BYTES
@@ -137,3 +140,14 @@ def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
     admin.delete_topics([topic])[topic].result(SECONDS)
     eventually(lambda: not exists(bootstrap, topic), SECONDS, f"{topic} to be gone")
     make_topics(bootstrap, topic, partitions)
+
+
+def sequences(bootstrap: str, topic: str) -> dict[str, list[int]]:
+    """The numbers of the events on the topic by producer, in ascending order."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for record in read(bootstrap, topic):
+        if is_gap(record.value):
+            continue
+        stored = decode(record.value)
+        found[stored.producer_id].append(stored.sequence or 0)
+    return {producer_id: sorted(numbers) for producer_id, numbers in found.items()}
