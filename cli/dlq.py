@@ -111,7 +111,7 @@ def list_dead_letters(
     """
     selection = _selection(**filters)
     settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
-    with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+    with DeadLetterTopic(settings) as letters:
         listing = Listing.of(letters.read(selection), 0 if summary else limit)
         _warn_of_others(letters)
     if summary:
@@ -198,7 +198,7 @@ def replay(
     """
     selection = replayable(_selection(**filters))
     settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
-    with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+    with DeadLetterTopic(settings) as letters:
         if dry_run or not yes:
             counts = Counter(
                 each.envelope.reason for each in letters.read_distinct(selection, limit)
@@ -260,7 +260,7 @@ def _only_letter(settings: StorageSettings, selection: Selection) -> tuple[DeadL
     """The only selected dead letter, and how many copies there are."""
     found: dict[str, DeadLetter] = {}
     copies = 0
-    with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+    with DeadLetterTopic(settings) as letters:
         for letter in letters.read(selection):
             found.setdefault(letter.envelope.coordinates.topic_id, letter)
             copies += 1

@@ -2,14 +2,17 @@
 
 import getpass
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 
 import click
 
 from usagepipe.cli import parked_output
 from usagepipe.cli.options import load_settings, server_options
-from usagepipe.consumer.maintenance.dlq_parked import ParkedPartition, ParkedPartitions
+from usagepipe.consumer.maintenance.dlq_parked import (
+    ParkedPartition,
+    read_parked_partitions,
+    release_partition,
+)
 from usagepipe.consumer.parking.table import Mode
 from usagepipe.schemas.clickhouse.client import usagepipe_errors
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
@@ -27,7 +30,8 @@ def parked(as_json: bool, **servers: str | None) -> None:
     partitions continue.
     """
     settings = load_settings(StorageSettings, **servers)
-    found = _read(settings)
+    with usagepipe_errors(settings.clickhouse_address):
+        found = read_parked_partitions(settings)
     parked_output.print_parked(found, settings, as_json=as_json)
 
 
@@ -70,26 +74,12 @@ def release(
         raise WrongUseError("--last-offset needs --letters.")
     mode = Mode.RETRY if retry else Mode.LETTERS
     settings = load_settings(StorageSettings, **servers)
-    chosen = _chosen(_read(settings), partitions)
-    lasts = [_last(each, mode, last_offset) for each in chosen]  # all, before one is released
-    with _parked_partitions(settings) as parked_partitions:
+    with usagepipe_errors(settings.clickhouse_address):
+        chosen = _chosen(read_parked_partitions(settings), partitions)
+        lasts = [_last(each, mode, last_offset) for each in chosen]  # all, before one is released
         for each, last in zip(chosen, lasts, strict=True):
-            parked_partitions.release(each, mode, last, _author())
+            release_partition(settings, each, mode, last, _author())
             parked_output.print_release(each, mode, last)
-
-
-@contextmanager
-def _parked_partitions(settings: StorageSettings) -> Iterator[ParkedPartitions]:
-    with (
-        usagepipe_errors(settings.clickhouse_address),
-        closing(ParkedPartitions(settings)) as parked_partitions,
-    ):
-        yield parked_partitions
-
-
-def _read(settings: StorageSettings) -> list[ParkedPartition]:
-    with _parked_partitions(settings) as parked_partitions:
-        return parked_partitions.read()
 
 
 def _chosen(found: Sequence[ParkedPartition], partitions: Sequence[int]) -> list[ParkedPartition]:

@@ -14,7 +14,7 @@ from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
 from usagepipe.consumer.log.unreadable import UNREADABLE
 from usagepipe.schemas.errors import MissingTopicError
 from usagepipe.schemas.gap import UsageGap, decode_gap
-from usagepipe.schemas.settings.kafka import KafkaSettings
+from usagepipe.schemas.settings.base import TopicSettings
 
 
 class DeadLetterIndex:
@@ -38,14 +38,14 @@ class DeadLetterIndex:
                 self._gaps.setdefault(gap.producer_id, {})[value] = gap
 
     @classmethod
-    def read(cls, kafka: KafkaSettings, topic: str, topic_id: str) -> Self:
+    def read(cls, settings: TopicSettings, topic_id: str) -> Self:
         """Index all dead letters of records from the topic with this id. Blocks.
 
         Raises:
             ServerUnavailableError: no broker answered.
         """
         try:
-            with DeadLetterTopic(kafka, topic) as dead_letters:
+            with DeadLetterTopic(settings) as dead_letters:
                 return cls(dead_letters.read(Selection(topic_id=topic_id)))
         except MissingTopicError:
             return cls()
@@ -92,8 +92,8 @@ class DeadLetterIndex:
 class LazyDeadLetterIndex:
     """An index of the dead letters of one topic, read at its first use."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str, topic_id: str) -> None:
-        self._read = partial(DeadLetterIndex.read, kafka, topic, topic_id)
+    def __init__(self, settings: TopicSettings, topic_id: str) -> None:
+        self._read = partial(DeadLetterIndex.read, settings, topic_id)
         self._index: DeadLetterIndex | None = None
 
     @property

@@ -15,22 +15,22 @@ from usagepipe.consumer.dead_letters.record import (
     read_dead_letter,
 )
 from usagepipe.consumer.topics.log_reader import LogReader
-from usagepipe.schemas.settings.kafka import KafkaSettings
+from usagepipe.schemas.settings.base import TopicSettings
 
 
 class DeadLetterTopic:
     """The dead letters that were in the topic when it was opened. Can be read more than once."""
 
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        """Blocks. `topic` is the dead-letter topic.
+    def __init__(self, settings: TopicSettings) -> None:
+        """Blocks.
 
         Raises:
             MissingTopicError: there is no such topic.
             ServerUnavailableError: no broker answered.
         """
-        self.topic: Final = topic
+        self.topic: Final = settings.dead_letter_topic
         self.other_records = 0  # records of the last reading that are not dead letters
-        self._reader = LogReader(kafka, topic)
+        self._reader = LogReader(settings, self.topic)
         try:
             self._spans = {number: self._span(number) for number in self._reader.partitions}
         except BaseException:

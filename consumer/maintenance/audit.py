@@ -4,31 +4,20 @@ The order of reading matters. Committed offsets are read first and rows later, s
 worker is never mistaken for a loss.
 """
 
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
-from functools import partial
 
 from usagepipe.consumer.dead_letters.index import DeadLetterIndex, LazyDeadLetterIndex
 from usagepipe.consumer.maintenance.audit_partition import PartitionAuditor
 from usagepipe.consumer.maintenance.audit_queries import AuditQueries
 from usagepipe.consumer.maintenance.audit_result import Audit, PartitionAudit
 from usagepipe.consumer.maintenance.audit_sequences import SequenceGap, sequence_gaps
+from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.maintenance.log_records import read_records
 from usagepipe.consumer.maintenance.log_truncation import TruncationFinder
-from usagepipe.consumer.maintenance.row_repair import (
-    STATEMENT_SECONDS,
-    RowRepair,
-    start_of_day,
-    unsettled_offsets,
-)
-from usagepipe.consumer.parking.table import read_parked
-from usagepipe.consumer.protocol.positions import Position
-from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
+from usagepipe.consumer.maintenance.row_repair import STATEMENT_SECONDS, RowRepair, start_of_day
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.verification import Difference, RollupVerifier
-from usagepipe.consumer.topics.group_offsets import GroupOffsets
-from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import RollupsBusyError, UnprovenRawError
 from usagepipe.schemas.event import EARLIEST, LATEST
@@ -49,31 +38,29 @@ class Auditor:
         """
         self._settings = settings
         self._wait_seconds = wait_seconds
-        self._log = LogReader(settings, settings.topic)
-        self._topic_id = self._log.topic_id()
-        self._group = GroupOffsets(settings, settings.group)
-        self._queries = AuditQueries(settings.clickhouse_address, self._topic_id, STATEMENT_SECONDS)
-        self._repair = RowRepair(settings, self._topic_id, self._unsettled)
+        self._topic = ConsumedTopic(settings)
+        self._queries = AuditQueries(
+            settings.clickhouse_address, self._topic.topic_id, STATEMENT_SECONDS
+        )
+        self._repair = RowRepair(self._topic)
 
     def close(self) -> None:
-        for each in (self._log, self._group, self._queries, self._repair):
+        for each in (self._topic, self._queries, self._repair):
             each.close()
 
     def audit(self) -> Audit:
         """Look at everything once. Changes nothing."""
-        dead_letters = LazyDeadLetterIndex(
-            self._settings, self._settings.dead_letter_topic, self._topic_id
-        )
+        dead_letters = LazyDeadLetterIndex(self._settings, self._topic.topic_id)
         partitions = self._partitions(dead_letters)
         extra_rows, stored_twice = self._queries.stored_twice()
         with connect(self._settings.clickhouse_address) as client:
             compared_from = raw_complete_from(client)
         gaps = self._sequence_gaps(dead_letters, compared_from)
         differences, undecided = self._compare_rollups()
-        waiting = [each.partition for each in partitions if each.backlog or each.pending]
+        waiting = [each.partition for each in partitions if each.waiting]
         return Audit(
             self._settings.topic,
-            self._topic_id,
+            self._topic.topic_id,
             self._settings.group,
             partitions,
             tuple(stored_twice),
@@ -82,7 +69,7 @@ class Auditor:
             tuple(differences),
             undecided,
             compared_from,
-            tuple(self._group.unconsumed(self._settings.topic, waiting)),
+            tuple(self._topic.group.unconsumed(self._settings.topic, waiting)),
         )
 
     def repair(self, audit: Audit, *, trust_raw: bool = False) -> tuple[int, int]:
@@ -98,41 +85,23 @@ class Auditor:
             raise UnprovenRawError(audit.lowered_keys, audit.unproven)
         rows, days = 0, set[datetime]()
         for each in audit.partitions:
-            for records in read_records(self._log, each.partition, each.missing):
+            for records in read_records(self._topic.log, each.partition, each.missing):
                 found = self._repair.compare(each.partition, records)
                 days |= self._repair.store_missing(found)
                 rows += len(found.missing)
         days |= {start_of_day(each.bucket) for each in audit.differences}
         return rows, self._repair.rebuild_rollups(days, self._wait_seconds)
 
-    def _committed(self) -> dict[int, Position]:
-        return self._group.read(self._settings.topic, self._log.partitions)
-
-    def _unsettled(self) -> Sequence[UnsettledOffsets]:
-        return unsettled_offsets(self._topic_id, self._committed())
-
     def _partitions(self, dead_letters: LazyDeadLetterIndex) -> tuple[PartitionAudit, ...]:
-        borders = partial(self._group.epoch_borders, self._settings.topic)
+        truncations = TruncationFinder(self._topic, self._queries, self._repair)
         auditor = PartitionAuditor(
-            self._settings,
-            self._topic_id,
-            self._log,
-            self._queries,
-            self._repair,
-            TruncationFinder(self._log, borders, self._queries, self._repair),
-            dead_letters,
+            self._topic, self._queries, self._repair, truncations, dead_letters
         )
-        committed = self._committed()
-        parked = read_parked(
-            self._settings.clickhouse_address,
-            self._settings.group,
-            self._topic_id,
-            {number: each.offset for number, each in committed.items()},
-            STATEMENT_SECONDS,
-        )
+        committed = self._topic.committed()
+        parked = {number: each for number, (each, _) in self._topic.parked(committed).items()}
         return tuple(
             auditor.audit(number, committed.get(number), parked.get(number))
-            for number in self._log.partitions
+            for number in self._topic.log.partitions
         )
 
     def _sequence_gaps(
@@ -151,7 +120,7 @@ class Auditor:
         with closing(RollupVerifier(address, STATEMENT_SECONDS)) as verifier:
             try:
                 differences = verifier.differences(
-                    EARLIEST, LATEST, self._wait_seconds, unsettled=self._unsettled
+                    EARLIEST, LATEST, self._wait_seconds, unsettled=self._topic.unsettled
                 )
             except RollupsBusyError as error:
                 return [], str(error)

@@ -22,6 +22,7 @@ from usagepipe.consumer.log.offset_ranges import (
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.maintenance.audit_queries import MAX_NAMED, AuditQueries
 from usagepipe.consumer.maintenance.audit_result import PartitionAudit
+from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.maintenance.log_records import read_records
 from usagepipe.consumer.maintenance.log_truncation import TruncationFinder
 from usagepipe.consumer.maintenance.row_repair import Findings, RowRepair
@@ -29,17 +30,13 @@ from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.protocol.announcement import CommitMetadata
 from usagepipe.consumer.protocol.positions import Position
 from usagepipe.consumer.topics.log_map import LogMap, map_log
-from usagepipe.consumer.topics.log_reader import LogReader
-from usagepipe.schemas.settings import StorageSettings
 
 
 @dataclass(slots=True)
 class PartitionAuditor:
     """Audits the partitions of one topic, in one thread."""
 
-    settings: StorageSettings
-    topic_id: str
-    log: LogReader
+    topic: ConsumedTopic
     queries: AuditQueries
     repair: RowRepair
     truncations: TruncationFinder
@@ -49,20 +46,21 @@ class PartitionAuditor:
         self, number: int, committed: Position | None, parked: Parked | None
     ) -> PartitionAudit:
         """Account for all offsets of the partition. `committed` was read before anything else."""
-        low, decided = self.log.span(number)
-        high = max(decided, self.log.ends([number])[number])
+        log = self.topic.log
+        low, decided = log.span(number)
+        high = max(decided, log.ends([number])[number])
         if parked is not None and parked.last >= high:
-            high = self.log.end_after(number, high)
+            high = log.end_after(number, high)
         offset = committed.offset if committed else None
         found = PartitionAudit(number, low, high, offset, parked=parked)
         if committed is None:
             return found
         metadata = CommitMetadata.decode(committed.metadata)
-        if metadata is not None and metadata.topic_id != self.topic_id:
+        if metadata is not None and metadata.topic_id != self.topic.topic_id:
             problem = f"the group's offset belongs to the deleted topic with id {metadata.topic_id}"
             return replace(found, problem=problem)
         if committed.offset > high:
-            high = self.log.end_after(number, high)
+            high = log.end_after(number, high)
             found = replace(found, high=high)
         if committed.offset > high:
             problem = f"the committed offset {committed.offset} is beyond the log's end"
@@ -93,7 +91,7 @@ class PartitionAuditor:
         """Where the backlog begins: control records and aborted records are no backlog."""
         if found.settled >= decided:
             return found.settled
-        waiting = next(self.log.read(found.partition, found.settled, decided), None)
+        waiting = next(self.topic.log.read(found.partition, found.settled, decided), None)
         return found.settled if waiting is not None else decided
 
     def _holes(self, number: int, low: int) -> tuple[OffsetRange, ...]:
@@ -121,14 +119,17 @@ class PartitionAuditor:
         duplicates: list[int] = []
         raw_expired: list[int] = []
         lost: dict[int, str] = {}
-        for records in read_records(self.log, found.partition, absent):
+        for records in read_records(self.topic.log, found.partition, absent):
             compared = self.repair.compare(found.partition, records)
             # If an event stands twice among the absent offsets, none of the two is stored.
             duplicates += compared.duplicates
             raw_expired += compared.raw_expired
             lost |= _lost(compared)
         without_record = without(absent, [*duplicates, *raw_expired, *lost])
-        log_map = self._log_map(found, without_record)
+        log_map = LogMap()
+        if without_record:
+            place = TopicPartition(self.topic.settings.topic, found.partition)
+            log_map = map_log(self.topic.settings, place, without_record)
         control_records = without(without_record, offsets_of([*log_map.aborted, *log_map.missing]))
         return replace(
             found,
@@ -160,19 +161,13 @@ class PartitionAuditor:
             and index.has_value(partition, offset)
         ]
         certain = set(offsets) - set(uncertain)
-        for records in read_records(self.log, partition, ranges_of(uncertain)):
+        for records in read_records(self.topic.log, partition, ranges_of(uncertain)):
             certain |= {
                 record.offset
                 for record in records
                 if index.matches(partition, record.offset, record.value)
             }
         return sorted(certain)
-
-    def _log_map(self, found: PartitionAudit, without_record: list[OffsetRange]) -> LogMap:
-        if not without_record:
-            return LogMap()
-        partition = TopicPartition(self.settings.topic, found.partition)
-        return map_log(self.settings, partition, without_record)
 
 
 def _below(ranges: Iterable[OffsetRange], end: int) -> list[OffsetRange]:

@@ -60,12 +60,12 @@ class PartitionAudit:
 
     @property
     def backlog(self) -> int:
-        return self.high - self.settled - size(self.pending)
+        return self.waiting - size(self.pending)
 
     @property
     def waiting(self) -> int:
         """Offsets that are not stored yet."""
-        return self.backlog + size(self.pending)
+        return self.high - self.settled
 
     @property
     def balances(self) -> bool:
@@ -102,16 +102,12 @@ class Audit:
         return sum(each.waiting for each in self.partitions)
 
     @property
-    def has_backlog(self) -> bool:
-        return any(each.backlog or each.pending for each in self.partitions)
-
-    @property
     def gaps_count(self) -> bool:
         """Whether a gap is a loss: events that are not stored, or no longer, may fill it."""
         lacking = any(
             each.missing or each.missing_from_log or each.raw_expired for each in self.partitions
         )
-        return any(gap.lost for gap in self.gaps) and not self.has_backlog and not lacking
+        return any(gap.lost for gap in self.gaps) and not self.waiting and not lacking
 
     @property
     def unproven(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Reads records of the log in batches with fixed borders, for audit, repair and replay."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, Self, cast
 
 from confluent_kafka import Message
@@ -53,9 +53,6 @@ def read_records(
     """The records of `ranges`, which are in order; in the batches of `read_batches`."""
     for group in near(ranges, NEAR_OFFSETS):
         for batch in read_batches(log, partition, OffsetRange(group[0].first, group[-1].last)):
-            yield _chosen(batch, group)
-
-
-def _chosen(batch: Sequence[LogRecord], ranges: Sequence[OffsetRange]) -> list[LogRecord]:
-    records = {record.offset: record for record in batch}
-    return [records[offset] for offset in members(ranges, records)]
+            records = {record.offset: record for record in batch}
+            if chosen := [records[offset] for offset in members(group, records)]:
+                yield chosen

@@ -6,33 +6,31 @@ replay resumes there; one that has ended starts from the beginning.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from usagepipe.consumer.dead_letters.index import LazyDeadLetterIndex
 from usagepipe.consumer.log.offset_ranges import OffsetRange
+from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.maintenance.log_records import LogRecord, read_batches
-from usagepipe.consumer.maintenance.log_truncation import first_truncation
 from usagepipe.consumer.maintenance.replay_plan import (
     ReplayCounts,
     ReplayPart,
-    ReplayProgress,
     ReplayRequest,
     plan_part,
+    progress_metadata,
+    resume,
 )
-from usagepipe.consumer.maintenance.row_repair import Findings, RowRepair, unsettled_offsets
-from usagepipe.consumer.protocol.positions import Position
-from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
+from usagepipe.consumer.maintenance.row_repair import Findings, RowRepair
 from usagepipe.consumer.topics.group_offsets import GroupOffsets
-from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.settings import StorageSettings
 
 REBUILD_EVERY_SECONDS: Final = 15.0  # each time compares all days that were written to
 PAUSE_SECONDS: Final = 0.2  # Ctrl-C is handled in between
 
+Batch = Sequence[LogRecord]
 OnProgress = Callable[[int], None]  # the number of offsets that were replayed
 
 
@@ -55,20 +53,15 @@ class Replayer:
                 "of its own."
             )
         self._settings = settings
-        self._topic = settings.topic
         self._wait_seconds = wait_seconds
-        self._log = LogReader(settings, settings.topic)
-        self._topic_id = self._log.topic_id()
-        self._workers = GroupOffsets(settings, settings.group)
+        self._topic = ConsumedTopic(settings)
         self._progress = GroupOffsets(settings, progress_group)
-        self._repair = RowRepair(settings, self._topic_id, self._unsettled)
-        self._dead_letters = LazyDeadLetterIndex(
-            settings, settings.dead_letter_topic, self._topic_id
-        )
+        self._repair = RowRepair(self._topic)
+        self._dead_letters = LazyDeadLetterIndex(settings, self._topic.topic_id)
         self._truncations: dict[int, int | None] = {}
 
     def close(self) -> None:
-        for each in (self._log, self._workers, self._progress, self._repair):
+        for each in (self._topic, self._progress, self._repair):
             each.close()
 
     def plan(self, request: ReplayRequest) -> list[ReplayPart]:
@@ -77,18 +70,18 @@ class Replayer:
         Raises:
             WrongUseError: the topic has no such partition.
         """
-        numbers = self._log.partitions
+        name, numbers = self._settings.topic, self._topic.log.partitions
         if request.partition is not None:
             if request.partition not in numbers:
-                raise WrongUseError(f"{self._topic} has no partition {request.partition}.")
+                raise WrongUseError(f"{name} has no partition {request.partition}.")
             numbers = (request.partition,)
-        committed = self._workers.read(self._topic, numbers)
-        done = self._progress.read(self._topic, numbers)
-        progress = ReplayProgress(self._topic_id, request)
-        return [
-            progress.resume(plan_part(self._log, number, request, committed.get(number)), done)
-            for number in numbers
+        committed = self._topic.group.read(name, numbers)
+        done = self._progress.read(name, numbers)
+        interrupted = progress_metadata(self._topic.topic_id, request, ended=False)
+        parts = [
+            plan_part(self._topic.log, number, request, committed.get(number)) for number in numbers
         ]
+        return [resume(part, done.get(part.partition), interrupted) for part in parts]
 
     def run(
         self,
@@ -104,41 +97,31 @@ class Replayer:
         Raises:
             RollupsBusyError: the rollups were being written the whole time. Run it again.
         """
-        progress = ReplayProgress(self._topic_id, request)
-        counts, limit = ReplayCounts(), _RateLimit(rate)
+        counts = ReplayCounts()
         for part in parts:
-            run = _PartRun(part, progress, counts, limit, dry_run, on_progress)
-            self._replay(run)
-            limit.wait(0)
+            position, rebuilt_at = part.first, time.monotonic()
+            span = OffsetRange(part.first, part.end - 1)
+            batches = read_batches(self._topic.log, part.partition, span)
+            for batch in _paced(batches, rate):
+                # 1. Store the missing rows. A crash after it leaves rows that the next run
+                #    recognizes by their epoch, and whose days it rebuilds.
+                found = self._repair.compare(part.partition, batch)
+                found = self._without_dead_letters(found, batch)
+                counts.add(found)
+                if not dry_run:
+                    counts.days |= self._repair.store_missing(found)
+                end = batch[-1].offset + 1
+                on_progress(end - position)
+                position = end
+                if not dry_run and time.monotonic() - rebuilt_at >= REBUILD_EVERY_SECONDS:
+                    self._commit_progress(part, position, request, counts)
+                    rebuilt_at = time.monotonic()
+            on_progress(part.end - position)
+            if part.offsets and not dry_run:
+                self._commit_progress(part, part.end, request, counts)
         return counts
 
-    def _replay(self, run: "_PartRun") -> None:
-        part, counts = run.part, run.counts
-        if not part.offsets:
-            run.on_progress(0)
-            return
-        position, rebuilt_at = part.first, time.monotonic()
-        span = OffsetRange(part.first, part.end - 1)
-        for batch in read_batches(self._log, part.partition, span):
-            run.limit.wait(len(batch))
-            # 1. Store the missing rows. A crash after it leaves rows that the next run recognizes
-            #    by their epoch, and whose days it rebuilds.
-            found = self._repair.compare(part.partition, batch)
-            found = self._without_dead_letters(found, batch)
-            counts.add(found)
-            if not run.dry_run:
-                counts.days |= self._repair.store_missing(found)
-            end = batch[-1].offset + 1
-            run.on_progress(end - position)
-            position = end
-            if not run.dry_run and time.monotonic() - rebuilt_at >= REBUILD_EVERY_SECONDS:
-                self._commit_progress(run, position, ended=False)
-                rebuilt_at = time.monotonic()
-        run.on_progress(part.end - position)
-        if not run.dry_run:
-            self._commit_progress(run, part.end, ended=True)
-
-    def _without_dead_letters(self, found: Findings, batch: Sequence[LogRecord]) -> Findings:
+    def _without_dead_letters(self, found: Findings, batch: Batch) -> Findings:
         """Without rows that ClickHouse refused before: they would fail the whole batch."""
         if not found.missing:
             return found
@@ -156,51 +139,28 @@ class Replayer:
         return replace(found, missing=left, dead_lettered=len(found.missing) - len(left))
 
     def _first_truncation(self, partition: int) -> int | None:
+        """The first start of a later leader epoch: before it, nothing was truncated."""
         if partition not in self._truncations:
-            with LogReader(self._settings, self._topic) as log:  # the other one is in use
-                borders = partial(self._workers.epoch_borders, self._topic)
-                self._truncations[partition] = first_truncation(log, borders, partition)
+            starts = self._topic.epoch_starts(partition, *self._topic.log.span(partition))
+            self._truncations[partition] = starts[0] if starts else None
         return self._truncations[partition]
 
-    def _commit_progress(self, run: "_PartRun", position: int, *, ended: bool) -> None:
+    def _commit_progress(
+        self, part: ReplayPart, position: int, request: ReplayRequest, counts: ReplayCounts
+    ) -> None:
         # 2. Rebuild the rollups of the days that were written to. A crash after it repeats it.
-        counts = run.counts
         counts.rebuilt += self._repair.rebuild_rollups(counts.days, self._wait_seconds)
         counts.days.clear()
         # 3. Commit the progress. The next run resumes here, or starts again if this one has ended.
-        metadata = run.progress.encode(ended=ended)
-        self._progress.commit(self._topic, run.part.partition, position, metadata)
-
-    def _committed(self) -> dict[int, Position]:
-        return self._workers.read(self._topic, self._log.partitions)
-
-    def _unsettled(self) -> Sequence[UnsettledOffsets]:
-        return unsettled_offsets(self._topic_id, self._committed())
+        metadata = progress_metadata(self._topic.topic_id, request, ended=position == part.end)
+        self._progress.commit(self._settings.topic, part.partition, position, metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class _PartRun:
-    """One part that is being replayed."""
-
-    part: ReplayPart
-    progress: ReplayProgress
-    counts: ReplayCounts
-    limit: "_RateLimit"
-    dry_run: bool
-    on_progress: OnProgress
-
-
-class _RateLimit:
-    """Delays batches so that on average at most `rate` records per second pass."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._next = time.monotonic()
-
-    def wait(self, records: int) -> None:
-        """Return when the records that passed before have had their time."""
-        if self._rate is None:
-            return
-        while (left := self._next - time.monotonic()) > 0:
+def _paced(batches: Iterable[Batch], rate: float | None) -> Iterator[Batch]:
+    """The batches, on average at most `rate` records per second."""
+    started = time.monotonic()
+    for batch in batches:
+        yield batch
+        while rate and (left := started + len(batch) / rate - time.monotonic()) > 0:
             time.sleep(min(left, PAUSE_SECONDS))
-        self._next = max(self._next, time.monotonic()) + records / self._rate
+        started = time.monotonic()

@@ -1,8 +1,7 @@
 """What a replay shall read, how far it may read, and where an interrupted one resumes."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -25,15 +24,6 @@ class ReplayRequest:
     end: datetime | None = None
     start_offset: int | None = None
     end_offset: int | None = None
-
-    def name(self) -> list[str | int | None]:
-        """Identifies the range: saved progress belongs to this range alone."""
-        return [
-            self.start.isoformat() if self.start else None,
-            self.end.isoformat() if self.end else None,
-            self.start_offset,
-            self.end_offset,
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +49,6 @@ class ReplayPart:
 class ReplayCounts:
     """Records that a replay has read, by result."""
 
-    records: int = 0
     stored: int = 0  # before the replay
     duplicates: int = 0  # the event is stored at another place
     rejected: int = 0  # not an event, or refused by ClickHouse
@@ -68,20 +57,17 @@ class ReplayCounts:
     rebuilt: int = 0  # rows added to rollups
     days: set[datetime] = field(default_factory=set)  # whose rollups are not rebuilt yet
 
+    @property
+    def records(self) -> int:
+        """All of them."""
+        return self.stored + self.duplicates + self.rejected + self.written + self.raw_expired
+
     def add(self, found: Findings) -> None:
-        rejected = len(found.rejected) + found.dead_lettered
         self.stored += found.stored
         self.duplicates += len(found.duplicates)
-        self.rejected += rejected
+        self.rejected += len(found.rejected) + found.dead_lettered
         self.written += len(found.missing)
         self.raw_expired += len(found.raw_expired)
-        self.records += (
-            found.stored
-            + len(found.duplicates)
-            + rejected
-            + len(found.missing)
-            + len(found.raw_expired)
-        )
 
 
 def plan_part(
@@ -89,8 +75,17 @@ def plan_part(
 ) -> ReplayPart:
     """The part of one partition, cut to what the workers have committed."""
     low, high = log.span(number)
-    first = max(low, _bound(log, number, request.start_offset, request.start, low, high))
-    end = min(high, _bound(log, number, request.end_offset, request.end, high, high))
+
+    def bound(offset: int | None, moment: datetime | None, default: int) -> int:
+        if offset is not None:
+            return offset
+        if moment is None:
+            return default
+        found = log.first_since(number, moment)
+        return high if found is None else found
+
+    first = max(low, bound(request.start_offset, request.start, low))
+    end = min(high, bound(request.end_offset, request.end, high))
     # Without a commit no offset is known to be stored: the workers will store all of them.
     limit = committed.offset if committed else low
     if end <= limit:
@@ -98,56 +93,29 @@ def plan_part(
     return ReplayPart(number, first, max(first, limit), requested_end=end)
 
 
-def _bound(
-    log: LogReader,
-    number: int,
-    offset: int | None,
-    moment: datetime | None,
-    default: int,
-    high: int,
-) -> int:
-    if offset is not None:
-        return offset
-    if moment is None:
-        return default
-    found = log.first_since(number, moment)
-    return high if found is None else found
+def progress_metadata(topic_id: str, request: ReplayRequest, *, ended: bool) -> str:
+    """Commit metadata of the progress group: the progress belongs to this topic and range alone."""
+    metadata = {
+        "usagepipe_replay": _FORM,
+        "topic_id": topic_id,
+        "wanted": [
+            request.start.isoformat() if request.start else None,
+            request.end.isoformat() if request.end else None,
+            request.start_offset,
+            request.end_offset,
+        ],
+        "ended": ended,
+    }
+    return json.dumps(metadata)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayProgress:
-    """Progress as commit metadata of the progress group, for one topic and request."""
+def resume(part: ReplayPart, progress: Position | None, interrupted: str) -> ReplayPart:
+    """The part without what an interrupted run with this metadata has replayed.
 
-    topic_id: str
-    request: ReplayRequest
-
-    def encode(self, *, ended: bool) -> str:
-        metadata = {
-            "usagepipe_replay": _FORM,
-            "topic_id": self.topic_id,
-            "wanted": self.request.name(),
-            "ended": ended,
-        }
-        return json.dumps(metadata)
-
-    def resume(self, part: ReplayPart, done: Mapping[int, Position]) -> ReplayPart:
-        """The part without what an earlier, interrupted run of the same request has replayed."""
-        progress = done.get(part.partition)
-        if progress is None or not part.first < progress.offset < part.end:
-            return part
-        if not self._is_interrupted(progress.metadata):
-            return part
-        return ReplayPart(part.partition, progress.offset, part.end, part.requested_end, True)
-
-    def _is_interrupted(self, metadata: str) -> bool:
-        """False also for metadata of other tools, and for brokers that keep none."""
-        try:
-            fields = json.loads(metadata)
-            return bool(
-                fields["topic_id"] == self.topic_id
-                and fields["wanted"] == self.request.name()
-                and fields["usagepipe_replay"] == _FORM
-                and fields["ended"] is False
-            )
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return False
+    Metadata of other tools is different, and some brokers keep none.
+    """
+    if progress is None or progress.metadata != interrupted:
+        return part
+    if not part.first < progress.offset < part.end:
+        return part
+    return replace(part, first=progress.offset, resumed=True)

@@ -7,7 +7,7 @@ counted the rows before.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
@@ -17,17 +17,14 @@ from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.records import Record, TopicPartition
-from usagepipe.consumer.protocol.positions import Position
-from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
+from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.rebuild import RollupRebuilder
-from usagepipe.consumer.rollups.tables import Unsettled
 from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.errors import UsagePipeError
-from usagepipe.schemas.settings import StorageSettings
 
 # Marks the rows written here: no worker's epoch gets this high. If such a row is stored already, an
 # earlier run may have ended before its rollups were rebuilt.
@@ -65,20 +62,13 @@ class Findings:
     dead_lettered: int = 0  # events with a dead letter, taken out of `missing` by the caller
 
 
-@dataclass(slots=True)
 class RowRepair:
     """Compares the log of one topic with its rows, and repairs them. One thread; close it."""
 
-    settings: StorageSettings
-    topic_id: str
-    unsettled: Unsettled
-    _stored: StoredRows = field(init=False)
-    _writer: Writer = field(init=False)
-    _rollups: RollupRebuilder = field(init=False)
-    _client: LazyClient = field(init=False)
-
-    def __post_init__(self) -> None:
-        address = self.settings.clickhouse_address
+    def __init__(self, topic: ConsumedTopic) -> None:
+        """Connects at the first call."""
+        self._topic = topic
+        address = topic.settings.clickhouse_address
         self._stored = StoredRows(address, STATEMENT_SECONDS)
         self._writer = Writer(address, STATEMENT_SECONDS)
         self._rollups = RollupRebuilder(address, STATEMENT_SECONDS)
@@ -90,7 +80,7 @@ class RowRepair:
 
     def stored_places(self, partition: int, span: OffsetRange) -> frozenset[Place]:
         """The rows at the offsets of `span`."""
-        return self._stored.places(self.topic_id, partition, span.first, span.last)
+        return self._stored.places(self._topic.topic_id, partition, span.first, span.last)
 
     def event_places(self, partition: int, records: Sequence[Record]) -> frozenset[Place]:
         """The places of the events among `records`."""
@@ -98,8 +88,6 @@ class RowRepair:
 
     def compare(self, partition: int, records: Sequence[Record]) -> Findings:
         """What the tables have and lack of `records`, which are in order. Changes nothing."""
-        if not records:
-            return Findings(partition, 0, (), (), (), frozenset())
         span = OffsetRange(records[0].offset, records[-1].offset)
         rows = self._encode(partition, records)
         stored = {place.offset for place in rows.places & self.stored_places(partition, span)}
@@ -150,8 +138,8 @@ class RowRepair:
                 # 3. The rollups may have counted these events before: rebuild their days.
                 return found.suspect_days | {each.day for each in found.missing}
         raise UsagePipeError(
-            f"{self.settings.topic}, partition {found.partition}: {len(offsets)} rows from offset "
-            f"{min(offsets)} on were inserted {_TRIES} times and are not stored."
+            f"{self._topic.settings.topic}, partition {found.partition}: {len(offsets)} rows from "
+            f"offset {min(offsets)} on were inserted {_TRIES} times and are not stored."
         )
 
     def rebuild_rollups(self, days: Iterable[datetime], wait_seconds: float) -> int:
@@ -161,13 +149,13 @@ class RowRepair:
             RollupsBusyError: they were being written for `wait_seconds`.
         """
         return sum(
-            self._rollups.rebuild(day, day + _DAY, wait_seconds, unsettled=self.unsettled)
+            self._rollups.rebuild(day, day + _DAY, wait_seconds, unsettled=self._topic.unsettled)
             for day in sorted(days)
         )
 
     def _encode(self, partition: int, records: Sequence[Record]) -> Rows:
-        place = TopicPartition(self.settings.topic, partition)
-        return encode_rows(records, place, self.topic_id, EPOCH)
+        place = TopicPartition(self._topic.settings.topic, partition)
+        return encode_rows(records, place, self._topic.topic_id, EPOCH)
 
     def _insert(self, body: bytes, token: str) -> None:
         try:
@@ -194,7 +182,7 @@ class RowRepair:
 
     def _days_written(self, partition: int, span: OffsetRange) -> frozenset[datetime]:
         parameters = {
-            "topic_id": self.topic_id,
+            "topic_id": self._topic.topic_id,
             "partition": partition,
             "first": span.first,
             "last": span.last,
@@ -209,15 +197,7 @@ class RowRepair:
         names = ",".join(f"{each.offset}:{each.event_id}" for each in rows)
         digest = hashlib.sha256(names.encode()).hexdigest()[:32]
         span = f"{rows[0].offset}-{rows[-1].offset}"
-        return f"{self.topic_id}:{found.partition}:{span}:replay:{digest}:{attempt}"
-
-
-def unsettled_offsets(topic_id: str, committed: dict[int, Position]) -> list[UnsettledOffsets]:
-    """What workers may still insert or insert again: all from their committed offset on.
-
-    A partition without a commit has no insert under way, because the announcement is a commit.
-    """
-    return [UnsettledOffsets(topic_id, number, each.offset) for number, each in committed.items()]
+        return f"{self._topic.topic_id}:{found.partition}:{span}:replay:{digest}:{attempt}"
 
 
 def start_of_day(moment: datetime) -> datetime:

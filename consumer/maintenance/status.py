@@ -4,29 +4,25 @@ It only reads. Kafka and ClickHouse are read separately, so during an outage of 
 still shows the state of the other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from clickhouse_connect.driver.exceptions import Error
-
 from usagepipe.consumer.dead_letters.listing import Listing
 from usagepipe.consumer.dead_letters.record import Selection, moment
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
+from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.parking.parked import Parked
-from usagepipe.consumer.parking.table import read_parked
 from usagepipe.consumer.protocol.positions import Position
-from usagepipe.consumer.topics.group_offsets import GroupOffsets, Member, unconsumed
-from usagepipe.consumer.topics.log_reader import LogReader
-from usagepipe.schemas.clickhouse.client import as_usagepipe_error, connect
+from usagepipe.consumer.topics.group_offsets import Member, unconsumed
+from usagepipe.schemas.clickhouse.client import connect, usagepipe_errors
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.errors import MissingTopicError, UsagePipeError
 from usagepipe.schemas.settings import StorageSettings
 
 RECENT: Final = timedelta(hours=1)  # dead letters of this period are counted
-STATEMENT_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +90,17 @@ def read_status(settings: StorageSettings) -> Status:
         MissingTopicError: the topic does not exist.
         ServerUnavailableError: Kafka does not answer.
     """
-    with closing(LogReader(settings, settings.topic)) as log:
-        topic_id = log.topic_id()
-        with closing(GroupOffsets(settings, settings.group)) as group:
-            state, members = group.members(settings.topic)
-            committed = group.read(settings.topic, log.partitions)
+    with closing(ConsumedTopic(settings)) as topic:
+        log = topic.log
+        state, members = topic.group.members(settings.topic)
+        committed = topic.committed()
         spans = {number: log.span(number) for number in log.partitions}
         ends = log.ends(log.partitions)
         positions = {
             number: _position(committed.get(number), low) for number, (low, _) in spans.items()
         }
         first = log.first_times(positions)
-    newest, parked, problems = _in_clickhouse(settings, topic_id, log.partitions, committed)
+        newest, parked, problems = _in_clickhouse(topic, committed)
     owners = {number: member for member in members for number in member.partitions or ()}
     partitions = tuple(
         PartitionStatus(
@@ -127,7 +122,7 @@ def read_status(settings: StorageSettings) -> Status:
         members,
         partitions,
         parked,
-        _recent_dead_letters(settings, topic_id),
+        _recent_dead_letters(settings, topic.topic_id),
         problems,
     )
 
@@ -144,37 +139,31 @@ def _position(committed: Position | None, low: int) -> int:
 
 
 def _in_clickhouse(
-    settings: StorageSettings,
-    topic_id: str,
-    partitions: Sequence[int],
-    committed: Mapping[int, Position],
+    topic: ConsumedTopic, committed: Mapping[int, Position]
 ) -> tuple[dict[int, datetime], tuple[Parked, ...], tuple[UsagePipeError, ...]]:
     """The newest stored event's arrival by partition, the parked partitions, and any problem.
 
     Answers before an error are kept: a user may have the right to read only one of the tables.
     """
     newest: dict[int, datetime] = {}
-    address = settings.clickhouse_address
+    address = topic.settings.clickhouse_address
     sql = read_sql("usagepipe.consumer.maintenance", "newest_arrival")
     try:
-        with connect(address) as client:
-            for number in partitions:
-                parameters = {"topic_id": topic_id, "partition": number}
+        with usagepipe_errors(address), connect(address) as client:
+            for number in topic.log.partitions:
+                parameters = {"topic_id": topic.topic_id, "partition": number}
                 for (arrived,) in client.query(sql, parameters=parameters).result_rows:
                     newest[number] = arrived
-        offsets = {number: each.offset for number, each in committed.items()}
-        parked = read_parked(address, settings.group, topic_id, offsets, STATEMENT_SECONDS)
+            parked = tuple(parked for parked, _ in topic.parked(committed).values())
     except UsagePipeError as error:
         return newest, (), (error,)
-    except Error as error:
-        return newest, (), (as_usagepipe_error(error, address),)
-    return newest, tuple(parked.values()), ()
+    return newest, parked, ()
 
 
 def _recent_dead_letters(settings: StorageSettings, topic_id: str) -> dict[str, int]:
     selection = Selection(topic_id=topic_id, start=datetime.now(UTC) - RECENT)
     try:
-        with DeadLetterTopic(settings, settings.dead_letter_topic) as topic:
+        with DeadLetterTopic(settings) as topic:
             listing = Listing.of(topic.read(selection), 0)
     except MissingTopicError:
         return {}

@@ -7,7 +7,6 @@ so it never applies to records of another log.
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -200,19 +199,3 @@ def _release(row: Mapping[str, Any]) -> Release:
 
 def _moment(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-
-
-def read_parked(
-    address: ClickHouseAddress,
-    group: str,
-    topic_id: str,
-    committed: Mapping[int, int],
-    seconds: float,
-) -> dict[int, Parked]:
-    """The partitions that are parked now, read once. Blocks; `seconds` is the timeout.
-
-    Raises whatever the client raises.
-    """
-    with closing(ParkingTable(address, group, seconds)) as table:
-        found = table.read_parked(topic_id, committed)
-    return {number: parked for number, (parked, _) in found.items()}

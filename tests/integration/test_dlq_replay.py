@@ -194,7 +194,7 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
     kafka = crashable_kafka.bootstrap
     topics.make_topics(kafka, topic_name, 1)
     write_dead_letters(kafka, topic_name, *(FakeRecord(n) for n in range(4)))
-    with DeadLetterTopic(Settings.load(kafka=kafka), dead_letter_topic(topic_name)) as letter_topic:
+    with DeadLetterTopic(Settings.load(kafka=kafka, topic=topic_name)) as letter_topic:
         letters = list(letter_topic.read_distinct(Selection()))
 
     def kill_after_one() -> Iterator[DeadLetter]:

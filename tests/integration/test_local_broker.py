@@ -94,7 +94,7 @@ def test_letters_of_the_last_record_batch_are_found() -> None:
             }
             producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
         undelivered = producer.flush(30)
-        with DeadLetterTopic(settings, settings.dead_letter_topic) as letters:
+        with DeadLetterTopic(settings) as letters:
             found = [each.envelope.coordinates.offset for each in letters.read(Selection())]
 
     assert (0, list(range(9))) == (undelivered, found)

@@ -84,20 +84,16 @@ def released(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     short = replace(two, partition=two.partition._replace(partition=4))
     noted: list[tuple[int, int]] = []
 
-    class Stub:
-        def __init__(self, settings: Settings) -> None:
-            pass
+    def read(settings: Settings) -> list[ParkedPartition]:
+        return [WAITING, ParkedPartition(short, end=140)]
 
-        def read(self) -> list[ParkedPartition]:
-            return [WAITING, ParkedPartition(short, end=140)]
+    def release(
+        settings: Settings, waiting: ParkedPartition, mode: Mode, last: int, author: str
+    ) -> None:
+        noted.append((waiting.parked.partition.partition, last))
 
-        def release(self, waiting: ParkedPartition, mode: Mode, last: int, author: str) -> None:
-            noted.append((waiting.parked.partition.partition, last))
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr(dlq_parked, "ParkedPartitions", Stub)
+    monkeypatch.setattr(dlq_parked, "read_parked_partitions", read)
+    monkeypatch.setattr(dlq_parked, "release_partition", release)
     return noted
 
 

@@ -21,7 +21,7 @@ NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 def test_a_whole_audit_balances() -> None:
     """All is stored and every sum is right."""
     assert AUDIT.balances
-    assert not AUDIT.has_backlog
+    assert 0 == AUDIT.waiting
 
 
 @pytest.mark.parametrize(
