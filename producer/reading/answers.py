@@ -100,7 +100,7 @@ class AnswerReader:
             self._feed(chunk[at : at + PIECE_BYTES])
 
     def _feed(self, chunk: bytes) -> None:
-        if self._refused is not None or not chunk:
+        if self._refused is not None:
             return
         if self._unpacking is None:
             self._pass_on(chunk)

@@ -24,6 +24,8 @@ from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
 from usagepipe.producer.watching.watched_request import Headers, TimedWatchedRequest, WatchedRequest
 from usagepipe.schemas.event import UsageEvent
 
+SERVER_ERROR = 500  # the server's answer for an application that raises or never answers
+
 
 class WatchOptions(TypedDict, total=False):
     """The options of every middleware and transport."""
@@ -81,15 +83,15 @@ class RequestRecorder:
         request_header: Headers,
         *,
         below_root: str = "",
-        **options: int,
+        unanswered: int = SERVER_ERROR,
     ) -> WatchedRequest | None:
         """A new request to be watched; None if it is not selected. `below_root` is its path below
-        the application's root path, if there is one."""
+        the application's root path, if there is one. `unanswered` is its status if it ends without
+        an answer."""
         if not self._selection.watches(method, path, below_root):
             return None
-        options.setdefault("max_bytes", self._max_bytes)
         return self._watched_request(
-            method, path, request_header, provider=self._provider, **options
+            method, path, request_header, self._max_bytes, self._provider, unanswered
         )
 
     def finish(self, watched: WatchedRequest, request: Any) -> Coroutine[Any, Any, None] | None:

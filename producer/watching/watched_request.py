@@ -21,7 +21,6 @@ from usagepipe.producer.watching.body_prefix import (
 from usagepipe.producer.watching.stamps import Stamp
 
 REDIRECTS = (301, 302, 303, 307, 308)
-SERVER_ERROR = 500  # the server's answer for an application that raises or never answers
 
 # Returns the value of a header by its name (lower case), or "".
 Headers = Callable[[str], str]
@@ -39,10 +38,9 @@ class WatchedRequest:
         method: str,
         endpoint: str,
         request_header: Headers,
-        *,
         max_bytes: int,
-        provider: str = "",
-        unanswered: int = SERVER_ERROR,
+        provider: str,
+        unanswered: int,
     ) -> None:
         self.occurred_at = datetime.now(UTC)
         self._started = time.perf_counter()

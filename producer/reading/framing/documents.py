@@ -12,33 +12,44 @@ FIRST_DOCUMENTS: Final = 2
 END_OF_CHAT: Final = b"[DONE]"
 
 
-class Documents:
-    """Takes a document in pieces; `close` ends it. Anything but JSON is skipped.
-
-    A document larger than `max_bytes` is projected: only the parts with usage are kept.
-    """
+class BoundedText:
+    """JSON that comes in pieces: held up to `max_bytes`, and projected beyond that."""
 
     def __init__(self, tally: Tally, max_bytes: int) -> None:
         self._tally = tally
         self._max_bytes = max_bytes
         self._held = bytearray()
         self._projection: Projection | None = None
-        self.count = 0  # of documents that were not skipped, since the last end
+
+    def feed(self, piece: bytes) -> None:
+        if self._projection is None:
+            if len(self._held) + len(piece) <= self._max_bytes:
+                self._held += piece
+                return
+            self._projection = self._projected(self._held)
+            self._held = bytearray()
+        self._projection.feed(piece)
+
+    def _projected(self, text: bytes | bytearray) -> Projection:
+        projection = Projection(self._add)
+        projection.feed(bytes(text))
+        return projection
+
+    def _add(self, document: object) -> None:
+        self._tally.add(document)
+
+
+class Documents(BoundedText):
+    """Takes a document in pieces; `close` ends it. Anything but JSON is skipped.
+
+    A document larger than `max_bytes` is projected: only the parts with usage are kept.
+    """
+
+    count = 0  # of documents that were not skipped, since the last end
 
     def can_skip(self, text: bytes | bytearray) -> bool:
         """Whether whole documents can be skipped, because nothing in them can matter."""
         return self.count >= FIRST_DOCUMENTS and not may_matter(text, self._tally.of_claude)
-
-    def feed(self, piece: bytes) -> None:
-        if self._projection is not None:
-            self._projection.feed(piece)
-        elif len(self._held) + len(piece) > self._max_bytes:
-            self._projection = Projection(self._tally.add)
-            self._projection.feed(bytes(self._held))
-            self._projection.feed(piece)
-            self._held = bytearray()
-        else:
-            self._held += piece
 
     def close(self) -> None:
         """The document is complete."""
@@ -61,4 +72,4 @@ class Documents:
         except ValueError:
             pass
         except RecursionError:
-            Projection(self._tally.add).feed(bytes(text))
+            self._projected(text)

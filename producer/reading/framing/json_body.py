@@ -1,38 +1,22 @@
 """A body labelled as JSON: mostly one document, sometimes an array that is a stream."""
 
-from usagepipe.producer.reading.extraction import Tally
 from usagepipe.producer.reading.framing.decoding import decoded
-from usagepipe.producer.reading.framing.projection import Projection
+from usagepipe.producer.reading.framing.documents import BoundedText
 
 
-class JsonBody:
+class JsonBody(BoundedText):
     """Held and parsed at the end; a body over the bound is projected as it passes.
 
     Without `alt=sse` Gemini streams an array of answers, and some gateways send JSON lines with
     this type: several documents are read as a stream.
     """
 
-    def __init__(self, tally: Tally, max_bytes: int) -> None:
-        self._tally = tally
-        self._max_bytes = max_bytes
-        self._held = bytearray()
-        self._projection: Projection | None = None
-        self.steps = 0  # one for each document
-        self.malformed = False
+    steps = 0  # one for each document
+    malformed = False
 
     @property
     def streaming(self) -> bool:
         return self.steps > 1
-
-    def feed(self, chunk: bytes) -> None:
-        if self._projection is not None:
-            self._projection.feed(chunk)
-        elif len(self._held) + len(chunk) > self._max_bytes:
-            self._project(self._held)
-            self._held = bytearray()
-            self.feed(chunk)
-        else:
-            self._held += chunk
 
     def finish(self) -> None:
         """Read the body, which has passed as a whole."""
@@ -47,7 +31,7 @@ class JsonBody:
         try:
             answer = decoded(self._held) if self._held else None
         except RecursionError:
-            self._project(self._held)
+            self._projection = self._projected(self._held)
         except ValueError:
             self._parse_pieces()
         else:
@@ -58,7 +42,7 @@ class JsonBody:
     def _parse_pieces(self) -> None:
         """Read an array that was cut, or JSON lines. Anything else is not JSON."""
         if self._held.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-            self._project(self._held)
+            self._projection = self._projected(self._held)
             return
         documents: list[object] = []
         try:
@@ -68,10 +52,6 @@ class JsonBody:
         if len(documents) > 1:
             for document in documents:
                 self._add(document)
-
-    def _project(self, held: bytearray) -> None:
-        self._projection = Projection(self._add)
-        self._projection.feed(bytes(held))
 
     def _add(self, document: object) -> None:
         self.steps += 1

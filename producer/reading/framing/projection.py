@@ -53,10 +53,6 @@ class _Open:
     wanted: Paths
     name: str | None = None  # of the member whose value is next
 
-    @property
-    def expects_name(self) -> bool:
-        return self.name is None and isinstance(self.value, dict)
-
 
 class Projection:
     """Takes JSON in pieces and emits each document, or each item of an array of documents."""
@@ -101,9 +97,10 @@ class Projection:
         return end + 1
 
     def _end_text(self) -> None:
-        if self._open and self._open[-1].expects_name:
+        top = self._open[-1] if self._open else None
+        if top is not None and top.name is None and isinstance(top.value, dict):
             name = self._value()
-            self._open[-1].name = name if isinstance(name, str) else ""
+            top.name = name if isinstance(name, str) else ""
         else:
             self._end_value()
 
