@@ -20,7 +20,7 @@ from usagepipe.schemas.settings import ClickHouseAddress
 
 # A replica answers when it has the rows that any other replica has confirmed, and an answer is
 # complete or an error: an event that it left out would be stored again.
-_SETTINGS: Final[Mapping[str, int | str]] = {
+READ_SETTINGS: Final[Mapping[str, int | str]] = {
     "select_sequential_consistency": 1,
     **WHOLE_ANSWERS,
 }
@@ -86,7 +86,7 @@ class StoredRows:
         query = events_query(ids, horizon_days)
         answer = self._client.get().raw_query(
             query,
-            settings={**_SETTINGS, **_EVENTS_SETTINGS, "max_query_size": 2 * len(query)},
+            settings={**READ_SETTINGS, **_EVENTS_SETTINGS, "max_query_size": 2 * len(query)},
             fmt="JSONCompactEachRow",
         )
         found = _read_events(answer)
@@ -126,4 +126,4 @@ class StoredRows:
         self._client.close()
 
     def _rows(self, name: str, **parameters: object) -> Sequence[Sequence[Any]]:
-        return self._client.rows(_sql(name), parameters, _SETTINGS)
+        return self._client.rows(_sql(name), parameters, READ_SETTINGS)

@@ -16,9 +16,9 @@ from typing import Any, Final
 import msgspec
 
 from usagepipe.consumer.clickhouse.lazy_client import LazyClient
+from usagepipe.consumer.clickhouse.stored import READ_SETTINGS
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.parking.parked import Parked, Report
-from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -27,10 +27,6 @@ _WORKER: Final = "worker"
 _OPERATOR: Final = "operator"
 _READ: Final = partial(read_sql, "usagepipe.consumer.parking", "notes")
 _ALL_PARTITIONS: Final = -1
-_READ_SETTINGS: Final[Mapping[str, int | str]] = {
-    "select_sequential_consistency": 1,
-    **WHOLE_ANSWERS,
-}
 _WRITE_SETTINGS: Final[Mapping[str, int]] = {
     "async_insert": 0,
     "wait_end_of_query": 1,
@@ -43,7 +39,7 @@ _read_report: Final = msgspec.json.Decoder(Report).decode
 class Mode(StrEnum):
     """How an operator releases a parked partition."""
 
-    LETTERS = "letters"  # refused records of the range become dead letters, whatever the limits
+    LETTERS = "letters"  # refused records of the range become dead letters, without limits
     RETRY = "retry"  # the range is read again, and parked again if it still exceeds a limit
 
 
@@ -94,7 +90,7 @@ def parked_now(
 class ParkingTable:
     """Reads and writes the notes of one consumer group. Connects at the first call.
 
-    Thread-safe. All methods block and raise whatever the client raises.
+    Thread-safe. All methods block and raise the client's errors.
     """
 
     def __init__(self, address: ClickHouseAddress, group: str, seconds: float) -> None:
@@ -145,7 +141,7 @@ class ParkingTable:
     def _read(self, topic_id: str, partition: int) -> dict[int, Notes]:
         parameters = {"group": self._group, "topic_id": topic_id, "partition": partition}
         found = self._client.get().query(
-            _READ(), parameters=parameters, settings=dict(_READ_SETTINGS)
+            _READ(), parameters=parameters, settings=dict(READ_SETTINGS)
         )
         by_partition: dict[int, dict[str, Mapping[str, Any]]] = {}
         for row in found.named_results():
