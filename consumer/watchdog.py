@@ -80,7 +80,7 @@ async def watch(app: WatchedApp) -> None:
             log.info("waiting_for_partitions", at_most_seconds=app.settings.session_seconds)
         if app.rebalance_handler.broken and not app.rebalancing:
             log.error("assignment_broken")
-            app.add_future(app.consumer.perform_seek())  # this watch goes on
+            app.add_future(app.consumer.perform_seek())  # without waiting for it
         if not is_stuck(app):
             stuck_since = None
         elif stuck_since is None:
@@ -111,7 +111,7 @@ async def _look_at_kafka(app: WatchedApp) -> None:
 
 
 async def _find_topic(app: WatchedApp, looking: Awaitable[TopicIdentity]) -> None:
-    """Check the topic. A broker that knows no such topic has answered, so Kafka is no trouble.
+    """Check the topic. An answer that the topic is unknown proves that Kafka is reachable.
 
     A topic that was deleted and created again may cause no rebalance: its records would be stored
     under the old topic's id.

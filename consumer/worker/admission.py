@@ -1,13 +1,14 @@
 """Whether this worker may hold partitions: not while ClickHouse does not let it in.
 
-A worker that starts joins the group when ClickHouse has passed the preflight and would take a
-batch. One that a supervisor starts again and again with a wrong password would else take partitions
-from healthy workers each time.
+A worker that starts joins the group when ClickHouse has passed the preflight and would accept a
+batch. Otherwise a worker that its supervisor restarts with a wrong password would take partitions
+from healthy workers at each start.
 
-When its password is changed later, its user dropped, a right taken or a certificate replaced, other
-workers may be let in, so it leaves the group and they get its partitions. Nothing it had in hand is
-acknowledged; what was announced, the next owner repeats. It comes back when it is let in again, and
-not before a batch could be looked up and stored, so it cannot go back and forth.
+Later, ClickHouse may refuse this worker and accept others: a changed password, a dropped user, a
+revoked right, a replaced certificate. The worker then leaves the group, and others get its
+partitions. It acknowledges none of its unfinished batches; the next owner repeats the announced
+ones. The worker joins again when a batch could be looked up and stored, so it does not leave and
+join in a loop.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ class Admission:
         self._let(False)
 
     async def begin(self, passed: Callable[[], Awaitable[object]]) -> None:
-        """Open for the first time: when `passed` returns and ClickHouse would take a batch.
+        """Open for the first time: when `passed` returns and ClickHouse would accept a batch.
 
         Waits for it without limit, and names the cause in the health meanwhile.
         """

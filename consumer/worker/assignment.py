@@ -48,8 +48,8 @@ class Assignment:
     async def end(self, seconds: float, *, keep: bool) -> None:
         """Let running inserts finish and be committed, for `seconds` at most; then stop.
 
-        `keep` stores what was already fetched too (a stop); without it that is left to the next
-        owner of the partitions (a rebalance, which must be quick).
+        With `keep` (a stop), everything fetched is stored. Without it (a rebalance, which must be
+        quick), the next owner of the partitions fetches it again.
         """
         try:
             await self._finish(seconds, keep=keep)
@@ -84,5 +84,5 @@ class Assignment:
 
     @property
     def broken(self) -> bool:
-        """Whether a supervisor or the committer ended by itself. In good order none does."""
+        """Whether a supervisor or the committer ended by itself. Normally none does."""
         return any(task.done() for task in self._tasks)

@@ -62,7 +62,7 @@ class Committer:
         await done
 
     async def idle(self) -> None:
-        """Wait until everything put in so far is committed, or never will be."""
+        """Wait until all positions are committed, or the committer is fenced."""
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class Committer:
             except FencedError as error:
                 self._fence(error)
                 return
-            except Exception as error:  # any failure of a client: it is tried again
+            except Exception as error:  # any failure of a client is retried
                 self._metrics.commit_failures.inc()
                 self._health.failed("kafka", error, "commit")
                 log.warning("commit_failed", error=repr(error), partitions=len(positions))

@@ -47,7 +47,7 @@ class Inserter:
                 tries = await self._write(block)
             except ContentRefusedError as error:
                 return await self._refused(block, error.refusal)
-        # Step 4: verify what was undecided. A server that is killed at the wrong moment can
+        # Step 4: verify an undecided result. A server that is killed at the wrong moment can
         # remember a token whose rows it lost.
         undecided = is_retry or tries > 1 or block.pending.epoch > FIRST_EPOCH
         if undecided and not await self._is_complete(block):

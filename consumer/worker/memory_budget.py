@@ -1,10 +1,11 @@
 """Limits the memory that all partition workers of a process hold together.
 
-One half is for records as they came, which wait; with skewed keys one partition has most of them,
-so its partition worker may fill half of that half while the others need little. When it is used up,
-each partition worker keeps to an equal share of the rest. The other half is for batches that are
-unpacked, from then until they are stored: for these partition workers take turns, and so their
-batches are large even where many partition workers have a backlog.
+One half is for waiting records, still compressed. Any partition worker may use a common quarter:
+with skewed keys, one partition has most of the records. When the common quarter is used up, each
+partition worker may still hold an equal share of the other quarter.
+
+The other half is for batches, from their unpacking until they are stored. Partition workers take
+turns for it, so batches stay large when many partitions have a backlog.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ class MemoryBudget:
     def __init__(self, size: int, workers: int) -> None:
         self._common = size // 4
         self._share = max(1, self._common // max(1, workers))
-        self.waiting = 0  # bytes of records, as they came
+        self.waiting = 0  # bytes of records, still compressed
         self._most_in_work = size // 2
         self.in_work = 0  # bytes of batches, unpacked
         self._turns: deque[asyncio.Event] = deque()
@@ -33,11 +34,11 @@ class MemoryBudget:
     def take_turn(self, size: int, turn: asyncio.Event) -> bool:
         """Whether the partition worker with the event `turn` may unpack `size` bytes: `begin` next.
 
-        If not, the event is set when it is worth asking again; `give_up` what is not wanted then.
+        If not, the event is set when the caller should ask again, or `give_up`.
         """
         if turn not in self._turns:
             self._turns.append(turn)
-        # What is larger than all there may be goes alone.
+        # A batch that is larger than the limit is in work alone.
         fits = not self.in_work or self.in_work + size <= self._most_in_work
         if not fits or self._turns[0] is not turn:
             return False
@@ -46,7 +47,7 @@ class MemoryBudget:
         return True
 
     def give_up(self, turn: asyncio.Event) -> None:
-        """Ask no more."""
+        """Leave the queue of partition workers that wait for their turn."""
         if turn in self._turns:
             self._turns.remove(turn)
             self._call_next()

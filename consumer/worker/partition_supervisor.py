@@ -67,7 +67,7 @@ class PartitionSupervisor:
 
     @property
     def progress(self) -> Progress:
-        """How far it has come; while it is parked, what is still known of it."""
+        """How far it has come. While it is parked: how far it had come before."""
         return self._worker.progress if self._worker is not None else self._progress
 
     @property
@@ -85,7 +85,7 @@ class PartitionSupervisor:
             self._worker.drain(keep=keep)
 
     async def run(self) -> None:
-        """Store, and wait where the partition is parked; for ever, until drained or fenced."""
+        """Store, and wait while the partition is parked, until drained or fenced."""
         parked = await self._parking.begin(self._partition, self.topic.topic_id, self.position)
         try:
             while parked is not None or (parked := await self._store()) is not None:

@@ -1,8 +1,8 @@
 """Begins and ends assignments as the group gives and takes partitions: one at a time, or none.
 
-Kafka may reassign, the broker may go away and Faust may time out in the middle of a takeover. So
-a takeover goes on by itself until it is done or another one begins; and neither this nor anything
-called by Faust raises, because that would leave the process up and idle.
+Kafka may reassign, the broker may become unreachable and Faust may time out during a takeover. So
+a takeover continues by itself until it is done or another one begins. Nothing that Faust calls here
+raises, because an exception would leave the process up and idle.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ class RebalanceHandler:
     def feed(self, chunk: Chunk) -> bool:
         """Give a chunk to its partition.
 
-        False: one got lost, so the caller must `take_over` again.
+        False: an earlier chunk is lost, so the caller must `take_over` again.
         """
         return self._assignment is None or self._assignment.feed(chunk)
 
@@ -131,14 +131,14 @@ class RebalanceHandler:
         return not taking and (self._assignment is None or self._assignment.broken)
 
     def is_of_another(self, topic: str, identity: TopicIdentity) -> bool:
-        """Whether partitions of `topic` are held, of one that had another identity."""
+        """Whether the assigned partitions are of a topic with this name but another identity."""
         return self._assignment is not None and any(
             partition.topic == topic and supervisor.topic != identity
             for partition, supervisor in self._assignment.supervisors.items()
         )
 
     def progress(self) -> dict[TopicPartition, Progress]:
-        """How far each partition has come that is held."""
+        """How far each partition of the assignment has come."""
         supervisors = self._assignment.supervisors if self._assignment else {}
         return {partition: supervisor.progress for partition, supervisor in supervisors.items()}
 
@@ -147,7 +147,7 @@ class RebalanceHandler:
         return sum(supervisor.buffered_rows for supervisor in supervisors)
 
     async def _take_over(self, log_: Log, flow: Reading, partitions: Set[TopicPartition]) -> None:
-        def failed(_: int, error: Exception) -> None:  # Kafka away in the middle: nothing has begun
+        def failed(_: int, error: Exception) -> None:  # e.g. Kafka is away: nothing has begun
             self._health.failed("kafka", error)
             log.warning("takeover_failed", error=brief(error), partitions=len(partitions))
 
