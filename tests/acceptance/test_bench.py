@@ -45,7 +45,7 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
     assert render(json.loads(results.read_text())) in page.read_text()
 
 
-def test_the_page_tells_the_results() -> None:
+def test_the_page_shows_the_results() -> None:
     """The tables of the docs are those of the results that lie beside the benchmarks."""
     shown = PAGE.read_text().partition(START)[2].partition(END)[0]
 

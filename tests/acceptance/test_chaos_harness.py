@@ -65,7 +65,7 @@ def world(
 def sent(
     settings: Settings, ledger: Ledger, count: int, *, bad: int = 0, poison: int = 0, twice: int = 0
 ) -> Ledger:
-    """Send so many events; behind them `bad` records that are none, `poison` events that the table
+    """Send `count` events, then `bad` records without an event, `poison` events that the table
     refuses, and the first `twice` events again.
     """
     events, poisoned = [_event(number) for number in range(count)], _event(0, model=POISON)
@@ -92,7 +92,7 @@ def places(found: list[str]) -> set[str]:
 
 
 def settled(world: World) -> None:
-    """All is stored, and whoever runs has ended in order."""
+    """All is stored, and every running program has ended in order."""
     world.settle(SECONDS)
     for program in world.started:
         if program.status is None:
@@ -109,8 +109,8 @@ def without_window(settings: Settings) -> None:
 
 @pytest.mark.parametrize("missing", ["nothing", "token", "window"])
 def test_an_answer_that_got_lost(world: World, missing: str) -> None:
-    """T-59: the insert is made again. Without the token raw doubles, without a rollup's window
-    that rollup.
+    """T-59: the insert is retried. Without the token raw rows double, and without a rollup's
+    window that rollup.
     """
     ledger = sent(world.settings, Ledger(), 100)
     if missing == "window":
@@ -129,7 +129,7 @@ def test_an_answer_that_got_lost(world: World, missing: str) -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("points", [POINTS, POISON_POINTS], ids=["plain", "poison"])
 def test_a_worker_killed_at_each_point_of_a_batch(world: World, points: list[str]) -> None:
-    """T-61, T-62: no point costs a row or doubles one, whatever the next one's borders."""
+    """T-61, T-62: no point loses or doubles a row, with any borders of the next batch."""
     ledger = Ledger()
     refuse_poison(world.settings)
     for number, point in enumerate(points):
@@ -172,7 +172,7 @@ def test_a_zombie_that_wakes_up_before_its_insert(world: World, missing: str) ->
     world.settle(SECONDS)
 
     zombie.send_signal(signal.SIGCONT)
-    eventually(lambda: "commit_fenced" in zombie.stderr, SECONDS, "the zombie to be told")
+    eventually(lambda: "commit_fenced" in zombie.stderr, SECONDS, "the refusal of the zombie")
     settled(world)
 
     assert (missing == "nothing") == (differences(world.settings, ledger) == [])

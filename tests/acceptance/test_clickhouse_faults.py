@@ -132,7 +132,7 @@ TROUBLES: dict[str, tuple[Trouble, str, str]] = {
         "server",
         "code 243 NOT_ENOUGH_SPACE",
     ),
-    "view fails behind the raw rows": (
+    "view fails after the raw rows": (
         by_statements(
             "CREATE MATERIALIZED VIEW failing_mv ENGINE = Null AS"
             " SELECT throwIf(total_tokens = 1) FROM usage_events",
@@ -152,13 +152,13 @@ TROUBLES: dict[str, tuple[Trouble, str, str]] = {
 
 
 def trouble_of(worker: Watched, error: str) -> dict[str, Any]:
-    """What `/health` tells once it tells of `error` ("" is: of one without a code).
+    """What `/health` reports once it reports `error` ("": one without a code).
 
-    Where several inserts fail at once, the local server first says of some that it does not know.
+    When several inserts fail at once, the local server first reports some with an unknown state.
     """
     seen = worker.trouble()
-    told = seen.get("error", "")
-    return seen if told == error or (told and not error and "code" not in told) else {}
+    reported = seen.get("error", "")
+    return seen if reported == error or (reported and not error and "code" not in reported) else {}
 
 
 @pytest.mark.parametrize("name", TROUBLES)
@@ -185,7 +185,7 @@ def test_trouble_is_seen_and_costs_nothing(
 
 @pytest.mark.alone
 def test_a_backlog_is_left_in_kafka(world: FaultWorld, worker: Watched, user: str) -> None:
-    """A batch for each partition and one behind it are held; the rest is not even fetched."""
+    """Each partition holds one batch and the next; the rest is not fetched."""
     with world.proxy.failing(answers(503)):
         begun = time.monotonic()
         world.send(user, BACKLOG)

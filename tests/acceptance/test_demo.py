@@ -102,7 +102,7 @@ def test_a_trace_arrives_to_the_last_token_and_twice(demo: Demo, tmp_path: Path)
         assert {"300", PROMPT, COMPLETION} <= set(sums.split())
 
 
-def test_a_wrong_trace_is_told_before_anything_starts(demo: Demo, tmp_path: Path) -> None:
+def test_a_wrong_trace_is_reported_before_anything_starts(demo: Demo, tmp_path: Path) -> None:
     """Exit status 2 and one line that names file, line and column."""
     trace = tmp_path / "trace.csv"
     trace.write_text(TRACE + "2023-11-16 18:15:46,-5,1\n")
@@ -200,20 +200,20 @@ def test_sums_that_differ_end_with_status_1(
 
 
 @pytest.mark.parametrize(
-    ("option", "address", "told"),
+    ("option", "address", "reported"),
     [
         ("--clickhouse", "http://127.0.0.1:9/default", "ClickHouse at http://127.0.0.1:9/"),
         ("--kafka", "127.0.0.1:9", "Kafka at 127.0.0.1:9"),
     ],
 )
-def test_a_server_that_is_not_there_is_told(
-    demo: Demo, option: str, address: str, told: str
+def test_a_server_that_is_not_there_is_named(
+    demo: Demo, option: str, address: str, reported: str
 ) -> None:
     """Exit status 3, the address that does not answer, and no word of what was never made."""
     program = demo.start("--requests", "5", option, address)
 
     assert 3 == program.wait(SECONDS), program.tail()
-    assert told in program.stderr
+    assert reported in program.stderr
     assert "demo_leftover" not in program.stderr
     demo.wait_until_gone()
 

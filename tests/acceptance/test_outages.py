@@ -72,7 +72,7 @@ def worker_environment(settings: Settings) -> dict[str, str]:
 
 
 def outage(kill: Callable[[], None], start: Callable[[], object], settings: Settings) -> Traffic:
-    """Traffic before, through and after the time a server is away."""
+    """Traffic before, during and after a server's outage."""
     traffic = Traffic(settings)
     eventually(lambda: traffic.sent > EVENTS_A_SECOND * 3, SECONDS, "traffic before the outage")
     kill()

@@ -50,7 +50,7 @@ class Installation:
         return program.wait(SECONDS), program.stdout, program.stderr
 
     def usage(self) -> dict[str, Any]:
-        """All sums that `usagepipe usage` tells."""
+        """All sums that `usagepipe usage` prints."""
         by = (
             word for name in ("source", "key", "user", "model", "time") for word in ("--by", name)
         )
@@ -220,7 +220,7 @@ def test_an_import_that_was_killed_is_run_again(
 def test_ctrl_c_ends_an_import_between_two_batches(
     installations: tuple[Installation, Installation], tmp_path: Path
 ) -> None:
-    """It tells how many it has added, and so many are there; the next run goes on."""
+    """It prints how many events it added, they are stored, and the next run continues."""
     _, there = installations
     events = [event for number in range(15_000) for event in twins(number)]
     file = export_file(tmp_path / "export", events)

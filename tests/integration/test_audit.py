@@ -132,7 +132,7 @@ def test_rows_that_never_landed_are_repaired_with_their_rollups(
 
 
 @pytest.mark.parametrize("table", ["rollup_usage_15m", "rollup_usage_1d"])
-def test_a_rollup_that_is_wrong_is_told_and_repaired(
+def test_a_wrong_rollup_is_reported_and_repaired(
     world: Settings, clickhouse_client: "Client", table: str
 ) -> None:
     """A rollup's key that is not what raw sums is named with its bucket."""
@@ -159,20 +159,20 @@ def test_rollups_are_not_lowered_where_the_log_proves_nothing(
     admin.delete_records([place])[place].result(30)
     clickhouse_client.command("DELETE FROM usage_events WHERE kafka_offset IN (2, 3)")
 
-    told = usagepipe(world, "audit").out
+    reported = usagepipe(world, "audit").out
     with pytest.raises(UnprovenRawError, match="Nothing was repaired"):
         usagepipe(world, "audit", "--repair")
     rolled = clickhouse_client.command("SELECT sum(requests) FROM rollup_usage_15m")
     trusted, after = audit(world, "--repair", "--trust-raw")
     lowered = clickhouse_client.command("SELECT sum(requests) FROM rollup_usage_15m")
 
-    assert "Partition 1: 2 offsets between them have no row (2-3)" in told
+    assert "Partition 1: 2 offsets between them have no row (2-3)" in reported
     assert (EVENTS, EVENTS - 2) == (rolled, lowered)
     assert (1, []) == (trusted, after["rollup_differences"])
     assert 1 == len(after["sequence_gaps"])  # the two events are lost
 
 
-def test_dead_letters_and_bad_records_are_told_apart(world: Settings, topic: str) -> None:
+def test_dead_letters_and_bad_records_are_counted_separately(world: Settings, topic: str) -> None:
     """A record that is no event is accounted for by its dead letter; without one it is missing."""
     send(world.kafka, world.topic, [*values(), b"no event"], partition=0)
     stored_and_committed(world)
@@ -215,7 +215,7 @@ def test_marks_of_transactions_are_no_loss(world: Settings) -> None:
     assert (0, 4, 4) == (status, total(found, "marks"), total(found, "stored"))
 
 
-def test_an_event_that_is_stored_twice_is_told_with_its_places(world: Settings) -> None:
+def test_an_event_that_is_stored_twice_is_reported_with_its_places(world: Settings) -> None:
     """Both rows of an event are named; the audit fails."""
     sent = values()
     send(world.kafka, world.topic, [*sent, sent[7]], partition=0)
@@ -228,7 +228,7 @@ def test_an_event_that_is_stored_twice_is_told_with_its_places(world: Settings) 
     assert [7, EVENTS] == sorted(place[2] for place in double["places"])
 
 
-def test_an_offset_that_is_stored_twice_is_told(world: Settings) -> None:
+def test_an_offset_that_is_stored_twice_is_reported(world: Settings) -> None:
     """A row that was written under two tokens has the same coordinates twice."""
     send(world.kafka, world.topic, values(), partition=3)
     stored_and_committed(world)
@@ -267,7 +267,7 @@ def test_any_number_of_producers_can_be_asked_for(
     assert {"p": (1, EVENTS), "q": (1, 7)} == from_one
 
 
-def test_a_gap_while_there_is_a_backlog_is_told_and_fails_nothing(world: Settings) -> None:
+def test_a_gap_during_a_backlog_is_reported_and_fails_nothing(world: Settings) -> None:
     """What a worker has not stored yet is no loss: not the offsets, and not their numbers."""
     send(world.kafka, world.topic, values(), partition=0)
     store_log(world, chosen=lambda record: record.offset < 20 or record.offset > 30)

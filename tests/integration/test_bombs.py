@@ -25,7 +25,7 @@ from usagepipe.schemas.topics import dead_letter_topic
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-MOST_BYTES = 400 << 20  # of a worker, under whatever lies on the topic
+MOST_BYTES = 400 << 20  # of a worker, with any content of the topic
 
 
 @needs_proc
@@ -56,8 +56,8 @@ def test_a_batch_that_would_fill_the_memory_is_a_dead_letter_and_its_partition_g
     wait_until_committed(made, worker)
 
     (letter,) = topics.read(made.kafka, dead_letter_topic(made.topic))
-    told = {name: letter.headers[name] for name in ("offset", "reason", "omitted_value_bytes")}
-    assert {"offset": b"1", "reason": b"batch_too_large", "omitted_value_bytes": b""} == told
+    reported = {name: letter.headers[name] for name in ("offset", "reason", "omitted_value_bytes")}
+    assert {"offset": b"1", "reason": b"batch_too_large", "omitted_value_bytes": b""} == reported
     assert None is letter.value
     assert (2, 2) == raw_counts(clickhouse_client)
     assert 0 == usagepipe(made, "audit").status
@@ -81,7 +81,7 @@ def test_a_record_that_would_fill_the_memory_is_a_dead_letter_and_its_partition_
     wait_until_committed(made, worker)
 
     letters = topics.read(made.kafka, dead_letter_topic(made.topic))
-    told = {letter.headers["offset"]: letter.headers["reason"] for letter in letters}
-    assert {b"0": b"not_json", b"1": b"record_too_large"} == told
+    reported = {letter.headers["offset"]: letter.headers["reason"] for letter in letters}
+    assert {b"0": b"not_json", b"1": b"record_too_large"} == reported
     assert (1, 1) == raw_counts(clickhouse_client)
     assert peak_bytes(worker.pid) < MOST_BYTES

@@ -55,7 +55,7 @@ def test_a_letter_that_kafka_refuses_for_its_size_goes_without_its_value(
 
     found = letters_of(kafka, topic, FakeRecord(7, b"a"), giant, FakeRecord(9, b"b"))
 
-    told = {letter.headers["offset"]: letter for letter in found}
+    reported = {letter.headers["offset"]: letter for letter in found}
     size = str(2 * MAX_DEAD_LETTER_BYTES).encode()
-    assert {b"7": b"a", b"8": None, b"9": b"b"} == {o: each.value for o, each in told.items()}
-    assert size == told[b"8"].headers["omitted_value_bytes"]
+    assert {b"7": b"a", b"8": None, b"9": b"b"} == {o: each.value for o, each in reported.items()}
+    assert size == reported[b"8"].headers["omitted_value_bytes"]

@@ -40,21 +40,21 @@ def offsets(rows: Iterable[dict[str, Any]]) -> list[int]:
     return [row["offset"] for row in rows]
 
 
-def test_a_list_tells_all_but_what_records_hold(kafka: str, topic: str, dlq: DlqCommand) -> None:
+def test_a_list_shows_everything_except_the_values(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """Coordinates, reason, times and sizes; neither key nor value."""
     write_dead_letters(kafka, topic, FakeRecord(7, b"a secret", key=b"whose"))
 
     (row,) = dlq.listed()
 
-    told = {name: row.pop(name) for name in ("topic_id", "letter_time")}
-    assert topic_id_of(kafka, topic) == told["topic_id"]
-    assert datetime.fromisoformat(told["letter_time"]).year >= 2025
+    reported = {name: row.pop(name) for name in ("topic_id", "letter_time")}
+    assert topic_id_of(kafka, topic) == reported["topic_id"]
+    assert datetime.fromisoformat(reported["letter_time"]).year >= 2025
     assert {
         "topic": topic,
         "partition": 1,
         "offset": 7,
         "reason": "not_json",
-        "detail": "told in full",
+        "detail": "in full",
         "code": None,
         "column": None,
         "record_time": "2023-11-14T22:13:20.123Z",
@@ -64,7 +64,7 @@ def test_a_list_tells_all_but_what_records_hold(kafka: str, topic: str, dlq: Dlq
         "copies": 1,
     } == row
     assert 0 == dlq("list")
-    for part in ("not_json", "told in full", "2023-11-14 22:13:20"):
+    for part in ("not_json", "in full", "2023-11-14 22:13:20"):
         assert part in dlq.out
     assert not [part for part in ("secret", "whose") if part in dlq.out + dlq.err]
 
@@ -164,7 +164,7 @@ def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: Dlq
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "reported"),
     [
         (("--offset", "9-3"), "'9-3' ends before it begins"),
         (("--offset", "-3"), "'-3' is not an offset"),
@@ -177,12 +177,12 @@ def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: Dlq
 )
 @pytest.mark.parametrize("name", ["list", "replay"])
 def test_wrong_filters_are_wrong_use(
-    capsys: Output, name: str, wrong: tuple[str, ...], told: str
+    capsys: Output, name: str, wrong: tuple[str, ...], reported: str
 ) -> None:
     """Named with their value, before any server is asked."""
     assert 2 == run(["dlq", name, "--kafka", "127.0.0.1:1", *wrong])
 
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "abc"])
@@ -202,9 +202,9 @@ def test_a_count_that_is_none_consumes_nothing(
     status = dlq(name, *(["--yes"] if name == "replay" else []), "--limit", count)
 
     assert (2, "") == (status, dlq.out)
-    (told,) = [line for line in dlq.err.splitlines() if line.startswith("Error: ")]
-    assert "'--limit'" in told
-    assert count in told
+    (reported,) = [line for line in dlq.err.splitlines() if line.startswith("Error: ")]
+    assert "'--limit'" in reported
+    assert count in reported
     assert before == all_of(kafka, topic)
 
 
@@ -249,7 +249,7 @@ def test_a_letter_is_shown_with_what_it_holds(kafka: str, topic: str, dlq: DlqCo
 
     for name, text in {
         "reason": "not_json",
-        "detail": "told in full",
+        "detail": "in full",
         "topic": topic,
         "partition": "1",
         "offset": "7",
@@ -302,7 +302,7 @@ def test_what_cannot_be_shown_is_said(kafka: str, topic: str, dlq: DlqCommand) -
     assert (0, True) == (dlq("show", "1", "7", "--topic-id", "e" * 32), "of another" in dlq.out)
 
 
-def test_clickhouses_code_and_column_are_told(kafka: str, topic: str, dlq: DlqCommand) -> None:
+def test_clickhouses_code_and_column_are_shown(kafka: str, topic: str, dlq: DlqCommand) -> None:
     """Of a row that it refused: in JSON as they are, in the table before the detail."""
     headers = headers_of(topic, "a" * 32, 3, code="27", column="cost")
     put_records(kafka, dead_letter_topic(topic), [(b"k", b"v", headers)], partition=0)

@@ -124,11 +124,11 @@ def test_a_value_too_large_for_its_letter_is_read_where_it_stood(
 
     status = run(["dlq", "replay", "--yes", "--kafka", kafka, "--topic", topic])
 
-    told = capsysbinary.readouterr()
+    reported = capsysbinary.readouterr()
     assert 1 == status
-    assert b"2 replayed" in told.out
-    assert b"Not replayed: partition 1 offset 99: the dead letter has no value" in told.err
-    assert b"2 could not be replayed." in told.err
+    assert b"2 replayed" in reported.out
+    assert b"Not replayed: partition 1 offset 99: the dead letter has no value" in reported.err
+    assert b"2 could not be replayed." in reported.err
     assert [(b"big", large), (b"big", large), (b"key", b"small")] == sorted(
         (record.key or b"", record.value) for record in topics.read(kafka, topic)
     )
@@ -170,7 +170,7 @@ def make_topic_of_large_records(kafka: str, topic: str) -> None:
     await_topics(kafka, topic)
 
 
-def test_a_record_that_kafka_refuses_is_told_and_the_rest_is_replayed(
+def test_a_record_that_kafka_refuses_is_reported_and_the_rest_is_replayed(
     kafka: str, topic: str, dlq: DlqCommand
 ) -> None:
     """A record fits into the dead-letter topic and not into the topic of events."""

@@ -133,7 +133,7 @@ def test_a_row_that_clickhouse_refuses_is_a_dead_letter_and_its_neighbours_are_s
     assert (200, 200) == raw_counts(clickhouse_client)
     assert sums_of(events) == rollup_sums(clickhouse_client)
     assert 2 == metric(worker, "usagepipe_refused_batches_total")  # the whole, and the row alone
-    assert 2 == metric(worker, "usagepipe_insert_seconds_count")  # before it, and behind it
+    assert 2 == metric(worker, "usagepipe_insert_seconds_count")  # before it, and after it
     assert "poison" not in worker.stderr.replace("no_poison", "")
 
 
@@ -148,7 +148,7 @@ def test_a_bisection_outlives_a_kill_between_two_steps(
     clickhouse_client: "Client",
     tmp_path: Path,
 ) -> None:
-    """What half had landed is known by its announcement: the rest is cut anew, none is doubled."""
+    """The announcement names the half that landed: the rest is cut again, and no row doubles."""
     made = settings()
     events = [event(number) for number in range(100)]
     send(made, [*events[:60], event(60, model="poison"), *events[60:]])
@@ -208,7 +208,7 @@ def test_a_rollup_whose_killed_server_remembers_a_token_and_lost_the_rows_is_cor
     with doomed(tmp_path, made, "after_insert=kill#2", batch_rows=100):
         with connect(made.clickhouse_address) as client:
             client.command(f"DELETE FROM {table} WHERE user_id = 'user-3'")  # its token stays
-        time.sleep(CLOCK_SECONDS + 1)  # starts are told in whole seconds
+        time.sleep(CLOCK_SECONDS + 1)  # start times have whole seconds
         crashable_clickhouse.kill()
         crashable_clickhouse.start()
 

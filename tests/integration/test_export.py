@@ -57,8 +57,8 @@ def test_the_events_of_a_range_come_out_in_the_order_of_time(
     monkeypatch: pytest.MonkeyPatch,
     stretch_rows: int,
 ) -> None:
-    """The first moment is in it, the last is not, whatever the order in which they arrived, and
-    however many are read at once."""
+    """The first moment is in it, the last is not, in any order of arrival and with any number
+    of rows read at once."""
     monkeypatch.setattr(event_export, "STRETCH_ROWS", stretch_rows)
     events = [numbered_event(number) for number in range(200)]
     store(clickhouse_client, *reversed(events[:90]))
@@ -114,7 +114,7 @@ def test_an_event_comes_out_as_it_came_in(
 def test_any_event_comes_out_as_it_came_in(
     url: str, clickhouse_client: "Client", tmp_path: Path, some: list[UsageEvent]
 ) -> None:
-    """Whatever the model lets through, ClickHouse keeps."""
+    """ClickHouse keeps every value that the model accepts."""
     known = {place_of(each) for each in export(url, tmp_path / "before")}
     new = [each for each in some if place_of(each) not in known]
     store(clickhouse_client, *new)
@@ -128,15 +128,15 @@ def test_any_event_comes_out_as_it_came_in(
 def test_an_event_that_is_stored_twice_comes_out_once(
     url: str, clickhouse_client: "Client", tmp_path: Path, capsys: Output
 ) -> None:
-    """That there are copies is told."""
+    """A message names the number of copies."""
     events = [numbered_event(number) for number in range(5)]
     store(clickhouse_client, *events)
     store(clickhouse_client, *events[2:4])
 
     assert events == export(url, tmp_path / "file")
 
-    told = capsys.readouterr().err
-    assert told.startswith("Exported 5 events.\n2 rows are copies of one of them")
+    reported = capsys.readouterr().err
+    assert reported.startswith("Exported 5 events.\n2 rows are copies of one of them")
 
 
 def test_events_of_one_moment_stand_in_the_order_of_their_ids(
@@ -247,8 +247,8 @@ def test_answer_that_a_profile_would_cut_is_refused(
     clickhouse_client: "Client",
     request: pytest.FixtureRequest,
 ) -> None:
-    """A server may be told to end answers without a word: an export is whole or none. Neither the
-    events may be cut nor the hours that they are counted by."""
+    """A server may be configured to cut answers silently: an export is complete or fails. Neither
+    its events nor the counts by hour may be cut."""
     if of_hours:
         store(clickhouse_client, *(numbered_event(60 * hour) for hour in range(40)))
     else:
@@ -262,7 +262,7 @@ def test_answer_that_a_profile_would_cut_is_refused(
         export_events(Store(client), EVER, Counted())
 
 
-def test_a_row_that_is_no_event_is_told(
+def test_a_row_that_is_not_an_event_is_reported(
     url: str, clickhouse_client: "Client", tmp_path: Path, capsys: Output
 ) -> None:
     """Somebody wrote it there by hand: no export without it, since it counts in every sum."""
@@ -272,13 +272,13 @@ def test_a_row_that_is_no_event_is_told(
 
     assert 1 == run(["export", "--clickhouse", url, "--output", str(tmp_path / "file")])
 
-    told = capsys.readouterr().err
-    assert "A row of usage_events is no event: invalid_fields: user_id: String should" in told
+    reported = capsys.readouterr().err
+    assert "A row of usage_events is no event: invalid_fields: user_id: String should" in reported
     assert [] == list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "reported"),
     [
         (["--from", "2026-03-02", "--to", "2026-03-02"], 2, "the end must lie after the start"),
         (["--from", "yesterday"], 2, "'yesterday' is not a date or time"),
@@ -286,23 +286,21 @@ def test_a_row_that_is_no_event_is_told(
         (["--output", "/tmp"], 2, "'/tmp' is a directory"),
     ],
 )
-def test_what_cannot_be_done_is_told(
-    url: str, capsys: Output, arguments: list[str], status: int, told: str
+def test_an_impossible_export_is_refused_with_the_reason(
+    url: str, capsys: Output, arguments: list[str], status: int, reported: str
 ) -> None:
     """Each with its status, as every command has it."""
     assert status == run(["export", "--clickhouse", url, *arguments])
-    assert told in capsys.readouterr().err
+    assert reported in capsys.readouterr().err
 
 
-def test_servers_and_tables_that_are_missing_are_told(
-    database: ClickHouseAddress, capsys: Output
-) -> None:
+def test_missing_servers_and_tables_are_named(database: ClickHouseAddress, capsys: Output) -> None:
     """Status 1 and 3, with where it was looked for."""
     away = f"http://127.0.0.1:{lasting_port()}/usage"
 
     assert (1, 3) == tuple(
         run(["export", "--clickhouse", each]) for each in (url_of(database), away)
     )
-    told = capsys.readouterr().err
-    assert "Run usagepipe migrate." in told
-    assert "ClickHouse at http://127.0.0.1" in told
+    reported = capsys.readouterr().err
+    assert "Run usagepipe migrate." in reported
+    assert "ClickHouse at http://127.0.0.1" in reported

@@ -83,7 +83,7 @@ def test_a_slow_first_connection_is_no_outage(
 
 @pytest.mark.alone
 def test_without_any_answer_events_go_to_disk_in_time(silent_kafka: str, tmp_path: Path) -> None:
-    """A Kafka that never answers is away, soon enough for a promise about `kill -9`."""
+    """A Kafka that never answers is unreachable soon enough for a promise about `kill -9`."""
     recorder = UsageRecorder(kafka=silent_kafka, spill_dir=str(tmp_path))
     began = time.monotonic()
     recorder.record(UsageEvent.new(user_id="u"))

@@ -1,4 +1,4 @@
-"""Lost events through the whole pipe: the recorder tells of them, the audit of what it told."""
+"""Lost events through the whole pipe: the recorder reports them, and the audit shows them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ def unsendable() -> UsageEvent:
     return UsageEvent.model_construct(**fields)
 
 
-def test_a_loss_behind_the_last_event_is_told_with_its_reason(
+def test_a_loss_after_the_last_event_is_reported_with_its_reason(
     settings: Callable[..., Settings], migrated: "ClickHouseAddress", run_program: Programs
 ) -> None:
     """The last event of a process is lost: no number is missing between others, yet the audit
@@ -52,12 +52,14 @@ def test_a_loss_behind_the_last_event_is_told_with_its_reason(
 def test_events_that_a_gap_record_has_overtaken_are_no_loss(
     settings: Callable[..., Settings], migrated: "ClickHouseAddress", run_program: Programs
 ) -> None:
-    """Behind the last row as many numbers are lost as were told; the others may yet come."""
+    """After the last row only the reported numbers are lost; the others may still arrive."""
     world = settings()
     now = UsageEvent.new(user_id="u").occurred_at
     first = [UsageEvent.new(user_id="u", producer_id="p", sequence=n) for n in range(1, 11)]
-    told = UsageGap(producer_id="p", last_sequence=20, lost={"spill_full": 2}, since=now, until=now)
-    values = [*map(encode, first), encode_gap(told)]
+    reported = UsageGap(
+        producer_id="p", last_sequence=20, lost={"spill_full": 2}, since=now, until=now
+    )
+    values = [*map(encode, first), encode_gap(reported)]
     send(world.kafka, world.topic, values, partition=0)
     worker = start_worker(run_program, world)
     wait_until_committed(world, worker)
@@ -77,9 +79,11 @@ def test_gap_records_stop_no_worker_and_are_not_replayed(
     """More gap records than the limits allow of bad ones: the worker goes on, makes letters of
     them, and `dlq replay` leaves them where they are."""
     world = settings()
-    told = UsageEvent.new(user_id="u").occurred_at
+    moment = UsageEvent.new(user_id="u").occurred_at
     gaps = [
-        UsageGap(producer_id="p", last_sequence=n, lost={"queue_full": 1}, since=told, until=told)
+        UsageGap(
+            producer_id="p", last_sequence=n, lost={"queue_full": 1}, since=moment, until=moment
+        )
         for n in range(1, 51)
     ]
     send(world.kafka, world.topic, map(encode_gap, gaps), partition=0)

@@ -1,4 +1,4 @@
-"""`usagepipe import`: each event of an export is stored once, whatever is there and however often.
+"""`usagepipe import`: each event of an export is stored once, also by a second import.
 
 The exports are of another installation: no event of them has been on this topic.
 """
@@ -138,7 +138,7 @@ def test_a_key_s_events_keep_their_order(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "told"),
+    ("old", "new", "line", "reported"),
     [
         (b'"usagepipe_export":1', b'"usagepipe_export":2', 1, "usagepipe_export: version 2"),
         (b'"user_id":"u-2"', b'"user_id":"u-2', 4, "it is not a valid event: not_json: "),
@@ -155,7 +155,7 @@ def test_a_file_that_is_wrong_anywhere_changes_nothing(
     old: bytes,
     new: bytes,
     line: int,
-    told: str,
+    reported: str,
 ) -> None:
     """T-37: another version and broken JSON are refused with line and field; nothing is sent."""
     whole = file.read_bytes()
@@ -165,7 +165,7 @@ def test_a_file_that_is_wrong_anywhere_changes_nothing(
     assert (2, "") == (import_(file), import_.out)
 
     assert f"Error: Line {line} of the file: " in import_.err
-    assert told in import_.err
+    assert reported in import_.err
     assert [] == topics.read(target.kafka, target.topic)
 
 
@@ -278,7 +278,7 @@ def test_a_queue_that_is_full_is_waited_for(
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "reported"),
     [
         ("USAGEPIPE_DEDUP_DAYS", "0", "USAGEPIPE_DEDUP_DAYS is 0: workers would store an event"),
         ("USAGEPIPE_RAW_RETENTION_DAYS", "3", "USAGEPIPE_RAW_RETENTION_DAYS"),
@@ -291,17 +291,17 @@ def test_settings_that_would_count_twice_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     value: str,
-    told: str,
+    reported: str,
 ) -> None:
     """Copies must be dropped by the workers, and be found among raw rows."""
     monkeypatch.setenv(name, value)
 
-    assert (2, True) == (import_(file), told in import_.err)
+    assert (2, True) == (import_(file), reported in import_.err)
 
     assert [] == topics.read(target.kafka, target.topic)
 
 
-def test_a_file_and_a_topic_that_are_missing_are_told(
+def test_a_missing_file_and_a_missing_topic_are_named(
     settings: Callable[..., Settings], migrated: ClickHouseAddress, file: Path, capsys: Output
 ) -> None:
     """Neither is made by asking for it."""

@@ -68,7 +68,7 @@ def recorded(kafka: str, topic: str, events: int) -> list[UsageEvent]:
 
 def test_each_call_of_the_proxy_is_one_event(proxy: httpx.Client, kafka: str, topic: str) -> None:
     """Answered, streamed, failed and broken off: each is recorded once, with the provider's counts
-    where it told them and LiteLLM's price; no key and no word of the prompt is in it.
+    where it gave them and LiteLLM's price; no key and no word of the prompt is in it.
     """
     path = "/v1/chat/completions"
     traced = {"traceparent": f"00-{TRACE}-{SPAN}-01"}

@@ -48,7 +48,7 @@ def test_record_goes_through() -> None:
 
 
 def test_broker_forgets_everything_when_it_stops() -> None:
-    """It keeps its topics in memory: the user is told so, and this holds us to it."""
+    """It keeps its topics in memory, as the user is warned."""
     broker = EmbeddedBroker()
     with broker:
         make_topic(broker.address)
@@ -70,7 +70,9 @@ def test_broker_that_dies_at_once_says_why(tmp_path: Path, monkeypatch: pytest.M
         EmbeddedBroker().start()
 
 
-def test_missing_broker_tells_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_broker_is_reported_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A machine without a binary for it can use a Kafka of its own."""
     monkeypatch.setenv("CALF_TANSU_BIN", str(tmp_path / "none"))
 

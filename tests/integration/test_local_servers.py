@@ -263,7 +263,7 @@ def test_both_end_when_the_broker_dies(tmp_path: Path) -> None:
 
 
 def test_broker_goes_with_a_killed_parent(tmp_path: Path) -> None:
-    """No stray broker is left behind by a crash."""
+    """A crash leaves no stray broker."""
     with running("--data", tmp_path / "data") as (process, addresses):
         process.kill()
 
@@ -294,7 +294,7 @@ def test_servers_go_with_a_killed_maker(tmp_path: Path) -> None:
 
 
 def test_servers_come_back_on_their_ports(tmp_path: Path) -> None:
-    """Whoever knows the addresses keeps them over a restart."""
+    """The addresses stay the same over a restart."""
     servers = LocalServers(tmp_path / "data")
     with servers:
         before = (servers.kafka, servers.clickhouse)

@@ -1,4 +1,4 @@
-"""A log that moves under a running worker: retention that overtakes it, a topic made anew."""
+"""A log that moves under a running worker: retention that overtakes it, a recreated topic."""
 
 import signal
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ EVENTS = [encode(event(number)) for number in range(60)]
 
 
 @pytest.mark.usefixtures("migrated")
-def test_what_retention_takes_before_it_was_read_is_told_exactly(
+def test_records_that_expire_unread_are_reported_exactly(
     settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
     """A worker that stood still goes on at the log's new start, and names the offsets that are
@@ -44,9 +44,9 @@ def test_what_retention_takes_before_it_was_read_is_told_exactly(
     worker.send_signal(signal.SIGCONT)
     wait_until_committed(made, worker)
 
-    told = [line for line in worker.stderr.splitlines() if "records_expired_unread" in line]
-    assert 1 == len(told)
-    assert '"first": 10, "last": 24' in told[0]
+    reported = [line for line in worker.stderr.splitlines() if "records_expired_unread" in line]
+    assert 1 == len(reported)
+    assert '"first": 10, "last": 24' in reported[0]
     assert (15, 15) == raw_counts(clickhouse_client)
     assert {15} == {requests for requests, _ in rollup_sums(clickhouse_client).values()}
 

@@ -60,7 +60,7 @@ def configure(settings: Settings, **values: str) -> None:
     admin.incremental_alter_configs([resource])[resource].result(SECONDS)
 
 
-def test_records_that_compaction_took_are_told_and_no_balance(
+def test_records_that_compaction_took_are_reported_and_do_not_balance(
     settings: MakeSettings,
     eager_kafka: ApacheKafka,
     topic_name: str,
@@ -97,5 +97,7 @@ def test_records_that_compaction_took_are_told_and_no_balance(
     assert UNREAD + 1 - left == lost
     assert (1, lost, 0) == (status, total(found, "missing_from_log"), total(found, "marks"))
     assert float(lost) == metric(worker, "usagepipe_log_missing_records_total")
-    (told,) = [line for line in worker.stderr.splitlines() if "records_missing_from_log" in line]
-    assert f'"first": {STORED}' in told
+    (reported,) = [
+        line for line in worker.stderr.splitlines() if "records_missing_from_log" in line
+    ]
+    assert f'"first": {STORED}' in reported

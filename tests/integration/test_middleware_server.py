@@ -1,4 +1,4 @@
-"""The middleware in FastAPI under a real uvicorn, with a real Kafka behind it."""
+"""The middleware in FastAPI under a real uvicorn, with a real Kafka."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -127,7 +127,7 @@ def test_a_view_made_anew_by_hand_is_reported(
 def test_a_dropped_table_is_reported_and_the_rest_goes_on(
     migrated: ClickHouseAddress, clickhouse_client: "Client"
 ) -> None:
-    """It is not made anew, and retention is still applied to the other tables."""
+    """It is not created again, and retention is still applied to the other tables."""
     clickhouse_client.command("DROP TABLE usage_names SYNC")
 
     done = migrate(Settings.load(clickhouse=url_of(migrated), rollup_retention_days=30))
@@ -223,7 +223,7 @@ def test_clickhouse_understands_every_statement(clickhouse: str, target: Target)
 
 
 def test_a_server_that_is_away_is_named() -> None:
-    """The error tells where it was looked for, and never the password."""
+    """The error names the address that was tried, and never the password."""
     given = Settings.load(clickhouse=f"http://me:secret@127.0.0.1:{lasting_port()}/usage")
 
     with pytest.raises(ServerUnavailableError, match=r"ClickHouse at http://127.0.0.1") as caught:
@@ -258,7 +258,7 @@ def test_the_command_ends_with_what_it_found(
     topic_name: str,
     run_program: Programs,
 ) -> None:
-    """0 when all is as it should be, 1 when a table was altered, 3 when a server is away."""
+    """0 when all is as it should be, 1 when a table was altered, 3 when a server is unreachable."""
     url = url_of(migrated)
     common = ("migrate", "--clickhouse", url, "--topic", topic_name, "--wait", "20")
 

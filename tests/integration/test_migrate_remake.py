@@ -1,4 +1,4 @@
-"""A rollup that was dropped, made again and filled from raw counts everything once."""
+"""A rollup that was dropped, created again and filled from raw counts everything once."""
 
 from typing import TYPE_CHECKING
 

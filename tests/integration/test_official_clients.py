@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tests.support import stub_provider
-from tests.support.gateway_world import KEY, TOLD, World, gateway_before, told
+from tests.support.gateway_world import KEY, REPORTED, World, gateway_before, reported
 from tests.support.loopback import serving
 from tests.support.official_clients import ASKED_MODEL
 from tests.support.stub_answers import TEXT
@@ -36,7 +36,7 @@ def world(request: pytest.FixtureRequest, shared: World) -> World:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("api", TOLD)
+@pytest.mark.parametrize("api", REPORTED)
 def test_answer_reaches_the_client_and_is_an_event(world: World, api: str, stream: bool) -> None:
     """The client has its text; the event has the provider's model and tokens, both models, the
     time to the first byte of a stream, and the key as a fingerprint and nothing of it else."""
@@ -44,7 +44,7 @@ def test_answer_reaches_the_client_and_is_an_event(world: World, api: str, strea
 
     (event,) = world.events()
     assert TEXT == text
-    assert TOLD[api] == told(event)
+    assert REPORTED[api] == reported(event)
     assert (ASKED_MODEL, "complete", 200, False, stream, 1) == (
         event.requested_model,
         event.usage_quality,
@@ -58,7 +58,7 @@ def test_answer_reaches_the_client_and_is_an_event(world: World, api: str, strea
     assert KEY not in event.model_dump_json()
 
 
-def test_stream_that_was_not_asked_for_usage_tells_none(world: World) -> None:
+def test_stream_that_was_not_asked_for_usage_has_none(world: World) -> None:
     """T-40: OpenAI's chat stream without `include_usage` is one event of zero tokens, flagged."""
     text = world.ask("chat", stream=True, stream_options={"include_usage": False})
 
@@ -80,7 +80,7 @@ IDS = {
 }
 
 
-@pytest.mark.parametrize("api", TOLD)
+@pytest.mark.parametrize("api", REPORTED)
 @pytest.mark.parametrize(("headers", "request_id"), IDS.values(), ids=IDS)
 def test_retries_of_a_client_are_attempts(
     world: World, api: str, headers: dict[str, str], request_id: str
@@ -95,12 +95,12 @@ def test_retries_of_a_client_are_attempts(
     assert [
         (1, 429, True, "missing", 0),
         (2, 429, True, "missing", 0),
-        (3, 200, False, "complete", TOLD[api][5]),
+        (3, 200, False, "complete", REPORTED[api][5]),
     ] == [(e.attempt, e.status_code, e.failed, e.usage_quality, e.total_tokens) for e in events]
     assert [request_id] * 3 == [event.request_id for event in events]
 
 
-@pytest.mark.parametrize("api", TOLD)
+@pytest.mark.parametrize("api", REPORTED)
 def test_error_of_the_provider_is_the_clients(world: World, api: str) -> None:
     """T-04: what the provider fails with reaches the client as its own class of error."""
     with pytest.raises((openai.InternalServerError, anthropic.InternalServerError)):
@@ -124,7 +124,7 @@ def test_provider_that_cannot_be_reached_is_a_failed_event() -> None:
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("api", TOLD)
+@pytest.mark.parametrize("api", REPORTED)
 def test_clients_without_a_gateway_record_by_a_transport(
     shared: World, api: str, stream: bool, is_async: bool
 ) -> None:
@@ -142,7 +142,7 @@ def test_clients_without_a_gateway_record_by_a_transport(
     *refused, event = world.events(stub_provider.TRIES)
     assert TEXT == text
     assert [(1, 429), (2, 429)] == [(each.attempt, each.status_code) for each in refused]
-    assert ("127.0.0.1", *TOLD[api][1:]) == told(event)
+    assert ("127.0.0.1", *REPORTED[api][1:]) == reported(event)
     assert ("u-program", ASKED_MODEL, "complete", stream, 3) == (
         event.user_id,
         event.requested_model,

@@ -91,7 +91,7 @@ def test_a_missing_database_is_refused(settings: MakeSettings, clickhouse: str) 
 def test_a_clickhouse_that_is_away_is_waited_for(
     crashable_clickhouse: LocalClickHouse, settings: MakeSettings
 ) -> None:
-    """The preflight runs when it first answers; until then the health tells who is missing."""
+    """The preflight runs when it first answers; until then the health names the missing server."""
     url = crashable_clickhouse.url
     made = settings(kafka="127.0.0.1:1", topic="t", group="g", clickhouse=url)
     health = Health()

@@ -21,7 +21,7 @@ FLAG = "deduplicate_blocks_in_dependent_materialized_views"
 
 
 def test_the_preflight_passes_on_a_server_as_it_should_be(clickhouse_client: "Client") -> None:
-    """With the worker's settings every case leads to what it must, and nothing stays behind."""
+    """With the worker's settings every case has the expected result, and no table is left."""
     check_clickhouse(clickhouse_client, INSERT_SETTINGS)
 
     assert [] == scratch_names(clickhouse_client)
@@ -49,7 +49,7 @@ def test_a_profile_that_overrules_the_worker_is_refused(
     assert [] == scratch_names(clickhouse_client)
 
 
-def test_a_server_that_remembers_without_being_told_is_refused(
+def test_a_server_that_remembers_inserts_unasked_is_refused(
     clickhouse_client: "Client",
 ) -> None:
     """Better than expected is different all the same: the preflight cannot see the cause."""
@@ -78,7 +78,7 @@ def test_a_view_that_is_not_heard_failing_is_refused(clickhouse_client: "Client"
         check_clickhouse(overruled(clickhouse_client, command=never_throwing), INSERT_SETTINGS)
 
 
-def test_a_user_without_rights_is_told_the_grant(clickhouse_client: "Client") -> None:
+def test_a_missing_right_is_named_with_its_grant(clickhouse_client: "Client") -> None:
     """The error names what is lacking, the whole grant, and the way without it."""
 
     def denied(statement: str) -> str:

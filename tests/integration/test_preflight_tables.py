@@ -26,7 +26,7 @@ FROM_ROLLUP = "AS SELECT bucket, sum(requests) AS requests FROM rollup_usage_1d 
 
 @pytest.mark.usefixtures("migrated")
 def test_the_tables_of_migrate_all_remember(clickhouse_client: "Client") -> None:
-    """Nothing to refuse; and the engine is told, which the scratch tables take after."""
+    """Nothing is refused, and the check returns the engine for the scratch tables."""
     assert "MergeTree" == check(clickhouse_client)
 
 
@@ -49,7 +49,7 @@ def test_tables_whose_windows_were_taken_away_are_refused(clickhouse_client: "Cl
 
 @pytest.mark.usefixtures("migrated")
 def test_views_of_users_into_tables_that_forget_are_refused(clickhouse_client: "Client") -> None:
-    """Wherever they hang, and whatever their tables do with equal rows: all are named."""
+    """Every such view is named, at any depth and with any engine of its table."""
     make(
         clickhouse_client,
         f"CREATE TABLE in_memory {MINE} Memory",
@@ -69,13 +69,13 @@ def test_views_of_users_into_tables_that_forget_are_refused(clickhouse_client: "
     with pytest.raises(StartRefusedError) as refused:
         check(clickhouse_client)
 
-    told = str(refused.value)
-    assert ".in_memory has the engine Memory" in told
-    assert ".it's `quoted` remembers no insert" in told
-    assert ".behind_a_rollup remembers no insert" in told
-    assert "..inner_id." in told
-    assert ".behind_one_that_passes remembers no insert" in told
-    assert 5 == told.count("would double")
+    reported = str(refused.value)
+    assert ".in_memory has the engine Memory" in reported
+    assert ".it's `quoted` remembers no insert" in reported
+    assert ".behind_a_rollup remembers no insert" in reported
+    assert "..inner_id." in reported
+    assert ".behind_one_that_passes remembers no insert" in reported
+    assert 5 == reported.count("would double")
 
 
 @pytest.mark.usefixtures("migrated")
@@ -94,7 +94,7 @@ def test_a_view_into_a_missing_table_is_refused(clickhouse_client: "Client") -> 
 
 @pytest.mark.usefixtures("migrated")
 def test_views_of_users_that_a_retry_cannot_double_are_fine(clickhouse_client: "Client") -> None:
-    """A table with its window, also behind one that keeps nothing; and what no insert fills."""
+    """A table with its window, also fed through a Null table, and tables that no insert fills."""
     make(
         clickhouse_client,
         f"CREATE TABLE mine {MINE} MergeTree ORDER BY event_id {WINDOW}",
@@ -112,7 +112,7 @@ def test_views_of_users_that_a_retry_cannot_double_are_fine(clickhouse_client: "
 
 @pytest.mark.usefixtures("migrated")
 def test_missing_tables_and_views_are_named(clickhouse_client: "Client") -> None:
-    """Without its view a rollup would stay behind in silence."""
+    """Without its view a rollup would silently miss rows."""
     make(clickhouse_client, "DROP TABLE rollup_usage_1d_mv", "DROP TABLE usage_names")
 
     with pytest.raises(StartRefusedError) as refused:

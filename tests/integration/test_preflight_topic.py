@@ -47,7 +47,7 @@ def check(kafka: str, topic: str, raw_days: int = 0) -> None:
 
 
 def test_a_topic_of_migrate_is_fine(kafka: str, topic: str) -> None:
-    """It is kept exactly as long as the settings say, so nothing is told."""
+    """It is kept exactly as long as the settings say, so nothing is logged."""
     with capture_logs() as logs:
         check(kafka, topic)
 
@@ -64,7 +64,7 @@ def test_a_compacted_topic_is_refused(kafka: str, topic_name: str, policy: str) 
 
 
 def test_a_topic_that_cleans_up_early_is_refused(kafka: str, topic_name: str) -> None:
-    """Both values and both ways out are told."""
+    """The error names both values and both cures."""
     make(kafka, topic_name, retention_ms=str(5 * DAY_MS + 1))
 
     with pytest.raises(StartRefusedError) as refused:
@@ -87,7 +87,7 @@ def test_a_topic_that_keeps_everything_is_fine(kafka: str, topic_name: str) -> N
 def test_a_topic_that_keeps_records_longer_than_raw_rows_stay_is_refused(
     kafka: str, topic_name: str
 ) -> None:
-    """Read again, they would be stored and summed twice. Both ways out are told."""
+    """Read again, they would be stored and summed twice. The error names both cures."""
     make(kafka, topic_name, retention_ms=str(500 * DAY_MS + 1))
 
     with pytest.raises(StartRefusedError) as refused:
@@ -125,7 +125,7 @@ def test_a_broker_that_does_not_name_the_retention_is_no_reason_to_refuse() -> N
     judge_topic("t", {"cleanup.policy": "delete"}, WEEK, 8)
 
 
-def test_a_topic_bounded_by_size_is_told(kafka: str, topic_name: str) -> None:
+def test_a_topic_bounded_by_size_is_reported(kafka: str, topic_name: str) -> None:
     """Nobody can say how long that many bytes last, so it is no reason to refuse."""
     make(
         kafka,
@@ -143,18 +143,18 @@ def test_a_topic_bounded_by_size_is_told(kafka: str, topic_name: str) -> None:
 
 
 def test_a_topic_that_nobody_made_is_no_reason_to_refuse(kafka: str, topic_name: str) -> None:
-    """The worker waits for it: the check is made again."""
+    """The worker waits for it and checks again."""
     with pytest.raises(UnknownTopicOrPartitionError):
         check(kafka, topic_name)
 
 
 def test_a_broker_that_is_away_is_no_reason_to_refuse() -> None:
-    """The worker waits for it: the check is made again."""
+    """The worker waits for it and checks again."""
     with pytest.raises(KafkaConnectionError):
         check(f"127.0.0.1:{lasting_port()}", "t")
 
 
-def test_a_broker_that_does_not_tell_is_mentioned() -> None:
+def test_a_broker_that_hides_its_settings_is_mentioned() -> None:
     """The embedded one hangs up when it is asked."""
     with EmbeddedBroker() as broker:
         make(broker.address, "t")
@@ -172,7 +172,7 @@ def test_less_than_a_day_leaves_one_way_out() -> None:
         judge_topic("t", {"retention.ms": "3600000"}, WEEK, 0)
 
 
-def test_a_topic_that_keeps_the_producers_time_is_told_of(kafka: str, topic_name: str) -> None:
+def test_a_topic_that_keeps_the_producers_time_is_reported(kafka: str, topic_name: str) -> None:
     """It works, but rows are then as old as some producer's clock says."""
     make(kafka, topic_name, message_timestamp_type="CreateTime", retention_ms="-1")
 

@@ -18,11 +18,11 @@ from tests.support import stub_answers, stub_provider
 from tests.support.gateway_world import (
     AUTHORIZED,
     BODIES,
+    REPORTED,
     STREAMS,
-    TOLD,
     World,
     gateway_before,
-    told,
+    reported,
 )
 from tests.support.loopback import SECONDS, serving
 from tests.support.official_clients import ASKED_MODEL
@@ -41,7 +41,7 @@ def raw(url: str, api: str, stream: bool, headers: dict[str, str]) -> Raw:
     body = {"model": ASKED_MODEL, "stream": stream} | BODIES[api]
     with httpx.Client(timeout=SECONDS) as client:
         del client.headers["accept-encoding"]
-        with client.stream("POST", url + TOLD[api][1], json=body, headers=headers) as answer:
+        with client.stream("POST", url + REPORTED[api][1], json=body, headers=headers) as answer:
             content = b"".join(answer.iter_raw())
     kept = [pair for pair in answer.headers.raw if pair[0].lower() not in {b"date", b"server"}]
     return answer.status_code, sorted(kept), content
@@ -56,7 +56,7 @@ def shared() -> Iterator[World]:
 
 @pytest.mark.parametrize("encoding", ["gzip", None])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("api", TOLD)
+@pytest.mark.parametrize("api", REPORTED)
 def test_every_byte_is_the_providers(
     shared: World, api: str, stream: bool, encoding: str | None
 ) -> None:
@@ -72,7 +72,7 @@ def test_every_byte_is_the_providers(
     compressed = encoding == "gzip" and not stream
     assert expected == seen
     assert compressed == ((b"content-encoding", b"gzip") in seen[1])
-    assert TOLD[api] == told(event)
+    assert REPORTED[api] == reported(event)
 
 
 def test_key_is_passed_on_and_cookies_are_not() -> None:
@@ -132,7 +132,7 @@ def paced() -> Paced:
     return Paced()
 
 
-@pytest.mark.parametrize("api", TOLD)
+@pytest.mark.parametrize("api", REPORTED)
 def test_each_event_reaches_the_client_before_the_next_is_sent(paced: Paced, api: str) -> None:
     """The provider sends an event when the client has the one before, and the second after a
     while: none is held back, and the time to the first byte is that of the first."""
@@ -141,7 +141,7 @@ def test_each_event_reaches_the_client_before_the_next_is_sent(paced: Paced, api
     paced.allowed.release()
 
     with serving(paced.app) as provider, gateway_before(provider) as world:
-        url = world.url + TOLD[api][1]
+        url = world.url + REPORTED[api][1]
         with httpx.stream("POST", url, json=body, headers=AUTHORIZED, timeout=SECONDS) as answer:
             for chunk in answer.iter_raw():
                 if not arrived:
@@ -150,8 +150,8 @@ def test_each_event_reaches_the_client_before_the_next_is_sent(paced: Paced, api
                 paced.allowed.release()
         (event,) = world.events()
 
-    assert STREAMS[TOLD[api][1]] == arrived
-    assert TOLD[api] == told(event)
+    assert STREAMS[REPORTED[api][1]] == arrived
+    assert REPORTED[api] == reported(event)
     assert event.ttft_ms is not None
     assert event.ttft_ms <= event.duration_ms - HELD_SECONDS * 1_000 + 1
 
@@ -164,14 +164,14 @@ LEFT = {
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize("api", TOLD)
+@pytest.mark.parametrize("api", REPORTED)
 def test_client_that_stops_reading_is_charged_for_what_wastold(
     paced: Paced, api: str, is_async: bool
 ) -> None:
-    """Anthropic tells the input tokens at once: a stream that is left has them and is partial.
-    OpenAI tells all at the end, so of a stream that is left nothing is known. The provider is left
-    as well."""
-    events = STREAMS[TOLD[api][1]]
+    """Anthropic sends the input tokens first, so an abandoned stream has them and is partial.
+    OpenAI sends all counts last, so an abandoned stream has none. The gateway also leaves the
+    provider."""
+    events = STREAMS[REPORTED[api][1]]
     paced.allowed.release(1 + next(n for n, event in enumerate(events) if WORDS[0] in event))
 
     with serving(paced.app) as provider, gateway_before(provider) as world:

@@ -134,7 +134,7 @@ def run(settings: Settings, command: str, *arguments: str) -> Ended:
     return usagepipe(settings, command, "--wait", "5", *arguments)
 
 
-def test_an_audit_tells_what_left_raw_and_repairs_nothing(
+def test_an_audit_reports_what_left_raw_and_repairs_nothing(
     world: Settings, clickhouse_client: "Client"
 ) -> None:
     """It is no loss: the rollups hold it, and a row that is stored again would double them."""
@@ -142,11 +142,11 @@ def test_an_audit_tells_what_left_raw_and_repairs_nothing(
 
     audit = run(world, "audit", "--json")
     found = audit.json()["partitions"][0]
-    told = run(world, "audit", "--repair").out
+    reported = run(world, "audit", "--repair").out
 
     assert (0, [[0, 9]], []) == (audit.status, found["raw_expired"], found["missing"])
     assert 14 == found["log"] == found["stored"] + 10
-    assert "Partition 0: 10 offsets have no row (0-9) and are older than what raw keeps" in told
+    assert "Partition 0: 10 offsets have no row (0-9) and are older than what raw keeps" in reported
     assert [4, 14, 14] == counts(clickhouse_client)
 
 
@@ -176,13 +176,13 @@ def test_a_replay_leaves_alone_what_left_raw(world: Settings, clickhouse_client:
     send(world, [records(world)[3].value or b""], datetime.now(UTC))
     commit_log(world, partitions=[0])
 
-    told = run(world, "replay").out
+    reported = run(world, "replay").out
 
     assert (
         "15 records: 4 were stored, 0 are duplicates of stored events, 0 are dead letters, 0"
-        in told
+        in reported
     )
-    assert "11 have no row and are older than what raw keeps: they were left alone" in told
+    assert "11 have no row and are older than what raw keeps: they were left alone" in reported
     assert [4, 14, 14] == counts(clickhouse_client)
 
 
@@ -193,10 +193,10 @@ def test_what_left_by_a_retention_that_was_changed_since_is_left_alone(
     let_raw_rows_leave(world, clickhouse_client, left=4)
     migrate(world)
 
-    told = run(world, "audit", "--repair")
+    reported = run(world, "audit", "--repair")
     replayed = run(world, "replay").out
 
-    assert 0 == told.status
+    assert 0 == reported.status
     assert "10 have no row and are older than what raw keeps" in replayed
     assert [4, 14, 14] == counts(clickhouse_client)
 
@@ -207,9 +207,9 @@ def test_raw_rows_that_were_all_removed_are_left_alone(
     """A table that was emptied, while the rollups stayed: only days it can have whole come back."""
     clickhouse_client.command("TRUNCATE TABLE usage_events")
 
-    told = run(world, "replay").out
+    reported = run(world, "replay").out
 
-    assert "10 have no row and are older than what raw keeps" in told
+    assert "10 have no row and are older than what raw keeps" in reported
     assert [4, 14, 14] == counts(clickhouse_client)
 
 

@@ -57,7 +57,7 @@ def test_keys_go_where_other_clients_put_them(kafka: str, topic: str) -> None:
 
 
 def test_events_of_many_threads_keep_their_order(kafka: str, topic: str) -> None:
-    """Within a partition the numbers rise, whichever threads recorded the events."""
+    """Within a partition the numbers rise, from all threads that recorded events."""
     with UsageRecorder(kafka=kafka, topic=topic) as recorder, ThreadPoolExecutor(8) as pool:
         for number in range(8):
             pool.submit(

@@ -1,4 +1,4 @@
-"""ClickHouse refuses inserts for real, and each refusal is told for what it is."""
+"""A real ClickHouse refuses inserts, and each refusal gets its kind."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def stored(client: "Client") -> int:
     return int(str(client.command("SELECT count() FROM usage_events")))
 
 
-# What is wrong in a row: the code and the column that are told.
+# What is wrong in a row: the code and the column of the refusal.
 BAD_ROWS: list[tuple[dict[str, Any], int, str]] = [
     ({"prompt_tokens": "many"}, 27, "prompt_tokens"),
     ({"prompt_tokens": -1}, 72, "prompt_tokens"),
@@ -77,16 +77,16 @@ def test_a_bad_row_is_the_contents_fault_and_leaves_nothing(
     def refused(**columns: Any) -> tuple[str, int | None, str]:
         return refusal_of(lambda: writer.insert(good + rows(**columns), token()))
 
-    told = [refused(**columns) for columns, _, _ in BAD_ROWS]
+    reported = [refused(**columns) for columns, _, _ in BAD_ROWS]
 
-    assert [(Kind.CONTENT, code, column) for _, code, column in BAD_ROWS] == told
+    assert [(Kind.CONTENT, code, column) for _, code, column in BAD_ROWS] == reported
     assert 0 == stored(client)
 
 
 def test_a_broken_constraint_is_the_contents_fault_and_leaves_nothing(
     writer: Writer, client: "Client"
 ) -> None:
-    """T-62: at the end of 10,000 good rows; the constraint's name is told, the values are not."""
+    """T-62: at the end of 10,000 good rows; the refusal names the constraint and no value."""
     client.command("ALTER TABLE usage_events ADD CONSTRAINT known_user CHECK user_id != 'nobody'")
     body = rows(10_000) + b"\n" + rows(user_id="nobody")
 
@@ -119,10 +119,10 @@ def test_a_view_that_fails_is_never_the_contents_fault(
     assert 1 == stored(client)
 
 
-def test_a_constraint_behind_a_view_is_never_the_contents_fault(
+def test_a_constraint_of_a_views_table_is_never_the_contents_fault(
     writer: Writer, client: "Client"
 ) -> None:
-    """A constraint of a rollup: the view's name stands behind the error."""
+    """For a constraint of a rollup, the error ends with the view's name."""
     client.command("CREATE TABLE few (x UInt64, CONSTRAINT f CHECK x < 5) ENGINE = Null")
     client.command(
         "CREATE MATERIALIZED VIEW mv TO few AS SELECT total_tokens AS x FROM usage_events"

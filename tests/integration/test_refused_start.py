@@ -124,7 +124,7 @@ def test_a_worker_that_is_let_in_later_joins_then(
 def test_a_worker_that_waits_for_clickhouse_ends_at_once(
     settings: MakeSettings, run_program: Programs, number: signal.Signals
 ) -> None:
-    """A ClickHouse that is away ends no worker, and a signal does."""
+    """An unreachable ClickHouse ends no worker, and a signal does."""
     away = settings(clickhouse=f"http://127.0.0.1:{lasting_port()}/usagepipe")
     worker = start_worker(run_program, away)
     eventually(lambda: clickhouse_trouble(health(worker)), SECONDS, worker.tail)

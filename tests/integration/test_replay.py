@@ -140,13 +140,13 @@ def test_what_the_workers_have_not_committed_is_theirs(
     """A replay ends at the workers' committed offset and says so; without one it ends at once."""
     assert "0 records" in replay(world)
     commit_log(world, short_by=3)
-    told = replay(world)
+    reported = replay(world)
 
     behind = GroupOffsets(world, world.group)
     committed = behind.read(world.topic, range(4))
     behind.close()
     assert sum(each.offset for each in committed.values()) == state(clickhouse_client)[0][0]
-    assert f"the workers ({world.group}) will store the rest" in told
+    assert f"the workers ({world.group}) will store the rest" in reported
 
 
 def test_a_record_that_has_a_dead_letter_is_left(
@@ -159,9 +159,9 @@ def test_a_record_that_has_a_dead_letter_is_left(
         partition = next(number for number in log.partitions if log.span(number)[1])
     write_dead_letter(world, topic_id, partition, 0)
 
-    told = replay(world)
+    reported = replay(world)
 
-    assert "1 are dead letters, 59 stored now" in told
+    assert "1 are dead letters, 59 stored now" in reported
     assert 59 == state(clickhouse_client)[0][0]
 
 
@@ -169,9 +169,9 @@ def test_a_dry_run_counts_and_changes_nothing(world: Settings, clickhouse_client
     """--dry-run reports how many would be stored, and changes neither tables nor progress."""
     commit_log(world)
 
-    told = replay(world, "--dry-run")
+    reported = replay(world, "--dry-run")
 
-    assert "60 would be stored" in told
+    assert "60 would be stored" in reported
     assert (0, 0) == state(clickhouse_client)[0]
     assert "60 stored now" in replay(world)
 
@@ -186,8 +186,8 @@ def test_a_part_is_chosen_by_offsets_or_by_time(
     future = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     assert "0 records" in replay(world, "--from", future)
     assert "0 records" in replay(world, "--to", "2020-01-01")
-    told = replay(world, "--partition", "2", "--from-offset", "2", "--to-offset", "5")
-    assert "3 stored now" in told
+    reported = replay(world, "--partition", "2", "--from-offset", "2", "--to-offset", "5")
+    assert "3 stored now" in reported
     offsets = clickhouse_client.query("SELECT kafka_offset FROM usage_events ORDER BY 1")
     assert [(2,), (3,), (4,)] == offsets.result_rows
     with pytest.raises(WrongUseError, match="need --partition"):

@@ -126,7 +126,7 @@ def test_a_difference_names_bucket_key_and_what_is_missing(
 def test_what_a_rollup_lost_is_added(
     rollups: Rollups, clickhouse_client: "Client", table: str, whole: bool
 ) -> None:
-    """Rows that a rollup lost, one key's or all, are made again from raw, null costs too."""
+    """Rows that a rollup lost, one key's or all, are rebuilt from raw, null costs too."""
     store(clickhouse_client, event("u-1"), event("u-2", cost=None), event("u-1", NEXT))
     break_missing(clickhouse_client, table, "1" if whole else "user_id = 'u-2'")
 

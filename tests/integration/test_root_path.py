@@ -58,8 +58,8 @@ def stripping_proxy(port: int, prefix: str) -> Iterator[int]:
 def test_requests_below_a_root_path_are_recorded(
     app: str, options: tuple[str, ...], paths: str, run_program: Programs, kafka: str, topic: str
 ) -> None:
-    """Whoever knows the prefix, both ways to write `paths` work, and the endpoint is the whole
-    path."""
+    """With the prefix known to the server, the application or a proxy, both ways to write `paths`
+    work, and the endpoint is the whole path."""
     port = lasting_port()
     server = run_program(
         *("--app-dir", str(ROOT), "--port", str(port), *options),

@@ -135,7 +135,7 @@ class World:
         self.settings = settings
         self._place = kafka, tokens, settings.topic
         trouble.begin(*self._place)
-        # The broker takes a new certificate, password or right a moment after it was told.
+        # The broker takes a new certificate, password or right a moment after it was changed.
         eventually(lambda: not _answers(settings), SOON, "a Kafka in trouble")
         self._is_mended = False
 

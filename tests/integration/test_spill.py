@@ -1,4 +1,4 @@
-"""The spill with a real Kafka that is away or killed, and real processes that are killed.
+"""The spill with a real Kafka that is unreachable or killed, and real processes that are killed.
 
 What is promised: once an outage lasts, `kill -9` costs no event that was recorded a second before;
 what is on disk reaches Kafka, sent by this process or the next, a key's events in their order.
@@ -30,7 +30,7 @@ NOWHERE = "127.0.0.1:1"
 
 
 def test_process_killed_in_an_outage_loses_nothing(away: Away, run_program: Programs) -> None:
-    """2,000 events/s while Kafka is away, the process killed in the middle: the next one sends."""
+    """2,000 events/s without Kafka, the process killed in the middle: the next one sends."""
     recording = Recording(run_program, away.environment, 2_000)
     recording.wait_for("number", 8_000)
     certain = recording.kill()
@@ -68,7 +68,7 @@ def test_process_killed_after_kafka_was_killed_loses_nothing(
 def test_process_killed_while_kafka_hangs_loses_nothing(
     crashable_kafka: ApacheKafka, run_program: Programs, tmp_path: Path, topic_name: str
 ) -> None:
-    """A broker that keeps its connections and answers nothing (SIGSTOP) is away as well."""
+    """A broker that keeps its connections and does not answer (SIGSTOP) is unreachable too."""
     make_topics(crashable_kafka.bootstrap, topic_name, 1)
     world = Away(crashable_kafka, topic_name, tmp_path / "spill")
     recording = Recording(run_program, world.environment, 2_000)
@@ -87,7 +87,7 @@ def test_process_killed_while_kafka_hangs_loses_nothing(
 
 
 def test_same_process_sends_in_order_and_then_goes_on(away: Away) -> None:
-    """T-14: back from an outage Kafka gets each event once, in order, and new ones behind them."""
+    """T-14: after an outage Kafka gets each event once, in order, and new ones after them."""
     with away.recorder() as recorder:
         for number in range(3_000):
             recorder.record(event(number))
@@ -128,7 +128,7 @@ def test_traffic_does_not_keep_the_spill_alive(away: Away, run_program: Programs
 
 
 def test_two_processes_on_one_folder(away: Away, run_program: Programs) -> None:
-    """Each has its own files; both killed, a third sends for both, and leaves nothing behind."""
+    """Each has its own files; after both are killed, a third sends for both and removes them."""
     recordings = [Recording(run_program, away.environment, 500) for _ in range(2)]
     for recording in recordings:
         recording.wait_for("number", 1_500)
@@ -260,7 +260,7 @@ def test_workers_of_a_server_have_a_spill_each(away: Away, run_program: Programs
 def test_killed_at_any_byte_the_files_are_whole(
     run_program: Programs, tmp_path: Path, events: int
 ) -> None:
-    """A process that writes as fast as it can, killed anywhere, leaves each event it had told."""
+    """A process that writes at full speed, killed anywhere, keeps each event that it reported."""
     environment = {"USAGEPIPE_KAFKA": NOWHERE, "USAGEPIPE_SPILL_DIR": str(tmp_path / "spill")}
     recording = Recording(run_program, environment, 1_000_000)
     recording.wait_for("spilled", events)

@@ -25,7 +25,7 @@ def lost(recorder: UsageRecorder) -> int:
 
 
 @pytest.mark.parametrize("spill", [True, False], ids=["spill", "memory"])
-def test_losses_just_before_a_close_are_told(away: Away, spill: bool) -> None:
+def test_losses_just_before_a_close_are_reported(away: Away, spill: bool) -> None:
     """Losses soon after a gap record do not wait for the next one's time when the process ends."""
     away.start()
     options = {} if spill else {"spill_dir": ""}
@@ -77,7 +77,7 @@ def test_gap_records_are_not_counted_as_events_kept(away: Away) -> None:
 
 
 def test_losses_that_end_with_the_process_are_in_its_log(away: Away) -> None:
-    """Without Kafka and without a folder nobody can be told: a line of the log says so."""
+    """Without Kafka and without a folder only a line of the log reports the losses."""
     recorder = away.recorder(spill_dir="")
     recorder.record(unsendable())
     eventually(lambda: lost(recorder), SECONDS, "the loss")
@@ -96,11 +96,11 @@ def endings(logs: list[Any]) -> list[tuple[str, int]]:
     return [(each["event"], each["events"]) for each in logs if "usage_events_" in each["event"]]
 
 
-def test_overwritten_gap_records_are_told_again(
+def test_overwritten_gap_records_are_sent_again(
     away: Away, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T-16: files that are given up for newer events hold gap records too: what they told is in
-    those that are left, and each lost event is counted and told once."""
+    """T-16: files that are given up for newer events hold gap records too: the
+    remaining gap records hold their losses, and each lost event is reported once."""
     monkeypatch.setattr(delivery_thread, "REPORT_SECONDS", 0.0)  # as many as there can be
     recorder = away.recorder(spill_megabytes=1, spill_policy="oldest", close_seconds=0.1)
     large = event().model_copy(update={"tags": {f"t{n}": "x" * 2_000 for n in range(3)}})
@@ -123,8 +123,8 @@ def test_overwritten_gap_records_are_told_again(
 
 @pytest.mark.alone
 def test_end_does_not_wait_for_long_for_what_is_on_disk(away: Away) -> None:
-    """With Kafka away and every event on disk, a server ends in seconds, long before whoever ends
-    it loses patience: the next process sends them."""
+    """With Kafka away and every event on disk, a server ends in seconds, long before its
+    supervisor kills it: the next process sends them."""
     recorder = away.recorder(close_seconds=60)
     for number in range(20):
         recorder.record(event(number))

@@ -38,7 +38,7 @@ def test_full_queue_goes_to_disk(away: Away) -> None:
 )
 def test_full_spill_counts_what_is_dropped(away: Away, policy: str, reason: str) -> None:
     """T-13, T-16: what the disk does not hold is counted, by policy, leaves a gap in the numbers,
-    and is told by gap records, which the full spill keeps."""
+    and is in gap records, which the full spill keeps."""
     recorder = away.recorder(spill_megabytes=1, spill_policy=policy, close_seconds=0.1)
     large = event().model_copy(update={"tags": {f"t{n}": "x" * 2_000 for n in range(3)}})
     attempts: list[bool] = []
@@ -82,7 +82,7 @@ def _mounted(folder: Path, options: str) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_full_disk_is_told_and_memory_takes_over(away: Away, small_disk: Path) -> None:
+def test_full_disk_is_reported_and_memory_takes_over(away: Away, small_disk: Path) -> None:
     """The disk is full in the middle: no record() fails, and Kafka gets all when it is back."""
     world = replace(away, folder=small_disk)
     with world.recorder() as recorder, capture_logs() as logs:
@@ -98,7 +98,9 @@ def test_full_disk_is_told_and_memory_takes_over(away: Away, small_disk: Path) -
     assert list(range(1, 3_001)) == once(away.numbers()[recorder.producer_id])
 
 
-def test_read_only_folder_is_told_and_memory_takes_over(away: Away, read_only_disk: Path) -> None:
+def test_read_only_folder_is_reported_and_memory_takes_over(
+    away: Away, read_only_disk: Path
+) -> None:
     """No folder can be made: one warning, and events wait in memory as they would without one."""
     world = replace(away, folder=read_only_disk)
     with world.recorder() as recorder, capture_logs() as logs:

@@ -55,7 +55,7 @@ def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKa
 
 
 def _grant_what_is_not_writing(kafka: ApacheKafka) -> None:
-    """With any rule on the cluster, whoever may write to no topic gets no producer id either."""
+    """With any rule on the cluster, a user who may write to no topic gets no producer id."""
     rights = (AclOperation.ALTER, AclOperation.CREATE, AclOperation.CLUSTER_ACTION)
     cluster = (ResourceType.BROKER, "kafka-cluster", ResourcePatternType.LITERAL, "User:*", "*")
     rules = [AclBinding(*cluster, right, AclPermissionType.ALLOW) for right in rights]
@@ -106,7 +106,7 @@ def rule(request: pytest.FixtureRequest, guarded_kafka: ApacheKafka, world: Away
     return Rule(guarded_kafka, topic or world.topic, operation, cause)
 
 
-def told(logs: list[Any]) -> list[tuple[str, str]]:
+def reported(logs: list[Any]) -> list[tuple[str, str]]:
     """The lines that are more than for debugging: what happened, and Kafka's name for it."""
     loud = [line for line in logs if line["log_level"] != "debug"]
     return [(line["event"], line.get("error", "")) for line in loud]
@@ -131,13 +131,13 @@ def test_events_wait_on_disk_for_the_right_to_write(
         eventually(lambda: world.spilled() == recorder.snapshot().queued, SECONDS, "all on disk")
         rule.lift()
         left = recorder.flush(SECONDS)
-        eventually(lambda: RECOVERED in told(logs), SECONDS, "the end of it to be told")
+        eventually(lambda: RECOVERED in reported(logs), SECONDS, "the log line of its end")
         snapshot = recorder.snapshot()
 
     assert (0, {}, snapshot.recorded) == (left, snapshot.dropped, snapshot.delivered)
     numbers = world.numbers()[recorder.producer_id]
     assert list(range(1, snapshot.recorded + 1)) == once(numbers)
-    *failures, end = told(logs)
+    *failures, end = reported(logs)
     assert (RECOVERED, len(set(failures))) == (end, len(failures))
     assert ("kafka_failed", rule.cause) in failures
 
@@ -192,7 +192,7 @@ def test_events_that_librdkafka_refuses_at_once_wait_for_the_right_to_write(
         def is_refused() -> bool:
             learn(handle, world.topic)
             recorder.record(event())
-            return ("kafka_failed", cause) in told(logs)
+            return ("kafka_failed", cause) in reported(logs)
 
         def is_refused_again() -> bool:
             recorder.record(event())
@@ -287,13 +287,13 @@ def test_events_wait_on_disk_for_their_topic(world: Away) -> None:
     with world.recorder() as recorder, capture_logs() as logs:
         for number in range(100):
             recorder.record(event(number))
-        eventually(lambda: UNKNOWN in told(logs), SECONDS, "a line that names the cause")
+        eventually(lambda: UNKNOWN in reported(logs), SECONDS, "a line that names the cause")
         eventually(lambda: recorder.snapshot().spilled == 100, SECONDS, "all to be on disk")
         make_topics(world.kafka.bootstrap, world.topic, 1)
         left = recorder.flush(SECONDS)
-        eventually(lambda: RECOVERED in told(logs), SECONDS, "the end of it to be told")
+        eventually(lambda: RECOVERED in reported(logs), SECONDS, "the log line of its end")
         snapshot = recorder.snapshot()
 
     assert (0, {}, 100) == (left, snapshot.dropped, snapshot.delivered)
     assert list(range(1, 101)) == once(world.numbers()[recorder.producer_id])
-    assert [UNKNOWN, RECOVERED] == told(logs)
+    assert [UNKNOWN, RECOVERED] == reported(logs)

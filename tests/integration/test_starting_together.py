@@ -151,7 +151,7 @@ def test_a_table_that_is_gone_once_is_no_reason_to_end(
 def test_a_table_that_is_always_gone_is_one(
     settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind an address with several servers no attempt succeeds."""
+    """With several servers at one address no attempt succeeds."""
 
     def fail(client: "Client", *_: object, **__: object) -> None:
         raise preflight_refusal(unknown_table(), client)

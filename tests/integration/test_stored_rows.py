@@ -84,7 +84,7 @@ def test_ids_of_any_age_and_version_are_found(
 
 
 def test_each_row_of_an_id_is_found(stored: StoredRows, clickhouse_client: Client) -> None:
-    """An id that stands in several topics or places is told with all of them."""
+    """An id in several topics or places is returned with all of them."""
     (id_,) = ids = [uuid7_at(datetime.now(UTC), 1)]
     kept = store_ids(clickhouse_client, id_) + store_ids(clickhouse_client, id_, topic_id="b")
 
@@ -94,7 +94,7 @@ def test_each_row_of_an_id_is_found(stored: StoredRows, clickhouse_client: Clien
 def test_rows_that_arrived_before_the_horizon_are_not_found(
     stored: StoredRows, clickhouse_client: Client
 ) -> None:
-    """The horizon counts from the arrival in the log, whatever the id says of its age."""
+    """The horizon counts from the arrival in the log, not from the time in the id."""
     now = datetime.now(UTC)
     old, late = (uuid7_at(now - timedelta(days=90), tail) for tail in (1, 2))
     store_ids(clickhouse_client, old, arrived=now - timedelta(days=HORIZON + 1))
@@ -113,7 +113,7 @@ def test_rows_that_arrived_before_the_horizon_are_not_found(
     ],
     ids=["v1", "numbers", "high numbers", "one moment"],
 )
-def test_ids_that_differ_in_few_bits_are_told_apart(
+def test_ids_that_differ_in_few_bits_are_different(
     made: Callable[[int], str], stored: StoredRows, clickhouse_client: Client
 ) -> None:
     """The fingerprint that is looked for is not the id."""
@@ -186,7 +186,7 @@ def test_two_events_at_one_offset_are_two_places(
 def test_last_offset_is_the_greatest_from_a_bound_on(
     stored: StoredRows, clickhouse_client: Client
 ) -> None:
-    """None tells an empty rest from offset 0."""
+    """None means that no row follows; 0 is an offset."""
     store_offsets(clickhouse_client, 0, 5, 12)
 
     assert 12 == stored.last_offset("a-topic", 0, 0)

@@ -94,7 +94,7 @@ async def through(request: Request, call_next: RequestResponseEndpoint) -> Respo
     "outer", [(), (Middleware(BaseHTTPMiddleware, dispatch=through),)], ids=["alone", "inside"]
 )
 def test_client_that_leaves_a_stream_is_a_cancelled_event(outer: tuple[Middleware, ...]) -> None:
-    """The client closes the connection in the middle: what was told so far is a partial event,
+    """The client closes the connection in the middle: the usage until then is a partial event,
     and the application is stopped as it would be without us."""
     stopped = threading.Event()
 

@@ -45,7 +45,7 @@ def test_a_second_run_finds_them_as_they_are(kafka: str, topic_name: str) -> Non
     assert [(False, ())] * 2 == [(topic.created, topic.differences) for topic in again]
 
 
-def test_what_differs_is_told_and_left(kafka: str, topic_name: str) -> None:
+def test_differences_are_reported_and_left_alone(kafka: str, topic_name: str) -> None:
     """The owner of a topic may have reasons; only its compaction loses events."""
     topic = NewTopic(topic_name, 2, 1, config={"cleanup.policy": "compact"})
     admin = AdminClient({"bootstrap.servers": kafka})  # kept: it gives up when it is collected
@@ -62,14 +62,14 @@ def test_what_differs_is_told_and_left(kafka: str, topic_name: str) -> None:
 
 
 def test_a_broker_that_is_away_is_named() -> None:
-    """The error tells where it was looked for."""
+    """The error names the address that was tried."""
     kafka = f"127.0.0.1:{lasting_port()}"
 
     with pytest.raises(ServerUnavailableError, match=f"Kafka at {kafka} cannot be reached"):
         ensure_topics(Settings.load(kafka=kafka))
 
 
-def test_what_the_broker_refuses_is_told(kafka: str, topic_name: str) -> None:
+def test_a_refusal_of_the_broker_is_reported(kafka: str, topic_name: str) -> None:
     """More replicas than brokers is an answer, and no absence."""
     with pytest.raises(UsagePipeError, match="INVALID_REPLICATION_FACTOR") as caught:
         ensured(kafka, topic_name, topic_replication=99)

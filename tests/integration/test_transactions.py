@@ -78,7 +78,7 @@ def test_aborted_records_are_never_stored(
 def test_an_open_transaction_is_waited_for(
     settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """Nothing behind it is stored before it ends, and the audit counts that as backlog."""
+    """Later records are stored only after it ends, and the audit counts them as backlog."""
     made = settings()
     worker = start_worker(run_program, made)
     topics.send(made.kafka, made.topic, events(0, 4), partition=PARTITION)

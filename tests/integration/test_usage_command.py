@@ -106,7 +106,7 @@ def test_nothing_is_said_to_be_nothing(url: str, capsys: Output) -> None:
     assert (0, expected) == (status, capsys.readouterr().out)
 
 
-def test_nobody_is_told_from_nothing(url: str, capsys: Output) -> None:
+def test_usage_without_a_key_differs_from_no_usage(url: str, capsys: Output) -> None:
     """An id that is not there is named: another one may have usage."""
     status = run(["usage", "--clickhouse", url, "--period", "all", "--key", "nosuch"])
 
@@ -136,18 +136,18 @@ def test_a_roll_up_without_rows_says_so(url: str, capsys: Output) -> None:
     ],
 )
 def test_wrong_use_ends_with_2(url: str, capsys: Output, arguments: list[str], said: str) -> None:
-    """T-23e: what is not understood is refused, and the text tells why."""
+    """T-23e: a wrong argument is refused, and the text says why."""
     assert 2 == run(["usage", "--clickhouse", url, *arguments])
     assert said in capsys.readouterr().err
 
 
 def test_missing_tables_end_with_1(database: ClickHouseAddress, capsys: Output) -> None:
-    """The text tells what to run."""
+    """The text names the command to run."""
     assert 1 == run(["usage", "--clickhouse", url_of(database)])
     assert "Run usagepipe migrate." in capsys.readouterr().err
 
 
 def test_a_server_that_is_away_ends_with_3(capsys: Output) -> None:
-    """The text tells where it was looked for."""
+    """The text names the address that was tried."""
     assert 3 == run(["usage", "--clickhouse", f"http://127.0.0.1:{lasting_port()}/usage"])
     assert "ClickHouse at http://127.0.0.1" in capsys.readouterr().err

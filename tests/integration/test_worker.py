@@ -69,11 +69,13 @@ def test_hostile_records_are_rows_or_dead_letters_and_neighbours_are_stored(
         "SELECT kafka_partition, kafka_offset FROM usage_events ORDER BY kafka_offset"
     ).result_rows
     found = topics.read(made.kafka, dead_letter_topic(made.topic))
-    told = {int(letter.headers["offset"] or b""): letter for letter in found}
+    reported = {int(letter.headers["offset"] or b""): letter for letter in found}
     assert [(2, offset) for offset in rows] == [tuple(row) for row in stored]
-    assert letters == {o: (letter.headers["reason"] or b"").decode() for o, letter in told.items()}
+    assert letters == {
+        o: (letter.headers["reason"] or b"").decode() for o, letter in reported.items()
+    }
     assert len(letters) == len(found)
-    assert all(values[offset] == letter.value for offset, letter in told.items())
+    assert all(values[offset] == letter.value for offset, letter in reported.items())
     assert {b"a key"} == {letter.key for letter in found}
     assert {b"2"} == {letter.headers["partition"] for letter in found}
 
@@ -176,7 +178,7 @@ def test_a_killed_worker_loses_nothing(
 
 
 @pytest.mark.usefixtures("migrated")
-def test_health_and_metrics_tell_what_the_worker_does(
+def test_health_and_metrics_report_what_the_worker_does(
     settings: MakeSettings, run_program: Programs
 ) -> None:
     """A running worker answers 200, and counts rows and dead letters."""
@@ -208,7 +210,7 @@ def test_a_worker_waits_for_a_topic_that_nobody_made_and_makes_none(
     assert "topic_missing" in worker.stderr
 
 
-def test_an_idle_worker_tells_that_its_servers_are_gone(
+def test_an_idle_worker_reports_that_its_servers_are_gone(
     crashable_clickhouse: LocalClickHouse,
     kafka: str,
     topic: str,

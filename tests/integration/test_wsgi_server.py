@@ -1,4 +1,4 @@
-"""The WSGI middleware under real servers: gunicorn with a Kafka behind it, and the library's."""
+"""The WSGI middleware under real servers: gunicorn with a Kafka, and the library's."""
 
 import http.client
 from collections.abc import Iterable

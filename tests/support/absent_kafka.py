@@ -1,4 +1,4 @@
-"""A Kafka that is away until it is wanted: an address that nobody answers, then a way to a broker.
+"""A Kafka that is unreachable at first: an address without an answer, then a way to a broker.
 
 Clients learn the broker's own address with the first answer and go on without this one, so it can
 be absent once, at the beginning. Much cheaper than a broker that is killed and started again.

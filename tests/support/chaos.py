@@ -210,7 +210,7 @@ class Chaos:
         program.kill()
 
     def _tend(self, points: str) -> None:
-        """Start those anew that died at a point."""
+        """Restart the workers that died at a point."""
         for number, program in enumerate(self._slots):
             if program is not None and program.status is not None:
                 self._start(number, points)
@@ -257,6 +257,6 @@ class Chaos:
         return [
             f"a worker said: {line[:300]}"
             for line in self._world.words()
-            # The client tells of an answer that breaks off with a traceback of its own.
+            # The client logs a traceback of its own for an answer that breaks off.
             if any(word in line for word in BAD_WORDS) and "clickhouse_connect" not in line
         ]

@@ -37,7 +37,7 @@ def without_token() -> None:
 
 
 def without_announcement() -> None:
-    """What is about to be inserted is told to nobody."""
+    """No announcement is committed before an insert."""
 
     async def announce(self: Committer, partition: Any, pending: Announcement) -> None:
         await asyncio.sleep(0)
@@ -46,9 +46,7 @@ def without_announcement() -> None:
 
 
 def without_fence() -> None:
-    """Commits go out under whatever generation the process has by then, none included: aiokafka's
-    own way.
-    """
+    """Commits use the generation that the process has by then, or none, as aiokafka does."""
 
     async def commit_as(self: Any, membership: Any, positions: Any) -> None:
         coordinator = self._ensure_consumer()._coordinator

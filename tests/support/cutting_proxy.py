@@ -18,7 +18,7 @@ INSERT: Final = b"insert_deduplication_token"  # stands in the URL of each inser
 
 
 class CuttingProxy:
-    """Listens on a port of its own and passes everything to `port`, until told to cut."""
+    """Listens on a port of its own and passes everything to `port`, until it cuts on request."""
 
     def __init__(self, port: int, rng: random.Random) -> None:
         self._target = port

@@ -38,7 +38,7 @@ def write_dead_letters(
 
     async def send() -> None:
         letters = DeadLetterProducer(Settings.load(kafka=kafka), letter_topic)
-        rejected = [Rejected(record, reason, "told in full") for record in records]
+        rejected = [Rejected(record, reason, "in full") for record in records]
         try:
             async with asyncio.timeout(SECONDS):
                 await letters.send(rejected, TopicPartition(topic, partition), identity)

@@ -46,7 +46,7 @@ def record_batch(
     for delta, value in zip(deltas or range(len(values)), values, strict=True):
         builder.append(delta, timestamp=1_700_000_000_123, key=b"key", value=value, headers=[])
     data = bytearray(builder.build())
-    data[:8] = struct.pack(">q", first)  # the checksum begins behind it
+    data[:8] = struct.pack(">q", first)  # the checksum begins after it
     return bytes(data)
 
 

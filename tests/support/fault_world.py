@@ -1,4 +1,4 @@
-"""A worker between Kafka and a ClickHouse that fails when told to, and what can be seen of it."""
+"""A worker between Kafka and a ClickHouse that fails on request, and what it shows."""
 
 import json
 import urllib.error
@@ -47,7 +47,7 @@ class Watched:
         return status, json.loads(text)
 
     def trouble(self) -> dict[str, Any]:
-        """What `/health` tells of inserts that fail; {} while none does."""
+        """What `/health` reports about failing inserts; {} while none fails."""
         _, report = self.health()
         trouble: dict[str, Any] = report.get("troubles", {}).get("clickhouse", {})
         return trouble

@@ -1,4 +1,4 @@
-"""An HTTP proxy before ClickHouse that fails as servers and networks do, when told to.
+"""An HTTP proxy before ClickHouse that fails as servers and networks do, on request.
 
 Unlike the cutting proxy it knows whole requests: it can answer in the server's place, and it can
 let the server carry out what the client never hears of.

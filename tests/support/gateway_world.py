@@ -1,5 +1,5 @@
-"""The gateway of `examples/provider_gateway.py` on a real server, a provider behind it and the
-official clients before it; and what the stub provider tells of each of their ways to ask.
+"""The gateway of `examples/provider_gateway.py` on a real server, with a stub provider and
+the official clients; and the usage that the stub provider reports for each of their APIs.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ SECRET = "a-secret-of-these-tests"
 
 # By the way to ask: provider, endpoint, model, prompt, completion, total, cached, written to the
 # cache, reasoning.
-TOLD = {
+REPORTED = {
     "chat": ("openai", "/v1/chat/completions", MODEL, 2006, 300, 2306, 1920, 0, 200),
     "responses": ("openai", "/v1/responses", MODEL, 328, 1052, 1380, 256, 0, 832),
     "messages": ("anthropic", "/v1/messages", CLAUDE, 135, 15, 150, 100, 10, 0),
@@ -116,8 +116,8 @@ def gateway_before(provider: str) -> Iterator[World]:
         yield World(provider, url, recorder)
 
 
-def told(event: UsageEvent) -> tuple[object, ...]:
-    """What `TOLD` has, of an event."""
+def reported(event: UsageEvent) -> tuple[object, ...]:
+    """The fields of an event that `REPORTED` holds."""
     tokens = (event.prompt_tokens, event.completion_tokens, event.total_tokens)
     parts = (event.cached_tokens, event.cache_write_tokens, event.reasoning_tokens)
     return event.provider, event.endpoint, event.model, *tokens, *parts

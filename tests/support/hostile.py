@@ -20,7 +20,7 @@ HOSTILE: dict[str, bytes | None] = {
     "empty object": b"{}",
     "two objects": event_json() + event_json(),
     "two objects, a line each": event_json() + b"\n" + event_json(),
-    "a line feed behind": event_json() + b"\n",
+    "a line feed at the end": event_json() + b"\n",
     "byte order mark": b"\xef\xbb\xbf" + event_json(),
     "key twice": event_json()[:-1] + b', "user_id": "bob"}',
     "own offset": event_json(kafka_offset=999),

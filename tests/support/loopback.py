@@ -64,7 +64,7 @@ def request_bytes(method: str) -> bytes:
 
 
 def raw_answer(url: str, method: str) -> bytes:
-    """All that comes over the wire, without the line that tells the time."""
+    """Everything that comes over the wire, without the line with the time."""
     with connection(url) as client:
         client.sendall(request_bytes(method))
         answer = b"".join(iter(lambda: client.recv(65_536), b""))

@@ -1,4 +1,4 @@
-"""How much memory a process has held at the most, as Linux tells it."""
+"""The largest memory that a process has held, as Linux reports it."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 _PROC = Path("/proc")
 needs_proc = pytest.mark.skipif(
-    not (_PROC / "self/clear_refs").exists(), reason="only Linux tells and forgets a peak"
+    not (_PROC / "self/clear_refs").exists(), reason="only Linux reports and resets a peak"
 )
 
 
@@ -18,6 +18,6 @@ def peak_bytes(pid: int | str = "self") -> int:
 
 
 def forget_peak() -> int:
-    """Begin anew with what this process holds now, and return that."""
+    """Reset the peak to what this process holds now, and return that."""
     (_PROC / "self/clear_refs").write_text("5")  # proc(5)
     return peak_bytes()

@@ -1,4 +1,4 @@
-"""Usage read the slow and plain way: whole bodies, the family told by the host.
+"""Usage read the slow and plain way: whole bodies, and the family by the host.
 
 It shares no code with the reader and decides by other means, so that a mistake has to be made
 twice to go unseen.

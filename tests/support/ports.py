@@ -18,7 +18,7 @@ _given: Final[set[int]] = set()
 
 
 def lasting_port() -> int:
-    """A port that nobody listens on now and that stays free while its server is away."""
+    """A port that nobody listens on now and that stays free while its server is stopped."""
     number = process_number()
     share = _LASTING if number is None else _LASTING[number % 5 * _SHARE :][:_SHARE]
     while True:

@@ -144,7 +144,7 @@ class Programs:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without the settings of whoever runs the tests."""
+    """This process's environment without the settings of the person who runs the tests."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 

@@ -1,4 +1,4 @@
-"""A worker as a process of its own, and what it tells of itself."""
+"""A worker in its own process, and what it reports."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ MakeSettings = Callable[..., Settings]
 
 
 def event(number: int, **fields: object) -> UsageEvent:
-    """The event `number`, with token counts that tell it from others in a sum."""
+    """The event `number`, with token counts that show in a sum which events it holds."""
     return UsageEvent.new(
         user_id=f"user-{number % 7}",
         api_key_id=f"key-{number % 13}",

@@ -1,4 +1,4 @@
-"""A Kafka that is away, and processes that record meanwhile, for the tests of the spill."""
+"""An unreachable Kafka, and processes that record meanwhile, for the tests of the spill."""
 
 import json
 import os
@@ -34,18 +34,17 @@ while True:
     number += 1
     assert recorder.record(UsageEvent.new(user_id=f"u-{number % 5}"))
     if number % 100 == 0:
-        told = {"at": time.monotonic(), "number": number, "id": recorder.producer_id,
+        reported = {"at": time.monotonic(), "number": number, "id": recorder.producer_id,
                 "delivered": recorder.snapshot().delivered,
                 "spilled": recorder.snapshot().spilled, "resent": recorder.snapshot().resent}
-        print(json.dumps(told), flush=True)
+        print(json.dumps(reported), flush=True)
     time.sleep(max(0.0, began + number / rate - time.monotonic()))
 """
 
 
 @dataclass(frozen=True)
 class Away:
-    """A Kafka that is away until `start`, and a topic of one partition, so that its log has an
-    order."""
+    """A Kafka that is unreachable until `start`, and a topic of one partition with one order."""
 
     kafka: AbsentKafka | ApacheKafka
     topic: str
@@ -97,11 +96,11 @@ class Away:
         return found
 
     def lost(self, producer_id: str) -> Counter[str]:
-        """What that producer's gap records on the topic tell, by reason."""
+        """The losses in that producer's gap records on the topic, by reason."""
         records = read(self.kafka.bootstrap, self.topic)
         gaps = filter(None, map(decode_gap, {record.value for record in records}))
-        told = (Counter(gap.lost) for gap in gaps if gap.producer_id == producer_id)
-        return sum(told, Counter())
+        reported = (Counter(gap.lost) for gap in gaps if gap.producer_id == producer_id)
+        return sum(reported, Counter())
 
 
 class Recording:
@@ -118,7 +117,7 @@ class Recording:
         return int(lines[-1][name]) if lines else 0
 
     def wait_for(self, name: str, least: int) -> None:
-        """Return when it has told of `least`."""
+        """Return when the process has reported `least`."""
         eventually(lambda: self.last(name) >= least, SECONDS, lambda: self.program.tail())
 
     @property

@@ -24,7 +24,7 @@ def rows_of(events: Iterable[UsageEvent], **columns: object) -> bytes:
 
 
 def insert_rows(client: "Client", rows: bytes, token: str = "") -> None:
-    """Insert the rows as one block; with a token, once whatever is repeated."""
+    """Insert the rows as one block; with a token, a repetition stores nothing."""
     client.raw_insert(
         "usage_events",
         insert_block=rows,

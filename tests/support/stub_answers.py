@@ -34,7 +34,7 @@ MESSAGE_USAGE: Final = {
     "cache_read_input_tokens": 100,
     "output_tokens": 15,
 }
-FIRST_OUTPUT_TOKENS: Final = 1  # what Anthropic tells before it has said a word
+FIRST_OUTPUT_TOKENS: Final = 1  # what Anthropic's first event counts
 
 
 def chat() -> Answer:
@@ -70,7 +70,7 @@ def response_events() -> list[str]:
     """The same as a stream."""
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     begun = _response("in_progress", [], None)
-    told: list[Answer] = [
+    reported: list[Answer] = [
         {"type": "response.created", "response": begun},
         {"type": "response.in_progress", "response": begun},
         {"type": "response.output_item.added", "output_index": 0, "item": _item("in_progress")},
@@ -79,7 +79,7 @@ def response_events() -> list[str]:
         {"type": "response.output_text.done", **place, "text": TEXT},
         {"type": "response.completed", "response": response()},
     ]
-    return [_typed_event(each | {"sequence_number": n}) for n, each in enumerate(told)]
+    return [_typed_event(each | {"sequence_number": n}) for n, each in enumerate(reported)]
 
 
 def _response(status: str, output: list[Answer], usage: Answer | None) -> Answer:
@@ -110,7 +110,7 @@ def message_events() -> list[str]:
     first = MESSAGE_USAGE | {"output_tokens": FIRST_OUTPUT_TOKENS}
     last = {"output_tokens": MESSAGE_USAGE["output_tokens"]}
     deltas = [{"type": "text_delta", "text": word} for word in WORDS]
-    told: list[Answer] = [
+    reported: list[Answer] = [
         {"type": "message_start", "message": _message([], None, first)},
         _block("start", content_block={"type": "text", "text": ""}),
         {"type": "ping"},
@@ -119,7 +119,7 @@ def message_events() -> list[str]:
         {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": last},
         {"type": "message_stop"},
     ]
-    return [_typed_event(each) for each in told]
+    return [_typed_event(each) for each in reported]
 
 
 def _message(content: list[Answer], stop_reason: str | None, usage: Answer) -> Answer:

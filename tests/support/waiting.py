@@ -13,12 +13,12 @@ def eventually(
     seconds: float = 30,
     what: str | Callable[[], str] = "the condition to hold",
 ) -> Found:
-    """The first true value of `condition`, asked again and again; what it raises is passed on.
+    """Calls `condition` until its value is true, and returns the value; its errors pass through.
 
-    `what` ends the sentence "waited for …"; a function is asked only when time is up.
+    `what` ends the sentence "waited for …"; a function is called only when time is up.
 
     Raises:
-        AssertionError: `seconds` went by; tells what was waited for and the last value.
+        AssertionError: after `seconds`, with what was awaited and the last value.
     """
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -83,7 +83,7 @@ def test_every_service_is_bounded(services: dict[str, Service]) -> None:
         assert JOB == name or "stop_grace_period" in service, name
 
 
-def test_every_service_tells_its_health(services: dict[str, Service]) -> None:
+def test_every_service_reports_its_health(services: dict[str, Service]) -> None:
     """What depends on a service waits until it works, not only until it runs."""
     without = {name for name, service in services.items() if "healthcheck" not in service}
 

@@ -105,7 +105,7 @@ def test_nobody_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stamp_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stamp of the docs is what is recorded, whatever the answer says."""
+    """The stamp of the docs is recorded, not the answer's usage."""
     answer = {"model": "other", "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
 
     (event,) = service(monkeypatch, answer, snippets(DOCS / "recording.md")[0]).events

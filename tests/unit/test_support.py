@@ -40,7 +40,7 @@ def test_a_missing_server_fails_where_servers_are_required(
 
 
 def test_a_program_that_ended_early_fails_with_its_last_words(tmp_path: Path) -> None:
-    """Waiting for a line from a program that crashed tells why at once."""
+    """Waiting for a line of a crashed program fails at once with its last words."""
     command = [sys.executable, "-c", "raise SystemExit('no such file')"]
     program = Program(command, clean_environment(), tmp_path, "crash")
 

@@ -154,10 +154,12 @@ def test_a_small_answer_is_sent_whole(server: LocalClickHouse, coding: str) -> N
     """With its length, so that a client sees a connection that breaks; empty ones too."""
     for query in (b"SELECT 7 FORMAT TSV", b"SELECT 7 WHERE 0 FORMAT TSV"):
         headers = {"Accept-Encoding": coding}
-        status, body, told = ask(server, query, "/?enable_http_compression=1", headers=headers)
+        status, body, answer_headers = ask(
+            server, query, "/?enable_http_compression=1", headers=headers
+        )
 
-        assert (200, str(len(body))) == (status, told["content-length"])
-        assert coding == told.get("content-encoding", "")
+        assert (200, str(len(body))) == (status, answer_headers["content-length"])
+        assert coding == answer_headers.get("content-encoding", "")
 
 
 def test_an_error_in_a_small_answer_is_a_status(server: LocalClickHouse) -> None:

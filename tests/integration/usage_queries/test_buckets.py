@@ -85,7 +85,7 @@ def test_buckets_by_a_dimension(usage: UsageQueries, clickhouse_client: "Client"
     assert [2, 2] == [row.total_tokens for row in usage.buckets("week").rows]
 
 
-def test_a_cut_series_is_told(usage: UsageQueries, clickhouse_client: "Client") -> None:
+def test_a_cut_series_is_reported(usage: UsageQueries, clickhouse_client: "Client") -> None:
     """The earliest buckets are given, and that there are more."""
     store(clickhouse_client, *[event(ago=timedelta(days=n)) for n in range(3)])
 

@@ -1,4 +1,4 @@
-"""Whatever the borders, an answer equals the sum over raw rows: to the token and the picodollar."""
+"""For any borders an answer equals the sum over raw rows, to the token and the picodollar."""
 
 import random
 from collections.abc import Callable

@@ -46,7 +46,7 @@ def test_a_renamed_key_is_one_row(usage: UsageQueries, clickhouse_client: "Clien
 def test_of_one_millisecond_the_last_name_counts(
     usage: UsageQueries, clickhouse_client: "Client"
 ) -> None:
-    """Whatever the names are: their order in the log decides, in one insert as in several."""
+    """The order in the log decides, not the names, in one insert and in several."""
     names = ["m", "z", "a", "k"]
     arrive(clickhouse_client, NOW, *(keyed("u", "k1", 1, api_key_name=name) for name in names))
     for name in names:

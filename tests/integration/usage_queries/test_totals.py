@@ -56,7 +56,7 @@ def test_the_periods_are_nested(usage: UsageQueries, clickhouse_client: "Client"
 def test_a_trailing_period_starts_at_its_millisecond(
     usage: UsageQueries, clickhouse_client: "Client"
 ) -> None:
-    """The answer tells its range; what happened at its start is in it, a millisecond before not."""
+    """The answer names its range, which holds its first millisecond and not the one before."""
     span = usage.totals("day")
     for moment, tokens in ((span.start, 1), (span.start - timedelta(milliseconds=1), 10)):
         store(clickhouse_client, event(occurred_at=moment, total_tokens=tokens))
@@ -145,7 +145,7 @@ def test_every_filter_narrows_every_answer(
 
 @pytest.mark.parametrize(("keys", "truncated"), [(200, False), (210, True)])
 @pytest.mark.parametrize("user", [None, "u-1"])
-def test_what_a_limit_cuts_off_is_told(
+def test_a_limit_that_cuts_rows_is_reported(
     usage: UsageQueries, clickhouse_client: "Client", keys: int, truncated: bool, user: str | None
 ) -> None:
     """T-23: 210 keys give 200 rows, the most tokens first, and say so; 200 keys do not."""

@@ -19,7 +19,7 @@ def test_a_bar_is_reached_from_its_side(at_most: bool, reached: list[bool]) -> N
     assert reached == found
 
 
-def test_what_has_no_limit_is_told() -> None:
+def test_a_result_without_a_limit_is_named() -> None:
     """A row without a limit is neither reached nor missed."""
     found = bar(None, at_most=True).reached(1e9)
 

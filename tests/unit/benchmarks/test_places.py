@@ -24,7 +24,7 @@ tmpfs /dev/shm tmpfs rw 0 0
         ("/data/fast/run", "xfs"),
     ],
 )
-def test_the_innermost_mount_tells(path: str, kind: str, tmp_path: Path) -> None:
+def test_the_innermost_mount_decides(path: str, kind: str, tmp_path: Path) -> None:
     """The file system is that of the innermost mount, and of ext4 it is told if it has no journal:
     files cost more there from run to run.
     """

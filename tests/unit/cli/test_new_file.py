@@ -32,7 +32,7 @@ def test_it_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
 def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
-    """And nothing beside it. An error of what is written to it is told as what it is."""
+    """The old file stays alone in its folder, and the error stays what it is."""
     path = tmp_path / "export"
     path.write_bytes(b"before")
 
@@ -72,7 +72,7 @@ def test_what_is_no_plain_file_is_written_as_it_is(tmp_path: Path) -> None:
         ("/nosuch/folder/export", "No such file or directory"),
     ],
 )
-def test_a_file_that_cannot_be_written_is_told(path: str, reason: str) -> None:
+def test_a_file_that_cannot_be_written_is_named(path: str, reason: str) -> None:
     """With the status of an output that cannot be written."""
     with pytest.raises(UnwritableFileError, match=f"{path} cannot be written: {reason}.") as error:
         write(Path(path), b"whole")

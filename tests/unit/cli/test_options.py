@@ -9,7 +9,7 @@ from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import Settings
 
 
-def test_a_wrong_option_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_option_is_named_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who typed an option finds it in the text; a variable keeps its name."""
     monkeypatch.setenv("USAGEPIPE_TOPIC", "a b")
 
@@ -22,7 +22,7 @@ def test_a_wrong_option_is_told_by_its_own_name(monkeypatch: pytest.MonkeyPatch)
     assert port.startswith("--web-port (USAGEPIPE_WEB_PORT) is 70000: write a whole")
 
 
-def test_a_variable_that_is_no_setting_is_told() -> None:
+def test_a_variable_that_is_not_a_setting_is_named() -> None:
     """A typo is found, with what was probably meant, and without its value."""
     environment = {
         "USAGEPIPE_KAFAK": "secret",

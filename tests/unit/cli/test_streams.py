@@ -34,7 +34,7 @@ def shell(text: str) -> subprocess.CompletedProcess[str]:
     ("redirection", "reason"),
     [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")],
 )
-def test_output_that_cannot_be_written_is_told(redirection: str, reason: str) -> None:
+def test_output_that_cannot_be_written_is_reported(redirection: str, reason: str) -> None:
     """A full disk or a closed output is one sentence and a status that means nothing else."""
     ended = shell(f"$U --help {redirection}")
 

@@ -24,7 +24,7 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-def test_a_child_that_dies_is_told_with_its_last_words() -> None:
+def test_a_child_that_dies_is_reported_with_its_last_words() -> None:
     """The error has the status and the end of standard error."""
     with Children() as children:
         child = start(
@@ -38,7 +38,7 @@ def test_a_child_that_dies_is_told_with_its_last_words() -> None:
     assert len(caught.value.words) < 5_000
 
 
-def test_a_child_that_dies_before_its_first_line_is_told() -> None:
+def test_a_child_that_dies_before_its_first_line_is_reported() -> None:
     """Waiting for a line ends with the child, not with the time."""
     with Children() as children:
         child = start(children, "raise SystemExit('a wrong setting')")
@@ -47,7 +47,7 @@ def test_a_child_that_dies_before_its_first_line_is_told() -> None:
             child.read_line(30)
 
 
-def test_a_silent_child_is_told() -> None:
+def test_a_silent_child_is_reported() -> None:
     """A line that does not come is an error after its time."""
     with Children() as children:
         child = start(children, "import time; time.sleep(600)")
@@ -75,7 +75,7 @@ def test_a_stopped_child_is_no_error() -> None:
     assert is_gone(child.pid)
 
 
-def test_a_child_that_does_not_stop_is_killed_and_told() -> None:
+def test_a_child_that_does_not_stop_is_killed_and_reported() -> None:
     """One that ignores the signal is an error, and gone."""
     with Children() as children:
         child = start(children, STUBBORN)

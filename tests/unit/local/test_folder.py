@@ -28,7 +28,7 @@ def test_folder_is_found_again(tmp_path: Path) -> None:
         assert (folder.clickhouse / "kept").exists()
 
 
-def test_second_holder_is_told_who_has_it(tmp_path: Path) -> None:
+def test_second_holder_learns_who_has_it(tmp_path: Path) -> None:
     """The message names the process and its address."""
     with DataFolder(tmp_path) as folder:
         folder.write_note(clickhouse="http://127.0.0.1:1234")

@@ -88,9 +88,9 @@ except ImportError as error:
     print(error)
 """
 
-    told = bare_install.python(code)
+    reported = bare_install.python(code)
 
-    assert f"{library} is not installed: run pip install 'usagepipe[{library}]'.\n" == told
+    assert f"{library} is not installed: run pip install 'usagepipe[{library}]'.\n" == reported
 
 
 def test_the_base_dependencies_are_these() -> None:

@@ -1,4 +1,4 @@
-"""The SQL as it is sent. Run with `UPDATE_GOLDEN=1` to write the golden files anew."""
+"""The SQL as it is sent. Run with `UPDATE_GOLDEN=1` to rewrite the golden files."""
 
 import os
 from pathlib import Path

@@ -60,6 +60,6 @@ def test_an_id_is_whole_where_there_is_room() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 200])
-def test_more_rows_are_told_of_in_every_form(width: int) -> None:
+def test_every_form_says_that_there_are_more_rows(width: int) -> None:
     """The caption stands below either form."""
     assert "The first 1; there are more (--limit)." in shown(width)

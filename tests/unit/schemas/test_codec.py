@@ -1,4 +1,4 @@
-"""Events as bytes: what comes back is what was sent, and nothing else is ever raised or told."""
+"""Events as bytes: decoding returns what was encoded, and errors quote nothing of it."""
 
 import json
 from contextlib import suppress
@@ -52,7 +52,7 @@ def test_recorded_event_survives_another_round(case: dict[str, Any]) -> None:
 @settings(deadline=None)  # a shared machine may pause
 @given(events)
 def test_event_comes_back_as_it_was(event: UsageEvent) -> None:
-    """Whatever an event holds, its bytes hold."""
+    """The bytes hold every field of an event."""
     assert event == decode(encode(event))
 
 
@@ -159,9 +159,9 @@ def test_rejection_never_quotes_the_input(raw: bytes) -> None:
     try:
         decode(raw)
     except EventRejectedError as error:
-        told = f"{error} {error.reason} {error.detail} {error.__cause__}"
-        assert CANARY not in told
-        assert "`" not in told
+        reported = f"{error} {error.reason} {error.detail} {error.__cause__}"
+        assert CANARY not in reported
+        assert "`" not in reported
 
 
 json_text = st.recursive(
@@ -181,7 +181,7 @@ json_text = st.recursive(
 @settings(deadline=None)  # a shared machine may pause
 @given(st.binary(max_size=300) | json_text.map(str.encode))
 def test_nothing_but_a_rejection_is_ever_raised(raw: bytes) -> None:
-    """Whatever stands on the topic, the worker sees an event or a rejection."""
+    """For any bytes on the topic the worker sees an event or a rejection."""
     with suppress(EventRejectedError):
         assert isinstance(decode(raw), UsageEvent)
 

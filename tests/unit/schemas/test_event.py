@@ -112,7 +112,7 @@ def test_unknown_field_is_refused_in_python() -> None:
 
 
 def test_every_wrong_field_is_named_at_once() -> None:
-    """One refusal tells all."""
+    """One error names every wrong field."""
     assert ["cost", "prompt_tokens", "user_id"] == refused(user_id="", prompt_tokens=-1, cost="x")
 
 

@@ -61,7 +61,7 @@ def wrong_line(file: bytes | Iterable[bytes]) -> tuple[int, str]:
 @settings(deadline=None)  # a shared machine may pause
 @given(st.lists(events, max_size=8, unique_by=place_of))
 def test_events_come_back_as_they_were(some: list[UsageEvent]) -> None:
-    """Whatever events hold, the file holds: as many lines as events, and a first and a last."""
+    """The file holds every field of the events, one line each, and a first and a last line."""
     ordered = sorted(some, key=place_of)
 
     file = written(*ordered)
@@ -81,7 +81,7 @@ def test_a_line_is_the_event_as_it_stands_on_the_topic() -> None:
 
 
 def test_a_file_that_was_cut_anywhere_is_refused() -> None:
-    """Whatever is left of it, and no event of it may count."""
+    """A file that is cut at any byte is refused as a whole."""
     left = {wrong_line(THREE[:length])[1] for length in range(1, len(THREE))}
 
     assert {"the file ends here, without its last line: it was cut off."} == left
@@ -109,7 +109,7 @@ def test_lines_that_were_taken_out_or_swapped_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "text", "told"),
+    ("line", "text", "reported"),
     [
         (1, b'{"usagepipe_export":2}', "usagepipe_export: version 2 is not supported"),
         (1, b'{"usagepipe_export":"1"}', "usagepipe_export: it has no version"),
@@ -137,15 +137,15 @@ def test_lines_that_were_taken_out_or_swapped_are_refused() -> None:
         (5, b'{"usagepipe_export_end"', "usagepipe_export_end: it is not what the lines before"),
     ],
 )
-def test_a_wrong_line_is_named_with_its_field(line: int, text: bytes, told: str) -> None:
-    """T-37, as far as the file goes: another version and broken JSON are refused."""
+def test_a_wrong_line_is_named_with_its_field(line: int, text: bytes, reported: str) -> None:
+    """T-37, for the file: another version and broken JSON are refused."""
     lines = lines_of()
     lines[line - 1] = text + b"\n"
 
     number, detail = wrong_line(lines)
 
     assert line == number
-    assert told in detail
+    assert reported in detail
 
 
 def test_the_message_says_first_that_another_file_is_no_export() -> None:
@@ -160,10 +160,10 @@ def test_what_stands_behind_the_last_line_is_refused() -> None:
 
 
 def test_no_error_quotes_the_file() -> None:
-    """It may be any file, of whatever secrets."""
-    told = wrong_line(lines_of()[0] + b'{"sk-c4n4ry":"c4n4ry"}\n')
+    """It may be any file and hold secrets."""
+    reported = wrong_line(lines_of()[0] + b'{"sk-c4n4ry":"c4n4ry"}\n')
 
-    assert "c4n4ry" not in str(told)
+    assert "c4n4ry" not in str(reported)
 
 
 class Endless:
@@ -177,7 +177,7 @@ class Endless:
 
 
 def test_a_line_without_an_end_is_not_read_to_it() -> None:
-    """Memory is bounded by the longest record, whatever the file."""
+    """Memory is bounded by the longest record for any file."""
     file = Endless()
 
     with pytest.raises(ExportFileError, match="Line 1 of the file: it is longer than the 1,048,"):

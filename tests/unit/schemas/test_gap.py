@@ -20,7 +20,7 @@ GAP = UsageGap(
 
 
 def test_a_gap_record_comes_back_as_it_went() -> None:
-    """What is written is read; the reasons are told in words."""
+    """Decoding returns the encoded record, and `losses` names the reasons."""
     assert GAP == decode_gap(encode_gap(GAP))
     assert "spill_full 12, too_large 1" == GAP.losses
 
@@ -31,12 +31,12 @@ def test_a_gap_record_is_no_event() -> None:
         decode(encode_gap(GAP))
     (fast,) = read_events([encode_gap(GAP)])
 
-    told = ("gap", "lost before Kafka: spill_full 12, too_large 1")
-    assert told == (refused.value.reason, refused.value.detail)
-    assert told == (fast.reason, fast.detail)
+    reported = ("gap", "lost before Kafka: spill_full 12, too_large 1")
+    assert reported == (refused.value.reason, refused.value.detail)
+    assert reported == (fast.reason, fast.detail)
 
 
-def test_what_a_gap_record_tells_is_cut() -> None:
+def test_the_losses_of_a_gap_record_are_cut() -> None:
     """64 reasons of 64 characters are no header of a letter; the letter's value has them all."""
     lost = {f"{'r' * 63}{sign}": 1 for sign in "abcdefghijklmnopqrstuvwxyz"}
     value = encode_gap(GAP.model_copy(update={"lost": lost}))
@@ -69,7 +69,7 @@ def test_what_is_no_gap_record_is_read_as_none(value: bytes | None) -> None:
 
 
 def test_a_field_of_a_later_version_is_ignored() -> None:
-    """A newer producer may tell more."""
+    """A newer producer may add fields."""
     more = encode_gap(GAP).replace(b'"last_sequence"', b'"host":"a","last_sequence"')
 
     assert is_gap(more)

@@ -220,7 +220,7 @@ def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> N
 
 
 def test_no_text_of_the_settings_has_a_secret() -> None:
-    """Whoever logs the settings logs no secret."""
+    """A log line with the settings holds no secret."""
     for given in (PLAIN, OAUTH):
         settings = Settings.load(**given)
 

@@ -15,7 +15,7 @@ from tests.support.programs import clean_environment
 from usagepipe.schemas.logger import HarmlessLogger, set_level
 from usagepipe.schemas.logs import configure_logs
 
-# Kafka is away: a warning, and a debug line when events go to disk.
+# Kafka is unreachable: a warning, and a debug line when events go to disk.
 RECORD = """
 import logging
 {configuration}
@@ -61,7 +61,7 @@ def test_a_script_prints_nothing_but_its_own_output(
     tmp_path: Path, configuration: str, level: str
 ) -> None:
     """Without a configuration of `logging` a process that records prints nothing of its own,
-    whatever the level, and whatever structlog is configured to do."""
+    at any level and with any configuration of structlog."""
     printed = run(tmp_path, configuration, USAGEPIPE_LOG_LEVEL=level)
 
     assert ("True\n", "") == printed

@@ -151,7 +151,7 @@ def test_a_drift_names_the_lines_that_differ() -> None:
 
 
 def test_a_dropped_table_is_a_drift() -> None:
-    """It is not made anew: an empty rollup would look like one that has everything."""
+    """It is not created again: an empty rollup would look like a complete one."""
     assert (Drift("usage_events", MISSING),) == find_drifts(applied()[1:2], {})
 
 
@@ -168,7 +168,7 @@ def test_a_dropped_table_is_a_drift() -> None:
     ],
 )
 def test_a_retention_is_changed_only_where_it_differs(ttl: str, days: int, sql: str | None) -> None:
-    """The settings decide, whatever stands there; what is right already is left alone."""
+    """The settings replace any other retention, and leave an equal one alone."""
     steps = retention_steps([Retention("t", "stored_at", days)], {"t": f"… {ttl}"}, ONE)
 
     assert [] == list(steps) if sql is None else sql in steps[0].sql

@@ -156,10 +156,12 @@ def test_a_provider_that_is_back_is_used(
     assert "a" == provider.token().value
 
 
-@pytest.mark.parametrize("told", ["1e999", "NaN", "0", "-5", "[1]", "1" + "0" * 400])
-def test_a_life_that_is_no_time_is_taken_for_the_usual_one(endpoint: Endpoint, told: str) -> None:
+@pytest.mark.parametrize("lifetime", ["1e999", "NaN", "0", "-5", "[1]", "1" + "0" * 400])
+def test_a_life_that_is_no_time_is_taken_for_the_usual_one(
+    endpoint: Endpoint, lifetime: str
+) -> None:
     """A token that never ends would be used long after the broker refuses it."""
-    endpoint.answer = lambda: (200, f'{{"access_token": "a", "expires_in": {told}}}'.encode())
+    endpoint.answer = lambda: (200, f'{{"access_token": "a", "expires_in": {lifetime}}}'.encode())
     made = tokens(endpoint)
 
     token = made.token()

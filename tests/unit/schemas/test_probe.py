@@ -1,4 +1,4 @@
-"""What is told about an address where something else than ClickHouse listens."""
+"""The errors for an address where something other than ClickHouse listens."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -54,16 +54,16 @@ def website() -> Iterator[Callable[[int], int]]:
 
 @contextmanager
 def listener(say: bytes | None) -> Iterator[int]:
-    """A port where each connection is told something and closed; None: never answered."""
+    """A port that sends `say` to each connection and closes it; None: it never answers."""
     with create_server(("127.0.0.1", 0)) as server:
         if say is not None:
-            threading.Thread(target=_tell, args=(server, say), daemon=True).start()
+            threading.Thread(target=_answer, args=(server, say), daemon=True).start()
         yield server.getsockname()[1]
         if say is not None:
             server.shutdown(2)
 
 
-def _tell(server: socket, say: bytes) -> None:
+def _answer(server: socket, say: bytes) -> None:
     while True:
         try:
             connection, _ = server.accept()
@@ -74,7 +74,7 @@ def _tell(server: socket, say: bytes) -> None:
             connection.sendall(say)
 
 
-def told(port: int, scheme: str = "http") -> UsagePipeError:
+def error_of(port: int, scheme: str = "http") -> UsagePipeError:
     with pytest.raises(UsagePipeError) as caught:
         connect(ClickHouseAddress.parse(f"{scheme}://127.0.0.1:{port}/"))
     return caught.value
@@ -83,7 +83,7 @@ def told(port: int, scheme: str = "http") -> UsagePipeError:
 @pytest.mark.parametrize("status", [200, 404, 405])
 def test_a_web_server_is_called_no_clickhouse(website: Callable[[int], int], status: int) -> None:
     """It can be reached, so the address is what is wrong."""
-    error = told(website(status))
+    error = error_of(website(status))
 
     assert isinstance(error, SettingsError)
     assert "is not a ClickHouse server" in str(error)
@@ -91,19 +91,21 @@ def test_a_web_server_is_called_no_clickhouse(website: Callable[[int], int], sta
 
 def test_a_proxy_without_its_server_is_one_that_is_away(website: Callable[[int], int]) -> None:
     """What a load balancer answers while ClickHouse is down is worth another try."""
-    assert isinstance(told(website(503)), ServerUnavailableError)
+    assert isinstance(error_of(website(503)), ServerUnavailableError)
 
 
-def test_https_to_a_server_without_tls_is_told(website: Callable[[int], int]) -> None:
+def test_https_to_a_server_without_tls_is_named(website: Callable[[int], int]) -> None:
     """The cure is one letter."""
-    assert str(told(website(200), "https")).endswith("/default does not speak TLS: write http://.")
+    assert str(error_of(website(200), "https")).endswith(
+        "/default does not speak TLS: write http://."
+    )
 
 
 def test_a_port_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka waits for the rest of what it takes for a long request: 198 s, once."""
     monkeypatch.setattr(probe, "ANSWER_SECONDS", 0.2)
     with listener(None) as port:
-        error = told(port)
+        error = error_of(port)
 
     assert isinstance(error, ServerUnavailableError)
     assert "something listens there, but gives no answer within 0.2 s" in str(error)
@@ -116,12 +118,12 @@ def test_a_port_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         (b"\x15\x03\x01\x00\x02\x02\x46", SettingsError, "does not answer in HTTP: is it TLS?"),
     ],
 )
-def test_a_port_that_is_not_http_is_told(
+def test_a_port_that_is_not_http_is_named(
     say: bytes, kind: type[UsagePipeError], words: str
 ) -> None:
     """A server of something else hangs up; one with TLS answers in bytes of its own."""
     with listener(say) as port:
-        error = told(port)
+        error = error_of(port)
 
     assert isinstance(error, kind)
     assert words in str(error)

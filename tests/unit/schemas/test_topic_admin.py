@@ -1,4 +1,4 @@
-"""Topics that were made a moment ago, as a broker tells of them."""
+"""Topics that were created a moment ago, as a broker lists them."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +36,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_topic_is_waited_for_until_it_can_be_written() -> None:
-    """Also while the broker tells nothing."""
+    """The wait continues while the broker does not answer."""
     away = KafkaException(KafkaError(KafkaError._TRANSPORT))
     admin = Admin(ABSENT, away, LEADERLESS, LED)
 

@@ -13,8 +13,8 @@ VERSION = " (version 25.8.2.29 (official build))"
 def refused(code: int, text: str, name: str) -> DatabaseError:
     """The driver's exception for an answer of ClickHouse."""
     body = f"Code: {code}. DB::Exception: {text}. ({name}){VERSION}"
-    told = f"Received ClickHouse exception, code: {code}, server response: {body}{URL}"
-    return DatabaseError(told, code=code, name=name)
+    reported = f"Received ClickHouse exception, code: {code}, server response: {body}{URL}"
+    return DatabaseError(reported, code=code, name=name)
 
 
 def bad_number(quoted: str = "abc", key: str = "prompt_tokens") -> DatabaseError:
@@ -130,7 +130,7 @@ def test_a_value_in_a_constraints_error_decides_nothing() -> None:
         (201, "QUOTA_EXCEEDED", Kind.OPERATOR),
     ],
 )
-def test_trouble_of_the_server_is_told_from_what_needs_a_person(
+def test_trouble_of_the_server_differs_from_what_needs_an_operator(
     code: int, name: str, kind: Kind
 ) -> None:
     """Both are tried again; the one passes by itself."""

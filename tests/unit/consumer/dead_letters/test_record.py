@@ -92,7 +92,7 @@ def test_a_refusal_has_clickhouses_code_and_column() -> None:
     assert None is envelope_of(code=b"").code
 
 
-def test_an_omitted_value_is_told_from_a_tombstone() -> None:
+def test_an_omitted_value_differs_from_a_tombstone() -> None:
     """Both have no value; one of them had."""
     omitted = letter_of(HEADERS | {"omitted_value_bytes": b"2000000"}, value=None)
     tombstone = letter_of(HEADERS, value=None)

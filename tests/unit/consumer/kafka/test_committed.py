@@ -66,7 +66,7 @@ async def test_an_error_of_a_partition_is_not_no_commit() -> None:
         await committed_positions(Coordinator(answer), ASKED)
 
 
-async def test_a_partition_that_is_not_told_of_is_not_without_commit() -> None:
+async def test_a_partition_missing_from_the_answer_is_not_without_commit() -> None:
     """Half an answer is none."""
     answer = OffsetFetchResponse_v3(0, [("t", [(0, 7, "", 0)])], 0)
 

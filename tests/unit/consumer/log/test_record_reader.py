@@ -85,7 +85,7 @@ def test_a_header_whose_name_is_no_text_does_not_stop_its_partition(first: int) 
     assert [(n, b"value") for n in range(first, 3)] == [(r.offset, r.value) for r in records]
 
 
-def test_records_that_are_none_are_told_by_offset() -> None:
+def test_control_records_are_named_by_offset() -> None:
     """A batch whose records break off becomes letters; raised, it would stop the partition."""
     data = bytearray(_with_headers("abcd"))
     data[61] = 0x7F  # the length of the first record: into the next one's middle

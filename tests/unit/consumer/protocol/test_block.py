@@ -77,7 +77,7 @@ def test_a_later_epoch_writes_what_is_missing() -> None:
     assert made.token.endswith(f":5-8:1:{rows(_8='d').digest}")
 
 
-def test_a_look_up_that_finds_others_than_announced_is_told() -> None:
+def test_a_look_up_that_differs_from_the_announcement_is_reported() -> None:
     """The range may have landed with the others: it is verified before it counts as stored."""
     announced = Announcement("topic-id", 5, 8, 4, 0, SkippedDuplicates.of({6}, 5))
 
@@ -88,7 +88,7 @@ def test_a_look_up_that_finds_others_than_announced_is_told() -> None:
     assert not other.as_announced
 
 
-def test_other_events_in_an_announced_range_are_told() -> None:
+def test_other_events_in_an_announced_range_are_reported() -> None:
     """A log that lost its end gives the range to them: their token is another, and so is theirs
     who announced it."""
     announced = block(0, Duplicates(), set()).pending

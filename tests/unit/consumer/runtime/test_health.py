@@ -13,7 +13,7 @@ def full_disk() -> DatabaseError:
     return DatabaseError(text, code=243)
 
 
-def test_the_trouble_of_a_server_is_told_by_its_code_and_what_that_means() -> None:
+def test_the_trouble_of_a_server_is_reported_by_code_and_meaning() -> None:
     """The text of ClickHouse quotes rows: it is never told."""
     health = Health(assigned=True)
 

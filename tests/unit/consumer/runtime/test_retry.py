@@ -22,16 +22,16 @@ executing JSONEachRowRowInputFormat. (CANNOT_PARSE_INPUT_ASSERTION_FAILED) (vers
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (DatabaseError(REFUSED), "DatabaseError: code 27 CANNOT_PARSE_INPUT_ASSERTION_FAILED"),
         (DatabaseError("Code: 60. DB::Exception: cut"), "DatabaseError: code 60 UNKNOWN_TABLE"),
         (ConnectionError("away\nfor long"), "ConnectionError: away"),
     ],
 )
-def test_an_error_is_told_in_a_line_without_what_it_quotes(error: Exception, told: str) -> None:
+def test_an_error_is_one_line_without_what_it_quotes(error: Exception, reported: str) -> None:
     """ClickHouse quotes the rows it refuses: ids and tags of users have no place in a log."""
-    assert told == brief(error)
+    assert reported == brief(error)
 
 
 def _failures(metrics: WorkerMetrics, kind: str) -> float | None:

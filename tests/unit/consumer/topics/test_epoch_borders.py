@@ -26,8 +26,8 @@ class Leader:
             return EpochEnd(UNKNOWN_EPOCH, -1)
         if epoch == self._epochs[-1]:
             return EpochEnd(epoch, self._end)
-        told = self._epochs[later - 1] if later else epoch
-        return EpochEnd(told, self._begins[self._epochs[later]])
+        reported = self._epochs[later - 1] if later else epoch
+        return EpochEnd(reported, self._begins[self._epochs[later]])
 
 
 @pytest.mark.parametrize(

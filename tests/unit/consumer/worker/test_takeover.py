@@ -106,7 +106,7 @@ def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "reported"),
     [
         ("", [("records_expired_unread", 2, 9)]),
         (
@@ -120,11 +120,11 @@ def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
     ],
     ids=["nothing announced", "all announced expired", "a part"],
 )
-def test_what_was_announced_is_not_told_as_unread(
-    metadata: str, told: list[tuple[str, int, int]]
+def test_an_announced_range_is_not_reported_as_unread(
+    metadata: str, reported: list[tuple[str, int, int]]
 ) -> None:
     """A worker had it in hand when it ended: its rows may well be stored."""
     with capture_logs() as logs:
         start(2, metadata)
 
-    assert told == [(line["event"], line["first"], line["last"]) for line in logs]
+    assert reported == [(line["event"], line["first"], line["last"]) for line in logs]

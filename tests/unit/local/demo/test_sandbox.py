@@ -67,7 +67,7 @@ def test_local_servers_get_settings_that_suit_them(monkeypatch: pytest.MonkeyPat
     assert (7.0, 0.5) == (plain.session_seconds, plain.batch_seconds)
 
 
-def test_a_wrong_address_is_told() -> None:
+def test_a_wrong_address_is_named() -> None:
     """A wrong server is found before anything is made."""
     with pytest.raises(SettingsError, match="USAGEPIPE_KAFKA"):
         Sandbox.of("localhost", URL, NOW)

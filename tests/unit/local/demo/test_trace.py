@@ -86,7 +86,7 @@ def test_a_limit_reads_no_further(tmp_path: Path) -> None:
         (b"\x00\x01\x02\x03", 1, "column TIMESTAMP is missing"),
     ],
 )
-def test_a_wrong_file_is_told_by_line_and_column(
+def test_a_wrong_file_is_reported_by_line_and_column(
     tmp_path: Path, content: str | bytes, line: int, words: str
 ) -> None:
     """The message names the file, the line, the column and the value."""
@@ -101,7 +101,7 @@ def test_a_wrong_file_is_told_by_line_and_column(
     assert 2 == error.exit_status
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A missing file and a folder are told with the system's own words."""
     missing = problem(tmp_path / "no.csv")
     folder = problem(tmp_path)

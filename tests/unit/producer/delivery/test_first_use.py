@@ -149,7 +149,7 @@ def test_a_host_without_a_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> No
     assert new_producer_id().startswith(f"unknown-{os.getpid()}-")
 
 
-def test_a_local_user_without_a_home_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_user_without_a_home_learns_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """The id of the local user needs a file; the error asks for one."""
     monkeypatch.delenv("XDG_STATE_HOME")
 

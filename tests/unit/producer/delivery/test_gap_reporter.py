@@ -11,7 +11,7 @@ from usagepipe.producer.delivery.spill import Record
 from usagepipe.schemas.gap import UsageGap, decode_gap
 
 
-def told(record: Record | None) -> UsageGap:
+def reported(record: Record | None) -> UsageGap:
     """What a gap record says."""
     assert record is not None
     gap = decode_gap(record[1])
@@ -19,14 +19,14 @@ def told(record: Record | None) -> UsageGap:
     return gap
 
 
-def test_losses_are_told_once() -> None:
+def test_losses_are_reported_once() -> None:
     """One record sums up what was lost since the last, with the greatest of the lost numbers."""
     reporter = GapReporter("p")
     began = datetime.now(UTC).replace(microsecond=0)
     reporter.lost("queue_full", 2, 7)
     reporter.lost("too_large", 1, 5)
 
-    gap, nothing = told(reporter.next_record(0)), reporter.next_record(0)
+    gap, nothing = reported(reporter.next_record(0)), reporter.next_record(0)
 
     assert ("p", {"queue_full": 2, "too_large": 1}, 7) == (
         gap.producer_id,
@@ -37,19 +37,19 @@ def test_losses_are_told_once() -> None:
     assert nothing is None
 
 
-def test_losses_are_told_at_once_and_then_now_and_then() -> None:
+def test_the_first_loss_is_reported_at_once_and_later_ones_at_intervals() -> None:
     """Losses that go on make a record at their beginning and one a pause, not one each."""
     reporter = GapReporter("p")
     reporter.lost("queue_full", 1, 1)
     first = reporter.next_record(30)
     reporter.lost("queue_full", 1, 2)
 
-    assert 1 == told(first).last_sequence
+    assert 1 == reported(first).last_sequence
     assert reporter.next_record(30) is None
-    assert 2 == told(reporter.next_record(0)).last_sequence
+    assert 2 == reported(reporter.next_record(0)).last_sequence
 
 
-def test_record_that_does_not_arrive_is_told_again() -> None:
+def test_gap_record_that_does_not_arrive_is_sent_again() -> None:
     """What it told is in the next one, at once, with its own times; events are left alone."""
     reporter = GapReporter("p")
     reporter.lost("queue_full", 2, 7)
@@ -58,13 +58,13 @@ def test_record_that_does_not_arrive_is_told_again() -> None:
     reporter.lost("too_large", 1, 3)
 
     reporter.report_again([(b"k", b'{"schema_version":1}'), record])
-    again = told(reporter.next_record(30))
+    again = reported(reporter.next_record(30))
 
     assert ({"queue_full": 2, "too_large": 1}, 7) == (again.lost, again.last_sequence)
-    assert told(record).since == again.since
+    assert reported(record).since == again.since
 
 
-def test_losses_are_being_told_until_all_is_with_kafka() -> None:
+def test_losses_are_pending_until_kafka_has_all_records() -> None:
     """Whoever waits for it waits for the record's way too, and for what was lost meanwhile."""
     reporter = GapReporter("p")
     states = [reporter.is_pending]
@@ -80,7 +80,7 @@ def test_losses_are_being_told_until_all_is_with_kafka() -> None:
 
 
 @pytest.mark.parametrize("year", [1970, 2200])
-def test_clock_that_is_wrong_by_decades_keeps_nothing_from_being_told(
+def test_clock_that_is_wrong_by_decades_hides_no_loss(
     monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
     """A machine that boots in 1970 tells its losses with the nearest time that a record may have,
@@ -98,7 +98,7 @@ def test_clock_that_is_wrong_by_decades_keeps_nothing_from_being_told(
     reporter.lost("queue_full", 1, 1)
     reporter.lost("queue_full", 1, 2)
 
-    gap = told(reporter.next_record(0))
+    gap = reported(reporter.next_record(0))
 
     years = (2000, now.year) if year < now.year else (now.year, 2099)
     assert ({"queue_full": 2}, years) == (gap.lost, (gap.since.year, gap.until.year))

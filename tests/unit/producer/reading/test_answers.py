@@ -110,7 +110,7 @@ def test_cost_is_never_made_from_a_float() -> None:
         (JSON, b"[" * 5_000, "parse_failed"),
     ],
 )
-def test_content_type_tells_how_to_read(
+def test_content_type_decides_how_to_read(
     content_type: str, body: bytes, expected: Usage | str
 ) -> None:
     """Case and parameters do not matter; without a type, the first byte tells."""
@@ -283,7 +283,7 @@ def test_array_is_a_stream(limit: int) -> None:
         ("", events(CHAT), True),
     ],
 )
-def test_streams_are_told_from_documents(content_type: str, body: bytes, streaming: bool) -> None:
+def test_streams_differ_from_documents(content_type: str, body: bytes, streaming: bool) -> None:
     """By the type; of a JSON body by its being several documents, once it has been read."""
     reader = AnswerReader(content_type, "", LIMIT)
 

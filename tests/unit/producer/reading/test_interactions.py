@@ -62,17 +62,19 @@ def test_stream_of_an_interaction_is_read(words: tuple[str, str, str], limit: in
 
 @pytest.mark.parametrize("limit", [SHORT, 4_096])
 @pytest.mark.parametrize(
-    "told",
+    "reported",
     [
         {"usage": USAGE, "step_usage": {"total_input_tokens": 7}},
         {"metadata": {"total_usage": USAGE}},
     ],
 )
-def test_stream_that_is_cut_keeps_the_usage_until_then(told: dict[str, Any], limit: int) -> None:
+def test_stream_that_is_cut_keeps_the_usage_until_then(
+    reported: dict[str, Any], limit: int
+) -> None:
     """Each step's end may have the usage so far, at the top or in its metadata."""
     body = stream(
         {"event_type": "interaction.created", "interaction": INTERACTION},
-        {"event_type": "step.stop", "index": 0, **told},
+        {"event_type": "step.stop", "index": 0, **reported},
     )
 
     found = read("text/event-stream", body, limit, complete=False)

@@ -145,7 +145,7 @@ def test_body_that_is_nothing_is_what_its_label_says(
         ("text/plain", b"Hello", False),
     ],
 )
-def test_body_tells_whether_it_was_a_stream(
+def test_the_body_shows_whether_it_was_a_stream(
     content_type: str, body: bytes, streaming: bool
 ) -> None:
     """A stream under another label is one; the label counts only where nothing came."""

@@ -125,8 +125,8 @@ def test_body_and_stamp_win_over_the_header() -> None:
     """The provider's own word counts before the gateway's, and the handler's before both."""
     body = {"model": "m", "usage": COUNTS | {"cost": 0.25}}
 
-    told = header_event("0.5", body=body).event
+    reported = header_event("0.5", body=body).event
     stamped = header_event("0.5", before=lambda: stamp_usage(cost=Decimal(1))).event
 
-    assert (Decimal("0.25"), "") == (told.cost, told.price_version)
+    assert (Decimal("0.25"), "") == (reported.cost, reported.price_version)
     assert (Decimal(1), "") == (stamped.cost, stamped.price_version)

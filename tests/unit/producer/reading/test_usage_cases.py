@@ -40,7 +40,7 @@ def openai(**usage: Any) -> dict[str, Any]:
     return {"model": "gpt", "usage": usage}
 
 
-def test_total_that_is_not_told_is_the_sum() -> None:
+def test_missing_total_is_the_sum() -> None:
     """T-02: OpenAI usage 31/7 without a total is 31/7/38."""
     assert (31, 7, 38) == totals(read(openai(prompt_tokens=31, completion_tokens=7)))
 

@@ -11,18 +11,18 @@ def test_first_drop_and_every_1024th_after_it_is_worth_a_warning() -> None:
     """The 1st, 1025th, 2049th drop ask for a warning, whatever their reasons."""
     counters = Counters()
 
-    told = [n for n in range(1, 3_001) if counters.drop("queue_full" if n % 2 else "closed")]
+    reported = [n for n in range(1, 3_001) if counters.drop("queue_full" if n % 2 else "closed")]
 
-    assert [1, 1025, 2049] == told
+    assert [1, 1025, 2049] == reported
 
 
-def test_drops_of_many_events_are_told_as_often_as_single_ones() -> None:
+def test_drops_of_many_events_are_logged_as_often_as_single_ones() -> None:
     """Events dropped together ask for a warning when a 1st, 1025th, 2049th … is among them."""
     counters = Counters()
 
-    told = [counters.drop("spill_overwritten", events) for events in (1, 1_023, 1, 2_000, 20)]
+    reported = [counters.drop("spill_overwritten", events) for events in (1, 1_023, 1, 2_000, 20)]
 
-    assert [True, False, True, True, False] == told
+    assert [True, False, True, True, False] == reported
     assert {"spill_overwritten": 3_045} == counters.dropped
 
 

@@ -130,7 +130,7 @@ def test_gauges_of_a_forked_process_are_its_own(meter: PrometheusMeter, value: V
     assert 1 == os.waitstatus_to_exitcode(status)
 
 
-def test_what_is_counted_is_told(meter: PrometheusMeter, value: Value) -> None:
+def test_every_count_is_a_metric(meter: PrometheusMeter, value: Value) -> None:
     """Losses and unrecorded requests are in both, with the same labels."""
     counters = Counters(meter)
 
@@ -141,7 +141,7 @@ def test_what_is_counted_is_told(meter: PrometheusMeter, value: Value) -> None:
     assert 1 == value("requests_unrecorded_total", endpoint="/v1", reason="no_user")
 
 
-def test_the_time_of_watching_is_told(meter: PrometheusMeter, value: Value) -> None:
+def test_the_time_of_watching_is_a_metric(meter: PrometheusMeter, value: Value) -> None:
     """Each watched request is one observation, of more than nothing."""
     recorder = MemoryRecorder(metrics=True)
     recorder.counters = Counters(meter)
@@ -187,7 +187,7 @@ def test_metrics_without_prometheus_client_are_refused_at_once(
         UsageRecorder(metrics=True)
 
 
-def test_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written_is_reported_at_once(tmp_path: Path) -> None:
     """prometheus-client keeps the numbers of several processes in a folder: a wrong one is a wrong
     setting, told when the recorder is made."""
     missing = tmp_path / "missing"
@@ -201,8 +201,8 @@ def test_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
         check=False,
     )
 
-    told = (
+    reported = (
         f"SettingsError: USAGEPIPE_METRICS: PROMETHEUS_MULTIPROC_DIR cannot be written ({missing}"
     )
-    assert told in ended.stderr
+    assert reported in ended.stderr
     assert "SettingsError" in ended.stderr

@@ -31,7 +31,7 @@ def test_top_level_model_and_stream_are_read(step: int) -> None:
     "body",
     [b"", b"{", b"[]", b'"model"', b"model=a", b"\xff\xfe", b'{"model": 7}', b"[" * 100_000],
 )
-def test_what_names_no_model_tells_none(body: bytes) -> None:
+def test_body_without_a_model_has_no_model(body: bytes) -> None:
     """Broken, empty and other bodies raise nothing and tell nothing."""
     assert Requested() == read(body)
 

@@ -248,7 +248,7 @@ def test_disconnect_after_the_last_chunk_is_none() -> None:
     assert (200, False, "complete", 38) == facts(bench)
 
 
-def test_disconnect_that_is_told_while_the_last_chunk_is_sent_is_none() -> None:
+def test_disconnect_during_the_last_chunk_does_not_count() -> None:
     """A server may report the end of the connection before its `send` of the last chunk returns:
     the answer is complete."""
     over, heard = asyncio.Event(), asyncio.Event()

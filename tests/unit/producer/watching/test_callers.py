@@ -26,7 +26,7 @@ def test_secret_may_be_bytes() -> None:
 @pytest.mark.parametrize(
     "raw", ["", "short", "fifteen-chars-k", "a-long-enough-key-\n\n\n\n", "k" * 20 + "é"]
 )
-def test_last_characters_are_left_out_where_they_tell_too_much(raw: str) -> None:
+def test_last_characters_are_left_out_where_they_reveal_too_much(raw: str) -> None:
     """Of a short key, or one that does not print, the fingerprint shows the hash alone."""
     assert len("key-") + 32 == len(fingerprint_key(raw, SECRET))
 

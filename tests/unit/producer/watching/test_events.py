@@ -129,7 +129,7 @@ TRACE = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "span_id": "00f067aa0ba
         ({"trace_id": "theirs"}, {}, {"trace_id": "theirs"}),
     ],
 )
-def test_trace_is_told_by_tags(
+def test_trace_is_in_the_tags(
     of_caller: dict[str, str], stamped: dict[str, str], kept: dict[str, str]
 ) -> None:
     """The ids of the request's trace are tags, where neither stamp nor caller name another."""
@@ -139,11 +139,11 @@ def test_trace_is_told_by_tags(
     assert kept == found.tags
 
 
-@pytest.mark.parametrize(("room", "told"), [(0, []), (1, ["trace_id"]), (2, list(TRACE))])
-def test_trace_never_costs_the_event(room: int, told: list[str]) -> None:
+@pytest.mark.parametrize(("room", "reported"), [(0, []), (1, ["trace_id"]), (2, list(TRACE))])
+def test_trace_never_costs_the_event(room: int, reported: list[str]) -> None:
     """With as many tags as an event takes, those of the trace are left out: the tokens count."""
     tags = {f"t{number}": "x" for number in range(MAX_TAGS - room)}
 
     found = event(caller=Caller("u", tags=tags), trace=TRACE)
 
-    assert (38, told) == (found.total_tokens, [name for name in TRACE if name in found.tags])
+    assert (38, reported) == (found.total_tokens, [name for name in TRACE if name in found.tags])

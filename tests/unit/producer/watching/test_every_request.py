@@ -232,7 +232,7 @@ def request(app: App, path: str) -> None:
     asyncio.run(one())
 
 
-def test_choice_that_raises_is_told_once() -> None:
+def test_choice_that_raises_is_reported_once() -> None:
     """The log names type and place of the error once, not at every request, and never its text."""
 
     def choose(method: str, path: str) -> bool:

@@ -145,7 +145,7 @@ def test_call_without_a_header_has_no_trace(params: object) -> None:
     assert "trace_id" not in event("answered").tags
 
 
-def test_header_that_the_proxy_was_sent_tells_the_trace() -> None:
+def test_header_that_the_proxy_received_names_the_trace() -> None:
     """It is beside LiteLLM's own id of the call's attempts, which stays."""
     sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     kwargs = {"litellm_params": {"proxy_server_request": {"headers": {"traceparent": sent}}}}

@@ -22,7 +22,7 @@ later_versions = versions.filter(lambda text: text != "00")
 
 
 @given(versions, trace_ids, span_ids, hexadecimal(2))
-def test_valid_header_tells_its_ids(version: str, trace: str, span: str, flags: str) -> None:
+def test_valid_header_has_its_ids(version: str, trace: str, span: str, flags: str) -> None:
     """Version, trace id, parent id and flags: the two ids in the middle, as they were sent."""
     found = trace_of(f"{version}-{trace}-{span}-{flags}")
 
@@ -76,7 +76,7 @@ def test_whatever_is_sent_only_ids_come_out(header: str) -> None:
         "00-" * 100_000,
     ],
 )
-def test_invalid_header_tells_nothing(header: str) -> None:
+def test_invalid_header_has_no_ids(header: str) -> None:
     """Ids of all zeros, capitals, other lengths, the version that the standard forbids."""
     assert {} == trace_of(header)
 

@@ -128,7 +128,7 @@ def test_folder_that_cannot_be_emptied_is_sent_once(
     assert {"spill_adopted", "spill_not_removed"} == {entry["event"] for entry in logs}
 
 
-def test_folder_that_cannot_be_made_is_told_once(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_reported_once(tmp_path: Path) -> None:
     """A file stands in the folder's place: the spill is not to be had, and nothing raises."""
     (tmp_path / "taken").write_text("a file")
 
@@ -194,7 +194,7 @@ def test_no_folder_is_touched_where_none_is_wanted(
     assert ([], [], False) == (logs, list(tmp_path.iterdir()), off.takes_events)
 
 
-def test_failed_write_is_told_once_and_tried_again_later(
+def test_failed_write_is_reported_once_and_tried_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder's place is taken: what was not written is the caller's, until a later attempt."""
