@@ -11,24 +11,25 @@ from usagepipe.consumer.maintenance.audit_queries import StoredTwice
 from usagepipe.consumer.maintenance.audit_result import Audit, PartitionAudit
 from usagepipe.consumer.maintenance.audit_sequences import SequenceGap
 from usagepipe.consumer.rollups.verification import Difference
-from usagepipe.query.cards import json_text, print_table
+from usagepipe.query.cards import Cards, json_text, terminal
 from usagepipe.schemas.gap import UsageGap
 from usagepipe.schemas.visible import visible
 
 MAX_LISTED: Final = 20  # findings of each kind; --json has all of them
-_COUNTS: Final = (
-    "log",
-    "stored",
-    "letters",
-    "duplicates",
-    "marks",
-    "aborted",
-    "pending",
-    "backlog",
-    "missing",
-    "missing_from_log",
-    "raw_expired",
-)
+# Where the offsets are: heading and name in JSON, and attribute of `PartitionAudit`.
+_COUNTS: Final = {
+    "log": "log",
+    "stored": "stored",
+    "letters": "dead_letters",
+    "duplicates": "duplicates",
+    "marks": "control_records",
+    "aborted": "aborted",
+    "pending": "pending",
+    "backlog": "backlog",
+    "missing": "missing",
+    "missing_from_log": "missing_from_log",
+    "raw_expired": "raw_expired",
+}
 
 
 def print_audit(found: Audit, *, as_json: bool) -> None:
@@ -36,12 +37,10 @@ def print_audit(found: Audit, *, as_json: bool) -> None:
     if as_json:
         click.echo(json_text(_fields(found), default=str))
         return
-    print_table(
-        f"{found.topic}, group {found.group}",
-        ("partition", *_COUNTS, "twice", "committed"),
-        map(_cells, found.partitions),
-        counts=(*_COUNTS, "twice"),
-    )
+    counts = (*_COUNTS, "twice")
+    columns = ("partition", *counts, "committed")
+    title = f"{found.topic}, group {found.group}"
+    terminal().print(Cards(title, columns, map(_cells, found.partitions), counts=counts))
     for sentence in _sentences(found):
         click.echo(visible(sentence))
     click.echo(_verdict(found))
@@ -62,25 +61,10 @@ def _verdict(found: Audit) -> str:
 
 
 def _cells(each: PartitionAudit) -> list[str]:
+    counts = (getattr(each, attribute) for attribute in (*_COUNTS.values(), "doubled"))
+    numbers = [f"{count if isinstance(count, int) else size(count):,}" for count in counts]
     committed = "none" if each.committed is None else str(each.committed)
-    return [str(each.partition), *_counts(each), f"{size(each.doubled):,}", committed]
-
-
-def _counts(each: PartitionAudit) -> list[str]:
-    numbers = (
-        each.log,
-        each.stored,
-        size(each.dead_letters),
-        size(each.duplicates),
-        size(each.control_records),
-        size(each.aborted),
-        size(each.pending),
-        each.backlog,
-        size(each.missing),
-        size(each.missing_from_log),
-        size(each.raw_expired),
-    )
-    return [f"{number:,}" for number in numbers]
+    return [str(each.partition), *numbers, committed]
 
 
 def _sentences(found: Audit) -> Iterator[str]:
@@ -249,20 +233,10 @@ def _partition_fields(each: PartitionAudit) -> dict[str, Any]:
         "low": each.low,
         "high": each.high,
         "committed": each.committed,
-        "log": each.log,
-        "stored": each.stored,
-        "letters": each.dead_letters,
-        "duplicates": each.duplicates,
+        **{name: getattr(each, attribute) for name, attribute in _COUNTS.items()},
         "copies": each.duplicates,  # their former name, for programs that read it
-        "marks": each.control_records,
-        "aborted": each.aborted,
-        "missing_from_log": each.missing_from_log,
         "diverged": each.diverged,
-        "pending": each.pending,
-        "backlog": each.backlog,
-        "missing": each.missing,
         "missing_ids": {str(offset): name for offset, name in each.missing_ids.items()},
-        "raw_expired": each.raw_expired,
         "doubled": each.doubled,
         "expired": each.expired,
         "beyond": each.beyond,

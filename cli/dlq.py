@@ -20,9 +20,9 @@ from usagepipe.consumer.dead_letters.replay import (
     why_missing,
 )
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
-from usagepipe.query.tables import visible
 from usagepipe.schemas.errors import UsagePipeError, WrongUseError
 from usagepipe.schemas.settings import StorageSettings
+from usagepipe.schemas.visible import visible
 
 NOT_ALL = 1
 DECLINED = 1

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -10,33 +10,26 @@ import click
 from usagepipe.consumer.dead_letters.listing import ListedDeadLetter, Listing, ReasonCount
 from usagepipe.consumer.dead_letters.record import DeadLetter
 from usagepipe.consumer.dead_letters.replay import DeadLetterReplay, why_missing
-from usagepipe.query.cards import json_text, print_table
+from usagepipe.query.cards import Cards, iso_text, json_text, terminal
 from usagepipe.schemas.visible import visible
 
 DUMP_BYTES: Final = 16  # on a line
 NONE: Final = "(none)"
+LIST_COLUMNS: Final = (
+    *("partition", "offset", "reason", "detail"),
+    *("record (UTC)", "letter (UTC)", "bytes", "copies"),
+)
+SUMMARY_COLUMNS: Final = ("reason", "letters", "copies", "first (UTC)", "last (UTC)")
 
 
 def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
     """Print the listed dead letters; a hint that there are more goes to standard error."""
-    rows = listing.rows.values()
+    rows, title = listing.rows.values(), f"Dead letters on {topic}"
     if as_json:
         _print_json(map(_listed_fields, rows))
     elif rows:
-        print_table(
-            f"Dead letters on {topic}",
-            (
-                "partition",
-                "offset",
-                "reason",
-                "detail",
-                "record (UTC)",
-                "letter (UTC)",
-                "bytes",
-                "copies",
-            ),
-            map(_listed_cells, rows),
-            words=("reason", "detail"),
+        terminal().print(
+            Cards(title, LIST_COLUMNS, map(_listed_cells, rows), words=("reason", "detail"))
         )
     else:
         click.echo(f"No dead letters on {topic} match.")
@@ -47,15 +40,13 @@ def print_list(listing: Listing, topic: str, *, as_json: bool) -> None:
 
 
 def print_summary(listing: Listing, topic: str, *, as_json: bool) -> None:
+    title = f"Dead letters on {topic}"
     counts = sorted(listing.reasons.values(), key=lambda count: (-count.dead_letters, count.reason))
     if as_json:
         _print_json(map(_count_fields, counts))
     elif counts:
-        print_table(
-            f"Dead letters on {topic}",
-            ("reason", "letters", "copies", "first (UTC)", "last (UTC)"),
-            map(_count_cells, counts),
-            words=("reason",),
+        terminal().print(
+            Cards(title, SUMMARY_COLUMNS, map(_count_cells, counts), words=("reason",))
         )
     else:
         click.echo(f"No dead letters on {topic} match.")
@@ -103,7 +94,7 @@ def print_replayed(replay: DeadLetterReplay, topic: str) -> None:
     if replay.since:
         click.echo(
             "Records that are refused again become new dead letters:"
-            f" usagepipe dlq list --from {_iso(replay.since)}"
+            f" usagepipe dlq list --from {iso_text(replay.since)}"
         )
 
 
@@ -119,8 +110,8 @@ def _listed_fields(listed: ListedDeadLetter) -> dict[str, Any]:
         "detail": envelope.detail,
         "code": envelope.code,
         "column": envelope.column or None,
-        "record_time": _iso(envelope.recorded_at),
-        "letter_time": _iso(envelope.written_at),
+        "record_time": iso_text(envelope.recorded_at),
+        "letter_time": iso_text(envelope.written_at),
         "key_bytes": envelope.key_bytes,
         "value_bytes": envelope.value_bytes,
         "value_omitted": envelope.value_omitted,
@@ -153,8 +144,8 @@ def _count_fields(count: ReasonCount) -> dict[str, Any]:
         "reason": count.reason,
         "letters": count.dead_letters,
         "copies": count.copies,
-        "first_letter_time": _iso(count.first_written_at),
-        "last_letter_time": _iso(count.last_written_at),
+        "first_letter_time": iso_text(count.first_written_at),
+        "last_letter_time": iso_text(count.last_written_at),
     }
 
 
@@ -207,11 +198,3 @@ def _dump(content: bytes) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return "unknown" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return (
-        None
-        if moment is None
-        else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )

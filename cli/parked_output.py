@@ -14,8 +14,8 @@ from usagepipe.consumer.parking.limits import RATIO_VARIABLE, RUN_VARIABLE
 from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.parking.table import Mode
 from usagepipe.query.cards import json_text
-from usagepipe.query.tables import visible
 from usagepipe.schemas.settings import StorageSettings
+from usagepipe.schemas.visible import visible
 
 WIDEST: Final = 100  # longer lines are hard to read
 

@@ -1,7 +1,7 @@
 """Prints a status: sentences and a table, or one JSON object."""
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -10,10 +10,10 @@ from usagepipe.cli import parked_output
 from usagepipe.consumer.log.offset_ranges import ranges_of
 from usagepipe.consumer.maintenance.status import PartitionStatus, Status
 from usagepipe.consumer.topics.group_offsets import NO_GROUP, Member
-from usagepipe.query.cards import json_text, print_table
+from usagepipe.query.cards import Cards, iso_text, json_text, terminal
 from usagepipe.schemas.visible import visible
 
-COLUMNS: Final = ("waiting", "oldest waits", "newest stored")
+COLUMNS: Final = ("partition", "waiting", "oldest waits", "newest stored", "consumer")
 NONE: Final = "-"
 
 
@@ -24,12 +24,8 @@ def print_status(found: Status, *, as_json: bool) -> None:
         return
     for sentence in _sentences(found):
         click.echo(visible(sentence))
-    print_table(
-        "",
-        ("partition", *COLUMNS, "consumer"),
-        (_cells(each, found) for each in found.partitions),
-        words=("consumer",),
-    )
+    rows = (_cells(each, found) for each in found.partitions)
+    terminal().print(Cards("", COLUMNS, rows, words=("consumer",)))
     if found.unconsumed:
         numbers = [each.partition for each in found.unconsumed]
         click.echo(visible(unconsumed_text(numbers, found.group)))
@@ -99,7 +95,7 @@ def _ago(found: Status, moment: datetime | None) -> str:
 
 def _fields(found: Status) -> dict[str, Any]:
     return {
-        "at": _iso(found.at),
+        "at": iso_text(found.at),
         "topic": found.topic,
         "group": found.group,
         "state": found.state,
@@ -107,7 +103,7 @@ def _fields(found: Status) -> dict[str, Any]:
         "waiting": found.waiting,
         "members": [_member_fields(each) for each in found.members],
         "partitions": [_partition_fields(each, found) for each in found.partitions],
-        "newest_stored": _iso(found.newest_stored_at),
+        "newest_stored": iso_text(found.newest_stored_at),
         "newest_stored_age_seconds": found.age(found.newest_stored_at),
         "parked": [each.fields() for each in found.parked],
         "dead_letters_last_hour": dict(found.dead_letters),
@@ -130,13 +126,7 @@ def _partition_fields(each: PartitionStatus, found: Status) -> dict[str, Any]:
         "end": each.end,
         "lag": each.waiting,
         "lag_seconds": found.age(each.waiting_since) if each.waiting else 0.0,
-        "newest_stored": _iso(each.newest_stored_at),
+        "newest_stored": iso_text(each.newest_stored_at),
         "newest_stored_age_seconds": found.age(each.newest_stored_at),
         "member": each.member,
     }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

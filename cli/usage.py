@@ -1,6 +1,5 @@
 """`usagepipe usage`: what was used, as tables or as JSON."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -21,11 +20,12 @@ from usagepipe.query.periods import (
 )
 from usagepipe.query.questions import Filters
 from usagepipe.query.statements import SORTS, Sort
-from usagepipe.query.tables import NONE, roll_up_table, series_table, totals_table, visible
+from usagepipe.query.tables import NONE, roll_up_table, series_table, totals_table
 from usagepipe.query.usage_queries import GROUPS, TIME, Group, Period
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 from usagepipe.schemas.settings import QuerySettings
+from usagepipe.schemas.visible import visible
 
 TWO_TABLES: tuple[Group, ...] = ("source", "key")  # what is shown unless something is asked for
 FILTERS = {
@@ -112,11 +112,12 @@ def command(
     with UsageQueries.connect(settings) as usage:
         totals = usage.totals(asked, **narrowed)
         span = TimeRange(totals.start, totals.end)  # one range for all, not one "now" each
-        question = _Question(
-            usage, span, width or default_width(asked), zone, sort, limit, narrowed
-        )
+        options = {"width": width or default_width(asked), "time_zone": zone, "limit": limit}
         tables = [by] if by else [(word,) for word in TWO_TABLES]
-        answers = {"_".join(words): question.table(words) for words in tables}
+        answers = {
+            "_".join(words): _answer(usage, words, span, sort, **options, **narrowed)
+            for words in tables
+        }
     if as_json:
         _print_json(totals, answers)
     else:
@@ -140,41 +141,16 @@ def _check(
         raise WrongUseError("--sort time needs --by time.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """What all tables of a report have in common."""
-
-    usage: UsageQueries
-    span: TimeRange
-    width: Width
-    time_zone: str
-    sort: Sort | None
-    limit: int
-    filters: Filters
-
-    def table(self, by: tuple[Group, ...]) -> Any:
-        """The answer that the table by these words shows."""
-        if by == (TIME,) and self.sort in (None, "time"):
-            return self.usage.buckets(
-                self.span,
-                width=self.width,
-                time_zone=self.time_zone,
-                limit=self.limit,
-                **self.filters,
-            )
-        if len(by) == 1 and by != (TIME,):
-            ask = getattr(self.usage, f"by_{by[0]}")
-            sort = self.sort or "tokens"
-            return ask(self.span, limit=self.limit, sort=sort, **self.filters)
-        return self.usage.grouped(
-            by,
-            self.span,
-            width=self.width,
-            time_zone=self.time_zone,
-            limit=self.limit,
-            sort=self.sort,
-            **self.filters,
-        )
+def _answer(
+    usage: UsageQueries, by: tuple[Group, ...], span: TimeRange, sort: Sort | None, **options: Any
+) -> Any:
+    """The answer that the table by these words shows. `options` are those of `grouped`."""
+    if by == (TIME,) and sort in (None, "time"):
+        return usage.buckets(span, **options)
+    if len(by) == 1 and by != (TIME,):
+        del options["width"], options["time_zone"]
+        return getattr(usage, f"by_{by[0]}")(span, sort=sort or "tokens", **options)
+    return usage.grouped(by, span, sort=sort, **options)
 
 
 def _in_zone(moment: datetime | None, time_zone: str) -> datetime | None:

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -38,42 +39,37 @@ def json_text(document: object, **options: Any) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
-def print_table(
-    title: str,
-    headings: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    words: Collection[str] = (),
-    counts: Collection[str] = (),
-) -> None:
-    """Print rows as a table that fits the terminal; `words` and `counts` as for `Cards`."""
-    cards = Cards(title, headings, words, counts)
-    for row in rows:
-        cards.add_row(*row)
-    terminal().print(cards)
+def iso_text(moment: datetime | None) -> str | None:
+    """A moment as text of JSON, in UTC and whole milliseconds."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Cards:
-    """Rows of cells under headings."""
+    """Rows of cells under headings. Cells of type `str` are made visible."""
 
     def __init__(
         self,
         title: str,
         headings: Sequence[str],
+        rows: Iterable[Sequence[Text | str]],
+        *,
         words: Collection[str] = (),
         counts: Collection[str] = (),
+        caption: str = "",
     ) -> None:
         """`words` are the headings of the columns that may be folded and are left-aligned;
         `counts` those of the columns that may be left out where all are 0."""
-        self.title = title
-        self.caption = ""
-        self.rows: list[tuple[Text, ...]] = []
+        self._title = title
         self._headings = headings
+        self._rows = [
+            tuple(Text(visible(cell)) if isinstance(cell, str) else cell for cell in row)
+            for row in rows
+        ]
         self._words = words
         self._counts = counts
-
-    def add_row(self, *cells: Text | str) -> None:
-        """Add a row; text is made visible."""
-        self.rows.append(tuple(Text(visible(c)) if isinstance(c, str) else c for c in cells))
+        self._caption = caption
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         every = range(len(self._headings))
@@ -90,13 +86,13 @@ class Cards:
     def _is_zero(self, column: int) -> bool:
         """Whether the column may be left out."""
         return self._headings[column] in self._counts and all(
-            row[column].plain == "0" for row in self.rows
+            row[column].plain == "0" for row in self._rows
         )
 
     def _least_width(self, console: Console, columns: Sequence[int]) -> int:
         width = 1
         for column in columns:
-            cells = (Text(self._headings[column]), *(row[column] for row in self.rows))
+            cells = (Text(self._headings[column]), *(row[column] for row in self._rows))
             most = max(Measurement.get(console, console.options, cell).maximum for cell in cells)
             folds = self._headings[column] in self._words
             width += 3 + (min(most, LEAST_WORD_WIDTH) if folds else most)
@@ -104,17 +100,15 @@ class Cards:
 
     def _beside(self, columns: Sequence[int]) -> Table:
         table = self._titled(show_header=True)
-        left_out = set(self._headings) - {self._headings[column] for column in columns}
-        if left_out:
-            names = ", ".join(heading for heading in self._headings if heading in left_out)
-            table.caption = Text(f"0 everywhere, and not shown: {names}.")
-        for column in columns:
-            heading = self._headings[column]
+        shown = [self._headings[column] for column in columns]
+        if left_out := [heading for heading in self._headings if heading not in shown]:
+            table.caption = Text(f"0 everywhere, and not shown: {', '.join(left_out)}.")
+        for heading in shown:
             if heading in self._words:
                 table.add_column(heading, overflow="fold")
             else:
                 table.add_column(heading, justify="right", no_wrap=True)
-        for row in self.rows:
+        for row in self._rows:
             table.add_row(*(row[column] for column in columns))
         return table
 
@@ -122,7 +116,7 @@ class Cards:
         table = self._titled(show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for row in self.rows:
+        for row in self._rows:
             for heading, cell in zip(self._headings, row, strict=True):
                 table.add_row(heading, cell)
             table.add_section()
@@ -130,10 +124,10 @@ class Cards:
 
     def _titled(self, *, show_header: bool) -> Table:
         return Table(
-            title=Text(visible(self.title)) if self.title else None,
+            title=Text(visible(self._title)) if self._title else None,
             title_justify="left",
             title_style="bold",
-            caption=Text(self.caption) if self.caption else None,
+            caption=Text(self._caption) if self._caption else None,
             caption_justify="left",
             show_header=show_header,
         )

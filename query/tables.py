@@ -3,9 +3,10 @@
 Ids and names come from callers: `Cards` replaces control characters and fits the terminal's width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 
 from rich.text import Text
 
@@ -13,57 +14,61 @@ from usagepipe.query.answers import Point, RollUp, Row, Series, Totals, Usage, U
 from usagepipe.query.cards import Cards
 from usagepipe.schemas.visible import visible
 
-__all__ = ["NONE", "cost_text", "roll_up_table", "series_table", "totals_table", "visible"]
-
 NONE = "(none)"
 UNKNOWN = "unknown"
 LEAST_COST_SHOWN = Decimal("0.0001")
-_MEASURES = ("requests", "failures", "prompt", "completion", "total tokens", "cost in USD")
-_INCOMPLETE = "incomplete usage"
+_COUNTS = {
+    "requests": "requests",
+    "failures": "failures",
+    "prompt": "prompt_tokens",
+    "completion": "completion_tokens",
+    "total tokens": "total_tokens",
+}
 _QUALITIES = ("missing", "partial", "inconsistent")
-
-
-class UsageTable:
-    """Builds the table of some rows of usage, which all have the same words around the measures."""
-
-    def __init__(
-        self, title: str, usage: Sequence[Usage], words: Sequence[str], last: Sequence[str] = ()
-    ) -> None:
-        """`words` and `last` are the headings before and after the measures'."""
-        # Most reports have no such request: then they need no column.
-        self._shows_incomplete = any(each.incomplete_requests for each in usage)
-        incomplete = (_INCOMPLETE,) if self._shows_incomplete else ()
-        self.cards = Cards(title, (*words, *_MEASURES, *incomplete, *last), words)
-
-    def add(self, words: Sequence[Text | str], usage: Usage, last: Sequence[str] = ()) -> None:
-        incomplete = (incomplete_text(usage),) if self._shows_incomplete else ()
-        self.cards.add_row(*words, *_measures(usage), *incomplete, *last)
+Columns = Mapping[str, Sequence[Text | str]]  # cells by heading
 
 
 def totals_table(totals: Totals) -> Cards:
     """One row: all usage of the range."""
-    table = UsageTable("Total", [totals], [])
-    table.add((), totals)
-    return table.cards
+    return _table("Total", [totals], {})
 
 
 def roll_up_table(title: str, roll_up: RollUp[Row]) -> Cards:
     """A row for each row of the roll-up. A caption says that there are more."""
     rows = roll_up.rows
     fields = [name for name in _words_of(rows) if not name.endswith("_name")]
-    words = [_heading(name, roll_up) for name in fields]
-    table = UsageTable(title, rows, words, ["last used (UTC)"])
-    for row in rows:
-        table.add([_word(row, name) for name in fields], row, [_moment(row.last_used)])
-    return _with_caption(table.cards, len(rows), roll_up.truncated)
+    words = {_heading(name, roll_up): [_word(row, name) for row in rows] for name in fields}
+    last = {"last used (UTC)": [_moment(row.last_used) for row in rows]}
+    return _table(title, rows, words, last, truncated=roll_up.truncated)
 
 
 def series_table(series: Series[Point]) -> Cards:
     """A row for each bucket, in the order of time."""
-    table = UsageTable("Over time", series.rows, [f"{series.width} ({series.time_zone})"])
-    for point in series.rows:
-        table.add([_moment(point.start)], point)
-    return _with_caption(table.cards, len(series.rows), series.truncated)
+    starts = [_moment(point.start) for point in series.rows]
+    words = {f"{series.width} ({series.time_zone})": starts}
+    return _table("Over time", series.rows, words, truncated=series.truncated)
+
+
+def _table(
+    title: str,
+    usage: Sequence[Usage],
+    words: Columns,
+    last: Columns = MappingProxyType({}),
+    *,
+    truncated: bool = False,
+) -> Cards:
+    """A row for each `usage`, with the columns `words` before its measures and `last` after."""
+    columns: dict[str, Sequence[Text | str]] = dict(words)
+    for heading, field in _COUNTS.items():
+        columns[heading] = [f"{getattr(each, field):,}" for each in usage]
+    columns["cost in USD"] = [cost_text(each) for each in usage]
+    # Most reports have no such request: then they need no column.
+    if any(each.incomplete_requests for each in usage):
+        columns["incomplete usage"] = [incomplete_text(each) for each in usage]
+    columns |= last
+    rows = zip(*columns.values(), strict=True)
+    caption = f"The first {len(usage):,}; there are more (--limit)." if truncated else ""
+    return Cards(title, list(columns), rows, words=words, caption=caption)
 
 
 def cost_text(usage: Usage) -> str:
@@ -79,17 +84,6 @@ def incomplete_text(usage: Usage) -> str:
     """How many requests have no usage, a part of it, or numbers that disagree."""
     counts = ((getattr(usage, f"{quality}_requests"), quality) for quality in _QUALITIES)
     return ", ".join(f"{count:,} {quality}" for count, quality in counts if count) or "-"
-
-
-def _measures(usage: Usage) -> list[str]:
-    counts = (
-        usage.requests,
-        usage.failures,
-        usage.prompt_tokens,
-        usage.completion_tokens,
-        usage.total_tokens,
-    )
-    return [*(f"{count:,}" for count in counts), cost_text(usage)]
 
 
 def _words_of(rows: Sequence[Used]) -> list[str]:
@@ -121,9 +115,3 @@ def _word(row: Used, field: str) -> Text:
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
-
-
-def _with_caption(table: Cards, rows: int, truncated: bool) -> Cards:
-    if truncated:
-        table.caption = f"The first {rows:,}; there are more (--limit)."
-    return table
