@@ -31,7 +31,7 @@ from usagepipe.consumer.parking.decision import Parking
 from usagepipe.consumer.parking.limits import DeadLetterLimits
 from usagepipe.consumer.parking.table import ParkingTable
 from usagepipe.consumer.preflight.preflight import Preflight
-from usagepipe.consumer.rollups.rebuild import RollupRebuilder
+from usagepipe.consumer.rollups.tables import RollupTables
 from usagepipe.consumer.runtime.health import Health, worker_name
 from usagepipe.consumer.runtime.lag import Lag
 from usagepipe.consumer.runtime.metrics import WorkerMetrics
@@ -90,7 +90,7 @@ class WorkerApp(faust.App):
         self.preflight = Preflight(settings, self.health)
         self.letters = DeadLetterProducer(settings, settings.dead_letter_topic)
         self.stored = StoredRows(address, seconds)
-        self.rollups = RollupRebuilder(address, seconds)
+        self.rollups = RollupTables(address, seconds)
         self.parked = ParkingTable(address, settings.group, seconds)
         retry = Retrier(self.metrics, self.health)
         runtime = Runtime(self.threads, retry, self.metrics, self.health)

@@ -4,7 +4,6 @@ The order of reading matters. Committed offsets are read first and rows later, s
 worker is never mistaken for a loss.
 """
 
-from contextlib import closing
 from datetime import datetime
 
 from usagepipe.consumer.dead_letters.index import DeadLetterIndex, LazyDeadLetterIndex
@@ -17,10 +16,9 @@ from usagepipe.consumer.maintenance.log_records import read_records
 from usagepipe.consumer.maintenance.log_truncation import TruncationFinder
 from usagepipe.consumer.maintenance.row_repair import STATEMENT_SECONDS, RowRepair, start_of_day
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
-from usagepipe.consumer.rollups.verification import Difference, RollupVerifier
+from usagepipe.consumer.rollups.verification import Difference
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import RollupsBusyError, UnprovenRawError
-from usagepipe.schemas.event import EARLIEST, LATEST
 from usagepipe.schemas.settings import StorageSettings
 
 
@@ -116,12 +114,7 @@ class Auditor:
         return sequence_gaps(missing, stored, index, compared_from)
 
     def _compare_rollups(self) -> tuple[list[Difference], str]:
-        address = self._settings.clickhouse_address
-        with closing(RollupVerifier(address, STATEMENT_SECONDS)) as verifier:
-            try:
-                differences = verifier.differences(
-                    EARLIEST, LATEST, self._wait_seconds, unsettled=self._topic.unsettled
-                )
-            except RollupsBusyError as error:
-                return [], str(error)
-        return differences, ""
+        try:
+            return self._repair.rollup_differences(self._wait_seconds), ""
+        except RollupsBusyError as error:
+            return [], str(error)

@@ -19,12 +19,15 @@ from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
-from usagepipe.consumer.rollups.rebuild import RollupRebuilder
+from usagepipe.consumer.rollups.rebuild import rebuild_rollups
+from usagepipe.consumer.rollups.tables import RollupTables
+from usagepipe.consumer.rollups.verification import Difference, find_differences
 from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.event import EARLIEST, LATEST
 
 # Marks the rows written here: no worker's epoch gets this high. If such a row is stored already, an
 # earlier run may have ended before its rollups were rebuilt.
@@ -71,7 +74,7 @@ class RowRepair:
         address = topic.settings.clickhouse_address
         self._stored = StoredRows(address, STATEMENT_SECONDS)
         self._writer = Writer(address, STATEMENT_SECONDS)
-        self._rollups = RollupRebuilder(address, STATEMENT_SECONDS)
+        self._rollups = RollupTables(address, STATEMENT_SECONDS)
         self._client = LazyClient(address, STATEMENT_SECONDS)
 
     def close(self) -> None:
@@ -148,10 +151,20 @@ class RowRepair:
         Raises:
             RollupsBusyError: they were being written for `wait_seconds`.
         """
+        unsettled = self._topic.unsettled
         return sum(
-            self._rollups.rebuild(day, day + _DAY, wait_seconds, unsettled=self._topic.unsettled)
+            rebuild_rollups(self._rollups, day, day + _DAY, wait_seconds, unsettled)
             for day in sorted(days)
         )
+
+    def rollup_differences(self, wait_seconds: float) -> list[Difference]:
+        """The differences between the rollups and raw. Changes nothing.
+
+        Raises:
+            RollupsBusyError: they were being written for `wait_seconds`.
+        """
+        unsettled = self._topic.unsettled
+        return find_differences(self._rollups, EARLIEST, LATEST, wait_seconds, unsettled)
 
     def _encode(self, partition: int, records: Sequence[Record]) -> Rows:
         place = TopicPartition(self._topic.settings.topic, partition)

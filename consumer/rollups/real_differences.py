@@ -16,8 +16,8 @@ PAUSE_SECONDS: Final = 0.05
 
 def real_differences(
     tables: RollupTables, window: Window, unsettled: Unsettled, deadline: float
-) -> tuple[set[int], bool]:
-    """The states of keys that really differ, and whether any key differs at all.
+) -> set[int]:
+    """The states of keys that really differ. Returns when there is one, or when no key differs.
 
     A key really differs if
 
@@ -34,8 +34,6 @@ def real_differences(
     repeated: such an insert may have written its raw rows, failed in a view, and be waiting for its
     retry, while no statement runs. Keys with such rows are skipped until they are settled.
 
-    Returns as soon as there is such a key, or when nothing differs.
-
     Raises:
         RollupsBusyError: the keys that differ were being written until `deadline`, a time of
             `time.monotonic()`.
@@ -45,11 +43,11 @@ def real_differences(
         _await_running_inserts(tables, window, deadline)  # 2.
         after, any_differs = tables.differing_keys(window, unsettled())  # 3.
         if real := before & after:
-            return real, True
+            return real
         check_deadline(window, deadline)
         time.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))
         before = after
-    return set(), False
+    return set()
 
 
 def check_deadline(window: Window, deadline: float) -> None:
@@ -62,7 +60,7 @@ def check_deadline(window: Window, deadline: float) -> None:
 
 
 def _await_running_inserts(tables: RollupTables, window: Window, deadline: float) -> None:
-    client = tables.client()
+    client = tables.client.get()
     processes = Processes.of(client)
     running = processes.inserts(client)
     while running:

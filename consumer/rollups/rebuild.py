@@ -21,80 +21,59 @@ from usagepipe.consumer.rollups.real_differences import (
     real_differences,
 )
 from usagepipe.consumer.rollups.running_inserts import Processes
-from usagepipe.consumer.rollups.tables import (
-    MAX_KEYS,
-    RollupTables,
-    Unsettled,
-    Window,
-    nothing_unsettled,
-)
-from usagepipe.schemas.settings import ClickHouseAddress
+from usagepipe.consumer.rollups.tables import RollupTables, Unsettled, Window
 
 log = structlog.get_logger()
 
 MARKER: Final = "usagepipe: rebuild of a rollup"
 
 
-class RollupRebuilder:
-    """Makes the rollups equal to the raw rows. Blocks. Each thread needs its own."""
+def rebuild_rollups(
+    tables: RollupTables,
+    first: datetime,
+    end: datetime,
+    wait_seconds: float,
+    unsettled: Unsettled = lambda: (),
+) -> int:
+    """Make the rollups equal to raw for events of `first` <= occurred_at < `end`. Blocks.
 
-    def __init__(self, address: ClickHouseAddress, seconds: float) -> None:
-        """Connects at the first call. `seconds` is the timeout of one statement."""
-        self._tables = RollupTables(address, seconds)
+    The range is widened to whole buckets. Returns the number of inserted rows. Several rebuilds at
+    once are safe, and so is one that is killed or paused at any point.
 
-    def close(self) -> None:
-        self._tables.close()
+    Raises:
+        RollupsBusyError: the keys that differ were being written for `wait_seconds`.
+        clickhouse_connect's Error: ClickHouse is unreachable, or refused.
+    """
+    deadline = time.monotonic() + wait_seconds
+    return sum(
+        _rebuild(tables, window, unsettled, deadline) for window in tables.windows(first, end)
+    )
 
-    def rebuild(
-        self,
-        first: datetime,
-        end: datetime,
-        wait_seconds: float,
-        *,
-        unsettled: Unsettled = nothing_unsettled,
-    ) -> int:
-        """Make the rollups equal to raw for events of `first` <= occurred_at < `end`.
 
-        The range is widened to whole buckets. Returns the number of inserted rows. Several
-        rebuilds at once are safe, and so is one that is killed or paused at any point.
+def _rebuild(tables: RollupTables, window: Window, unsettled: Unsettled, deadline: float) -> int:
+    written = 0
+    while states := real_differences(tables, window, unsettled, deadline):
+        # A crash after this leaves some keys right and some not: the next run continues.
+        _insert(tables, window, sorted(states))
+        left, _ = tables.differing_keys(window, ())
+        rebuilt = len(states - left)
+        if rebuilt:
+            _log_rebuilt(window, rebuilt)
+        else:  # perhaps another rebuild was running: do not collide with it again
+            check_deadline(window, deadline)
+            time.sleep(PAUSE_SECONDS * random.uniform(0, 4))
+        written += rebuilt
+    return written
 
-        Raises:
-            RollupsBusyError: the keys that differ were being written for `wait_seconds`.
-            clickhouse_connect's Error: ClickHouse is unreachable, or refused.
-        """
-        deadline = time.monotonic() + wait_seconds
-        return sum(
-            self._rebuild(window, unsettled, deadline)
-            for window in self._tables.windows(first, end)
-        )
 
-    def _rebuild(self, window: Window, unsettled: Unsettled, deadline: float) -> int:
-        written = 0
-        while True:
-            states, any_differs = real_differences(self._tables, window, unsettled, deadline)
-            if not any_differs:
-                return written
-            # A crash after this leaves some keys right and some not: the next run continues.
-            self._insert(window, sorted(states)[:MAX_KEYS])
-            left, _ = self._tables.differing_keys(window, ())
-            rebuilt = len(states - left)
-            if rebuilt:
-                _log_rebuilt(window, rebuilt)
-            else:  # perhaps another rebuild was running: do not collide with it again
-                check_deadline(window, deadline)
-                time.sleep(PAUSE_SECONDS * random.uniform(0, 4))
-            written += rebuilt
-
-    def _insert(self, window: Window, states: Sequence[int]) -> None:
-        if not states:
-            return
-        # A token of its own for each statement: a later insert of equal content (a row was deleted
-        # again) is no duplicate for ClickHouse. If the client sends one statement twice, the second
-        # adds nothing, because the states have changed by then.
-        token = f"rebuild:{uuid.uuid4().hex}"
-        marker = f"{MARKER} in {self._tables.database}"
-        processes = Processes.of(self._tables.client()).table
-        self._tables.insert(window.sql.insert_differences(states, marker, processes), window, token)
+def _insert(tables: RollupTables, window: Window, states: Sequence[int]) -> None:
+    # A token of its own for each statement: a later insert of equal content (a row was deleted
+    # again) is no duplicate for ClickHouse. If the client sends one statement twice, the second
+    # adds nothing, because the states have changed by then.
+    token = f"rebuild:{uuid.uuid4().hex}"
+    marker = f"{MARKER} in {tables.database}"
+    processes = Processes.of(tables.client.get()).table
+    tables.insert(window.sql.insert_differences(states, marker, processes), window, token)
 
 
 def _log_rebuilt(window: Window, keys: int) -> None:

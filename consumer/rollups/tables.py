@@ -6,7 +6,7 @@ Shared by verification (which only reads) and rebuild (which inserts differences
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.rollups.comparison_sql import (
@@ -17,9 +17,6 @@ from usagepipe.consumer.rollups.comparison_sql import (
 )
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.schemas.settings import ClickHouseAddress
-
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
 
 MAX_KEYS: Final = 20_000  # keys of one statement; the next round handles the rest
 SETTINGS: Final[Mapping[str, str | int]] = {
@@ -40,12 +37,8 @@ SETTINGS: Final[Mapping[str, str | int]] = {
 }
 _DAY: Final = timedelta(days=1)
 
+# The offsets whose insert may still be repeated. A caller that knows of no other writer has none.
 Unsettled = Callable[[], Sequence[UnsettledOffsets]]
-
-
-def nothing_unsettled() -> Sequence[UnsettledOffsets]:
-    """For callers that know of no other writer."""
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +59,6 @@ class Window:
         """The part of the window on this UTC day."""
         return replace(self, first=max(self.first, day), end=min(self.end, day + _DAY))
 
-    def has(self, moment: datetime) -> bool:
-        return self.first <= moment < self.end
-
     def __str__(self) -> str:
         return f"{self.sql.table} from {self.first:%Y-%m-%d %H:%M} to {self.end:%Y-%m-%d %H:%M} UTC"
 
@@ -82,10 +72,10 @@ class RollupTables:
     def __init__(self, address: ClickHouseAddress, seconds: float) -> None:
         """Connects at the first call. `seconds` is the timeout of one statement."""
         self.database: Final = address.database
-        self._client = LazyClient(address, seconds)
+        self.client: Final = LazyClient(address, seconds)
 
     def close(self) -> None:
-        self._client.close()
+        self.client.close()
 
     def windows(self, first: datetime, end: datetime) -> Iterator[Window]:
         """The windows to compare key by key, each within one UTC day.
@@ -93,7 +83,7 @@ class RollupTables:
         Of a range of several days, only the days whose fingerprints differ. Buckets that the raw
         table no longer has complete are skipped (see `raw_complete_from`).
         """
-        complete_from = raw_complete_from(self.client())
+        complete_from = raw_complete_from(self.client.get())
         # Quarters first: rows that are added to them flow into the days.
         for sql in (QUARTERS, DAYS):
             whole = Window.around(sql, first, end)
@@ -122,16 +112,12 @@ class RollupTables:
 
     def query(self, sql: str, window: Window) -> Sequence[Sequence[Any]]:
         """The rows of a SELECT with the parameters `first` and `end`."""
-        return self._client.rows(sql, _bounds(window), SETTINGS)
+        return self.client.rows(sql, _bounds(window), SETTINGS)
 
     def insert(self, sql: str, window: Window, token: str) -> None:
         """Run an INSERT … SELECT with the parameters `first` and `end`."""
         settings = {**SETTINGS, "insert_deduplication_token": token}
-        self.client().command(sql, parameters=_bounds(window), settings=settings)
-
-    def client(self) -> "Client":
-        """The connected client."""
-        return self._client.get()
+        self.client.get().command(sql, parameters=_bounds(window), settings=settings)
 
     def _differing_days(self, window: Window) -> list[datetime]:
         """Days of the window on which a key differs, or is being written."""

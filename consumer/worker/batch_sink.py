@@ -15,7 +15,7 @@ from usagepipe.consumer.protocol.announcement import Announcement
 from usagepipe.consumer.protocol.batch import Batch
 from usagepipe.consumer.protocol.block import Block, InsertResult
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
-from usagepipe.consumer.rollups.rebuild import RollupRebuilder
+from usagepipe.consumer.rollups.tables import RollupTables
 from usagepipe.consumer.runtime.runtime import Runtime
 from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.consumer.worker.insertion import Inserter
@@ -48,7 +48,7 @@ class Servers:
 
     writer: Writer
     stored: StoredRows
-    rollups: RollupRebuilder
+    rollups: RollupTables
     letters: DeadLetterProducer
 
 

@@ -16,8 +16,8 @@ import structlog
 from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.protocol.block import FIRST_EPOCH, Block
 from usagepipe.consumer.rollups.comparison_sql import QUARTERS, UnsettledOffsets
-from usagepipe.consumer.rollups.rebuild import RollupRebuilder
-from usagepipe.consumer.rollups.tables import Unsettled
+from usagepipe.consumer.rollups.rebuild import rebuild_rollups
+from usagepipe.consumer.rollups.tables import RollupTables, Unsettled
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.consumer.runtime.runtime import Runtime, in_thread
 from usagepipe.consumer.worker.insert_gate import InsertGate
@@ -40,7 +40,7 @@ LONGEST: Final = timedelta(hours=6)
 class RangeRebuilder:
     """Rebuilds rollups, one range at a time, while no insert of this worker runs."""
 
-    rollups: RollupRebuilder
+    rollups: RollupTables
     runtime: Runtime
     gate: InsertGate
     acknowledged: Acknowledged
@@ -64,7 +64,7 @@ class RangeRebuilder:
         log.warning("rollups_rebuilt", batch=str(block.batch), written=block.rows.count)
 
     async def _rebuild(self, first: datetime, end: datetime, unsettled: Unsettled) -> int:
-        rebuild = partial(self.rollups.rebuild, first, end, QUIET_SECONDS, unsettled=unsettled)
+        rebuild = partial(rebuild_rollups, self.rollups, first, end, QUIET_SECONDS, unsettled)
         async with self.gate.exclusive():  # our own inserts wait; others' are waited for
             return await in_thread(self.runtime.threads.ask, rebuild)
 

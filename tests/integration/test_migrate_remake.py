@@ -1,5 +1,6 @@
 """A rollup that was dropped, created again and filled from raw counts everything once."""
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from tests.integration.test_migrate_old_tables import counts, events
 from tests.support.clickhouse_server import url_of
 from tests.support.stored_events import store, usage_sums
-from usagepipe.consumer.rollups.rebuild import RollupRebuilder
+from usagepipe.consumer.rollups.rebuild import rebuild_rollups
+from usagepipe.consumer.rollups.tables import RollupTables
 from usagepipe.query import UsageQueries
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
@@ -21,9 +23,8 @@ ROLLUPS = ("rollup_usage_15m", "rollup_usage_1d")
 
 
 def repair(address: ClickHouseAddress) -> None:
-    rollups = RollupRebuilder(address, 30)
-    rollups.rebuild(EARLIEST, LATEST, 10)
-    rollups.close()
+    with closing(RollupTables(address, 30)) as tables:
+        rebuild_rollups(tables, EARLIEST, LATEST, 10)
 
 
 @pytest.mark.parametrize("table", ROLLUPS)

@@ -20,8 +20,9 @@ from tests.support.stored_events import rows_of, store
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.rollups.comparison_sql import UnsettledOffsets
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
-from usagepipe.consumer.rollups.rebuild import RollupRebuilder
-from usagepipe.consumer.rollups.verification import RollupVerifier
+from usagepipe.consumer.rollups.rebuild import rebuild_rollups
+from usagepipe.consumer.rollups.tables import RollupTables
+from usagepipe.consumer.rollups.verification import find_differences
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.errors import RollupsBusyError
@@ -55,12 +56,10 @@ class Rollups:
     address: InitVar[ClickHouseAddress]
 
     def __post_init__(self, address: ClickHouseAddress) -> None:
-        self.verifier, self.rebuilder = RollupVerifier(address, 30), RollupRebuilder(address, 30)
-        self.differences, self.rebuild = self.verifier.differences, self.rebuilder.rebuild
-
-    def close(self) -> None:
-        self.verifier.close()
-        self.rebuilder.close()
+        tables = RollupTables(address, 30)
+        self.differences = partial(find_differences, tables, wait_seconds=30)
+        self.rebuild = partial(rebuild_rollups, tables)
+        self.close = tables.close
 
 
 @pytest.fixture
@@ -272,7 +271,7 @@ def test_concurrent_rebuilds_while_events_come_in_end_in_equal_sums(
             over.wait(0.05)
 
     def rebuild() -> int:
-        rollups, rebuilt = RollupRebuilder(migrated, 30), 0
+        rollups, rebuilt = Rollups(migrated), 0
         while not over.is_set():
             with suppress(RollupsBusyError):
                 rebuilt += again(partial(rollups.rebuild, EARLIEST, LATEST, 1))
@@ -330,7 +329,7 @@ def test_a_rebuild_that_inserts_nothing_ends(
     """If the server inserts nothing, the rebuild ends with an error at its deadline."""
     store(clickhouse_client, event())
     break_missing(clickhouse_client, QUARTERS)
-    monkeypatch.setattr(RollupRebuilder, "_insert", lambda *_: None)
+    monkeypatch.setattr(RollupTables, "insert", lambda *_: None)
 
     with pytest.raises(RollupsBusyError):
         rollups.rebuild(NOON, NEXT, 0.5)
