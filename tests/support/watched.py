@@ -39,6 +39,11 @@ def answering(
     return app
 
 
+def failing(*_: object) -> Any:
+    """A hook that raises an error whose text must not be logged."""
+    raise RuntimeError("sk-secret-in-the-text")
+
+
 class Bench:
     """An application under the middleware, and all that comes out of it."""
 
