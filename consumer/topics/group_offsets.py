@@ -118,12 +118,10 @@ class GroupOffsets:
             ServerUnavailableError: no broker answered.
             UsagePipeError: the broker refuses to answer.
         """
-
-        async def borders(admin: Any) -> list[int] | None:
-            await admin._client.add_topic(topic)  # so that its leaders are known
-            return await epoch_borders(admin._client, TopicPartition(topic, partition), low, high)
-
-        return self._session.run(borders)
+        place = TopicPartition(topic, partition)
+        return self._session.ask_leaders(
+            topic, lambda client: epoch_borders(client, place, low, high)
+        )
 
     def commit(self, topic: str, partition: int, offset: int, metadata: str) -> None:
         """Commit, and wait for the answer.

@@ -70,6 +70,15 @@ class KafkaSession:
         with _our_errors(self._kafka):
             return self._runner.run(self._patiently(ask))
 
+    def ask_leaders(self, topic: str, ask: Callable[[Any], Awaitable[Result]]) -> Result:
+        """As `run`, but `ask` gets aiokafka's client, which knows the leaders of `topic`."""
+
+        async def ask_client(admin: Any) -> Result:
+            await admin._client.add_topic(topic)
+            return await ask(admin._client)
+
+        return self.run(ask_client)
+
     async def _patiently(self, ask: Callable[[Any], Awaitable[Result]]) -> Result:
         if self._admin is None:
             admin = AIOKafkaAdminClient(

@@ -54,7 +54,7 @@ def _look(
 ) -> None:
     offset = span.first
     while offset <= span.last:
-        data, aborted = session.run(partial(_fetch, partition, offset))
+        data, aborted = session.ask_leaders(partition.topic, partial(_fetch, partition, offset))
         reached = offset
         for step in record_batches_of(partition, data, offset, aborted):
             found.missing += _cut(step.missing, span)
@@ -69,10 +69,8 @@ def _look(
 
 
 async def _fetch(
-    partition: TopicPartition, offset: int, admin: Any
+    partition: TopicPartition, offset: int, client: Any
 ) -> tuple[memoryview, list[tuple[int, int]]]:
-    client = admin._client
-    await client.add_topic(partition.topic)  # so that its leaders are known
     topics = [(partition.topic, [(partition.partition, offset, MAX_BYTES)])]
     request = FetchRequest(MAX_WAIT_MS, 1, MAX_BYTES, READ_COMMITTED, topics)
     (leader,) = by_leader(client, {partition: offset})

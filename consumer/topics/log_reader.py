@@ -1,8 +1,6 @@
 """Reads ranges of a topic by offset, for commands. It joins no group and commits nothing.
 
-The end of a range is fixed before it is read, because a topic goes on growing. Workers do not use
-this: librdkafka's admin client, which is asked for the ends of logs, can abort its process when a
-broker is killed.
+The end of a range is fixed before it is read, because a topic goes on growing.
 """
 
 import time
@@ -14,15 +12,15 @@ from typing import Final, Self
 from confluent_kafka import (
     OFFSET_END,
     Consumer,
-    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
-    TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import TopicPartition as Place
 
+from usagepipe.consumer.log.records import TopicPartition
 from usagepipe.consumer.topics.kafka_session import REQUEST_SECONDS, KafkaSession
+from usagepipe.consumer.topics.leaders import log_ends
 from usagepipe.consumer.topics.topic_identity import topic_identity
 from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
@@ -49,6 +47,7 @@ class LogReader:
         self._kafka = kafka
         self._topic = topic
         self._complaints = Complaints()
+        self._session = KafkaSession(kafka)
         self._consumer = Consumer(
             librdkafka_config(kafka)
             | {
@@ -83,6 +82,7 @@ class LogReader:
     def close(self) -> None:
         """End the connections."""
         self._consumer.close()
+        self._session.close()
 
     def _find_partitions(self) -> tuple[int, ...]:
         with translated(self._kafka, self._complaints):
@@ -110,21 +110,14 @@ class LogReader:
         If a transaction is open, the second is its first offset: later records are undecided.
         """
         with translated(self._kafka):
-            place = TopicPartition(self._topic, partition)
+            place = Place(self._topic, partition)
             return self._consumer.get_watermark_offsets(place, REQUEST_SECONDS)
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
         """The offset after the last record of each partition, also if a transaction is open."""
-        places = {number: TopicPartition(self._topic, number) for number in partitions}
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        admin = AdminClient(librdkafka_config(self._kafka) | {"log_level": 0})
-        asked = admin.list_offsets(
-            dict.fromkeys(places.values(), latest),
-            isolation_level=IsolationLevel.READ_UNCOMMITTED,
-            request_timeout=REQUEST_SECONDS,
-        )
-        with translated(self._kafka):
-            return {number: int(asked[place].result().offset) for number, place in places.items()}
+        asked = [TopicPartition(self._topic, number) for number in partitions]
+        ends = self._session.ask_leaders(self._topic, lambda client: log_ends(client, asked))
+        return {place.partition: end for place, end in ends.items()}
 
     def end_after(self, partition: int, offset: int) -> int:
         """The offset after the last record, found by reading from `offset` on.
@@ -135,7 +128,7 @@ class LogReader:
         Raises:
             UsagePipeError: the broker refuses to be read.
         """
-        self._consumer.assign([TopicPartition(self._topic, partition, offset)])
+        self._consumer.assign([Place(self._topic, partition, offset)])
         end = offset
         try:
             # Such a broker may never report that the end was reached.
@@ -150,7 +143,7 @@ class LogReader:
 
     def first_since(self, partition: int, moment: datetime) -> int | None:
         """The first offset whose record arrived at `moment` or later, or None."""
-        asked = TopicPartition(self._topic, partition, int(moment.timestamp() * 1000))
+        asked = Place(self._topic, partition, int(moment.timestamp() * 1000))
         with translated(self._kafka):
             (found,) = self._consumer.offsets_for_times([asked], REQUEST_SECONDS)
         return None if found.offset == OFFSET_END else found.offset
@@ -163,7 +156,7 @@ class LogReader:
         Raises:
             UsagePipeError: the broker refuses to be read.
         """
-        places = [TopicPartition(self._topic, *place) for place in positions.items()]
+        places = [Place(self._topic, *place) for place in positions.items()]
         self._consumer.assign(places)
         found: dict[int, int] = {}
         open_ = set(positions)
@@ -182,7 +175,7 @@ class LogReader:
                 elif error.code() != KafkaError._PARTITION_EOF:
                     raise kafka_error(self._kafka, error)
                 open_.discard(number)
-                self._consumer.pause([TopicPartition(self._topic, number)])
+                self._consumer.pause([Place(self._topic, number)])
             return found
         finally:
             self._consumer.resume(places)  # otherwise a later read would wait forever
@@ -190,9 +183,7 @@ class LogReader:
 
     def topic_id(self) -> str:
         """The topic's id, as workers write it: 32 hexadecimal digits."""
-        with KafkaSession(self._kafka) as session:
-            found = session.run(lambda admin: topic_identity(admin._client, self._topic))
-        return found.topic_id
+        return self._session.run(lambda admin: topic_identity(admin._client, self._topic)).topic_id
 
     def read(self, partition: int, first: int, end: int) -> Iterator[Message]:
         """The records of the offsets `first` … `end` - 1 that the log still has.
@@ -205,7 +196,7 @@ class LogReader:
         # A client that starts after that offset is not notified of the end.
         if first >= end or self._is_open_at(partition, first):
             return
-        self._consumer.assign([TopicPartition(self._topic, partition, first)])
+        self._consumer.assign([Place(self._topic, partition, first)])
         try:
             position = first
             while position < end:
