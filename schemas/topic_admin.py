@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no __all__
     AdminClient,
     ConfigResource,
@@ -120,15 +120,15 @@ def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
-        _check_right(admin, spec.name)
+        check_right(admin, spec.name)
         return EnsuredTopic(spec, False, ())  # another run made it in this moment
     log.debug("topic_created", topic=spec.name, partitions=spec.partitions)
     return EnsuredTopic(spec, True, ())
 
 
-def _check_right(admin: AdminClient, topic: str) -> None:
+def check_right(client: AdminClient | Consumer, topic: str) -> None:
     """Raise if the user may not see an existing topic: lists leave such topics out."""
-    named = admin.list_topics(topic, REQUEST_SECONDS).topics[topic]
+    named = client.list_topics(topic, REQUEST_SECONDS).topics[topic]
     if named.error is not None and named.error.code() in RIGHTS:
         raise KafkaException(named.error)
 

@@ -94,8 +94,8 @@ class GroupSession:
         }
 
         async def commit() -> None:
-            # One step of the loop from the look to the request: it is built before the first
-            # await inside, so the group cannot move on in between.
+            # No await between the comparison and the request (aiokafka builds it before its first
+            # await), so the generation cannot change in between.
             current = self._current_membership()
             if current != membership:
                 raise FencedError(f"was {membership}, is {current}")
@@ -103,8 +103,8 @@ class GroupSession:
 
         async with coordinator._commit_lock:
             sent = asyncio.ensure_future(commit())
-            # Nobody waits for a request whose caller was cancelled, and asyncio logs an error of
-            # its own for what it would have raised.
+            # A request whose caller was cancelled has no one to raise for: read its error, or
+            # asyncio logs it.
             sent.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             await asyncio.shield(sent)
 

@@ -28,10 +28,10 @@ class LogWatch:
     async def continues(self, consumer: Any, chunk: Chunk, is_current: Callable[[], bool]) -> bool:
         """Whether `chunk` is of the log that was read before it; `consumer` is aiokafka's.
 
-        A log can lose its end and grow beyond our position while its broker does not answer us:
-        no fetch fails then; only the leader epoch shows it. It changes with each election, so
-        the leader is asked then. False, too, if nobody answers. `is_current` returns whether no
-        seek came in between.
+        A log can lose its end and grow beyond our position while its broker does not answer. Then
+        no fetch fails: only the leader epoch shows the loss. It changes with each election, so the
+        leader is asked then. False if no broker answers. `is_current` returns whether there was no
+        seek meanwhile.
         """
         known = self.read.get(chunk.partition)
         epoch, last = chunk.record_batches[0].leader_epoch, chunk.record_batches[-1]
@@ -46,10 +46,10 @@ class LogWatch:
             self.read[chunk.partition] = Lineage(last.last + 1, last.leader_epoch)
         return True
 
-    def tell_missing(self, metrics: WorkerMetrics) -> None:
+    def log_missing(self, metrics: WorkerMetrics) -> None:
         """Log the records that the log has lost although it has later ones.
 
-        A topic that was compacted for a while lacks them, or a log that was damaged.
+        The topic was compacted for a while, or the log was damaged.
         """
         for partition, ranges in self.missing.items():
             count = size(ranges)

@@ -58,7 +58,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
         self._seeking: Future[None] | None = None
 
     async def on_start(self) -> None:
-        """Start the consumer; wait for a broker that is unreachable (stock: the process ends)."""
+        """Start the consumer; wait for a broker that is unreachable (stock: the process exits)."""
         await when_answered(super().on_start, self._discard)
         coordinator = self._ensure_consumer()._coordinator
         coordinator._do_rejoin_group = partial(self._rejoin, coordinator._do_rejoin_group)
@@ -73,17 +73,17 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
         consumer = self._ensure_consumer()
         await consumer._coordinator._maybe_leave_group()
         await asyncio.sleep(ASIDE_SECONDS)
-        # Else aiokafka takes the pause for a consumer that hangs, and never joins again.
+        # Otherwise aiokafka takes the pause for a consumer that hangs, and never joins again.
         consumer._fetcher._subscriptions._last_fetch_ended = time.monotonic()
         return False
 
     def leave(self) -> None:
-        """Have the partitions revoked, and leave the group until the admission is open again."""
+        """Give up the partitions, and leave the group until the admission is open again."""
         coordinator = self._ensure_consumer()._coordinator
         self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     async def on_thread_stop(self) -> None:
-        """Leave the group. An unreachable broker is not worth a traceback at the end."""
+        """Leave the group. If the broker is unreachable, log no traceback."""
         try:
             await super().on_thread_stop()
         except (KafkaError, asyncio.CancelledError) as error:
@@ -97,7 +97,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
-        # What another program's transaction wrote counts when it is committed, and never before.
+        # Records of another program's transaction count only when it is committed.
         consumer._isolation_level = "read_committed"
         keep_fetched_bytes()
         return consumer
@@ -105,8 +105,8 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
     def look_again(self) -> None:
         """End a wait for records, since a partition that was paused may have some already.
 
-        aiokafka wakes who waits only when something new comes in: the paused partition would lie
-        there for the whole of Faust's wait, a second.
+        aiokafka ends a wait only when a new answer arrives. Without this call, the records of the
+        paused partition would wait for a second, the whole of Faust's wait.
         """
         with suppress(RuntimeError):  # the thread's loop is closed: the worker stops
             self.thread_loop.call_soon_threadsafe(self._wake)
@@ -138,7 +138,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
                     await self._find_log(error)
                     await asyncio.sleep(FETCH_WAIT_MS / 1000)
             if self._watch.missing:
-                self._watch.tell_missing(cast(Any, self.app).metrics)
+                self._watch.log_missing(cast(Any, self.app).metrics)
             # No await between the fetcher's answer and the assignment_id: no seek comes in between.
             if chunks := {tp: [self._chunk(consumer, tp, found)] for tp, found in fetched.items()}:
                 return await self._of_the_same_log(chunks)
@@ -150,9 +150,8 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
     async def _find_log(self, error: OffsetOutOfRangeError) -> None:
         """Resume at the log start when retention deleted unread records, and log the lost range.
 
-        Stock aiokafka logs nothing. What the partition workers have in hand is stored as
-        it is. Must not raise, since Faust's fetcher would end: aiokafka comes back with the same
-        error.
+        Stock aiokafka logs nothing. The partition workers store what they have. It must not raise,
+        since Faust's fetcher would end: aiokafka raises the same error again.
         """
         positions = {TopicPartition(*tp): offset for tp, offset in error.args[0].items()}
         try:
@@ -165,14 +164,14 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
                     lost = {"first": offset, "last": starts[partition] - 1}
                     log.error("records_expired_unread", partition=str(partition), **lost)
                 else:
-                    self._seek_anew(partition, offset)
+                    self._take_over_again(partition, offset)
         except KafkaError as trouble:
             log.debug("log_not_found", error=repr(trouble))
 
-    def _seek_anew(self, partition: TopicPartition, offset: int) -> None:
-        """Have another log, or one that lost its end, taken over: the takeover decides and logs it.
+    def _take_over_again(self, partition: TopicPartition, offset: int) -> None:
+        """Take the partitions over again: the log is another one, or has lost its end.
 
-        It may have a new end by now.
+        The takeover finds out which, and logs it: the log may have a new end by now.
         """
         if self._seeking is None or self._seeking.done():
             log.error("log_changed", partition=str(partition), offset=offset)
@@ -180,7 +179,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
             self._seeking = asyncio.run_coroutine_threadsafe(seeking, self.parent_loop)
 
     async def _of_the_same_log(self, chunks: dict[Any, list[Chunk]]) -> dict[Any, list[Chunk]]:
-        """`chunks` without those of a log that lost what we read: the takeover reads again."""
+        """`chunks` without those of a log that lost what was read: the takeover reads again."""
         return {tp: [chunk] for tp, (chunk,) in chunks.items() if await self._continues(chunk)}
 
     async def _continues(self, chunk: Chunk) -> bool:
@@ -189,7 +188,7 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
             consumer, chunk, lambda: chunk.assignment_id == self._assignment_id
         ):
             return True
-        self._seek_anew(chunk.partition, chunk.first)
+        self._take_over_again(chunk.partition, chunk.first)
         return False
 
     def _position(self, partition: TopicPartition) -> int | None:
@@ -233,10 +232,10 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
         return self._indexes.get(partition, 0)
 
     async def subscribe(self, topics: Iterable[str]) -> None:
-        """Subscribe to topics that exist; wait for those that nobody made yet.
+        """Subscribe to topics that exist; wait for the others.
 
-        aiokafka asks for a topic's metadata in a way that lets the broker make it, with settings
-        of its own: too few partitions, or a retention that eats events.
+        aiokafka's request for a topic's metadata lets the broker create it with its own settings:
+        too few partitions, or a retention that deletes events.
         """
         wanted = list(topics)
         for topic in wanted:
@@ -293,11 +292,11 @@ class ChunkThread(stock.AIOKafkaConsumerThread, GroupSession):
     ) -> None:
         """Commit `positions` if this worker still is `membership`.
 
-        aiokafka's own commit would retry under whatever generation is current by then, and so
-        commit for partitions that are another worker's.
+        aiokafka's own commit would retry under the generation of that moment, and so
+        commit for partitions of another worker.
 
         Raises:
-            FencedError: the group moved on.
+            FencedError: the group has a new generation.
             aiokafka.errors.KafkaError: the coordinator refused, or did not answer.
         """
         await self._call(self._commit_as(membership, positions))

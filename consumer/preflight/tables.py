@@ -6,7 +6,7 @@ doubles a table's rows. The engine does not prevent it: a SummingMergeTree adds 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,8 +24,12 @@ _NAME: Final = r"(?:`(?:[^`\\]|\\.)+`|\w+)"
 _TARGET: Final = re.compile(rf"MATERIALIZED VIEW (?:{_NAME}\.)?{_NAME} TO ({_NAME})\.({_NAME}) ")
 _DISTRIBUTED: Final = re.compile(r"Distributed\('(?:[^']*)', '([^']*)', '([^']*)'")
 _SETTING: Final = re.compile(r"\b(\w*deduplication_window(?:_seconds)?) = (\d+)")
-_PLAIN: Final = ("non_replicated_deduplication_window",)
-_REPLICATED: Final = ("replicated_deduplication_window", "replicated_deduplication_window_seconds")
+# The settings of a table's windows, with the values that the refusal suggests.
+_PLAIN: Final = {"non_replicated_deduplication_window": 100_000}
+_REPLICATED: Final = {
+    "replicated_deduplication_window": 100_000,
+    "replicated_deduplication_window_seconds": 2_592_000,
+}
 
 _sql: Final = partial(read_sql, "usagepipe.consumer.preflight")
 
@@ -70,10 +74,10 @@ class _Table:
         return self.engine not in ("MaterializedView", "Distributed", "Null")
 
     @property
-    def windows(self) -> tuple[str, ...]:
+    def windows(self) -> Mapping[str, int]:
         """The settings of its windows, which must not be 0; empty if the engine has none."""
         if not self.engine.endswith("MergeTree"):
-            return ()
+            return {}
         return _PLAIN if not self.engine.startswith(("Replicated", "Shared")) else _REPLICATED
 
 
@@ -155,17 +159,15 @@ class _Defaults:
 def _sentence(table: _Table) -> str:
     if not table.windows:
         return (
-            f"{table} has the engine {table.engine}, which cannot recognize a repeated insert,"
-            f" so it would double: use a MergeTree with {_PLAIN[0]}, or drop the view into it."
+            f"{table} has the engine {table.engine}, which cannot recognize a repeated insert, so "
+            "it would double: use a MergeTree with non_replicated_deduplication_window, or drop "
+            "the view into it."
         )
-    settings = ", ".join(f"{name} = {_SUGGESTED[name]}" for name in table.windows)
+    settings = ", ".join(f"{name} = {value}" for name, value in table.windows.items())
     return (
         f"{table} remembers no insert, so a repeated one would double: "
         f"ALTER TABLE {table} MODIFY SETTING {settings}."
     )
-
-
-_SUGGESTED: Final = dict(zip((*_PLAIN, *_REPLICATED), (100_000, 100_000, 2_592_000), strict=True))
 
 
 def _unseen(client: "Client", name: Name) -> str:

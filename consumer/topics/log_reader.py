@@ -24,8 +24,9 @@ from usagepipe.consumer.topics.leaders import log_ends
 from usagepipe.consumer.topics.topic_identity import topic_identity
 from usagepipe.schemas.errors import MissingTopicError, ServerUnavailableError
 from usagepipe.schemas.kafka_clients import librdkafka_config
-from usagepipe.schemas.kafka_trouble import AWAY, RIGHTS, Complaints, kafka_error
+from usagepipe.schemas.kafka_trouble import AWAY, Complaints, kafka_error
 from usagepipe.schemas.settings.kafka import KafkaSettings
+from usagepipe.schemas.topic_admin import check_right
 
 REACH_SECONDS: Final = 5.0  # librdkafka retries the connection until then, even after a refusal
 STALL_SECONDS: Final = 30.0  # a broker that sends nothing for this long is unreachable
@@ -93,16 +94,10 @@ class LogReader:
                 self._consumer.poll(0)  # so that `_complaints` gets the reason
                 raise
             if found is None and self._kafka.kafka_protocol != "PLAINTEXT":
-                self._check_right()
+                check_right(self._consumer, self._topic)
         if found is None:
             raise MissingTopicError(self._topic, self._kafka.kafka)
         return tuple(sorted(found.partitions))
-
-    def _check_right(self) -> None:
-        """Raise if this user may not see the topic: the list of topics leaves it out."""
-        named = self._consumer.list_topics(self._topic, REACH_SECONDS).topics[self._topic]
-        if named.error is not None and named.error.code() in RIGHTS:
-            raise KafkaException(named.error)
 
     def span(self, partition: int) -> tuple[int, int]:
         """The first offset of the log, and the offset after its last record.
