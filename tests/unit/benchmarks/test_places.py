@@ -25,7 +25,7 @@ tmpfs /dev/shm tmpfs rw 0 0
     ],
 )
 def test_the_innermost_mount_decides(path: str, kind: str, tmp_path: Path) -> None:
-    """The file system is that of the innermost mount, and of ext4 it is told if it has no journal:
+    """The file system is that of the innermost mount, and ext4 without a journal is named:
     files cost more there from run to run.
     """
     mounts, journals = tmp_path / "mounts", tmp_path / "jbd2"
@@ -38,8 +38,8 @@ def test_the_innermost_mount_decides(path: str, kind: str, tmp_path: Path) -> No
 
 
 def test_a_volume_has_its_journal_under_the_name_of_its_device(tmp_path: Path) -> None:
-    """A mount tells the name that a person gave to a volume; the journal's folder has the
-    kernel's.
+    """A mount has the name that a person gave to a volume, and the journal's folder the
+    kernel's name.
     """
     mounts, journals, volume = tmp_path / "mounts", tmp_path / "jbd2", tmp_path / "vg-root"
     volume.symlink_to(tmp_path / "dm-0")

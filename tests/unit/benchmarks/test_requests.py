@@ -64,7 +64,7 @@ def test_waits_are_the_client_s() -> None:
 
 
 def test_an_answer_in_one_piece_has_no_wait_between() -> None:
-    """Of JSON no time for a chunk is told."""
+    """A JSON answer has no time per chunk."""
     figures = figures_of([call(0, 9_000, 2_000)])
 
     assert "chunk_us" not in figures

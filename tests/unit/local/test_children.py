@@ -1,4 +1,4 @@
-"""The demo's processes: what dies is told with its last words, and nothing is left behind."""
+"""The demo's processes: a dead one is reported with its last words, and none is left."""
 
 import os
 import signal
@@ -88,7 +88,7 @@ def test_a_child_that_does_not_stop_is_killed_and_reported() -> None:
 
 
 def test_no_child_outlives_an_error() -> None:
-    """Whatever ends the run, its processes are gone, the stubborn ones included."""
+    """After any end of the run its processes are gone, also those that ignore signals."""
     children = Children()
     child = start(children, STUBBORN)
     child.read_line(30)
@@ -99,7 +99,7 @@ def test_no_child_outlives_an_error() -> None:
     assert is_gone(child.pid)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:
     """Even kill -9 of the demo ends its processes."""
     program = (
@@ -119,7 +119,7 @@ def test_no_child_outlives_a_killed_parent(tmp_path: Path) -> None:
 
 
 def _is_dead(pid: int) -> bool:
-    """Gone or a zombie: an orphan is buried by whoever inherits it."""
+    """Gone or a zombie: its new parent reaps an orphan."""
     try:
         return "Z" == Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:

@@ -6,7 +6,7 @@ from usagepipe.local.clickhouse.exceptions import engine_error, http_status
 from usagepipe.schemas.errors import ClickHouseError
 
 
-def test_code_stands_behind_what_the_binding_says() -> None:
+def test_code_comes_after_the_message_of_the_binding() -> None:
     """The binding's own words are cut off; a client parses the text from `Code:` on."""
     error = engine_error(
         RuntimeError("Streaming insert finish failed: Code: 72. DB::Exception: No. (X)")

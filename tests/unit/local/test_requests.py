@@ -28,7 +28,7 @@ def request(query: str = "", method: str = "POST", **headers: str) -> Request:
 
 
 def test_url_is_settings_but_for_the_names_of_the_interface() -> None:
-    """Whatever the interface does not keep for itself reaches the engine."""
+    """Every parameter that the interface does not handle itself reaches the engine."""
     call = read_call(
         request(
             "query=SELECT+1&database=d&insert_deduplication_token=a%27b%26c&max_threads=2"

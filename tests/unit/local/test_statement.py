@@ -36,7 +36,7 @@ def whole(text: str) -> Statement:
         ("INSERT INTO t (a)", "INSERT INTO t (a)", None, ""),
     ],
 )
-def test_data_of_an_insert_begin_behind_its_format(
+def test_data_of_an_insert_begin_after_its_format(
     text: str, sql: str | None, data_format: str | None, data: str
 ) -> None:
     """Names, strings and comments that look like the clause are not taken for it."""
@@ -91,7 +91,7 @@ def test_answer_format_is_the_last_clause(text: str, kind: str, answer_format: s
 
 @pytest.mark.parametrize("text", ["SELECT ';'; -- ;\n;", "SELECT $x$ ; $x$", "SELECT `;` /* ; */"])
 def test_semicolons_inside_quotes_do_not_end_a_statement(text: str) -> None:
-    """One statement stays one, whatever its strings, names and comments hold."""
+    """One statement stays one, with any strings, names and comments."""
     statement = whole(text)
 
     assert text == statement.sql.decode()

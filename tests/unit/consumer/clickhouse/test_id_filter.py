@@ -1,4 +1,4 @@
-"""What a look-up of ids asks for: as narrow in time as the ids are, and whatever they are."""
+"""The query of a look-up: as narrow in time as its ids, for ids of any kind."""
 
 from uuid import UUID, uuid1, uuid4
 
@@ -23,7 +23,7 @@ def windows_of(*ids: str) -> list[tuple[int, int]]:
 
 
 def test_live_ids_are_one_narrow_window() -> None:
-    """A batch of some seconds reads these seconds, whatever the random parts of its ids."""
+    """A batch of some seconds reads these seconds, with any random parts of its ids."""
     ids = [uuid7_at(START_MS + n, 2**62 - 1 - n) for n in range(0, 5_000, 7)]
 
     ((first, last),) = windows_of(*ids)

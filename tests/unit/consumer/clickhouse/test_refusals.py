@@ -35,7 +35,7 @@ def broken_constraint(table: str, behind: str = "", value: str = "'x'") -> Datab
 
 
 def test_a_row_that_cannot_be_parsed_is_the_contents_fault() -> None:
-    """T-62: the code, its name and the column are told."""
+    """T-62: the refusal has the code, its name and the column."""
     refusal = classify(bad_number())
 
     assert refusal == Refusal(
@@ -53,7 +53,7 @@ def test_a_broken_constraint_names_itself() -> None:
 
 
 def test_the_raw_table_of_a_cluster_is_one_too() -> None:
-    """On a cluster the raw table is `usage_events_local`, behind a distributed one."""
+    """On a cluster the raw table is `usage_events_local`, below a distributed one."""
     error = broken_constraint("`usage`.`usage_events_local`")
 
     assert classify(error).kind == Kind.CONTENT
@@ -104,7 +104,7 @@ def test_a_parse_error_that_blames_no_row_is_not_the_contents_fault() -> None:
     ],
 )
 def test_a_rows_text_decides_nothing(quoted: str) -> None:
-    """Whoever writes ClickHouse's words into an event can neither hide it nor be quoted."""
+    """ClickHouse's words inside an event neither hide it nor are quoted."""
     assert classify(bad_number(quoted)) == classify(bad_number())
     assert "" == classify(bad_number(quoted, key="my_secret")).column
 

@@ -84,7 +84,7 @@ def test_a_dead_letter_is_read_from_its_headers() -> None:
 
 
 def test_a_refusal_has_clickhouses_code_and_column() -> None:
-    """As far as they are there."""
+    """Only the headers that exist are used."""
     assert (27, "cost") == (
         envelope_of(code=b"27", column=b"cost").code,
         envelope_of(code=b"27", column=b"cost").column,
@@ -112,7 +112,7 @@ def test_the_size_of_a_value_that_nobody_read_is_unknown() -> None:
 
 @pytest.mark.parametrize("missing", ["reason", "topic", "topic_id", "partition", "offset"])
 def test_a_record_without_a_required_header_is_no_dead_letter(missing: str) -> None:
-    """Whoever wrote it: it is left out and stops nothing."""
+    """It is left out, by any writer, and stops nothing."""
     assert None is letter_of({name: text for name, text in HEADERS.items() if name != missing})
 
 

@@ -18,7 +18,7 @@ LOADING, NOT_AVAILABLE, NOT_COORDINATOR, NOT_AUTHORIZED = 14, 15, 16, 30
 
 
 class Coordinator:
-    """aiokafka's, as far as it is asked; Kafka's bytes go through its own parser."""
+    """The part of aiokafka that is used; Kafka's bytes go through its own parser."""
 
     group_id = "g"
 
@@ -47,8 +47,8 @@ async def test_committed_offsets_come_with_their_metadata() -> None:
 
 @pytest.mark.parametrize("code", [LOADING, NOT_AVAILABLE, NOT_COORDINATOR, NOT_AUTHORIZED])
 async def test_an_error_of_the_whole_group_is_not_no_commit(code: int) -> None:
-    """Kafka tells it beside an empty list: taken for "never committed", a takeover would begin
-    every partition at its log's start.
+    """Kafka sends it with an empty list: read as "never committed", a takeover would begin every
+    partition at its log's start.
     """
     coordinator = Coordinator(OffsetFetchResponse_v3(0, [], code))
 
@@ -59,7 +59,7 @@ async def test_an_error_of_the_whole_group_is_not_no_commit(code: int) -> None:
 
 
 async def test_an_error_of_a_partition_is_not_no_commit() -> None:
-    """Version 1 tells the same errors beside each partition."""
+    """Version 1 sends the same errors with each partition."""
     answer = OffsetFetchResponse_v1([("t", [(0, 7, "", 0), (1, -1, "", LOADING)])])
 
     with pytest.raises(for_code(LOADING)):

@@ -148,7 +148,7 @@ def fetched(assignment: Assignment) -> FetchResult:
 
 @pytest.mark.anyio
 async def test_the_fetcher_hands_out_whole_packs() -> None:
-    """And moves its position behind each, as for records."""
+    """It moves its position after each, as for records."""
     assignment = Assignment([HELD])
     result = fetched(assignment)
 

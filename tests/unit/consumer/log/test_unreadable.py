@@ -27,7 +27,7 @@ NOISE = 4_096  # bytes in a MiB that cannot be compressed: it then takes a 250th
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_batch_that_is_too_large_is_not_read(codec: int) -> None:
-    """A worker that unpacked whatever comes would be killed, and the next one after it."""
+    """A worker that unpacked everything would be killed, and so would the next one."""
     data = bomb(codec, TOO_LARGE, first=7, timestamp=1_700_000_000_123)
 
     (batch,) = batches(data)
@@ -111,9 +111,9 @@ def test_what_a_batch_claims_to_hold_takes_no_room() -> None:
 
     (batch,) = batches(batch_of(DefaultRecordBatch.CODEC_ZSTD, body, count=2**31 - 1), offset=5)
     head, rest = split(batch, 3)
-    _, behind = split_after(rest, 2**31 - 4)
+    _, tail = split_after(rest, 2**31 - 4)
 
-    assert ([5, 6, 7], [2**31 - 3, 2**31 - 2]) == (offsets(head), offsets(behind))
+    assert ([5, 6, 7], [2**31 - 3, 2**31 - 2]) == (offsets(head), offsets(tail))
     assert batch.count == head.count + rest.count
     assert peak_bytes() - before < 2 * MAX_UNPACKED_BYTES
 
@@ -140,7 +140,7 @@ def test_an_unknown_compression_is_not_read() -> None:
     assert "its record batch: codec 5" == record.detail  # type: ignore[attr-defined]
 
 
-def test_a_seek_behind_a_batch_that_is_not_read_moves_the_position_only() -> None:
+def test_a_seek_after_a_batch_that_is_not_read_moves_the_position_only() -> None:
     """Its offsets have their letters already."""
     data = bomb(DefaultRecordBatch.CODEC_ZSTD, TOO_LARGE, first=7)
 

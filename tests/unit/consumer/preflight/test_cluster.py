@@ -63,15 +63,15 @@ def check(server: FakeServer) -> str:
     return check_tables(cast("Client", server), TARGET)
 
 
-def test_the_windows_behind_a_distributed_table_are_what_counts() -> None:
-    """The engine that is told is the one that holds the rows."""
+def test_the_windows_of_a_distributed_tables_local_tables_count() -> None:
+    """The returned engine is that of the table with the rows."""
     server = FakeServer(f"{WINDOWS}60", [])
 
     assert "ReplicatedMergeTree" == check(server)
 
 
 def test_a_replicated_table_may_rely_on_the_servers_defaults() -> None:
-    """Unlike others, replicated tables remember inserts unless told not to."""
+    """Unlike others, replicated tables remember inserts by default."""
     names = ("replicated_deduplication_window", "replicated_deduplication_window_seconds")
     server = FakeServer("index_granularity = 8192", [(name, 10) for name in names])
 

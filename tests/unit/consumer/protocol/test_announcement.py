@@ -48,7 +48,7 @@ def test_a_spill_that_was_sent_twice_is_named_whole() -> None:
 
 
 def test_scattered_duplicates_are_counted_and_digested() -> None:
-    """A commit's metadata is bounded: whoever takes over looks them up again and compares."""
+    """A commit's metadata is bounded: the next owner looks the ids up again and compares."""
     offsets = set(range(FIRST, LAST, 2))
 
     skipped = SkippedDuplicates.of(offsets, FIRST)
@@ -59,7 +59,7 @@ def test_scattered_duplicates_are_counted_and_digested() -> None:
 
 
 def test_an_acknowledgement_names_the_topic() -> None:
-    """So that a topic made anew under its name is noticed with nothing pending."""
+    """So a recreated topic of the same name is noticed with nothing pending."""
     assert CommitMetadata(TOPIC_ID, None) == CommitMetadata.decode(acknowledgement(TOPIC_ID))
 
 

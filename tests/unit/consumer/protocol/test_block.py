@@ -68,7 +68,7 @@ def test_a_block_is_without_its_duplicates() -> None:
 
 
 def test_a_later_epoch_writes_what_is_missing() -> None:
-    """What is stored counts for the whole, and is looked up again by whoever takes over."""
+    """The stored ids count for the whole range, and the next owner looks them up again."""
     made = block(1, Duplicates(stored=frozenset({6})), {Place(5, "a"), Place(7, "c")})
 
     assert [8] == list(made.rows.offsets)

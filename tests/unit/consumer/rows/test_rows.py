@@ -61,7 +61,7 @@ def test_a_record_cannot_name_its_own_coordinates() -> None:
 
 
 def test_a_coordinate_of_another_type_does_not_spoil_the_record() -> None:
-    """The model ignores fields it does not know, whatever they hold."""
+    """The model ignores unknown fields with any content."""
     rows = rows_of(event_json(kafka_offset={"a": [1]}, ingested_at=12))
 
     assert [7] == [row["kafka_offset"] for row in lines(rows)]
@@ -95,7 +95,7 @@ def test_a_records_own_time_cannot_spoil_its_batch(timestamp: int, seconds: str)
 
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 def test_each_record_is_one_row_or_one_rejection_as_the_model_says(value: bytes | None) -> None:
-    """Whatever a record holds: exactly one row, or exactly one rejection with a reason."""
+    """Every record is exactly one row, or exactly one rejection with a reason."""
     rows = rows_of(value)
 
     verdict = _verdict(value)

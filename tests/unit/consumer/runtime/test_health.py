@@ -14,7 +14,7 @@ def full_disk() -> DatabaseError:
 
 
 def test_the_trouble_of_a_server_is_reported_by_code_and_meaning() -> None:
-    """The text of ClickHouse quotes rows: it is never told."""
+    """The text of ClickHouse quotes rows, so the report leaves it out."""
     health = Health(assigned=True)
 
     health.failed("clickhouse", full_disk())
@@ -30,7 +30,7 @@ def test_the_trouble_of_a_server_is_reported_by_code_and_meaning() -> None:
 
 
 def test_trouble_is_counted_until_it_is_over() -> None:
-    """The last error is the one that is told, the first one tells since when."""
+    """The report names the last error and the time of the first."""
     health = Health(assigned=True)
     health.failed("clickhouse", full_disk())
     health.failed("clickhouse", TimeoutError())

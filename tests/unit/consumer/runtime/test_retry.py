@@ -1,4 +1,4 @@
-"""What a failed attempt to store says in the log, and leaves behind in health however it ends."""
+"""What a failed attempt to store logs, and what health shows after any end of it."""
 
 import asyncio
 from functools import partial

@@ -59,7 +59,7 @@ def test_a_lockout_that_lasts_closes_once_and_success_opens() -> None:
 
 @pytest.mark.parametrize("answer", [WRONG_PASSWORD, FULL_DISK, TimeoutError()])
 def test_a_worker_that_starts_is_admitted_when_an_insert_is_taken(answer: Exception) -> None:
-    """Until then it waits, whatever the cause, and the health names it."""
+    """Until then it waits, for any cause, and health names the cause."""
     seen: list[tuple[bool, str, bool]] = []
     health = Health(assigned=True)
     answers = [answer, answer, None]

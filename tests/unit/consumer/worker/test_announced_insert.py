@@ -30,7 +30,7 @@ async def test_one_poison_record_costs_few_inserts_and_no_neighbour(rows: int) -
 
 
 async def test_a_poison_record_that_is_named_costs_three_more_inserts() -> None:
-    """What stands before it, the record itself, and what stands behind it; so for each of them."""
+    """The records before it, the record itself, and the records after it, for each record."""
     world = PartitionWorld()
     world.poison, world.names_poison = {0, 33, 99}, True
     worker = world.worker(policy=BatchPolicy(rows=100, unpacked_bytes=10**6, seconds=60))

@@ -24,7 +24,7 @@ def at(offset: int) -> Position:
 
 
 class Coordinator:
-    """Takes commits; fails or fences when told to."""
+    """Takes commits; fails or fences on request."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -60,7 +60,7 @@ async def test_positions_that_wait_go_out_together() -> None:
 
 
 async def test_a_failed_commit_is_tried_again() -> None:
-    """A coordinator that is away costs time, not positions."""
+    """An unreachable coordinator costs time, not positions."""
     coordinator = Coordinator(ConnectionError("away"), ConnectionError("still away"))
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())
     task = asyncio.create_task(committer.run())
@@ -116,7 +116,7 @@ async def test_an_announcement_of_a_fenced_assignment_is_refused() -> None:
 
 
 async def test_an_acknowledgement_in_flight_is_no_announcement() -> None:
-    """Its commit must not let the insert begin that is announced behind it."""
+    """Its commit must not start the insert that is announced after it."""
     coordinator = Coordinator()
     coordinator.gate.clear()
     committer = Committer(coordinator.commit, WorkerMetrics(), Health())

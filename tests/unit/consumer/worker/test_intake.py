@@ -79,8 +79,8 @@ async def test_a_slow_server_is_given_larger_batches_and_every_batch_is_closed()
     assert [(0, 0), (1, 2)] == world.ranges
 
 
-async def test_fetching_stops_behind_a_full_batch_and_goes_on_when_it_is_cut() -> None:
-    """The memory of a partition worker is bounded, however long the server is away."""
+async def test_fetching_stops_after_a_full_batch_and_resumes_when_it_is_cut() -> None:
+    """The memory of a partition worker is bounded during an outage of any length."""
     world = PartitionWorld()
     world.answers.clear()
     worker = world.worker()
@@ -89,14 +89,14 @@ async def test_fetching_stops_behind_a_full_batch_and_goes_on_when_it_is_cut() -
     await asyncio.sleep(0)
     while_one_is_stored = world.held
     worker.take(chunk_of(2, 3, index=1))
-    behind_a_full_one = world.held
+    after_a_full_one = world.held
 
     world.answers.set()
     worker.drain(keep=True)
     await task
 
     assert not while_one_is_stored
-    assert behind_a_full_one
+    assert after_a_full_one
     assert not world.held
 
 

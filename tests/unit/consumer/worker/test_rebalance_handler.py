@@ -115,7 +115,7 @@ async def test_a_run_fetched_before_the_seek_is_thrown_away() -> None:
 
 
 async def test_a_takeover_goes_on_until_kafka_answers() -> None:
-    """A broker that is away in the middle of a takeover delays it, and is told to health."""
+    """An unreachable broker in the middle of a takeover delays it, and health reports it."""
     world = World(ConnectionError("away"), ConnectionError("away"))
 
     await world.take_over()
@@ -139,7 +139,7 @@ async def test_a_rebalance_in_a_takeover_ends_it_without_an_exception() -> None:
     assert [] == world.log.sought
 
 
-async def test_a_rebalance_leaves_no_partition_worker_behind() -> None:
+async def test_a_rebalance_leaves_no_partition_worker() -> None:
     """Also where it cancels a takeover that waits for a running insert, which would count twice."""
     world = World()
     world.sink.answers.clear()
@@ -263,7 +263,7 @@ class RememberingFlow(Flow):
     ("identity", "another"),
     [
         (TopicIdentity("cluster", "topic-id"), False),
-        (TopicIdentity("cluster", "made anew"), True),
+        (TopicIdentity("cluster", "recreated"), True),
         (TopicIdentity("another cluster", "topic-id"), True),
     ],
 )

@@ -28,7 +28,7 @@ async def test_a_pending_range_is_sent_again_exactly_and_without_an_announcement
 
 
 async def test_a_pending_range_waits_until_its_end_was_seen() -> None:
-    """Half a range is not the range; only an offset at or behind its end proves it whole."""
+    """Half a range is not the range; only an offset at or after its end proves it complete."""
     world = PartitionWorld()
     worker = world.worker(ResumePoint(3, TOPIC, Announcement("topic-id", 3, 9, records=6, epoch=0)))
     worker.take(chunk_of(3, 4, 5))
@@ -42,7 +42,7 @@ async def test_a_pending_range_waits_until_its_end_was_seen() -> None:
 
 
 async def test_a_pending_range_whose_last_records_are_gone_ends_with_the_next_one() -> None:
-    """An offset behind the end closes the range as well: transaction markers leave gaps."""
+    """An offset after the end closes the range too: transaction markers leave gaps."""
     world = PartitionWorld()
     worker = world.worker(ResumePoint(3, TOPIC, Announcement("topic-id", 3, 9, records=2, epoch=0)))
     worker.take(chunk_of(3, 4, 12))
@@ -74,7 +74,7 @@ async def test_a_pending_range_that_holds_more_than_was_announced_is_nobodys() -
 
 
 async def test_a_range_that_was_read_whole_presses_back_until_it_is_stored() -> None:
-    """A server that is away at the start must not fill the memory."""
+    """An unreachable server at the start must not fill the memory."""
     world = PartitionWorld()
     world.answers.clear()
     pending = Announcement("topic-id", 0, 1, records=2, epoch=0)
@@ -95,7 +95,7 @@ async def test_a_range_that_was_read_whole_presses_back_until_it_is_stored() -> 
 
 
 async def test_rows_that_nobody_announced_are_not_stored_again() -> None:
-    """Where the table holds rows behind the commit, only what is missing of a batch is written."""
+    """If the table holds rows after the commit, only the missing rows of a batch are written."""
     world = PartitionWorld()
     world.stored_to = 2
     worker = world.worker()

@@ -28,7 +28,7 @@ def test_a_group_that_never_committed_begins_at_the_start_of_the_log() -> None:
     assert ResumePoint(10, TOPIC) == start(-1)
 
 
-def test_what_is_acknowledged_is_behind_us() -> None:
+def test_an_acknowledged_range_is_done() -> None:
     """Nothing is pending then, also where another tool left words of its own."""
     assert ResumePoint(20, TOPIC) == start(20, acknowledgement("topic-id"))
     assert ResumePoint(20, TOPIC) == start(20, "committed by hand\0")
@@ -43,7 +43,7 @@ def test_an_announced_range_is_pending() -> None:
     "pending", [Announcement("topic-id", 19, 29, 10, 0), Announcement("topic-id", 20, 100, 10, 0)]
 )
 def test_a_range_that_cannot_be_pending_is_not_waited_for(pending: Announcement) -> None:
-    """It begins elsewhere, or ends behind the log: somebody else's word, or a log that was cut."""
+    """It begins elsewhere, or ends after the log: another program wrote it, or the log was cut."""
     assert ResumePoint(20, TOPIC) == start(20, pending.encode())
 
 
@@ -70,7 +70,7 @@ def test_a_log_that_ends_before_the_commit_is_read_from_its_start() -> None:
         (EpochEnd(4, 45), ResumePoint(45, TOPIC)),  # it was cut there
         (EpochEnd(3, 80), ResumePoint(10, TOPIC)),  # the log has none of our epoch
         (EpochEnd(4, 5), ResumePoint(10, TOPIC)),  # it was cut before what retention has left
-        (EpochEnd(UNKNOWN_EPOCH, -1), ResumePoint(60, TOPIC, None, 4)),  # the broker does not tell
+        (EpochEnd(UNKNOWN_EPOCH, -1), ResumePoint(60, TOPIC, None, 4)),  # the broker does not know
         (None, ResumePoint(60, TOPIC, None, 4)),
     ],
 )
@@ -95,8 +95,8 @@ def test_a_range_that_was_announced_in_a_log_that_was_cut_is_not_pending() -> No
     assert ResumePoint(50, TOPIC) == found
 
 
-def test_a_log_that_begins_behind_the_commit_is_read_from_its_start() -> None:
-    """What expired unread is told; a range that expired in part is recovered as far as it goes."""
+def test_a_log_that_begins_after_the_commit_is_read_from_its_start() -> None:
+    """An unread expired range is reported; of a partly expired one the rest is recovered."""
     half = Announcement("topic-id", 5, 14, records=10, epoch=0)
     whole = Announcement("topic-id", 2, 8, records=7, epoch=0)
 

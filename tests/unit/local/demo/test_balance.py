@@ -66,7 +66,7 @@ def test_equal_numbers_balance() -> None:
 
 
 def test_a_missing_row_does_not_balance() -> None:
-    """One stored row too few is told with both numbers."""
+    """The report of one missing row has both numbers."""
     (difference,) = counted(events={"requests": 2}).differences
 
     assert Difference("usage_events", "requests", 3, 2) == difference
@@ -110,7 +110,7 @@ def test_no_rollup_does_not_balance() -> None:
 
 
 def test_a_dropped_event_does_not_balance() -> None:
-    """What the gateway lost, never recorded or never delivered is told."""
+    """The report names what the gateway lost, never recorded or never delivered."""
     lossy = GatewayCounters(2, 1, {"queue_full": 1}, {"no_usage": 1})
 
     names = {difference.number for difference in counted(gateway=lossy).differences}
@@ -135,7 +135,7 @@ def test_a_key_that_is_not_answered_does_not_balance() -> None:
 
 
 def test_a_number_that_nobody_counted_is_a_difference() -> None:
-    """A place that does not tell a number has not counted it right."""
+    """A place without a number has not counted it right."""
     (difference,) = find_differences([Count("a", {"requests": 1})], [Count("a", {"other": 1})])
 
     assert "a: requests is not there, 1 were sent" == str(difference)
@@ -161,7 +161,7 @@ def test_the_report_says_that_it_balances() -> None:
 
 
 def test_the_report_names_what_differs() -> None:
-    """Unequal numbers are told place by place; without any key there is an empty table."""
+    """Unequal numbers are listed place by place; without any key the table is empty."""
     text = printed(counted(events={"requests": 2}, keys=()), ())
 
     assert "Not balanced:" in text
@@ -170,7 +170,7 @@ def test_the_report_names_what_differs() -> None:
 
 
 def test_the_report_is_cut_after_some_differences() -> None:
-    """Hundreds of differences are told by the first ones and their number."""
+    """Of hundreds of differences the report shows the first ones and their number."""
     many = tuple(Difference(f"p{n}", "requests", 1, 0) for n in range(300))
 
     text = printed(replace(counted(), differences=many), ())

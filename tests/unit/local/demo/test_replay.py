@@ -75,7 +75,7 @@ def test_an_answer_with_other_tokens_ends_the_replay() -> None:
 
 
 def test_a_gateway_that_is_not_there_ends_the_replay() -> None:
-    """The address is told, and the exit status is that of a server out of reach."""
+    """The error names the address, and the exit status is that of an unreachable server."""
     requests = plan(synthesize(10, 1), 1, refusals=True)
     address = f"http://127.0.0.1:{free_port()}"
 

@@ -39,7 +39,7 @@ def test_two_runs_of_one_second_have_two_names() -> None:
 
 
 def test_processes_get_exactly_the_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child's settings are the sandbox's, whatever the environment of the demo says."""
+    """A child's settings are the sandbox's, not those of the demo's environment."""
     monkeypatch.setenv("USAGEPIPE_TOPIC", "usage.events.v1")
     monkeypatch.setenv("usagepipe_group", "production")
     monkeypatch.setenv("USAGEPIPE_ENABLED", "false")

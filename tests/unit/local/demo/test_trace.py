@@ -1,4 +1,4 @@
-"""A trace file is input from strangers: what is wrong with it is told with line and column."""
+"""A trace file is input from strangers: an error names line and column."""
 
 from pathlib import Path
 
@@ -102,7 +102,7 @@ def test_a_wrong_file_is_reported_by_line_and_column(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A missing file and a folder are told with the system's own words."""
+    """The error for a missing file or a folder has the system's own words."""
     missing = problem(tmp_path / "no.csv")
     folder = problem(tmp_path)
 

@@ -40,7 +40,7 @@ def test_close_twice_is_harmless() -> None:
 
 @pytest.mark.alone
 def test_close_does_not_repeat_the_wait_of_a_stop() -> None:
-    """An application that ends while Kafka is away spends its time once, however many wait."""
+    """An application that ends without Kafka waits once, with any number of events left."""
     recorder = UsageRecorder(kafka=NOWHERE, close_seconds=2)
     recorder.record(event())
     started = time.monotonic()

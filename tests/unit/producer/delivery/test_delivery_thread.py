@@ -37,7 +37,7 @@ class Hostile(str):
 
 
 def test_an_event_that_breaks_its_encoder_is_lost_alone(recorder: UsageRecorder) -> None:
-    """Whatever is raised, the next events are not held up."""
+    """No exception holds up the next events."""
     hostile = UsageEvent.model_construct(**event().model_dump() | {"api_key_id": Hostile("k")})
     recorder.record(hostile)
     recorder.record(event())

@@ -1,4 +1,4 @@
-"""What a process has lost: noted from any thread, told once, and never forgotten untold."""
+"""The losses of a process: counted from any thread, reported once, and never forgotten."""
 
 from datetime import UTC, datetime
 from itertools import chain, repeat
@@ -50,7 +50,7 @@ def test_the_first_loss_is_reported_at_once_and_later_ones_at_intervals() -> Non
 
 
 def test_gap_record_that_does_not_arrive_is_sent_again() -> None:
-    """What it told is in the next one, at once, with its own times; events are left alone."""
+    """The next one has its losses and times, at once; events are not sent again."""
     reporter = GapReporter("p")
     reporter.lost("queue_full", 2, 7)
     record = reporter.next_record(30)
@@ -65,7 +65,7 @@ def test_gap_record_that_does_not_arrive_is_sent_again() -> None:
 
 
 def test_losses_are_pending_until_kafka_has_all_records() -> None:
-    """Whoever waits for it waits for the record's way too, and for what was lost meanwhile."""
+    """A waiter also waits for the delivery of the record, and for losses meanwhile."""
     reporter = GapReporter("p")
     states = [reporter.is_pending]
     reporter.lost("queue_full", 1, 1)
@@ -83,8 +83,8 @@ def test_losses_are_pending_until_kafka_has_all_records() -> None:
 def test_clock_that_is_wrong_by_decades_hides_no_loss(
     monkeypatch: pytest.MonkeyPatch, year: int
 ) -> None:
-    """A machine that boots in 1970 tells its losses with the nearest time that a record may have,
-    and the right time once it knows it."""
+    """A machine that boots in 1970 reports its losses with the nearest valid time of a record,
+    and with the right time once it knows it."""
     now = datetime.now(UTC)
     moments = chain([now.replace(year=year, month=1, day=1)], repeat(now))
 

@@ -1,4 +1,4 @@
-"""What librdkafka's statistics tell: a partition that is stuck, an identity that is refused."""
+"""What librdkafka's statistics show: a stuck partition, a refused identity."""
 
 from typing import Any
 

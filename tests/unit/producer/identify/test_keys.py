@@ -133,7 +133,7 @@ def test_made_up_key_that_was_refused_is_a_user_where_nobody_looks_it_up(
 
 
 def test_short_secret_is_refused_at_the_start() -> None:
-    """A secret that protects nothing is told when the service starts, not at each request."""
+    """A useless secret is refused when the service starts, not at each request."""
     with pytest.raises(ValueError, match="needs 16 bytes"):
         api_key(secret="short")
 

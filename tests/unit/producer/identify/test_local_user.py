@@ -74,7 +74,7 @@ def test_processes_that_start_together_agree_on_the_local_user(tmp_path: Path) -
 
 
 def test_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
-    """A wrong path is told with its cure, and what stands there stays."""
+    """The error for a wrong path names the cure, and existing files stay."""
     file = tmp_path / "notes"
     file.write_text("mine")
 
@@ -84,7 +84,7 @@ def test_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """The start tells that the id cannot be kept; later would be too late."""
+    """The start fails if the id cannot be stored; later would be too late."""
     (tmp_path / "file").write_text("")
 
     with pytest.raises(WrongUseError, match="cannot keep the local user's id"):

@@ -14,7 +14,7 @@ PROXY = proxy_headers(trusted=["10.0.0.0/8", "::1"], team_id="x-team")
 
 @both_protocols
 def test_headers_of_a_trusted_proxy_count(request_of: Callable[..., Request]) -> None:
-    """The proxy tells the user, the name in any script, and the team."""
+    """The proxy names the user, the name in any script, and the team."""
     headers = {"x_forwarded_user": "ada", "x_forwarded_preferred_username": "Ada Lövelace 阿"}
 
     caller = found(PROXY, request_of(**headers, x_team="t-1"))

@@ -1,4 +1,4 @@
-"""Callers are identified by a session, whatever else is in their cookies."""
+"""Callers are identified by a session, with any other cookies."""
 
 import time
 from collections.abc import Callable

@@ -113,7 +113,7 @@ def test_cost_is_never_made_from_a_float() -> None:
 def test_content_type_decides_how_to_read(
     content_type: str, body: bytes, expected: Usage | str
 ) -> None:
-    """Case and parameters do not matter; without a type, the first byte tells."""
+    """Case and parameters do not matter; without a type, the first byte decides."""
     assert expected == read(content_type, body)
 
 
@@ -140,7 +140,7 @@ COHERE = {"model": "m", "delta": {"usage": {"tokens": {"input_tokens": 3, "outpu
 MEDIA = {"model": "m", "usage": {"input_tokens": 3, "output_tokens": 4}}
 ENDED = {
     "chat": events(CHAT) + DONE,
-    "chat, usage told with each chunk": events(OPEN) + DONE,
+    "chat, usage in each chunk": events(OPEN) + DONE,
     "chat, a comment after the end": events(CHAT) + DONE + b": bye\n\n",
     "chat, the end in other words": events(CHAT) + b"data:[DONE]",
     "responses": events({"type": "response.completed"} | IN_RESPONSE),
@@ -184,7 +184,7 @@ SESSION = [{"type": "session.created", "session": {"model": "m"}}] + [
     ],
 )
 def test_realtime_session_adds_up_by_single_bytes(kind: str, body: bytes, limit: int) -> None:
-    """Three responses, two of them told twice, in any framing and however large an event is."""
+    """Three responses, two of them sent twice, in any framing and with events of any size."""
     pieces = [body[at : at + 1] for at in range(len(body))]
 
     assert Usage("m", 9, 12, 21) == read(kind, *pieces, limit=limit)
@@ -208,7 +208,7 @@ def test_stream_that_lacks_its_end_is_partial(stream: bytes) -> None:
 
 
 def test_answer_without_a_type_is_known_by_single_bytes() -> None:
-    """Neither a BOM nor blanks before the first byte that tells are mistaken for it."""
+    """A BOM and spaces before the deciding byte are skipped."""
     raw = b"\xef\xbb\xbf \n" + BODY.encode()
 
     assert Usage("m", 3, 0, 3) == read("", *(raw[at : at + 1] for at in range(len(raw))))

@@ -180,7 +180,7 @@ def test_any_bytes_are_unpacked_without_an_error(
 
 @pytest.mark.parametrize("size", [1, 40_000_000])
 def test_what_follows_deflate_is_let_go(size: int) -> None:
-    """Bytes behind the end of the document belong to nothing: they are not held."""
+    """Bytes after the end of the document are not kept."""
     reader = AnswerReader("application/json", "deflate", LIMIT)
     reader.feed(zlib.compress(BODY))
     rest = bytes(min(size, 1_000_000))

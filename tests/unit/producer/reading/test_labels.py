@@ -1,4 +1,4 @@
-"""A content type is a hint: what an answer is, its first bytes tell."""
+"""A content type is a hint: the first bytes of an answer decide."""
 
 import json
 from typing import Any
@@ -95,7 +95,7 @@ def test_line_of_a_stream_that_was_cut_is_partial() -> None:
     ["audio/mpeg", "image/png", "video/mp4", "text/html", "text/css", "application/xhtml+xml"],
 )
 def test_what_no_model_says_in_text_is_not_read(content_type: str, size: int) -> None:
-    """Sound, pictures and pages have no usage in them, whatever they begin with."""
+    """Sound, pictures and pages have no usage, with any first bytes."""
     assert ["no_usage"] * len(BODIES) == [
         read(content_type, body, size) for body in BODIES.values()
     ]
@@ -129,7 +129,7 @@ def test_of_files_only_event_streams_are_read(content_type: str, size: int) -> N
 def test_body_that_is_nothing_is_what_its_label_says(
     content_type: str, body: bytes, expected: str
 ) -> None:
-    """Where the first bytes tell nothing, the label decides."""
+    """If the first bytes decide nothing, the label does."""
     assert expected == read(content_type, body)
     assert expected == read(content_type, body, size=1)
 

@@ -77,7 +77,7 @@ def read(answer: Any, limit: int = 64 * 1024) -> Usage | str:
 @pytest.mark.parametrize("limit", [24, 4_096])
 @pytest.mark.parametrize("answer", INPUT_ONLY.values(), ids=INPUT_ONLY)
 def test_total_is_input_where_nothing_is_output(answer: dict[str, Any], limit: int) -> None:
-    """Ranks and vectors cost input only, whatever the answer calls itself."""
+    """Rerankings and embeddings cost input only, under any name of the answer."""
     assert Usage("m", 815, 0, 815) == read(answer, limit)
 
 
@@ -91,7 +91,7 @@ def test_total_of_a_text_alone_stays_unclear() -> None:
 @pytest.mark.parametrize("limit", [24, 4_096])
 @pytest.mark.parametrize("cache", [CACHE, VERTEX_CACHE])
 def test_description_of_a_cache_is_no_usage(cache: dict[str, Any], limit: int) -> None:
-    """Its size is told each time that somebody asks."""
+    """Each caller gets its size."""
     listed = {"cachedContents": [cache], "nextPageToken": "x"}
 
     assert ["no_usage"] * 3 == [read(answer, limit) for answer in (cache, listed, [cache])]

@@ -70,7 +70,7 @@ def test_contradiction_in_a_call_of_litellm_is_marked(counts: dict[str, int]) ->
 @cases
 @pytest.mark.parametrize("quality", [None, "complete", "partial"])
 def test_contradiction_in_a_stamp_is_marked(counts: dict[str, Any], quality: Any) -> None:
-    """A handler's numbers are kept as they are, and marked whatever it says of them."""
+    """A handler's numbers are kept as they are, and marked even if it calls them complete."""
     bench = Bench(answering({}, before=lambda: stamp_usage("m", **counts, usage_quality=quality)))
 
     bench.post()

@@ -1,4 +1,4 @@
-"""Whatever comes, however much: the reader never raises and its memory stays bounded."""
+"""For any input of any size the reader never raises and its memory stays bounded."""
 
 import gzip
 import json

@@ -89,7 +89,7 @@ def header_event(header: str, **options: Any) -> Bench:
     ],
 )
 def test_cost_in_the_header_of_litellm_is_kept(header: str, expected: str | None) -> None:
-    """Its proxy tells the cost of an answer in a header, and its version has the prices."""
+    """Its proxy sends the cost of an answer in a header, and its version has the prices."""
     event = header_event(header).event
 
     assert (None if expected is None else Decimal(expected)) == event.cost

@@ -97,7 +97,7 @@ lines = st.sampled_from(
 def test_any_stream_is_read_as_the_standard_says(
     written: list[tuple[str, str]], data: st.DataObject
 ) -> None:
-    """Whatever lines come, in whatever pieces, the last usage of each chat is found."""
+    """For any lines in any pieces, the last usage of each chat is found."""
     text = "".join(line + end for line, end in written)
     raw = text.encode()
     cuts = data.draw(st.lists(st.integers(0, len(raw)), max_size=20))

@@ -112,7 +112,7 @@ def test_prefilter_lets_failures_through(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [1, 13, LIMIT])
 @pytest.mark.parametrize("data", [b'{"message": "overloaded"}', b"overloaded"])
 def test_event_named_error_is_a_failure(data: bytes, size: int) -> None:
-    """The name tells, whatever its data is."""
+    """The name of the event decides, not its data."""
     body = written(EVENTS, TEXT, TEXT, COUNTED) + b"event: error\ndata: %b\n\n" % data
 
     reader = read(EVENTS, body, size)
@@ -137,7 +137,7 @@ def test_other_names_are_no_failure(tail: bytes, size: int) -> None:
 @pytest.mark.parametrize("size", [1, LIMIT])
 @pytest.mark.parametrize("kind", ["exception", "error"])
 def test_exception_in_aws_stream_is_a_failure(kind: str, size: int) -> None:
-    """Bedrock's headers tell it, not the payload."""
+    """Bedrock's headers name the failure, not the payload."""
     usage = {"usage": {"inputTokens": 31, "outputTokens": 7, "totalTokens": 38}}
     body = message("metadata", usage) + aws_failure(kind)
 
@@ -164,7 +164,7 @@ def aws_failure(kind: str) -> bytes:
 
 
 def test_response_that_failed_keeps_its_whole_usage() -> None:
-    """The event that tells the failure may tell the final usage too: then it is complete."""
+    """The event of the failure may hold the final usage too: then it is complete."""
     usage = {"input_tokens": 31, "output_tokens": 7, "total_tokens": 38}
     failed = {"status": "failed", "error": OVERLOADED, "usage": usage}
     body = written(EVENTS, {"type": "response.failed", "response": failed})
@@ -175,7 +175,7 @@ def test_response_that_failed_keeps_its_whole_usage() -> None:
 
 
 def test_realtime_response_that_failed_is_a_failure() -> None:
-    """One event ends all responses; its response's status tells how."""
+    """One event ends all responses; its response's status says how."""
     body = written(EVENTS, TEXT, {"type": "response.done", "response": {"status": "failed"}})
 
     assert read(EVENTS, body, LIMIT).failed

@@ -275,7 +275,7 @@ def test_tokens_of_no_class_are_in_the_total_only(
 
 
 def test_unknown_provider_is_read_as_openai_like() -> None:
-    """T-33: 100/30 with 12 of reasoning, of whoever it is, is 130; a part is in no total twice."""
+    """T-33: 100/30 with 12 of reasoning is 130 for every provider; a part is in no total twice."""
     usage = {
         "input_tokens": 100,
         "output_tokens": 30,

@@ -8,7 +8,7 @@ from usagepipe.schemas.event import MAX_NAME_CHARS
 
 
 def test_first_drop_and_every_1024th_after_it_is_worth_a_warning() -> None:
-    """The 1st, 1025th, 2049th drop ask for a warning, whatever their reasons."""
+    """The 1st, 1025th and 2049th drop ask for a warning, for any reasons."""
     counters = Counters()
 
     reported = [n for n in range(1, 3_001) if counters.drop("queue_full" if n % 2 else "closed")]

@@ -1,4 +1,4 @@
-"""What the producer tells Prometheus: each number once, bounded labels, and never an error."""
+"""What the producer reports to Prometheus: each number once, bounded labels, no errors."""
 
 import os
 import subprocess
@@ -85,7 +85,7 @@ def test_labels_that_a_stranger_chose_can_be_exposed(
 
 
 def test_progress_is_counted_once(meter: PrometheusMeter, value: Value) -> None:
-    """Sums that are told again and again count what has come since; the rest is what it is now."""
+    """A sum that is reported again adds its increase; the other numbers have their newest value."""
     meter.delivery(numbers(5, 2, 1, 0, queued=3, spill_bytes=100, oldest_seconds=1.5))
     meter.delivery(numbers(9, 9, 1, 1, queued=0, spill_bytes=0, oldest_seconds=0.0))
     meter.delivery(numbers(9, 9, 1, 1, queued=0, spill_bytes=0, oldest_seconds=0.0))
@@ -157,7 +157,7 @@ def test_the_time_of_watching_is_a_metric(meter: PrometheusMeter, value: Value) 
 def test_a_registry_that_fails_costs_numbers_only(
     registry: CollectorRegistry, meter: PrometheusMeter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing that the registry raises reaches a request or the outbox; it is told once."""
+    """No error of the registry reaches a request or the outbox; it is logged once."""
     recorder = MemoryRecorder(metrics=True)
     recorder.counters = Counters(meter)
     bench = Bench(answering(CHAT), recorder=recorder, identify=lambda scope: None)
@@ -179,7 +179,7 @@ def fail(*_: object) -> None:
 def test_metrics_without_prometheus_client_are_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A recorder that cannot count as it is told to says what to install."""
+    """The error of a recorder that cannot count as configured names the extra to install."""
     monkeypatch.delitem(sys.modules, "usagepipe.producer.telemetry.metrics")
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
 
@@ -189,7 +189,7 @@ def test_metrics_without_prometheus_client_are_refused_at_once(
 
 def test_folder_that_cannot_be_written_is_reported_at_once(tmp_path: Path) -> None:
     """prometheus-client keeps the numbers of several processes in a folder: a wrong one is a wrong
-    setting, told when the recorder is made."""
+    setting, refused when the recorder is created."""
     missing = tmp_path / "missing"
     program = "from usagepipe.producer import UsageRecorder; UsageRecorder(metrics=True)"
 

@@ -21,7 +21,7 @@ def read(body: bytes, step: int = 1_000) -> Requested:
 
 @pytest.mark.parametrize("step", [1, 7, 1_000])
 def test_top_level_model_and_stream_are_read(step: int) -> None:
-    """Model and stream count at the top only, in whatever pieces they come."""
+    """Model and stream count at the top only, in pieces of any size."""
     body = {"messages": [{"model": "no", "stream": False}], "model": "yes", "stream": True}
 
     assert Requested("yes", True) == read(json.dumps(body).encode(), step)
@@ -32,7 +32,7 @@ def test_top_level_model_and_stream_are_read(step: int) -> None:
     [b"", b"{", b"[]", b'"model"', b"model=a", b"\xff\xfe", b'{"model": 7}', b"[" * 100_000],
 )
 def test_body_without_a_model_has_no_model(body: bytes) -> None:
-    """Broken, empty and other bodies raise nothing and tell nothing."""
+    """Broken, empty and other bodies raise nothing and have no model."""
     assert Requested() == read(body)
 
 
@@ -50,7 +50,7 @@ def test_model_before_the_bound_is_read_of_a_body_of_any_size() -> None:
 
 
 def test_model_after_the_bound_is_not_known() -> None:
-    """A model that comes after more than is kept tells none; nothing is guessed."""
+    """A model after the kept prefix is not found; nothing is guessed."""
     body = {"messages": "x" * PREFIX_BYTES, "model": "late"}
 
     assert Requested() == read(json.dumps(body).encode())

@@ -33,7 +33,7 @@ def test_client_that_leaves_a_stream_is_a_cancelled_event() -> None:
 
 
 def test_what_was_stamped_before_the_client_left_is_partial() -> None:
-    """Tokens told before the end of a stream that was left may not be all: the event says so."""
+    """Tokens stamped before the end of an abandoned stream may not be all: the event says so."""
     bench = Bench(endless(stamp=True))
 
     leave(bench)

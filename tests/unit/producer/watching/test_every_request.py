@@ -44,7 +44,7 @@ def test_failed_request_keeps_its_tokens() -> None:
 
 
 def test_stream_without_usage_is_one_flagged_event() -> None:
-    """T-40: a stream that never tells usage is exactly one event of zero tokens, flagged."""
+    """T-40: a stream without usage is exactly one event of zero tokens, flagged."""
     bench = Bench(answering(b'data: {"choices": []}\n\ndata: [DONE]\n\n', headers=STREAM))
 
     bench.post()

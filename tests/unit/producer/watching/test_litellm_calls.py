@@ -1,4 +1,4 @@
-"""LiteLLM's account of a call becomes an event; the payloads are what its proxy 1.108.7 told."""
+"""LiteLLM's account of a call becomes an event; the payloads are those of its proxy 1.108.7."""
 
 import json
 from copy import deepcopy
@@ -71,7 +71,7 @@ def test_a_failed_call_is_an_event_without_a_cost() -> None:
 
 
 def test_a_client_that_went_away_leaves_a_partial_count() -> None:
-    """LiteLLM counts the tokens that were sent until then by itself: no provider told them."""
+    """LiteLLM itself counts the tokens that were sent until then: the provider sent no count."""
     found = event("client_gone")
 
     assert (499, "partial", 12) == (found.status_code, found.usage_quality, found.total_tokens)
@@ -85,7 +85,7 @@ def test_a_cost_that_is_none_is_unknown(cost: object) -> None:
 
 
 def test_a_call_without_a_price_has_no_cost() -> None:
-    """LiteLLM tells 0 for a model it has no price of, and why."""
+    """LiteLLM reports 0 for a model without a price, and the reason."""
     found = event("answered", response_cost=0.0, response_cost_failure_debug_info={"error": "x"})
 
     assert found.cost is None

@@ -1,4 +1,4 @@
-"""What an event tells of its request: attempt, models, streaming, times, and faults."""
+"""What an event holds about its request: attempt, models, streaming, times, and faults."""
 
 import asyncio
 import json
@@ -74,7 +74,7 @@ def test_requested_model_is_what_the_body_asked_for() -> None:
 
 
 def test_model_of_a_stamp_wins_over_the_body() -> None:
-    """T-05: what the handler stamps of models stands, whatever request and answer say."""
+    """T-05: the models of a stamp win over those of request and answer."""
     bench = Bench(
         reading(answering(CHAT, before=lambda: stamp_usage("served", requested_model="asked")))
     )
@@ -162,7 +162,7 @@ def test_memory_that_is_used_again_is_read_in_time() -> None:
 def test_fault_in_the_notes_is_counted_and_the_request_is_an_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """When reading an answer fails in an unforeseen way its client notices nothing; the log tells
+    """An unforeseen failure while reading an answer does not reach the client; the log names
     the place, and the request is an event whose tokens are missing."""
 
     def broken(self: object, chunk: bytes) -> None:

@@ -31,7 +31,7 @@ def test_valid_header_has_its_ids(version: str, trace: str, span: str, flags: st
 
 @given(later_versions, trace_ids, span_ids, st.text())
 def test_later_version_may_say_more(version: str, trace: str, span: str, more: str) -> None:
-    """What a later version of the standard appends behind a dash is passed over."""
+    """Fields that a later version of the standard appends after a dash are ignored."""
     found = trace_of(f"{version}-{trace}-{span}-01-{more}")
 
     assert {"trace_id": trace, "span_id": span} == found
@@ -57,7 +57,7 @@ def test_whatever_is_sent_only_ids_come_out(header: str) -> None:
         f"00-{TRACE}-{SPAN}-",
         f"00-{TRACE}-{SPAN}-1",
         f"00-{TRACE}-{SPAN}-0x",
-        f"00-{TRACE}-{SPAN}-01-",  # version 00 has nothing behind its flags
+        f"00-{TRACE}-{SPAN}-01-",  # version 00 has nothing after its flags
         f"00-{TRACE}-{SPAN}-01-what-the-future-may-bring",
         f"00-{TRACE}-{SPAN}-01,00-{TRACE}-{SPAN}-01",  # sent twice
         f"01-{TRACE}-{SPAN}-01.more",  # a later version, but no dash before what is new

@@ -1,4 +1,4 @@
-"""Whatever an application answers and a client sends, the answer reaches the client untouched."""
+"""For any answer and any request, the answer reaches the client untouched."""
 
 import asyncio
 import io

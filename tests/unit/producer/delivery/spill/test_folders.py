@@ -1,4 +1,4 @@
-"""Folders: each has one owner, who keeps it for life and not longer, whatever is forked."""
+"""Folders: each has one owner, who keeps it until it ends, also after forks."""
 
 import errno
 import fcntl
@@ -105,7 +105,7 @@ def test_two_recorders_of_a_process_have_a_folder_each(tmp_path: Path) -> None:
 
 
 def test_empty_folder_is_removed(tmp_path: Path) -> None:
-    """A process that ends with nothing left leaves nothing behind, and cleans up after others."""
+    """A process that ends with no events left removes its folder, and those of others."""
     with owner(tmp_path) as process:
         (tmp_path / "theirs" / "1.spill").unlink()
         process.kill()

@@ -39,7 +39,7 @@ def test_file_cut_at_any_byte_yields_the_whole_frames_before_the_cut() -> None:
 @settings(deadline=None)
 @given(st.integers(min_value=0), st.integers(1, 255))
 def test_a_changed_byte_costs_one_record(place: int, change: int) -> None:
-    """A byte that a disk got wrong costs the record it is in; those behind it are found again."""
+    """A byte that a disk got wrong costs the record it is in; later ones are found again."""
     data = bytearray(write_frames(RECORDS, 0))
     data[place % len(data)] ^= change
 
@@ -51,7 +51,7 @@ def test_a_changed_byte_costs_one_record(place: int, change: int) -> None:
 
 
 def test_hole_in_the_middle_is_counted_exactly() -> None:
-    """Of a stretch that is overwritten, the numbers around it tell how many records it held."""
+    """The numbers around an overwritten range show how many records it held."""
     data = write_frames(RECORDS, 0)
     start, end = (len(write_frames(RECORDS[:count], 0)) for count in (5, 9))
 
@@ -71,7 +71,7 @@ def test_rubbish_is_no_record() -> None:
 
 
 def test_write_that_was_made_again_loses_nothing() -> None:
-    """Where a failed write could not be cut off, the same records stand behind it once more."""
+    """After a failed write that could not be cut off, the same records follow once more."""
     torn = write_frames(RECORDS[5:], 5)[:200]
 
     found = read_frames(write_frames(RECORDS[:5], 0) + torn + write_frames(RECORDS[5:], 5))

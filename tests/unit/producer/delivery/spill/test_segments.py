@@ -91,7 +91,7 @@ def test_file_torn_in_its_header_is_read(tmp_path: Path, size: int) -> None:
 
 
 def test_file_of_another_version_is_set_aside(tmp_path: Path) -> None:
-    """What this version cannot read is neither guessed at nor deleted; it is told and counted."""
+    """A file that this version cannot read is kept, logged and counted."""
     path = tmp_path / "0000000001.spill"
     path.write_bytes(b"usagepipe spill 2\nwhatever")
     segments = Segments(tmp_path, BYTES)
@@ -108,7 +108,7 @@ def test_file_of_another_version_is_set_aside(tmp_path: Path) -> None:
 
 
 def test_lost_file_is_counted_by_its_events(tmp_path: Path) -> None:
-    """Whoever wrote a file knows how many events are gone with it."""
+    """The writer of a file knows how many events are lost with it."""
     segments = Segments(tmp_path, BYTES)
     segments.append(some(7))
     (segment,) = segments.take(1)
@@ -136,7 +136,7 @@ def test_process_without_descriptors_reads_the_file_later(tmp_path: Path) -> Non
 def test_file_that_is_never_readable_is_set_aside_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It must not keep those behind it from being sent: after many tries it is told and counted."""
+    """It must not block later files: after many tries it is logged and counted."""
     monkeypatch.setattr(module, "MAX_READS", 3)
     segments = Segments(tmp_path, BYTES)
     segments.append(some(7))
@@ -215,7 +215,7 @@ def test_gap_records_are_no_events(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["gap", "event", "file"])
 def test_gap_records_outlive_the_damage_of_their_file(tmp_path: Path, damage: str) -> None:
-    """Whoever wrote a gap record still has it: damage costs events, and only events count."""
+    """The writer of a gap record still has it: only damaged events count as lost."""
     segments = Segments(tmp_path, BYTES)
     segments.append([*some(3), GAP])
     (segment,) = segments.take(1)
