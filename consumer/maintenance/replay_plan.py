@@ -75,6 +75,8 @@ def plan_part(
 ) -> ReplayPart:
     """The part of one partition, cut to what the workers have committed."""
     low, high = log.span(number)
+    if committed is not None and committed.offset > high:
+        high = log.end_after(number, high)
 
     def bound(offset: int | None, moment: datetime | None, default: int) -> int:
         if offset is not None:

@@ -13,6 +13,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # it has no _
 from tests.support.topics import make_topics
 from usagepipe.consumer.dead_letters.record import Selection
 from usagepipe.consumer.dead_letters.topic import DeadLetterTopic
+from usagepipe.consumer.maintenance.replay_plan import ReplayRequest, plan_part
+from usagepipe.consumer.protocol.positions import Position
+from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.local.broker import EmbeddedBroker
 from usagepipe.schemas import Settings
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
@@ -100,3 +103,19 @@ def test_letters_of_the_last_record_batch_are_found() -> None:
             found = [each.envelope.coordinates.offset for each in letters.read(Selection())]
 
     assert (0, list(range(9))) == (undelivered, found)
+
+
+def test_a_replay_reads_the_last_record_batch() -> None:
+    """The broker reports an end inside it."""
+    with EmbeddedBroker() as broker:
+        settings = Settings.load(kafka=broker.address)
+        make_topics(settings.kafka, settings.topic, 1)
+        producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 500})
+        for _ in range(9):
+            producer.produce(settings.topic, b"value")
+        producer.flush(30)
+        with LogReader(settings, settings.topic) as log:
+            part = plan_part(log, 0, ReplayRequest(), Position(9))
+            read = [message.offset() for message in log.read(0, part.first, part.end)]
+
+    assert list(range(9)) == read
