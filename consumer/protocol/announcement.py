@@ -13,7 +13,6 @@ from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH
 from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
-MAX_METADATA_BYTES: Final = 4_096  # Kafka's `offset.metadata.max.bytes`
 MAX_EPOCH: Final = 2**32 - 1  # the epoch of `maintenance.row_repair`
 _KEY: Final = "usagepipe"
 _FORM: Final = 1

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usagepipe.consumer.protocol.announcement import (
-    MAX_METADATA_BYTES,
     Announcement,
     CommitMetadata,
     acknowledgement,
@@ -17,6 +16,7 @@ from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 
 TOPIC_ID = "topic-id-of-22-letters"
 FIRST, LAST = 1_000, 60_999
+MAX_METADATA_BYTES = 4_096  # Kafka's `offset.metadata.max.bytes`
 
 
 def announced(skipped: SkippedDuplicates) -> Announcement:
