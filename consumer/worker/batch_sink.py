@@ -4,8 +4,10 @@ The order of the steps, with the announcement in between, is in `partition_worke
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
+from usagepipe.consumer.clickhouse.lookups import Lookups
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
@@ -69,7 +71,9 @@ class ClickHouseSink:
         queries = StoredQueries(servers.stored, runtime)
         rebuilder = RangeRebuilder(servers.rollups, runtime, self._gate, acknowledged)
         self.last_offset = queries.last_offset
-        self.prepare = Preparer(queries, runtime, settings.dedup_days, parking, ready).prepare
+        days = settings.dedup_days
+        lookups = Lookups(partial(queries.events, days=days))
+        self.prepare = Preparer(queries, lookups, days, parking, ready, runtime).prepare
         self.insert = Inserter(
             servers.writer, servers.letters, queries, rebuilder, self._gate, parking, runtime
         ).insert

@@ -1,7 +1,7 @@
 """Step 1 of a batch: decodes its records, and looks up what is stored already."""
 
 from collections.abc import Awaitable, Callable, Sequence, Set
-from functools import partial
+from dataclasses import dataclass
 
 from usagepipe.consumer.clickhouse.lookups import Lookups
 from usagepipe.consumer.clickhouse.stored import NO_EPOCH, StoredEvent
@@ -19,7 +19,6 @@ from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Place, Rows, encode_rows
 from usagepipe.consumer.runtime.runtime import Runtime, in_thread
 from usagepipe.consumer.worker.stored_queries import StoredQueries
-from usagepipe.schemas.errors import StartRefusedError
 
 # Returns when the servers have passed the preflight.
 Ready = Callable[[], Awaitable[None]]
@@ -27,23 +26,16 @@ Ready = Callable[[], Awaitable[None]]
 NEWS_SECONDS = 5.0  # how old the known start of the server may be; a later batch notices a newer
 
 
+@dataclass(frozen=True, slots=True)
 class Preparer:
     """Makes blocks of batches."""
 
-    def __init__(
-        self,
-        queries: StoredQueries,
-        runtime: Runtime,
-        dedup_days: int,
-        parking: Parking,
-        ready: Ready,
-    ) -> None:
-        self._queries = queries
-        self._runtime = runtime
-        self._dedup_days = dedup_days
-        self._parking = parking
-        self._ready = ready
-        self._lookups = Lookups(partial(queries.events, days=dedup_days))
+    queries: StoredQueries
+    lookups: Lookups
+    dedup_days: int
+    parking: Parking
+    ready: Ready
+    runtime: Runtime
 
     async def prepare(
         self,
@@ -60,39 +52,32 @@ class Preparer:
 
         Raises:
             ParkedError: more records are refused than the limits allow.
-            StartRefusedError: the servers did not pass the preflight. The worker ends.
+            StartRefusedError: the servers did not pass the preflight. The health has the reason.
         """
-        await self._await_preflight()
+        await self.ready()
         rows = await in_thread(
-            self._runtime.threads.prepare,
+            self.runtime.threads.prepare,
             encode_rows,
             batch.records(),
             batch.partition,
             topic.topic_id,
             epoch,
         )
-        self._parking.check(batch, topic.topic_id, rows)
+        self.parking.check(batch, topic.topic_id, rows)
         present: frozenset[Place] = frozenset()
         if epoch > FIRST_EPOCH:
             # What the announced insert may have written is sent again, byte for byte: its token
             # reaches the views, which it may not have reached before.
             without_epoch = NO_EPOCH if announced is None else epoch
-            found = await self._queries.places(batch, topic.topic_id, without_epoch)
+            found = await self.queries.places(batch, topic.topic_id, without_epoch)
             # A row of another event at the same offset is of a log that lost its end since.
             present = rows.places & found
         known = announced.skipped.offsets if announced and epoch == FIRST_EPOCH else None
         duplicates = Duplicates(known) if known is not None else Duplicates()
-        if known is None and self._dedup_days:
+        if known is None and self.dedup_days:
             duplicates = await self._find_duplicates(batch, topic, rows, present, ahead)
-        server = await self._queries.server_started(NEWS_SECONDS)
+        server = await self.queries.server_started(NEWS_SECONDS)
         return make_block(batch, topic, epoch, rows, duplicates, present, announced, server)
-
-    async def _await_preflight(self) -> None:
-        try:
-            await self._ready()
-        except StartRefusedError as error:
-            self._runtime.health.refuse(str(error))
-            raise
 
     async def _find_duplicates(
         self,
@@ -102,10 +87,10 @@ class Preparer:
         present: Set[Place],
         ahead: Block | None,
     ) -> Duplicates:
-        found = await self._lookups.find(rows.ids)
+        found = await self.lookups.find(rows.ids)
         partition = (topic.topic_id, batch.partition.partition)
         return await in_thread(
-            self._runtime.threads.prepare, _duplicates, rows, found, partition, present, ahead
+            self.runtime.threads.prepare, _duplicates, rows, found, partition, present, ahead
         )
 
 

@@ -147,7 +147,7 @@ class RebalanceHandler:
         return sum(supervisor.buffered_rows for supervisor in supervisors)
 
     async def _take_over(self, log_: Log, flow: Reading, partitions: Set[TopicPartition]) -> None:
-        def failed(_: int, error: Exception) -> None:  # e.g. Kafka is away: nothing has begun
+        def failed(_: int, error: Exception) -> None:  # nothing has begun
             self._health.failed("kafka", error)
             log.warning("takeover_failed", error=brief(error), partitions=len(partitions))
 
