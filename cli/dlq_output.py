@@ -122,8 +122,8 @@ def _listed_fields(listed: ListedDeadLetter) -> dict[str, Any]:
 def _listed_cells(listed: ListedDeadLetter) -> tuple[str, ...]:
     envelope = listed.envelope
     _, partition, offset = envelope.coordinates
-    told = (f"code {envelope.code}" if envelope.code is not None else "", envelope.column)
-    detail = "; ".join(filter(None, (*told, envelope.detail)))
+    code = "" if envelope.code is None else f"code {envelope.code}"
+    detail = "; ".join(filter(None, (code, envelope.column, envelope.detail)))
     size = NONE if envelope.value_bytes is None else f"{envelope.value_bytes:,}"
     if envelope.value_omitted:
         size = "omitted" if envelope.value_bytes is None else f"{size} omitted"

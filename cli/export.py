@@ -48,14 +48,14 @@ def command(
     with closing(Store(connect(settings.clickhouse_address))) as store, _opened(output) as out:
         exported = export_events(store, span, out)
     sys.stdout.flush()
-    _tell(exported)
+    _print_counts(exported)
 
 
 def _opened(output: Path) -> AbstractContextManager[Output]:
     return nullcontext(sys.stdout.buffer) if output == STDOUT else new_file(output)
 
 
-def _tell(exported: Exported) -> None:
+def _print_counts(exported: Exported) -> None:
     click.echo(f"Exported {exported.events:,} events.", err=True)
     if exported.copies:
         click.echo(

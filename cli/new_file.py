@@ -15,14 +15,14 @@ from usagepipe.schemas.errors import UnwritableFileError
 
 
 class NewFile:
-    """A file that is being written. Its own errors become `UnwritableFileError`."""
+    """A file that is being written. It raises errors as `UnwritableFileError`."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
         self._file = file
 
     def write(self, data: bytes) -> None:
-        with _told(self._path):
+        with _own_errors(self._path):
             self._file.write(data)
 
 
@@ -35,12 +35,12 @@ def new_file(path: Path) -> Iterator[NewFile]:
     Raises:
         UnwritableFileError: the folder is missing, the disk is full, or the like.
     """
-    with _told(path):
+    with _own_errors(path):
         is_plain = path.is_file() or not path.exists()
         file: IO[bytes] = _part_of(path) if is_plain else path.open("wb")
     try:
         yield NewFile(path, file)
-        with _told(path):
+        with _own_errors(path):
             file.flush()
             if is_plain:
                 # Before the name: else a crash of the machine may leave an empty file under it.
@@ -57,13 +57,13 @@ def new_file(path: Path) -> Iterator[NewFile]:
 
 def _part_of(path: Path) -> "tempfile._TemporaryFileWrapper[bytes]":
     target = path.resolve()  # a link stays one
-    return tempfile.NamedTemporaryFile(  # closed by who writes it
+    return tempfile.NamedTemporaryFile(  # the caller closes it
         dir=target.parent, prefix=f".{target.name}.", suffix=".part", delete=False
     )
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _own_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,6 +1,7 @@
 """Prints a status: sentences and a table, or one JSON object."""
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import click
 from usagepipe.cli import parked_output
 from usagepipe.consumer.log.offset_ranges import ranges_of
 from usagepipe.consumer.maintenance.status import PartitionStatus, Status
-from usagepipe.consumer.topics.group_offsets import NO_GROUP, Member
+from usagepipe.consumer.topics.group_offsets import NO_GROUP
 from usagepipe.query.cards import Cards, iso_text, json_text, terminal
 from usagepipe.schemas.visible import visible
 
@@ -101,21 +102,13 @@ def _fields(found: Status) -> dict[str, Any]:
         "state": found.state,
         "consumed": not found.unconsumed,
         "waiting": found.waiting,
-        "members": [_member_fields(each) for each in found.members],
+        "members": [asdict(each) for each in found.members],
         "partitions": [_partition_fields(each, found) for each in found.partitions],
         "newest_stored": iso_text(found.newest_stored_at),
         "newest_stored_age_seconds": found.age(found.newest_stored_at),
         "parked": [each.fields() for each in found.parked],
         "dead_letters_last_hour": dict(found.dead_letters),
         "problems": [str(each) for each in found.problems],
-    }
-
-
-def _member_fields(member: Member) -> dict[str, Any]:
-    return {
-        "client_id": member.client_id,
-        "host": member.host,
-        "partitions": None if member.partitions is None else list(member.partitions),
     }
 
 

@@ -25,11 +25,11 @@ def command(web_port: int | None, **servers: str | None) -> int:
     """
     settings = load_settings(WorkerSettings, web_port=web_port, **servers)
     settings.check_retention()
-    port = _free_port(settings.web_host, settings.web_port)
+    port = usable_port(settings.web_host, settings.web_port)
     return run_worker(create_app(settings.model_copy(update={"web_port": port})))
 
 
-def _free_port(host: str, port: int) -> int:
+def usable_port(host: str, port: int) -> int:
     """`port`, or a free one for 0.
 
     This check comes before Faust's start: with a taken port, Faust runs without web, or hangs.

@@ -58,7 +58,7 @@ class EmbeddedBroker:
     def unavailable(self, reason: str) -> ServerUnavailableError:
         """The error for a broker that has failed, with its last words."""
         words = self._child.last_words() if self._child else ""
-        text = f"{reason}. It said: {words or 'nothing'}"
+        text = f"{reason}. Its last output: {words or 'none'}"
         return ServerUnavailableError("The embedded Kafka broker", self.address, text)
 
     @property

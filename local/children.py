@@ -136,7 +136,7 @@ class Children:
     def check(self) -> None:
         """
         Raises:
-            ChildEndedError: a process has ended that nobody stopped.
+            ChildEndedError: a process has ended, and `stop` was not called for it.
         """
         for child in self._children:
             child.check()

@@ -68,7 +68,7 @@ class DataFolder:
 
     def _check(self, marker: Path) -> None:
         text = marker.read_text()
-        if not text:  # just made, or its maker was killed before it wrote
+        if not text:  # just created, or its process was killed before it wrote
             return
         found = _read(text).get("format")
         if found != _FORMAT:

@@ -1,6 +1,6 @@
-"""Content codings of bodies: what clickhouse-connect sends by default, and what it accepts.
+"""Compresses answers and decompresses request bodies, as HTTP's content codings.
 
-A client compresses block by block, so a body is many lz4 or zstd frames, one after the other.
+clickhouse-connect compresses each block, so a body is a sequence of lz4 or zstd frames.
 """
 
 import zlib
@@ -10,12 +10,12 @@ from typing import Final, Protocol
 from usagepipe.local.clickhouse.exceptions import Code, refusal
 from usagepipe.schemas.errors import ClickHouseError
 
-# In the order in which an answer prefers them.
+# In order of preference.
 ANSWER_CODINGS: Final = ("lz4", "zstd", "gzip")
 
 
 class _Frame(Protocol):
-    """One compressed frame, as lz4, zstd and gzip have it in their libraries."""
+    """A decompressor of one frame, as the libraries of lz4, zstd and gzip have it."""
 
     @property
     def eof(self) -> bool: ...
@@ -27,22 +27,22 @@ class _Frame(Protocol):
 
 
 class Decoder:
-    """Decodes a body part by part."""
+    """Decompresses a body part by part."""
 
     def __init__(self, coding: str) -> None:
         """
         Raises:
-            ClickHouseError: unknown coding.
+            ClickHouseError: the coding is unknown.
         """
         self._coding = coding
         self._new_frame = _frames(coding)
         self._frame: _Frame | None = None
 
     def decode(self, data: bytes) -> bytes:
-        """The bytes that `data` adds.
+        """The decompressed bytes of `data`.
 
         Raises:
-            ClickHouseError: it is not of this coding.
+            ClickHouseError: the data have another coding.
         """
         if self._new_frame is None:
             return data
@@ -55,15 +55,15 @@ class Decoder:
                 if not self._frame.eof:
                     break
                 data, self._frame = self._frame.unused_data or b"", None
-        except Exception as error:  # each library has its own
+        except Exception as error:  # each library raises its own class
             raise self._broken(str(error)) from error
         return b"".join(parts)
 
     def finish(self) -> None:
-        """Check that the body ended where a frame did.
+        """Check that the body ended with a complete frame.
 
         Raises:
-            ClickHouseError: it was cut off.
+            ClickHouseError: the body was cut off.
         """
         if self._frame is not None:
             raise self._broken("the body ends in the middle")
@@ -93,7 +93,7 @@ def _frames(coding: str) -> Callable[[], _Frame] | None:
 
 
 def accepted_coding(header: str) -> str:
-    """The coding of an answer, from the request's Accept-Encoding; "" for none."""
+    """The coding of the answer by the request's Accept-Encoding; "" for none."""
     offered = {
         name.strip().lower()
         for name, _, weight in (part.partition(";") for part in header.split(","))
@@ -103,7 +103,7 @@ def accepted_coding(header: str) -> str:
 
 
 class Encoder:
-    """Encodes an answer part by part, as one frame: clients read no second one."""
+    """Compresses an answer part by part, as one frame: clients do not read a second one."""
 
     def __init__(self, coding: str) -> None:
         self._head, self._compress, self._flush = _compressor(coding)
@@ -118,7 +118,10 @@ class Encoder:
 
 
 def _compressor(coding: str) -> tuple[bytes, Callable[[bytes], bytes], Callable[[], bytes]]:
-    """What a frame opens with, and how it goes on and ends. Fast levels: it is one machine."""
+    """The head of a frame, and the functions that continue and end it.
+
+    The levels are fast ones, because client and server share one machine.
+    """
     if coding == "lz4":
         import lz4.frame
 

@@ -1,8 +1,8 @@
-"""chDB, ClickHouse's engine in this process, with what an HTTP server needs of it.
+"""Runs statements in chDB, ClickHouse's engine inside this process.
 
 A process has one engine on one folder. Each request has its own connection: it costs half a
-millisecond, keeps settings apart, and lets statements run in parallel. Everything here blocks: call
-it in a thread.
+millisecond, keeps settings apart, and lets statements run in parallel. Every call blocks: make it
+in a thread.
 """
 
 import re
@@ -19,11 +19,11 @@ from usagepipe.local.clickhouse.statement import Statement
 from usagepipe.schemas.errors import ClickHouseError, WrongUseError
 
 _SETTING_NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-# Formats whose parts, one after the other, are the whole. The others have a head or a foot.
+# Formats without a header or footer: the parts of an answer can be concatenated.
 _STREAMED: Final = frozenset(
     {"Native", "RowBinary", "JSONEachRow", "JSONLines", "NDJSON", "JSONCompactEachRow"}
 )
-# These too, except for a separate row of totals or extremes at the end.
+# The same, unless the answer ends with a separate row of totals or extremes.
 _STREAMED_PLAIN: Final = frozenset({"TabSeparated", "TSV", "TabSeparatedRaw", "TSVRaw", "CSV"})
 OWN_DATABASE: Final = "usagepipe"
 # An earlier version stored events in the database `default`, which then stays in use.
@@ -36,7 +36,7 @@ _SERVER_DEFAULTS: Final = {"implicit_select": "0", "allow_introspection_function
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a request asks for beside its statement."""
+    """The database, settings and parameters of a request."""
 
     database: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What an INSERT wrote, the rows of materialized views included, as a server counts."""
+    """The rows and bytes that an INSERT wrote, including those of materialized views."""
 
     rows: int
     bytes: int
@@ -56,10 +56,10 @@ class Engine:
     """The engine on a folder. `close` flushes and releases it."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the data in `path`.
+        """Open the data in `path`, or create it.
 
         Raises:
-            WrongUseError: the folder does not hold the engine's data, or another process has it.
+            WrongUseError: the folder holds other data, or another process uses it.
         """
         from chdb.state import connect  # 0.5 s: not at import
 
@@ -84,7 +84,7 @@ class Engine:
         Raises:
             ClickHouseError: a setting or the database is unknown, or a value is invalid.
         """
-        with _told():
+        with _engine_errors():
             connection = Connection(self._connect(self._path), scope, self._errors)
         try:
             connection.enter()
@@ -100,7 +100,7 @@ class Engine:
 
 
 class Connection:
-    """One request's connection: one statement, then `close`, which ends what still runs."""
+    """The connection of one request. It runs one statement; `close` ends it if it still runs."""
 
     def __init__(self, raw: Any, scope: Scope, errors: Errors) -> None:
         self._raw = raw
@@ -109,14 +109,14 @@ class Connection:
         self._running: Any = None  # chDB crashes if a connection closes before what runs on it
 
     def close(self) -> None:
-        """Give up what runs. Whole blocks of an INSERT that are written stay, as on a server."""
+        """Cancel a running statement. Blocks that an INSERT has written stay, as on a server."""
         if self._running is not None:
-            with suppress(Exception):  # it may have failed, and that error was raised already
-                self._running.cancel()  # does nothing when it has ended
+            with suppress(Exception):  # if it failed, its error was raised already
+                self._running.cancel()  # does nothing after the end
         self._raw.close()
 
     def enter(self) -> None:
-        """Take over the scope: settings first, since readonly would forbid them.
+        """Apply the scope: first the settings, because `readonly` would forbid them.
 
         Raises:
             ClickHouseError: a setting or the database is unknown, or a value is invalid.
@@ -124,19 +124,19 @@ class Connection:
         read_only = {"readonly": "2"} if self._scope.read_only else {}
         self._set({**_SERVER_DEFAULTS, **self._scope.settings, **read_only})
         if self._scope.database:
-            with _told():
+            with _engine_errors():
                 self._raw.query(f"USE {quote(self._scope.database, '`')}".encode(), "Null")
 
     def _set(self, values: Mapping[str, str]) -> None:
         pairs = ", ".join(f"{_name(name)} = {quote(value)}" for name, value in values.items())
-        with _told():
+        with _engine_errors():
             self._raw.query(f"SET {pairs}".encode("utf-8", "surrogateescape"), "Null")
 
     def query(self, statement: Statement, answer_format: str) -> "Answer":
         """Run a statement. The answer's first part is ready when this returns.
 
         Raises:
-            ClickHouseError: also from the answer, when it breaks half-way.
+            ClickHouseError: the statement failed. The answer's parts raise it too.
         """
         if _is_streamed(statement, answer_format, self._scope):
             try:
@@ -144,49 +144,49 @@ class Connection:
             except ClickHouseError as error:
                 if "Streaming query is not supported" not in error.text:
                     raise
-        with _told():
+        with _engine_errors():
             result = self._raw.query(statement.sql, answer_format, self._scope.parameters)
             written = Written(result.rows_written(), result.bytes_written())
             return Answer(iter([bytes(result.bytes())]), written)
 
     def _stream(self, sql: bytes, answer_format: str) -> "Answer":
-        with _told():
+        with _engine_errors():
             self._running = self._raw.send_query(sql, answer_format, self._scope.parameters)
         parts = _parts(self._running)
-        # Fetched here: what fails early becomes a status and no torso.
+        # Read here, so that an early error becomes the status of the response.
         first = next(parts, None)
         return Answer(iter(()) if first is None else chain([first], parts))
 
     def insert(self, statement: Statement) -> None:
-        """Begin an INSERT. The engine parses while `append` brings its data.
+        """Start an INSERT. The engine parses the data while `append` passes them on.
 
         Raises:
-            ClickHouseError: the table, a column or the format is not known, …
+            ClickHouseError: for example, the table, a column or the format does not exist.
         """
         if parameters := self._scope.parameters:  # chDB takes none with an INSERT
             self._set({f"param_{name}": value for name, value in parameters.items()})
         self._watch = Watch(self._errors)
         sql = statement.sql + f"\n/* {self._watch.mark} */".encode()
-        with _told():
+        with _engine_errors():
             self._running = self._raw.send_insert(sql, statement.format or "Values")
         self._watch.begin()
 
     def append(self, data: bytes) -> None:
-        """Some more data, cut anywhere.
+        """Pass on the next data, cut at any byte.
 
         Raises:
-            ClickHouseError: they are not what the format or the table asks for.
+            ClickHouseError: the data do not fit the format or the table.
         """
-        with _told():
+        with _engine_errors():
             self._running.append(data)
 
     def finish(self) -> Written:
-        """Write what is left. When this returns, the rows survive a crash of the process.
+        """Write the remaining rows. When this returns, all survive a crash of the process.
 
         Raises:
-            ClickHouseError: as `append`; or a view, a constraint or the disk refused the rows.
+            ClickHouseError: as `append`; or a view or a constraint refused rows, or a disk is full.
         """
-        with _told():
+        with _engine_errors():
             result = self._running.finish()
         self._watch.check()
         return Written(result.rows_written, result.bytes_written)
@@ -194,21 +194,21 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A statement's answer in parts, and what it wrote, if that is known."""
+    """A statement's answer in parts, and the rows that it wrote, if any."""
 
     parts: Iterator[bytes]
     written: Written = Written(0, 0)
 
 
 def _parts(running: Any) -> Iterator[bytes]:
-    with _told():
+    with _engine_errors():
         for part in running:
             yield bytes(part.bytes())
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Turns the binding's bare errors into ClickHouse's."""
+def _engine_errors() -> Iterator[None]:
+    """Raises errors of chDB's Python binding as `ClickHouseError`."""
     try:
         yield
     except Exception as error:

@@ -1,7 +1,7 @@
-"""ClickHouse's HTTP interface before the embedded engine: an ASGI application.
+"""ClickHouse's HTTP interface for the embedded engine, as an ASGI application.
 
-Bodies are parsed while they arrive and answers over 1 MiB are sent while they are computed, so
-memory is bounded regardless of their size. Requests run concurrently, each on its own connection.
+It parses a body while it arrives, and sends an answer over 1 MiB while it is computed: neither is
+held in memory. Requests run concurrently, each on its own connection.
 """
 
 import json
@@ -27,16 +27,16 @@ from usagepipe.local.clickhouse.requests import Account, Call, read_call, read_f
 from usagepipe.local.clickhouse.statement import Statement
 from usagepipe.schemas.errors import ClickHouseError
 
-APPEND_BYTES: Final = 1 << 20  # what an INSERT hands to the engine at once
+APPEND_BYTES: Final = 1 << 20  # of an INSERT's data, in one call of the engine
 GATHERED_BYTES: Final = 1 << 20  # a server's own `buffer_size`
-MEMORY_ANSWER_BYTES: Final = 16 << 20  # of an answer that must wait for its end; the rest on disk
-# Each running INSERT has threads of the engine; more of them wait, as on a server with a limit.
+MEMORY_ANSWER_BYTES: Final = 16 << 20  # of an answer that is sent when it is complete; then disk
+# Each running INSERT uses threads of the engine. Further ones wait, as on a server with a limit.
 MAX_INSERTS: Final = 64
 _OWN_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class ClickHouseFront:
-    """The ASGI application. `engine` stays the caller's to close."""
+    """The ASGI application. The caller closes `engine`."""
 
     def __init__(self, engine: Engine, account: Account | None = None) -> None:
         self._engine = engine
@@ -53,7 +53,7 @@ class ClickHouseFront:
         except ClickHouseError as error:
             response = self._refusal(error)
         except ClientDisconnect:
-            return  # in the middle of its body: what it began is cancelled
+            return  # in the middle of a body: `_insert` has cancelled the statement
         response.headers["X-ClickHouse-Server-Display-Name"] = "usagepipe local"
         response.headers["X-ClickHouse-Query-Id"] = query_id
         response.headers["X-ClickHouse-Timezone"] = self._engine.timezone
@@ -115,10 +115,10 @@ class ClickHouseFront:
     def _begin(
         self, call: Call, statement: Statement, answer_format: str
     ) -> tuple[Connection | None, Answer]:
-        """Run a statement, and gather as much of its answer as a server does before it sends any.
+        """Run a statement and collect the start of its answer, as a server does before it sends.
 
-        With the connection if there is more of it. All in one thread: each change of threads
-        costs as much as a third of a small query.
+        Returns the connection as well if the answer is longer. All of it runs in one thread: each
+        change of threads costs as much as a third of a small query.
         """
         with ExitStack() as at_end:
             connection = self._engine.connect(call.scope)
@@ -130,7 +130,7 @@ class ClickHouseFront:
             parts: Iterator[bytes] = chain(front, answer.parts)
             if call.whole:
                 parts = _spooled(parts)
-            at_end.pop_all()  # who sends the answer closes it
+            at_end.pop_all()  # `_encoded` closes it after the last part
             return connection, Answer(parts, answer.written)
 
     def _refusal(self, error: ClickHouseError) -> Response:
@@ -143,15 +143,15 @@ class ClickHouseFront:
 
 
 def _check_origin(request: Request) -> None:
-    """Refuse what a page in a browser sends: the account has no password and can read files."""
+    """Refuse requests of web pages: the account has no password and can read files."""
     headers = request.headers
     host = headers.get("host", "").rsplit(":", 1)[0]
-    # A page's <img src=…> has no Origin, yet can read a file and send it on: url() may have a
-    # subquery in it. "none" is a person who typed the address.
+    # <img src=…> sends no Origin, but its query can read a file and send it elsewhere: url() takes
+    # a subquery. "none" is an address that a person typed.
     from_page = "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
     if host not in _OWN_NAMES or from_page:
         raise refusal(
-            Code.ACCESS_DENIED, "This local server answers programs of this machine, no web pages."
+            Code.ACCESS_DENIED, "This local server answers programs of this machine, not web pages."
         )
 
 
@@ -173,7 +173,7 @@ def _media_type(answer_format: str) -> str:
 async def _encoded(
     parts: Iterator[bytes], connection: Connection, encoder: Encoder, tag: str
 ) -> AsyncIterator[bytes]:
-    """The answer as it is sent. A late error is part of the body, between the tag's marks."""
+    """The parts of the body. A late error becomes the end of the body, between marks with `tag`."""
     try:
         try:
             async for part in iterate_in_threadpool(parts):
@@ -195,14 +195,14 @@ async def _close(connection: Connection) -> None:
 
 
 def _up_to(size: int, parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Parts of `size` bytes or a little more; fewer when there are no more."""
+    """The first parts, until they have `size` bytes or there are no more."""
     while size > 0 and (part := next(parts, None)) is not None:
         size -= len(part)
         yield part
 
 
 def _spooled(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """All parts computed, and then again."""
+    """Compute all parts first, then yield them."""
     spool = tempfile.SpooledTemporaryFile(max_size=MEMORY_ANSWER_BYTES)  # noqa: SIM115
     for part in parts:
         spool.write(part)

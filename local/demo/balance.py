@@ -68,9 +68,9 @@ def _count_gateway(gateway: GatewayCounters) -> Count:
 def _expected(sent: Sent, rollups: list[str]) -> list[Count]:
     sums = sent.sums
     requests = sums.requests
-    untold = {"dropped": 0, "unrecorded": 0}
+    lost = {"dropped": 0, "unrecorded": 0}
     return [
-        Count(GATEWAY, {"recorded": requests, "delivered": requests, **untold}),
+        Count(GATEWAY, {"recorded": requests, "delivered": requests, **lost}),
         Count(EVENTS, {**sums.numbers(), "event_ids": requests}),
         *(Count(name, sums.numbers()) for name in rollups or [ANY_ROLLUP]),
         Count(BY_SOURCE, sums.numbers()),

@@ -1,4 +1,4 @@
-"""The demo's processes: a dead one is reported with its last words, and none is left."""
+"""The demo's processes: the error for one that dies has its last output, and none is left over."""
 
 import os
 import signal
