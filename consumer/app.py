@@ -183,7 +183,7 @@ def create_app(settings: WorkerSettings) -> WorkerApp:
 
     @app.agent(events, name="chunks")
     async def feed(chunks: Any) -> None:
-        # Must not raise: Faust would acknowledge the chunk and go on without it.
+        # Must not raise: Faust would acknowledge the chunk and continue without it.
         async for chunk in chunks:
             _feed(app, chunk)
 

@@ -35,7 +35,7 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 def run_worker(app: WorkerApp) -> int:
-    """Run until SIGTERM or SIGINT, or until the worker cannot go on; return the exit status."""
+    """Run until SIGTERM or SIGINT, or until the worker cannot continue; return the exit status."""
     configure_logs(app.settings.log_level)
     if app.settings.log_level == "info":
         for name in _TALKATIVE:

@@ -160,6 +160,6 @@ def _end_refused(app: WatchedApp, reason: str) -> None:
 
 
 def is_stuck(app: WatchedApp) -> bool:
-    """Whether Faust's own services ended while the app goes on."""
+    """Whether Faust's own services ended while the app still runs."""
     fetcher = app._fetcher
     return not app.should_stop and (app.crashed or (fetcher.started and fetcher.crashed))

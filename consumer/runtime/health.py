@@ -77,12 +77,12 @@ class Health:
                 del self.troubles[server]
 
     def refuse(self, reason: str, exit_status: int = CheckFailedError.exit_status) -> None:
-        """Note that the worker must not go on: it ends and logs `reason`. The first one counts."""
+        """Note that the worker must not continue: it ends and logs the first `reason`."""
         if self.refusal is None:
             self.refusal, self.exit_status = reason, exit_status
 
     def park(self, parked: ParkedPartition) -> None:
-        """Note that a partition is parked: it waits for an operator, and the others go on."""
+        """Note that a partition is parked: it waits for an operator; the others continue."""
         self.parked[parked.partition] = parked
 
     def unpark(self, partition: TopicPartition) -> None:

@@ -54,7 +54,7 @@ class Assignment:
         try:
             await self._finish(seconds, keep=keep)
         finally:
-            # Also when a rebalance cancels this wait: a task that remains would go on trying to
+            # Also when a rebalance cancels this wait: a task that remains would still try to
             # store what by then is another assignment's.
             await self._cancel()
 

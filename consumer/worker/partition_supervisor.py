@@ -25,7 +25,7 @@ class Reading(Flow, Protocol):
 
 
 class ParkingPlace(Protocol):
-    """What parks partitions, and knows when they go on (`parking.Parking`)."""
+    """Parks partitions, and knows when they are released (`parking.Parking`)."""
 
     async def begin(
         self, partition: TopicPartition, topic_id: str, position: int

@@ -23,7 +23,7 @@ def where_to_start(
 
     Raises:
         AnotherTopicError: the offset belongs to another topic of this name. Offsets of one log
-            mean nothing in another, so somebody has to say which group goes on.
+            mean nothing in another, so an operator must choose the group.
     """
     if found.committed is None or found.committed.offset < 0:
         return ResumePoint(found.start, topic)

@@ -21,7 +21,7 @@ class FakeSink:
         self.letters: list[int] = []
         self.poison: set[int] = set()
         self.names_poison = False
-        self.lossy = 0  # so many inserts report that something is missing
+        self.lossy = 0  # this number of inserts report missing rows
         self.stored_to = -1
         self.busy = False
         self.defect: Exception | None = None
@@ -71,7 +71,7 @@ class FakeSink:
 
 
 class FakeParking:
-    """Notes of parked partitions in memory; a partition goes on when `released` is set."""
+    """Notes of parked partitions in memory; a partition resumes when `released` is set."""
 
     def __init__(self) -> None:
         self.standing: Parked | None = None

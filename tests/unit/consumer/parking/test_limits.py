@@ -48,7 +48,7 @@ def test_a_share_of_refused_records_is_limited() -> None:
 
 
 def test_old_records_are_forgotten() -> None:
-    """A partition that had a bad day last year is not near its limit for ever."""
+    """Refusals of last year do not bring a partition near its limit."""
     counting = count()
     counting.add(range(500), set(range(0, 500, 2)))
     counting.add(range(500, 20_000), set())

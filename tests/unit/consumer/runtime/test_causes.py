@@ -119,7 +119,7 @@ def test_every_code_has_a_cause(code: int) -> None:
 
 
 def test_a_login_that_a_proxy_refuses_locks_the_worker_out_as_well() -> None:
-    """Another worker may have another address; a server in trouble is everybody's."""
+    """Another worker may have another address; a server in trouble fails for every worker."""
     refused = cause_of(DatabaseError("received HTTP status 401"))
     busy = cause_of(DatabaseError("received HTTP status 503"))
 

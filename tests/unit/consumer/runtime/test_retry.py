@@ -40,7 +40,7 @@ def _failures(metrics: WorkerMetrics, kind: str) -> float | None:
 
 
 def test_trouble_ends_with_the_partition_worker_that_had_it() -> None:
-    """A batch whose partition went to another worker is nobody's trouble here any more."""
+    """A batch whose partition went to another worker is no trouble of this worker any more."""
     health = Health(assigned=True)
     failed = asyncio.Event()
 

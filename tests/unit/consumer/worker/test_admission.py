@@ -103,7 +103,7 @@ def test_a_short_lockout_is_waited_out() -> None:
 
 @pytest.mark.parametrize("answer", [None, FULL_DISK, TimeoutError()])
 def test_a_worker_whose_inserts_are_let_in_stays(answer: Exception | None) -> None:
-    """Trouble of the server is everybody's: another worker could do no better."""
+    """A server in trouble fails for every worker: another one could do no better."""
     world = World()
     world.health.failed("clickhouse", WRONG_PASSWORD, "a batch")
 

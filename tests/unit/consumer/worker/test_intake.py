@@ -139,7 +139,7 @@ async def test_the_memory_budget_bounds_the_partition_workers() -> None:
 
 
 async def test_a_partition_worker_that_ends_gives_back_what_it_held() -> None:
-    """Cut short with a batch in hand: the others of its worker may go on."""
+    """Also when it is cut short with a batch in hand: the other partitions need the memory."""
     world = PartitionWorld()
 
     await cut_short_with_a_batch_in_hand(world)
@@ -148,7 +148,7 @@ async def test_a_partition_worker_that_ends_gives_back_what_it_held() -> None:
 
 
 async def test_a_partition_worker_whose_batch_may_grow_on_lets_others_begin() -> None:
-    """It had asked for its turn at the log's end; then the log went on."""
+    """It asked for its turn at the log's end, and then more records came."""
     world = PartitionWorld()
     first, second = world.workers(
         2, BatchPolicy(rows=100, unpacked_bytes=1_000, seconds=0.01), size=4_000

@@ -25,7 +25,7 @@ def test_partition_workers_take_turns() -> None:
 
 
 def test_a_batch_that_is_larger_than_all_there_may_be_goes_alone() -> None:
-    """Else it would wait for ever."""
+    """Otherwise it would wait without end."""
     memory = MemoryBudget(100, workers=1)
 
     assert memory.take_turn(1_000, asyncio.Event())

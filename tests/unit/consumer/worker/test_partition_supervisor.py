@@ -1,4 +1,4 @@
-"""A partition that passes a limit waits without memory, and goes on where it stopped."""
+"""A parked partition holds no memory, and resumes where it stopped."""
 
 import asyncio
 from collections.abc import AsyncIterator

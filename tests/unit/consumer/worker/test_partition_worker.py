@@ -139,7 +139,7 @@ async def test_what_was_prepared_ahead_of_a_letter_is_prepared_again() -> None:
 
 
 async def test_a_partition_worker_that_is_cancelled_ends_the_insert_in_hand() -> None:
-    """A task left behind would go on trying to store what by then is another's."""
+    """A task that remained would still try to store what by then is another worker's."""
     world = PartitionWorld()
 
     await cut_short_with_a_batch_in_hand(world)

@@ -160,7 +160,7 @@ async def test_a_rebalance_leaves_no_partition_worker() -> None:
 
 
 async def test_a_caller_that_gives_up_does_not_end_the_takeover() -> None:
-    """Faust waits for a bounded time; the takeover goes on and seeks in the end."""
+    """Faust waits for a limited time; the takeover continues, and seeks in the end."""
     world = World(ConnectionError("away"))
     world.rebalance_handler.assign({PARTITION})
     caller = asyncio.create_task(world.rebalance_handler.take_over(world.log, Flow()))
@@ -270,7 +270,7 @@ class RememberingFlow(Flow):
 async def test_a_topic_that_was_made_anew_is_noticed(
     identity: TopicIdentity, another: bool
 ) -> None:
-    """It need not come with a rebalance, and its records must not go on under the old id."""
+    """There may be no rebalance, and its records must not be stored under the old id."""
     world = World()
     await world.take_over()
 

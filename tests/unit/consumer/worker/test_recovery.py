@@ -56,9 +56,7 @@ async def test_a_pending_range_whose_last_records_are_gone_ends_with_the_next_on
 
 
 async def test_a_pending_range_that_holds_more_than_was_announced_is_nobodys() -> None:
-    """Metadata may be anybody's: without its limits a range up to the log's end would have the
-    whole backlog held in memory.
-    """
+    """Another tool may have written the metadata: the range could fill the memory."""
     world = PartitionWorld()
     world.stored_to = 1  # rows that nobody announced are found in the table
     worker = world.worker(
