@@ -21,7 +21,7 @@ queue is full, or when Kafka refuses. Until the spill is empty again:
 A lost event leaves a gap in the numbers of this producer (`sequence`), which `usagepipe audit`
 reports. A gap record adds reasons and times, and covers losses after the last event. It travels
 like an event: the first at once, then one every `REPORT_SECONDS` while there are losses, and the
-last when the process ends (`gap_reporter.py`). A crash loses the reasons and times of the losses
+last when the process ends (`losses.py`). A crash loses the reasons and times of the losses
 since the last one.
 """
 
@@ -161,7 +161,7 @@ class DeliveryThread:
     def _finish(self) -> None:
         """Write what is left to disk; give up what does not fit there."""
         self._encode()
-        records = self._handle.take_back(go_on=False)
+        records = self._handle.take_back()
         if not self._disk.is_sending:  # otherwise they are on disk already
             self._waiting.put_first(records)
             self._count_refused()

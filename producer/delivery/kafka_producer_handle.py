@@ -92,7 +92,7 @@ class KafkaProducerHandle:
         self._begin(None)
 
     def _begin(self, producer: Producer | None) -> None:
-        """Go on with this producer. It knows nothing of the last one."""
+        """Go on with this producer (None: it is opened later), which knows nothing of the last."""
         self._producer = producer
         self._steps = ACKNOWLEDGED if self.acknowledged else 0  # of the first connection
         self._connect_until = 0.0
@@ -118,13 +118,11 @@ class KafkaProducerHandle:
     def is_stalled(self) -> bool:
         """Whether an event has waited too long, for all partitions or for one of them."""
         is_late = self._is_stuck or self.age() > self._patience_seconds
-        return is_late and bool(len(self)) and not self._is_connecting
-
-    @property
-    def _is_connecting(self) -> bool:
-        """Whether a first connection may still succeed. With a cold or distant broker, or on a busy
-        machine, it takes longer than a delivery."""
-        return time.monotonic() < self._connect_until and not self._availability.is_in_trouble
+        # With a cold or distant broker, or on a busy machine, a first connection takes longer than
+        # a delivery. While there are no errors, it may still succeed.
+        is_connecting = time.monotonic() < self._connect_until
+        may_connect = is_connecting and not self._availability.is_in_trouble
+        return is_late and bool(len(self)) and not may_connect
 
     def _note_steps(self, steps: int, seconds: float) -> None:
         """The connection made progress, so waiting events get more time."""
@@ -182,15 +180,12 @@ class KafkaProducerHandle:
             self._marks.popleft()
         return now - self._marks[0][0] if self._marks else 0.0
 
-    def take_back(self, *, go_on: bool = True) -> list[Record]:
+    def take_back(self) -> list[Record]:
         """The events in the producer and in `returned`, in the order of their numbers.
 
-        Events in flight may have arrived nevertheless. With `go_on`, a new producer takes over.
+        Events in flight may have arrived nevertheless. The next event opens a new producer.
         """
-        retired = self._producer
-        self._producer = None
-        if go_on:
-            self._open()
+        retired, self._producer = self._producer, None
         if retired is not None:
             # Each event is reported to _reported. This call does not wait for librdkafka's threads,
             # which may hang: the client (2.16) inverts its argument `blocking`.
@@ -205,7 +200,7 @@ class KafkaProducerHandle:
             _destroy(grave)
         records = sorted(self.returned, key=number_of)
         self.returned.clear()
-        self.is_dead = self._is_stuck = False  # that was the old producer
+        self._begin(None)
         return records
 
     def _open(self) -> Producer | None:

@@ -138,7 +138,7 @@ class Outbox:
         self._delivery.is_hurried = True
         while time.monotonic() - started < self._patience_left(seconds, kept_seconds):
             if self._is_dead or self._stopped.is_set():
-                break  # closed: the rest stays on disk for another process
+                break  # nobody delivers: the rest stays on disk for another process
             pause(POLL_SECONDS)  # in slices: a signal handler in the main thread can run in between
         self._delivery.is_hurried = False
         return self.queued

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain
 
 from usagepipe.producer.watching.callers import Caller, Found, Identify
 
@@ -28,11 +29,11 @@ def first_found(results: Iterator[Found]) -> Found:
 async def _first_later(
     pending: Awaitable[Caller | None], results: Iterator[Found]
 ) -> Caller | None:
-    found = await pending
-    if found is not None and found.user_id:
-        return found
-    following = first_found(results)
-    return await following if inspect.isawaitable(following) else following
+    for found in chain((pending,), results):
+        caller = await found if inspect.isawaitable(found) else found
+        if caller is not None and caller.user_id:
+            return caller
+    return None
 
 
 def then(found: Found, finish: Callable[[Caller | None], Caller | None]) -> Found:

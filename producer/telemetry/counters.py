@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from usagepipe.producer.process.native import RLock
-from usagepipe.producer.telemetry.labels import BoundedLabels
 from usagepipe.producer.telemetry.meters import Meter
-from usagepipe.schemas.event import MAX_NAME_CHARS
+from usagepipe.schemas.event import MAX_NAME_CHARS, clip
 
 DropReason = Literal[
     "queue_full",  # Kafka is unreachable or slow, the queue is full and there is no spill
@@ -43,6 +42,7 @@ UnrecordedReason = Literal[
 ]
 
 MAX_ENDPOINTS = 1_000  # clients choose the paths
+OTHER = "(other)"  # the label of every text beyond a limit
 WARN_EVERY = 1_024
 
 
@@ -59,6 +59,28 @@ class CountersSnapshot:
     resent: int = 0  # events from disk that Kafka has acknowledged, of dead processes too
     spill_bytes: int = 0  # on disk now
     oldest_unsent_seconds: float = 0.0  # how long the oldest event has waited for Kafka, about
+
+
+class BoundedLabels:
+    """At most `limit` different texts of `chars` characters each; the rest becomes `OTHER`.
+
+    Without the bounds, paths and model names could fill the memory. A lone surrogate in one of
+    them would break `/metrics` for good, so it is replaced.
+    """
+
+    def __init__(self, limit: int, chars: int) -> None:
+        self._limit = limit
+        self._chars = chars
+        self._known: set[str] = set()
+
+    def of(self, text: str) -> str:
+        """The label for `text`."""
+        label = clip(text, self._chars)
+        if label not in self._known:
+            if len(self._known) >= self._limit:
+                return OTHER
+            self._known.add(label)
+        return label
 
 
 class Counters:
@@ -91,10 +113,6 @@ class Counters:
             total = self._unrecorded_total[reason]
         self.meter.unrecorded(label, reason)
         return total % WARN_EVERY == 1
-
-    def add_seconds(self, seconds: float) -> None:
-        """Note how many seconds our code added to a request."""
-        self.meter.added(seconds)
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Concatenate, Final, ParamSpec
 
 from usagepipe.producer.process.native import Lock
 from usagepipe.producer.process.safe_log import describe, log
-from usagepipe.producer.telemetry.labels import BoundedLabels
+from usagepipe.producer.telemetry.counters import BoundedLabels
 from usagepipe.producer.telemetry.meters import DeliveryNumbers, Meter
 from usagepipe.schemas.errors import MissingExtraError
 from usagepipe.schemas.event import MAX_ID_CHARS, UsageEvent

@@ -106,7 +106,7 @@ class RequestRecorder:
         try:
             return self._finish(watched, request)
         finally:
-            self._recorder.counters.add_seconds(watched.seconds + time.perf_counter() - began)
+            self._recorder.counters.meter.added(watched.seconds + time.perf_counter() - began)
 
     def deferred(self, watched: WatchedRequest, request: Any) -> Callable[[], object] | None:
         """A function that records a call to a provider. It is called if the request that the call

@@ -249,7 +249,7 @@ def test_handle_that_was_refused_takes_no_more(world: Away, guarded_kafka: Apach
     taken = handle.produce((b"key", b"second"))
 
     assert (False, True) == (taken, handle.is_dead)
-    assert ([(b"key", b"first")], []) == (handle.take_back(go_on=False), handle.refused)
+    assert ([(b"key", b"first")], []) == (handle.take_back(), handle.refused)
     rule.lift()
 
 

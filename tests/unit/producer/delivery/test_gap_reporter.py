@@ -5,8 +5,8 @@ from itertools import chain, repeat
 
 import pytest
 
-from usagepipe.producer.delivery import gap_reporter as module
-from usagepipe.producer.delivery.gap_reporter import GapReporter
+from usagepipe.producer.delivery import losses as module
+from usagepipe.producer.delivery.losses import GapReporter
 from usagepipe.producer.delivery.spill import Record
 from usagepipe.schemas.gap import UsageGap, decode_gap
 

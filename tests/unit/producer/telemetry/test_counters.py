@@ -2,8 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from usagepipe.producer.telemetry.counters import MAX_ENDPOINTS, Counters
-from usagepipe.producer.telemetry.labels import OTHER
+from usagepipe.producer.telemetry.counters import MAX_ENDPOINTS, OTHER, Counters
 from usagepipe.schemas.event import MAX_NAME_CHARS
 
 

@@ -1,6 +1,6 @@
 """Labels are bounded in number and in length."""
 
-from usagepipe.producer.telemetry.labels import OTHER, BoundedLabels
+from usagepipe.producer.telemetry.counters import OTHER, BoundedLabels
 
 
 def test_labels_beyond_the_limit_share_one() -> None:
