@@ -165,8 +165,7 @@ class DeliveryThread:
         if not self._disk.is_sending:  # otherwise they are on disk already
             self._waiting.put_first(records)
             self._count_refused()
-        self._disk.forget_batch()
-        self._disk.write(0.0)
+        self._disk.finish()
         left = self._waiting.first(len(self._waiting))
         self._losses.add_left_over([number_of(each) for each in left if is_event(each)])
         self._losses.gaps.report_again(left)

@@ -21,7 +21,6 @@ from usagepipe.producer.delivery.librdkafka import (
     LibraryLog,
     PartitionWatch,
     connection_steps,
-    is_of_the_record,
     is_topic_unknown,
     producer_config,
 )
@@ -39,6 +38,14 @@ GIVEN: Final = 1  # the first step of a first connection: an event was given
 ACKNOWLEDGED: Final = 100  # the last step
 MAX_MARKS: Final = 1_000  # without a spill, an outage adds one each step
 
+# Sent again, such a record would be refused again. All other errors concern the client, the topic
+# or the cluster: they are temporary, and no event is dropped because of them.
+OF_THE_RECORD: Final = (
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_MSG,
+    KafkaError.INVALID_MSG_SIZE,
+    KafkaError.INVALID_RECORD,
+)
 # Reported for events in a replaced producer, which another one may send.
 TAKEN_OVER: Final = (KafkaError._FATAL, KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT)
 
@@ -60,7 +67,7 @@ def _destroy(grave: list[Producer]) -> None:
     """Drop the last reference, in a thread: librdkafka waits for its threads, which may hang."""
     digger = Thread(grave.clear, "usagepipe-destroy")
     digger.start()
-    digger.join(DESTROY_SECONDS)
+    digger.ended.wait(DESTROY_SECONDS)
 
 
 class Refused(NamedTuple):
@@ -142,7 +149,7 @@ class KafkaProducerHandle:
             return False
         except KafkaException as raised:
             error: KafkaError = raised.args[0]
-            if is_of_the_record(error):
+            if error.code() in OF_THE_RECORD:
                 self._refuse(record, error)
                 return True
             # An error of the topic or the producer, which librdkafka now reports for each record.
@@ -208,8 +215,17 @@ class KafkaProducerHandle:
         next attempt is `OPEN_SECONDS` later."""
         if time.monotonic() < self._open_at:
             return None
+        callbacks = {
+            "on_delivery": self._reported,
+            "error_cb": self._failed,
+            "stats_cb": self._described,
+        }
         try:
-            return self._opened()
+            config = producer_config(self._settings)  # may fetch a token: not under the lock
+            with _making:
+                _guard_forks()
+                self._begin(Producer(config | callbacks, logger=LibraryLog()))
+            return self._producer
         except KafkaException as error:
             self._availability.failed(error.args[0], self.acknowledged)
         except (AccessError, ValueError) as error:
@@ -217,22 +233,9 @@ class KafkaProducerHandle:
         self._open_at = time.monotonic() + OPEN_SECONDS
         return None
 
-    def _opened(self) -> Producer:
-        callbacks = {
-            "on_delivery": self._reported,
-            "error_cb": self._failed,
-            "stats_cb": self._described,
-        }
-        config = producer_config(self._settings)  # may fetch a token: not under the lock
-        with _making:
-            _guard_forks()
-            producer = Producer(config | callbacks, logger=LibraryLog())
-        self._begin(producer)
-        return producer
-
     def _reported(self, error: KafkaError, message: Message) -> None:
         record = message.key() or b"", message.value() or b""
-        if is_of_the_record(error):
+        if error.code() in OF_THE_RECORD:
             self._refuse(record, error)
         else:
             self.returned.append(record)

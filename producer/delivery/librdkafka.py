@@ -18,15 +18,6 @@ from usagepipe.schemas.topics import MAX_RECORD_BYTES
 # A record batch may hold one message of this size. The topic's limit includes the batch's frame.
 MESSAGE_MAX_BYTES = MAX_RECORD_BYTES - 4_096
 REPORT_MILLISECONDS = 500
-# Sent again, such a record would be refused again. All other errors concern the client, the topic
-# or the cluster: they are temporary, and no event is dropped because of them.
-OF_THE_RECORD = (
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.INVALID_MSG,
-    KafkaError.INVALID_MSG_SIZE,
-    KafkaError.INVALID_RECORD,
-)
-
 
 Report = dict[str, Any]  # librdkafka's statistics, every REPORT_MILLISECONDS
 
@@ -57,11 +48,6 @@ def producer_config(settings: ProducerSettings) -> dict[str, Any]:
         "log_level": 2,  # syslog's "critical": the rest is reported as errors anyway
         "statistics.interval.ms": REPORT_MILLISECONDS,
     }
-
-
-def is_of_the_record(error: KafkaError) -> bool:
-    """Whether the record itself causes `error`."""
-    return error.code() in OF_THE_RECORD
 
 
 class LibraryLog:

@@ -161,7 +161,8 @@ class Outbox:
 
     def patience(self, seconds: float) -> float:
         """`seconds`; only a moment if events are left that a `stop` has waited for in vain."""
-        return min(seconds, AGAIN_SECONDS) if self._done < self._waited_for else seconds
+        is_again = self._accepted - self.queued < self._waited_for
+        return min(seconds, AGAIN_SECONDS) if is_again else seconds
 
     def close(self, seconds: float) -> int:
         """Refuse new events, deliver the accepted ones, write the rest to disk, give up what does
@@ -187,13 +188,13 @@ class Outbox:
     def _await_end(self, thread: Thread, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         # Its last log lines may need a lock that another greenlet holds: let that one run.
-        while thread.is_alive() and time.monotonic() < deadline:
+        while not thread.ended.is_set() and time.monotonic() < deadline:
             pause(0.0)
-            thread.join(POLL_SECONDS)
+            thread.ended.wait(POLL_SECONDS)
 
     @property
     def _is_dead(self) -> bool:
-        return self._thread is not None and not self._thread.is_alive()
+        return self._thread is not None and self._thread.ended.is_set()
 
     def _log_end(self, given_up: int, waited: float) -> int:
         facts = {"waited_seconds": round(waited, 1), "dropped": self.counters.dropped}
@@ -206,12 +207,8 @@ class Outbox:
     @property
     def queued(self) -> int:
         """Events that were accepted and are neither delivered nor given up."""
-        return max(0, self._accepted - self._done)
-
-    @property
-    def _done(self) -> int:
         numbers = self._delivery.numbers
-        return numbers.delivered + numbers.lost
+        return max(0, self._accepted - numbers.delivered - numbers.lost)
 
     def snapshot(self) -> CountersSnapshot:
         numbers = self._delivery.numbers

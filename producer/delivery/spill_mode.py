@@ -180,6 +180,7 @@ class SpillMode:
         self._losses.add("spill_damaged", batch.damaged, batch.last_sequence, own=batch.is_own)
         self._losses.add_refused(batch.refused, own=batch.is_own)
 
-    def forget_batch(self) -> None:
-        """The handle holds the files' events no more. The files stay."""
+    def finish(self) -> None:
+        """Write what waits. The files that were being sent stay: the handle holds nothing now."""
         self._batch = None
+        self.write(0.0)

@@ -65,12 +65,12 @@ class Event:
 
 
 class Thread:
-    """A native daemon thread: it does not keep the process alive."""
+    """A native daemon thread: it does not keep the process alive. `ended` is set when it ends."""
 
     def __init__(self, work: Callable[[], object], name: str) -> None:
         self._work = work
         self._name: Final = name
-        self._ended = Event()
+        self.ended = Event()
 
     def start(self) -> None:
         """Start the thread. Raises RuntimeError if the system cannot create one."""
@@ -84,14 +84,7 @@ class Thread:
         except BaseException as error:
             log.error("thread_failed", thread=self._name, error=describe(error))
         finally:
-            self._ended.set()
-
-    def is_alive(self) -> bool:
-        """Whether the started thread still runs."""
-        return not self._ended.is_set()
-
-    def join(self, seconds: float) -> None:
-        self._ended.wait(seconds)
+            self.ended.set()
 
 
 def sleep(seconds: float) -> None:
