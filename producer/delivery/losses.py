@@ -61,8 +61,9 @@ class GapReporter:
                 since=self._since,
                 until=self._until,
             )
+            value = encode_gap(gap)
             self._forget()
-        return self._producer_id.encode(), encode_gap(gap)
+        return self._producer_id.encode(), value
 
     def report_again(self, records: Iterable[Record]) -> None:
         """Gap records among `records` will not arrive: report their losses again, soon."""
