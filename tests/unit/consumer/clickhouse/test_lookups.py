@@ -28,7 +28,7 @@ class Table:
 
 
 async def test_what_comes_in_while_one_runs_goes_together() -> None:
-    """The first is queried at once; the others wait and share one query."""
+    """Concurrent look-ups share a query; those that come while it runs share the next."""
     table = Table()
     lookups = Lookups(table.ask)
     asking = [asyncio.create_task(lookups.find([each])) for each in ("s1", "s2", "n3")]

@@ -84,7 +84,7 @@ def test_a_dead_letter_is_read_from_its_headers() -> None:
 
 
 def test_a_refusal_has_clickhouses_code_and_column() -> None:
-    """Only the headers that exist are used."""
+    """A dead letter without these headers has None."""
     assert (27, "cost") == (
         envelope_of(code=b"27", column=b"cost").code,
         envelope_of(code=b"27", column=b"cost").column,

@@ -67,7 +67,7 @@ def _with_headers(name: str, count: int = 3) -> bytes:
 
 
 def _with_its_checksum(data: bytes) -> memoryview:
-    """The checksum no longer fits after a change."""
+    """The batch with a checksum that fits its changed content."""
     return memoryview(data[:17] + calc_crc32c(data[21:]).to_bytes(4, "big") + data[21:])
 
 

@@ -54,7 +54,7 @@ def read(content_type: str, body: bytes, size: int = LIMIT) -> Usage | str:
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 @pytest.mark.parametrize("content_type", TYPES)
 def test_usage_is_found_under_any_label(content_type: str, body: bytes, size: int) -> None:
-    """Whatever a gateway writes on an answer, what stands in it is read, however it is cut."""
+    """An answer with any label of a gateway is read by its content, in pieces of any size."""
     assert FOUND == read(content_type, body, size)
 
 

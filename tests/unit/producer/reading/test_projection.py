@@ -99,7 +99,7 @@ answers = st.recursive(
 def test_usage_of_a_projection_is_the_usage_of_the_answer(
     answer: dict[str, Any], ascii_only: bool, data: st.DataObject
 ) -> None:
-    """Whatever is left out has nothing to say, wherever the pieces are cut."""
+    """The parts that are left out hold no usage, with cuts anywhere."""
     raw = json.dumps(answer, ensure_ascii=ascii_only).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=12)))
     found: list[Usage | None] = []
