@@ -6,8 +6,8 @@ from usagepipe.cli.options import load_settings, server_options, wait_option
 from usagepipe.schemas.clickhouse.migrate import Migrated, migrate
 from usagepipe.schemas.logs import configure_logs, quiet_driver
 from usagepipe.schemas.settings import MigrationSettings
-from usagepipe.schemas.topic_admin import EnsuredTopic, ensure_topics, wanted_topics
-from usagepipe.schemas.topics import TopicSpec
+from usagepipe.schemas.topic_admin import EnsuredTopic, ensure_topics
+from usagepipe.schemas.topics import TopicSpec, topic_specs
 from usagepipe.schemas.visible import LINES, visible
 
 NOT_AS_WANTED = 1
@@ -56,7 +56,7 @@ def _ensure_topics(
     settings: MigrationSettings, dry_run: bool, wait: float
 ) -> tuple[EnsuredTopic, ...]:
     if dry_run:
-        for spec in wanted_topics(settings):
+        for spec in topic_specs(settings):
             click.echo(f"topic {spec.name}: {spec.partitions} partitions, {_settings(spec)}")
         return ()
     topics = ensure_topics(settings, wait_seconds=wait)

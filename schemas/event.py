@@ -100,9 +100,7 @@ class UsageEvent(BaseModel):
     occurred_at: EventTime = Field(description="Start of the request, UTC, milliseconds.")
 
     request_id: Id = Field(default="", description="The request's id, kept over its retries.")
-    attempt: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        default=1, description="1 is the first try."
-    )
+    attempt: int = Field(default=1, ge=1, le=65_535, description="1 is the first try.")
 
     user_id: RequiredId = Field(description="Who made the request.")
     user_name: Name = Field(default="", description="The user's name at that moment: a snapshot.")
@@ -145,9 +143,7 @@ class UsageEvent(BaseModel):
         default="complete", description="How far the token counts can be trusted."
     )
 
-    status_code: Annotated[int, Field(ge=0, le=999)] = Field(
-        default=0, description="HTTP status, or 0."
-    )
+    status_code: int = Field(default=0, ge=0, le=999, description="HTTP status, or 0.")
     failed: bool = Field(default=False, description="The request failed.")
     streaming: bool = Field(default=False, description="The answer was a stream.")
     duration_ms: Milliseconds = Field(default=0, description="From start to the end of the answer.")

@@ -57,16 +57,6 @@ class EnsuredTopic:
     differences: tuple[Difference, ...]
 
 
-def wanted_topics(settings: MigrationSettings) -> tuple[TopicSpec, TopicSpec]:
-    """The topics of events and of dead letters, as the settings want them."""
-    return topic_specs(
-        settings.topic,
-        settings.topic_partitions,
-        settings.topic_replication,
-        settings.topic_retention,
-    )
-
-
 def ensure_topics(
     settings: MigrationSettings, *, wait_seconds: float = 0
 ) -> tuple[EnsuredTopic, ...]:
@@ -84,7 +74,7 @@ def ensure_topics(
             _compare(admin, spec, len(standing[spec.name].partitions))
             if spec.name in standing
             else _create(admin, spec)
-            for spec in wanted_topics(settings)
+            for spec in topic_specs(settings)
         )
         _wait_until_known(admin, {topic.spec.name for topic in ensured} - standing.keys())
         return ensured

@@ -5,7 +5,10 @@ event's time on the record, retention would delete events that were accepted lat
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from usagepipe.schemas.settings import MigrationSettings
 
 EVENTS_TOPIC = "usage.events.v1"
 ARRIVAL = "LogAppendTime"  # the `message.timestamp.type` by which the broker sets the time
@@ -32,19 +35,18 @@ class TopicSpec:
     config: dict[str, str]
 
 
-def topic_specs(
-    events_topic: str, partitions: int, replication: int, retention: timedelta
-) -> tuple[TopicSpec, TopicSpec]:
-    """The topic of events and the topic of its dead letters."""
+def topic_specs(settings: "MigrationSettings") -> tuple[TopicSpec, TopicSpec]:
+    """The topic of events and the topic of its dead letters, as the settings want them."""
     common = {
         # Compaction would remove records inside a batch's range: a range must stay what it was.
         "cleanup.policy": "delete",
         "message.timestamp.type": ARRIVAL,
-        "retention.ms": str(int(retention.total_seconds() * 1000)),
+        "retention.ms": str(int(settings.topic_retention.total_seconds() * 1000)),
     }
     events = common | {"max.message.bytes": str(MAX_RECORD_BYTES)}
     letters = common | {"max.message.bytes": str(MAX_DEAD_LETTER_BYTES)}
+    replication = settings.topic_replication
     return (
-        TopicSpec(events_topic, partitions, replication, events),
-        TopicSpec(dead_letter_topic(events_topic), 1, replication, letters),
+        TopicSpec(settings.topic, settings.topic_partitions, replication, events),
+        TopicSpec(settings.dead_letter_topic, 1, replication, letters),
     )

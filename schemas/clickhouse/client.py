@@ -157,7 +157,8 @@ def as_usagepipe_error(error: Exception, place: object) -> UsagePipeError:
 
 def _meaning(error: Exception, place: object) -> UsagePipeError:
     code = error_code(error)
-    reason = _of_server(str(error))[:MAX_REASON_CHARS]
+    # The server's own message, without the driver's additions.
+    reason = _URL.sub("", _FRAME.sub("", str(error)))[:MAX_REASON_CHARS]
     if code is None and (found := _HTTP_STATUS.search(reason)) and int(found[1]) in NOT_CLICKHOUSE:
         return SettingsError(
             (f"{VARIABLE}: {place} is not a ClickHouse server: it answers HTTP {found[1]}.",)
@@ -182,11 +183,6 @@ def _meaning(error: Exception, place: object) -> UsagePipeError:
         why = codes.reason(code, str(error))
         return AccessError(f"ClickHouse at {place} refuses: {why} ({codes.title(code)}).")
     return UsagePipeError(f"ClickHouse at {place} refused: {reason}")
-
-
-def _of_server(text: str) -> str:
-    """The server's own message, without the driver's additions."""
-    return _URL.sub("", _FRAME.sub("", text))
 
 
 def error_code(error: Exception) -> int | None:

@@ -77,16 +77,15 @@ def write_ledger(client: "Client", applied: Applied) -> None:
 def find_drifts(applied: Sequence[Applied], definitions: Mapping[str, str]) -> tuple[Drift, ...]:
     """The tables and views that were altered or dropped by hand. Ignores retention."""
     latest = {entry.object: entry.definition for entry in applied}
-    drifts = []
-    for name, recorded in latest.items():
-        if name not in definitions:
-            drifts.append(Drift(name, MISSING))
-        elif difference := _difference(recorded, definitions[name]):
-            drifts.append(Drift(name, difference))
-    return tuple(drifts)
+    differences = {
+        name: _difference(recorded, definitions.get(name)) for name, recorded in latest.items()
+    }
+    return tuple(Drift(name, each) for name, each in differences.items() if each)
 
 
-def _difference(recorded: str, live: str) -> str:
+def _difference(recorded: str, live: str | None) -> str:
+    if live is None:
+        return MISSING
     old, new = (_TTL.sub("", text).splitlines() for text in (recorded, live))
     lines = list(difflib.unified_diff(old, new, lineterm="", n=0))[2:]  # without the two headers
     return "\n".join(line for line in lines if not line.startswith("@@"))

@@ -8,6 +8,7 @@ import http.client
 import socket
 import ssl
 import time
+from dataclasses import replace
 from typing import Final
 
 from usagepipe.schemas.errors import ServerUnavailableError, SettingsError, UsagePipeError
@@ -50,13 +51,14 @@ def _ask(address: ClickHouseAddress) -> None:
     try:
         connection.sock = socket.create_connection(place, CONNECT_SECONDS)
     except OSError as error:
-        raise _unavailable(address, error.strerror or str(error)) from None
+        reason = error.strerror or str(error)
+        raise ServerUnavailableError("ClickHouse", str(address), reason) from None
     try:
         connection.sock.settimeout(ANSWER_SECONDS)
         if address.secure:
-            connection.sock = _any_certificate(address).wrap_socket(
-                connection.sock, server_hostname=address.host
-            )
+            # The probe sends no secret: the driver checks the certificate afterwards.
+            context = replace(address.tls, verify=False).context()
+            connection.sock = context.wrap_socket(connection.sock, server_hostname=address.host)
         connection.request("GET", "/ping")
         connection.getresponse().close()
     except (OSError, http.client.HTTPException) as error:
@@ -79,16 +81,4 @@ def _meaning(error: Exception, address: ClickHouseAddress) -> UsagePipeError:
             reason = "something listens there, but hangs up without an answer"
             if address.secure and not address.tls.certificate:
                 reason += f". Does it want a client certificate ({VARIABLE}_TLS_CERTIFICATE)?"
-    return _unavailable(address, reason)
-
-
-def _any_certificate(address: ClickHouseAddress) -> ssl.SSLContext:
-    """Nothing secret is sent by the probe: the driver checks the certificate afterwards."""
-    context = address.tls.context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _unavailable(address: ClickHouseAddress, reason: str) -> ServerUnavailableError:
     return ServerUnavailableError("ClickHouse", str(address), reason)

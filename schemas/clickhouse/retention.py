@@ -25,14 +25,8 @@ class Retention:
         """The statement that brings the table, defined so, to this retention; None if it has it."""
         if self.days == live_days(definition):
             return None
-        if self.days == 0:
-            return target.render(load_statement("retention_remove.sql"), table=self.table)
-        return target.render(
-            load_statement("retention_set.sql"),
-            table=self.table,
-            arrival=self.arrival,
-            days=str(self.days),
-        )
+        statement = load_statement("retention_set.sql" if self.days else "retention_remove.sql")
+        return target.render(statement, table=self.table, arrival=self.arrival, days=str(self.days))
 
 
 def retentions(settings: StorageSettings) -> tuple[Retention, ...]:

@@ -22,8 +22,7 @@ from usagepipe.schemas.settings.server_checks import (
 _EXTENSION = re.compile(r"[A-Za-z]+=[\x21-\x2b\x2d-\x7e]+")  # RFC 7628, without our comma
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _WITH_PASSWORD: Final = ("kafka_sasl_username", "kafka_sasl_password")
-_OAUTH_CLIENT: Final = ("kafka_oauth_client_id", "kafka_oauth_client_secret")
-_NEEDED_OAUTH: Final = ("kafka_oauth_token_url", *_OAUTH_CLIENT)
+_NEEDED_OAUTH = ("kafka_oauth_token_url", "kafka_oauth_client_id", "kafka_oauth_client_secret")
 _OPTIONAL_OAUTH: Final = ("kafka_oauth_scope", "kafka_oauth_extensions", "kafka_oauth_ca")
 _SECRETS: Final = ("kafka_tls_key_password", "kafka_sasl_password", "kafka_oauth_client_secret")
 _FILES: Final = ("kafka_tls_ca", "kafka_tls_certificate", "kafka_tls_key", "kafka_oauth_ca")

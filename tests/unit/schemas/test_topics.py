@@ -1,9 +1,8 @@
 """Names and settings of the topics."""
 
-from datetime import timedelta
-
 import pytest
 
+from usagepipe.schemas.settings import MigrationSettings
 from usagepipe.schemas.topics import (
     MAX_DEAD_LETTER_BYTES,
     MAX_RECORD_BYTES,
@@ -20,14 +19,14 @@ from usagepipe.schemas.topics import (
         ("a.b", "a.dlq.b"),
     ],
 )
-def test_dead_letters_stand_beside_their_events(events: str, letters: str) -> None:
+def test_dead_letters_have_the_name_of_their_events(events: str, letters: str) -> None:
     """The version stays last in the name."""
     assert letters == dead_letter_topic(events)
 
 
-def test_topics_are_made_as_the_guarantees_need_them() -> None:
+def test_topics_have_the_settings_that_the_guarantees_need() -> None:
     """Nothing is compacted, arrival is the record's time, and a dead letter always fits."""
-    events, letters = topic_specs("usage.events.v1", 8, -1, timedelta(days=7))
+    events, letters = topic_specs(MigrationSettings.load())
 
     assert ("usage.events.v1", 8, -1) == (events.name, events.partitions, events.replication)
     assert ("usage.events.dlq.v1", 1, -1) == (letters.name, letters.partitions, letters.replication)
