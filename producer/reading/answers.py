@@ -12,7 +12,6 @@ from usagepipe.producer.reading.framing.aws_event_stream import AwsEventStream
 from usagepipe.producer.reading.framing.compression import (
     GRACE_STEPS,
     PIECE_BYTES,
-    Unpacking,
     codings_of,
     unpacking_of,
 )
@@ -62,19 +61,16 @@ class AnswerReader:
     def __init__(self, content_type: str, content_encoding: str, max_bytes: int) -> None:
         self._tally = Tally()
         self._max_bytes = max_bytes
-        self._refused: UnrecordedReason | None = None
         self._framing: Framing | None = None
         self._finished = False
         self._head = b""  # of the body, until its format is known
         self._label = label_of(content_type)
-        if self._label == "other":
-            self._refused = "no_usage"
-        self._unpacking: Unpacking | None = None
+        self._refused: UnrecordedReason | None = "no_usage" if self._label == "other" else None
         self._most_steps = GRACE_STEPS
-        if codings := codings_of(content_encoding):
-            self._unpacking = unpacking_of(codings)
-            if self._unpacking is None:
-                self._refused = self._refused or "compressed"
+        codings = codings_of(content_encoding)
+        self._unpacking = unpacking_of(codings) if codings else None
+        if codings and self._unpacking is None:
+            self._refused = self._refused or "compressed"
 
     @property
     def streaming(self) -> bool:

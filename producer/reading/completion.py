@@ -5,7 +5,6 @@ is read separately, and the others fill in what the best one leaves open.
 """
 
 from decimal import Decimal
-from typing import NamedTuple
 
 from usagepipe.producer.reading.shapes import SHAPES, Shape, costs
 from usagepipe.producer.reading.shapes.counts import Counts
@@ -49,7 +48,7 @@ class Completion:
 
     def usage(self) -> Usage | None:
         """The usage so far: complete or inconsistent. None: there is none."""
-        best: _Reading | None = None
+        best: Usage | None = None
         for rank in sorted(self._seen):
             found = _read(SHAPES[rank], self._seen[rank])
             if found is not None:
@@ -59,11 +58,9 @@ class Completion:
         for rank, seen in self._older.items():
             if (older := _read(SHAPES[rank], seen)) is not None:
                 best = _filled(best, older, final=True)
-        usage = best.usage
-        if usage.cost is None and self._cost is not None:
-            usage = usage._replace(cost=self._cost)
-        sound = best.sound and usage.adds_up
-        return usage if sound else usage._replace(usage_quality="inconsistent")
+        if best.cost is None and self._cost is not None:
+            best = best._replace(cost=self._cost)
+        return best if best.adds_up else best._replace(usage_quality="inconsistent")
 
 
 def has_tokens(shape: Shape, usage: Fields) -> bool:
@@ -87,25 +84,19 @@ def _is_positive(value: object) -> bool:
     return type(value) is int and 0 < value <= MAX_TOKENS
 
 
-class _Reading(NamedTuple):
-    usage: Usage
-    sound: bool  # all counts are valid
-
-
-def _read(shape: Shape, seen: Fields) -> _Reading | None:
-    """The usage in the normal form. None: the object has no counts."""
+def _read(shape: Shape, seen: Fields) -> Usage | None:
+    """The usage in the normal form, inconsistent if a count is invalid. None: it has no counts."""
     counts = Counts(seen)
     usage = shape.normal(counts)
     if not counts.found:
         return None
     if not costs.NAMES.isdisjoint(seen):
         usage = usage._replace(cost=costs.cost_in(seen))
-    return _Reading(usage, counts.sound)
+    return usage if counts.sound else usage._replace(usage_quality="inconsistent")
 
 
-def _filled(best: _Reading, other: _Reading, *, final: bool) -> _Reading:
-    """`best` with the whole input or the whole output of `other`, if that knows more."""
-    ours, theirs = best.usage, other.usage
+def _filled(ours: Usage, theirs: Usage, *, final: bool) -> Usage:
+    """`ours` with the whole input or the whole output of `theirs`, if that knows more."""
     filled = ours
     if _fuller(_input(ours), _input(theirs)):
         filled = filled._replace(
@@ -119,9 +110,10 @@ def _filled(best: _Reading, other: _Reading, *, final: bool) -> _Reading:
             completion_tokens=theirs.completion_tokens, reasoning_tokens=theirs.reasoning_tokens
         )
     if filled is ours:
-        return best
-    total = filled.prompt_tokens + filled.completion_tokens
-    return _Reading(filled._replace(total_tokens=total), best.sound and other.sound)
+        return ours
+    if theirs.usage_quality == "inconsistent":
+        filled = filled._replace(usage_quality="inconsistent")
+    return filled._replace(total_tokens=filled.prompt_tokens + filled.completion_tokens)
 
 
 def _input(usage: Usage) -> tuple[int, int]:

@@ -34,22 +34,22 @@ class BodyPrefix:
     """The first bytes of a body: `note` each piece as it passes, `read` at the end."""
 
     def __init__(self, content_type: str) -> None:
-        self._bytes = bytearray()
+        self.kept = bytearray()
         self._room = PREFIX_BYTES if "json" in content_type.lower() else 0
 
     def note(self, piece: bytes | memoryview) -> None:
         if piece and self._room > 0:
             kept = piece[: self._room]
             self._room -= len(kept)
-            self._bytes += kept
+            self.kept += kept
 
     def read(self) -> Requested:
         """What the body asked for; nothing if it is not a JSON object. Never raises."""
-        if not self._bytes:
+        if not self.kept:
             return Requested()
         try:
             # The body may be cut: the complete values before the cut are read.
-            found = from_json(self._bytes, allow_partial=True, cache_strings="none")
+            found = from_json(self.kept, allow_partial=True, cache_strings="none")
         except ValueError:
             return Requested()
         if not isinstance(found, dict):

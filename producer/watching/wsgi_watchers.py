@@ -37,10 +37,8 @@ class WatchedStart:
     def __call__(self, status: str, headers: Sent, exc_info: ExcInfo | None = None) -> Write:
         # A second call, with `exc_info`, replaces an answer that was not sent yet. If it is too
         # late for that, the server raises here.
-        if exc_info is None:
-            write = self._start_response(status, headers)
-        else:
-            write = self._start_response(status, headers, exc_info)
+        given = () if exc_info is None else (exc_info,)
+        write = self._start_response(status, headers, *given)
         digits = str(status)[:3]
         code = int(digits) if digits.isdecimal() else 0
         self._watched.answer_began(code, AnswerHeaders(headers))

@@ -43,7 +43,7 @@ def test_model_before_the_bound_is_read_of_a_body_of_any_size() -> None:
     for _ in range(1_000):
         prefix.note(b"x" * 1_000)
 
-    held = len(prefix._bytes)
+    held = len(prefix.kept)
 
     assert PREFIX_BYTES == held
     assert Requested("first") == prefix.read()
@@ -62,7 +62,7 @@ def test_other_bodies_are_not_held() -> None:
 
     prefix.note(b'{"model": "m"}')
 
-    assert not prefix._bytes
+    assert not prefix.kept
     assert Requested() == prefix.read()
 
 
