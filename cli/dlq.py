@@ -3,6 +3,7 @@
 import re
 import sys
 from collections import Counter
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -111,7 +112,7 @@ def list_dead_letters(
     """
     selection = _selection(**filters)
     settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
-    with DeadLetterTopic(settings) as letters:
+    with closing(DeadLetterTopic(settings)) as letters:
         listing = Listing.of(letters.read(selection), 0 if summary else limit)
         _warn_of_others(letters)
     if summary:
@@ -155,7 +156,7 @@ def show(
     letter, copies = _only_letter(settings, selection)
     value = letter.value
     if letter.envelope.value_omitted:
-        with OriginalRecords(settings) as original_records:
+        with closing(OriginalRecords(settings)) as original_records:
             value = (original_records.read(letter.envelope) or (None, None))[1]
     if not raw:
         dlq_output.print_letter(letter, value, copies, max_bytes)
@@ -198,7 +199,7 @@ def replay(
     """
     selection = replayable(_selection(**filters))
     settings = load_settings(StorageSettings, kafka=kafka, topic=topic)
-    with DeadLetterTopic(settings) as letters:
+    with closing(DeadLetterTopic(settings)) as letters:
         if dry_run or not yes:
             counts = Counter(
                 each.envelope.reason for each in letters.read_distinct(selection, limit)
@@ -229,7 +230,7 @@ def _replay(
     settings: StorageSettings, letters: DeadLetterTopic, selection: Selection, limit: int | None
 ) -> int:
     with (
-        DeadLetterReplay(settings, settings.topic, _print_skipped) as replay,
+        closing(DeadLetterReplay(settings, settings.topic, _print_skipped)) as replay,
         interrupt_noted() as interrupted,
     ):
         try:
@@ -260,7 +261,7 @@ def _only_letter(settings: StorageSettings, selection: Selection) -> tuple[DeadL
     """The only selected dead letter, and how many copies there are."""
     found: dict[str, DeadLetter] = {}
     copies = 0
-    with DeadLetterTopic(settings) as letters:
+    with closing(DeadLetterTopic(settings)) as letters:
         for letter in letters.read(selection):
             found.setdefault(letter.envelope.coordinates.topic_id, letter)
             copies += 1

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import BinaryIO
 
 import click
@@ -73,7 +73,7 @@ def _seekable(file: BinaryIO) -> Iterator[BinaryIO]:
 
 def _import(settings: StorageSettings, export: BinaryIO, restore: bool) -> int:
     with (
-        EventImport(settings, keep_numbers=restore) as events,
+        closing(EventImport(settings, keep_numbers=restore)) as events,
         interrupt_noted() as interrupted,
     ):
         try:

@@ -6,6 +6,7 @@ reported.
 
 import json
 from collections.abc import Iterable
+from contextlib import closing
 from functools import partial
 from typing import Self
 
@@ -45,7 +46,7 @@ class DeadLetterIndex:
             ServerUnavailableError: no broker answered.
         """
         try:
-            with DeadLetterTopic(settings) as dead_letters:
+            with closing(DeadLetterTopic(settings)) as dead_letters:
                 return cls(dead_letters.read(Selection(topic_id=topic_id)))
         except MissingTopicError:
             return cls()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final, Self
+from typing import Final
 
 from confluent_kafka import Message
 
@@ -57,10 +57,7 @@ class DeadLetterReplay:
         self._on_skip = on_skip
         self._original_records = OriginalRecords(kafka)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
+    def close(self) -> None:
         self._original_records.close()
 
     @property
@@ -119,12 +116,6 @@ class OriginalRecords:
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._readers: dict[str, LogReader] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.close()
 
     def close(self) -> None:
         for reader in self._readers.values():

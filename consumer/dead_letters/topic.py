@@ -6,7 +6,7 @@ The end is fixed first, because a replay can cause new dead letters while it sti
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from datetime import datetime
-from typing import Final, Self
+from typing import Final
 
 from usagepipe.consumer.dead_letters.record import (
     DeadLetter,
@@ -36,12 +36,6 @@ class DeadLetterTopic:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.close()
 
     def close(self) -> None:
         self._reader.close()

@@ -14,10 +14,9 @@ from usagepipe.consumer.maintenance.audit_sequences import SequenceGap, sequence
 from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.maintenance.log_records import read_records
 from usagepipe.consumer.maintenance.log_truncation import TruncationFinder
-from usagepipe.consumer.maintenance.row_repair import STATEMENT_SECONDS, RowRepair, start_of_day
+from usagepipe.consumer.maintenance.row_repair import RowRepair, start_of_day
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.verification import Difference
-from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.errors import RollupsBusyError, UnprovenRawError
 from usagepipe.schemas.settings import StorageSettings
 
@@ -37,22 +36,19 @@ class Auditor:
         self._settings = settings
         self._wait_seconds = wait_seconds
         self._topic = ConsumedTopic(settings)
-        self._queries = AuditQueries(
-            settings.clickhouse_address, self._topic.topic_id, STATEMENT_SECONDS
-        )
+        self._queries = AuditQueries(self._topic.client, self._topic.topic_id)
         self._repair = RowRepair(self._topic)
 
     def close(self) -> None:
-        for each in (self._topic, self._queries, self._repair):
-            each.close()
+        self._topic.close()
+        self._repair.close()
 
     def audit(self) -> Audit:
         """Look at everything once. Changes nothing."""
         dead_letters = LazyDeadLetterIndex(self._settings, self._topic.topic_id)
         partitions = self._partitions(dead_letters)
         extra_rows, stored_twice = self._queries.stored_twice()
-        with connect(self._settings.clickhouse_address) as client:
-            compared_from = raw_complete_from(client)
+        compared_from = raw_complete_from(self._topic.client.get())
         gaps = self._sequence_gaps(dead_letters, compared_from)
         differences, undecided = self._compare_rollups()
         waiting = [each.partition for each in partitions if each.waiting]

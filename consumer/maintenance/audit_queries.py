@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.log.offset_ranges import OffsetRange, joined, ranges_of, without
 from usagepipe.schemas.clickhouse.sql_files import fill, read_sql
-from usagepipe.schemas.settings import ClickHouseAddress
 
 BLOCK: Final = 65_536  # offsets that are counted together
 ROWS_AT_ONCE: Final = 20_000_000  # ids that are counted together: some GiB of the server's memory
@@ -45,13 +44,9 @@ class StoredOffsets(NamedTuple):
 class AuditQueries:
     """Reads the raw table for one topic. Blocks; raises whatever the client raises."""
 
-    def __init__(self, address: ClickHouseAddress, topic_id: str, seconds: float) -> None:
-        """Connects at the first query. `seconds` is the timeout of one query."""
+    def __init__(self, client: LazyClient, topic_id: str) -> None:
+        self._client = client
         self._topic_id = topic_id
-        self._client = LazyClient(address, seconds)
-
-    def close(self) -> None:
-        self._client.close()
 
     def offsets(self, partition: int, first: int, end: int) -> StoredOffsets:
         """What is stored of the offsets `first` … `end` - 1."""
@@ -115,12 +110,16 @@ class AuditQueries:
 
         `from_one` includes numbers before the first stored one, because sequences start at 1.
         """
+        found: dict[str, list[OffsetRange]] = {}
         producers = self._rows("producers_with_gaps", first_number(from_one), limit=MAX_NAMED)
-        missing = {
-            producer: list(self._missing_of(producer, first)) for producer, first, _ in producers
-        }
-        # A producer without missing numbers used one number twice.
-        return {producer: ranges for producer, ranges in missing.items() if ranges}
+        for producer, first, _ in producers:
+            before = max(0, int(first) - 1)
+            rows = self._rows(
+                "missing_sequences", producer=producer, before=before, limit=MAX_NAMED
+            )
+            if rows:  # without missing numbers, the producer used one number twice
+                found[producer] = [OffsetRange(int(first), int(last)) for first, last in rows]
+        return found
 
     def stored_sequences(self, producers: Sequence[str], from_one: bool) -> dict[str, OffsetRange]:
         """The span in which `missing_sequences` looks, for those of `producers` with rows."""
@@ -140,11 +139,6 @@ class AuditQueries:
     def _in_span(self, name: str, partition: int, span: OffsetRange) -> list[int]:
         rows = self._rows(name, partition=partition, first=span.first, last=span.last)
         return [offset for (offset,) in rows]
-
-    def _missing_of(self, producer: str, first: int) -> Iterator[OffsetRange]:
-        before = max(0, int(first) - 1)
-        rows = self._rows("missing_sequences", producer=producer, before=before, limit=MAX_NAMED)
-        return (OffsetRange(int(first), int(last)) for first, last in rows)
 
     def _rows(
         self, name: str, words: Mapping[str, str] | None = None, /, **parameters: Any

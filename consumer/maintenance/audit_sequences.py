@@ -43,36 +43,21 @@ def sequence_gaps(
     `between` has the numbers without a row from the first to the last. Before `compared_from` raw
     is not complete, so older reports count for nothing outside of the rows.
     """
+
+    def gap_of(producer: str) -> SequenceGap:
+        reports = dead_letters.gap_records(producer)
+        counted = [each for each in reports if compared_from is None or each.until >= compared_from]
+        refused = dead_letters.sequences(producer)
+        inside = without(between.get(producer, ()), refused)
+        last_lost = [each.last_sequence for each in counted]
+        outside = without(_outside(stored.get(producer, _NO_ROWS), last_lost), refused)
+        # Losses between the rows were reported too: they do not count a second time outside.
+        lost_outside = max(0, sum(sum(each.lost.values()) for each in counted) - size(inside))
+        under_way = max(0, size(outside) - lost_outside)
+        return SequenceGap(producer, tuple(sorted([*inside, *outside])), under_way, tuple(reports))
+
     reporting = (each for each in dead_letters.reporting_producers if each not in between)
-    gaps = (
-        _gap(
-            producer,
-            between.get(producer, ()),
-            stored.get(producer, _NO_ROWS),
-            dead_letters,
-            compared_from,
-        )
-        for producer in (*between, *reporting)
-    )
-    return tuple(gap for gap in gaps if gap.missing)
-
-
-def _gap(
-    producer: str,
-    between: Sequence[OffsetRange],
-    stored: OffsetRange,
-    dead_letters: DeadLetterIndex,
-    compared_from: datetime | None,
-) -> SequenceGap:
-    reports = dead_letters.gap_records(producer)
-    counted = [each for each in reports if compared_from is None or each.until >= compared_from]
-    refused = dead_letters.sequences(producer)
-    between = without(between, refused)
-    outside = without(_outside(stored, [each.last_sequence for each in counted]), refused)
-    # Losses between the rows were reported too: they do not count a second time outside.
-    lost_outside = max(0, sum(sum(each.lost.values()) for each in counted) - size(between))
-    under_way = max(0, size(outside) - lost_outside)
-    return SequenceGap(producer, tuple(sorted([*between, *outside])), under_way, tuple(reports))
+    return tuple(gap for gap in map(gap_of, (*between, *reporting)) if gap.missing)
 
 
 def _outside(stored: OffsetRange, lost: Sequence[int]) -> Iterable[OffsetRange]:

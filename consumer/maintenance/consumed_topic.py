@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Final
 
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.parking.table import Notes, ParkingTable
 from usagepipe.consumer.protocol.positions import Position
@@ -12,11 +13,15 @@ from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.consumer.topics.log_reader import LogReader
 from usagepipe.schemas.settings import StorageSettings
 
-STATEMENT_SECONDS: Final = 30.0
+STATEMENT_SECONDS: Final = 300.0
+NOTES_SECONDS: Final = 30.0  # the table of parked partitions is small
 
 
 class ConsumedTopic:
-    """The log of the topic, and what the workers' group has committed. One thread; close it."""
+    """The log of the topic, what the workers' group has committed, and a client of the tables.
+
+    Use it in one thread and close it.
+    """
 
     def __init__(self, settings: StorageSettings) -> None:
         """Blocks until Kafka answers.
@@ -29,10 +34,11 @@ class ConsumedTopic:
         self.log: Final = LogReader(settings, settings.topic)
         self.topic_id: Final = self.log.topic_id()
         self.group: Final = GroupOffsets(settings, settings.group)
+        self.client: Final = LazyClient(settings.clickhouse_address, STATEMENT_SECONDS)
 
     def close(self) -> None:
-        self.log.close()
-        self.group.close()
+        for each in (self.log, self.group, self.client):
+            each.close()
 
     def committed(self) -> dict[int, Position]:
         """The committed position of each partition that has one."""
@@ -53,11 +59,9 @@ class ConsumedTopic:
 
         Raises whatever ClickHouse's client raises.
         """
-        settings = self.settings
+        address, group = self.settings.clickhouse_address, self.settings.group
         offsets = {number: each.offset for number, each in committed.items()}
-        with closing(
-            ParkingTable(settings.clickhouse_address, settings.group, STATEMENT_SECONDS)
-        ) as table:
+        with closing(ParkingTable(address, group, NOTES_SECONDS)) as table:
             return table.read_parked(self.topic_id, offsets)
 
     def epoch_starts(self, partition: int, low: int, high: int) -> Sequence[int]:

@@ -4,7 +4,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from usagepipe.consumer.maintenance.consumed_topic import STATEMENT_SECONDS, ConsumedTopic
+from usagepipe.consumer.maintenance.consumed_topic import NOTES_SECONDS, ConsumedTopic
 from usagepipe.consumer.parking.parked import Parked, as_text
 from usagepipe.consumer.parking.table import Mode, ParkingTable, Release
 from usagepipe.schemas.settings import StorageSettings
@@ -65,5 +65,5 @@ def release_partition(
         clickhouse_connect's Error: ClickHouse is unreachable, or refused.
     """
     address, group = settings.clickhouse_address, settings.group
-    with closing(ParkingTable(address, group, STATEMENT_SECONDS)) as table:
+    with closing(ParkingTable(address, group, NOTES_SECONDS)) as table:
         table.release(partition.parked, mode, last, author)

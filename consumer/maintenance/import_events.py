@@ -6,15 +6,16 @@ record key is the one of the recorder, so both copies are in the same partition 
 store them at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Final, Self
+from typing import Final
 
 from confluent_kafka import Message
 
 from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.clickhouse.stored import StoredRows
-from usagepipe.consumer.maintenance.row_repair import ANY_AGE, STATEMENT_SECONDS
+from usagepipe.consumer.maintenance.consumed_topic import STATEMENT_SECONDS
+from usagepipe.consumer.maintenance.row_repair import ANY_AGE
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.topics.log_writer import LogWriter
 from usagepipe.schemas.codec import encode, record_key
@@ -50,10 +51,7 @@ class EventImport:
         self._client = LazyClient(settings.clickhouse_address, STATEMENT_SECONDS)
         self._log = LogWriter(settings, settings.topic)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
+    def close(self) -> None:
         self._stored.close()
         self._client.close()
 
@@ -70,9 +68,8 @@ class EventImport:
             UsagePipeError: Kafka refused for a reason that applies to all events.
             clickhouse_connect's Error: ClickHouse became unreachable, or refused.
         """
-        for batch in _batches(events):
-            if stopped():
-                break
+        waiting = iter(events)
+        while (batch := list(islice(waiting, BATCH_EVENTS))) and not stopped():
             for event in self._missing(batch):
                 self._send(event)
         self._log.drain()
@@ -104,9 +101,3 @@ class EventImport:
         else:
             self.refused += 1
             self.refusal = refusal
-
-
-def _batches(events: Iterable[UsageEvent]) -> Iterator[list[UsageEvent]]:
-    waiting = iter(events)
-    while batch := list(islice(waiting, BATCH_EVENTS)):
-        yield batch

@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
-from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.log.offset_ranges import OffsetRange
 from usagepipe.consumer.log.records import Record, TopicPartition
-from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
+from usagepipe.consumer.maintenance.consumed_topic import STATEMENT_SECONDS, ConsumedTopic
 from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.rebuild import rebuild_rollups
 from usagepipe.consumer.rollups.tables import RollupTables
@@ -33,7 +32,6 @@ from usagepipe.schemas.event import EARLIEST, LATEST
 # earlier run may have ended before its rollups were rebuilt.
 EPOCH: Final = 2**32 - 1
 ANY_AGE: Final = 36_500  # days
-STATEMENT_SECONDS: Final = 300.0
 _TRIES: Final = 5
 _DAY: Final = timedelta(days=1)
 
@@ -75,10 +73,9 @@ class RowRepair:
         self._stored = StoredRows(address, STATEMENT_SECONDS)
         self._writer = Writer(address, STATEMENT_SECONDS)
         self._rollups = RollupTables(address, STATEMENT_SECONDS)
-        self._client = LazyClient(address, STATEMENT_SECONDS)
 
     def close(self) -> None:
-        for each in (self._stored, self._writer, self._rollups, self._client):
+        for each in (self._stored, self._writer, self._rollups):
             each.close()
 
     def stored_places(self, partition: int, span: OffsetRange) -> frozenset[Place]:
@@ -187,7 +184,7 @@ class RowRepair:
 
         Call it after the rows were read, because rows expire meanwhile.
         """
-        complete_from = raw_complete_from(self._client.get())
+        complete_from = raw_complete_from(self._topic.client.get())
         if complete_from is None:
             return frozenset()
         first = complete_from.timestamp() * 1000
@@ -201,7 +198,7 @@ class RowRepair:
             "last": span.last,
             "epoch": EPOCH,
         }
-        rows = self._client.rows(
+        rows = self._topic.client.rows(
             _sql("days_written_by_repair"), parameters, {"select_sequential_consistency": 1}
         )
         return frozenset(day for (day,) in rows)

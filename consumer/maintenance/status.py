@@ -17,7 +17,7 @@ from usagepipe.consumer.maintenance.consumed_topic import ConsumedTopic
 from usagepipe.consumer.parking.parked import Parked
 from usagepipe.consumer.protocol.positions import Position
 from usagepipe.consumer.topics.group_offsets import Member, unconsumed
-from usagepipe.schemas.clickhouse.client import connect, usagepipe_errors
+from usagepipe.schemas.clickhouse.client import usagepipe_errors
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.errors import MissingTopicError, UsagePipeError
 from usagepipe.schemas.settings import StorageSettings
@@ -146,13 +146,12 @@ def _in_clickhouse(
     Answers before an error are kept: a user may have the right to read only one of the tables.
     """
     newest: dict[int, datetime] = {}
-    address = topic.settings.clickhouse_address
     sql = read_sql("usagepipe.consumer.maintenance", "newest_arrival")
     try:
-        with usagepipe_errors(address), connect(address) as client:
+        with usagepipe_errors(topic.settings.clickhouse_address):
             for number in topic.log.partitions:
                 parameters = {"topic_id": topic.topic_id, "partition": number}
-                for (arrived,) in client.query(sql, parameters=parameters).result_rows:
+                for (arrived,) in topic.client.rows(sql, parameters, {}):
                     newest[number] = arrived
             parked = tuple(parked for parked, _ in topic.parked(committed).values())
     except UsagePipeError as error:
@@ -163,7 +162,7 @@ def _in_clickhouse(
 def _recent_dead_letters(settings: StorageSettings, topic_id: str) -> dict[str, int]:
     selection = Selection(topic_id=topic_id, start=datetime.now(UTC) - RECENT)
     try:
-        with DeadLetterTopic(settings) as topic:
+        with closing(DeadLetterTopic(settings)) as topic:
             listing = Listing.of(topic.read(selection), 0)
     except MissingTopicError:
         return {}

@@ -98,11 +98,14 @@ class ComparisonSql:
         differs.append("ifNull(raw_cost, 0) != ifNull(rolled_cost, 0)")
         differs.append("(raw_cost IS NOT NULL AND rolled_cost IS NULL)")
         keys = ", ".join(("bucket", *KEYS))
+        sides = [self._origin_side(), self._rollup_side()]
+        if unsettled:
+            sides.append(self._unsettled_side(unsettled))
         return (
             f"SELECT {keys}, {', '.join((*raw, *rolled, *spans))},"
             " sum(unsettled_rows) AS unsettled,"
             f" cityHash64({keys}, {_hashed()}) AS state"
-            f" FROM ({' UNION ALL '.join(self._sides(unsettled))})"
+            f" FROM ({' UNION ALL '.join(sides)})"
             f" GROUP BY {keys} HAVING {' OR '.join(differs)}"
         )
 
@@ -158,10 +161,6 @@ class ComparisonSql:
             f" FROM ({self.differences(())}) WHERE state IN ({', '.join(map(str, states))})"
             " AND running = 1"
         )
-
-    def _sides(self, unsettled: Sequence[UnsettledOffsets]) -> list[str]:
-        sides = [self._origin_side(), self._rollup_side()]
-        return [*sides, self._unsettled_side(unsettled)] if unsettled else sides
 
     def _origin_side(self) -> str:
         raw = self.origin == "usage_events"

@@ -16,6 +16,7 @@ from tests.support.running_worker import start_worker
 from tests.support.stored_log import commit_log, store_log, write_dead_letter
 from tests.support.topics import send
 from tests.support.waiting import eventually
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.maintenance.audit_queries import PRODUCERS_AT_ONCE, AuditQueries
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.errors import UnprovenRawError
@@ -259,7 +260,8 @@ def test_any_number_of_producers_can_be_asked_for(
     store_log(world)
     others = [f"host-{number}" for number in range(2 * PRODUCERS_AT_ONCE)]
 
-    with closing(AuditQueries(migrated, "id", seconds=60)) as rows:
+    with closing(LazyClient(migrated, 60)) as client:
+        rows = AuditQueries(client, "id")
         found = rows.stored_sequences(["q", *others, "p"], from_one=False)
         from_one = rows.stored_sequences(["q", *others, "p"], from_one=True)
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -194,7 +195,7 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
     kafka = crashable_kafka.bootstrap
     topics.make_topics(kafka, topic_name, 1)
     write_dead_letters(kafka, topic_name, *(FakeRecord(n) for n in range(4)))
-    with DeadLetterTopic(Settings.load(kafka=kafka, topic=topic_name)) as letter_topic:
+    with closing(DeadLetterTopic(Settings.load(kafka=kafka, topic=topic_name))) as letter_topic:
         letters = list(letter_topic.read_distinct(Selection()))
 
     def kill_after_one() -> Iterator[DeadLetter]:
@@ -202,8 +203,8 @@ def test_kafka_going_away_ends_a_replay_with_what_is_not_confirmed(
         crashable_kafka.kill()
         yield from letters[1:]
 
-    with DeadLetterReplay(
-        Settings.load(kafka=kafka), topic_name, on_skip=lambda *_: None
+    with closing(
+        DeadLetterReplay(Settings.load(kafka=kafka), topic_name, on_skip=lambda *_: None)
     ) as replay:
         with pytest.raises(ServerUnavailableError):
             replay.run(kill_after_one(), stopped=lambda: False)

@@ -5,6 +5,7 @@ The exports are of another installation: no event of them has been on this topic
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -193,7 +194,7 @@ def test_an_interrupted_import_goes_on(
     """What it has sent is stored by the time of the next run, which sends the rest."""
     monkeypatch.setattr(import_events, "BATCH_EVENTS", 10)
     batches = iter([False, False, True])
-    with EventImport(target, keep_numbers=False) as first:
+    with closing(EventImport(target, keep_numbers=False)) as first:
         first.run(events, stopped=lambda: next(batches))
     store_log(target)
 
@@ -248,7 +249,7 @@ def test_a_kafka_that_goes_away_ends_an_import_and_the_next_one_goes_on(
     topics.make_topics(kafka, topic_name, 1)
     target = settings(kafka=kafka, topic=topic_name)
 
-    with EventImport(target, keep_numbers=False) as first:
+    with closing(EventImport(target, keep_numbers=False)) as first:
         first.run(events[:20], stopped=lambda: False)
         crashable_kafka.kill()
         with pytest.raises(ServerUnavailableError):

@@ -1,6 +1,7 @@
 """The embedded broker: a real one, in memory, that never outlives its maker."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_letters_of_the_last_record_batch_are_found() -> None:
             }
             producer.produce(settings.dead_letter_topic, b"no event", headers=headers)
         undelivered = producer.flush(30)
-        with DeadLetterTopic(settings) as letters:
+        with closing(DeadLetterTopic(settings)) as letters:
             found = [each.envelope.coordinates.offset for each in letters.read(Selection())]
 
     assert (0, list(range(9))) == (undelivered, found)
@@ -114,7 +115,7 @@ def test_a_replay_reads_the_last_record_batch() -> None:
         for _ in range(9):
             producer.produce(settings.topic, b"value")
         producer.flush(30)
-        with LogReader(settings, settings.topic) as log:
+        with closing(LogReader(settings, settings.topic)) as log:
             part = plan_part(log, 0, ReplayRequest(), Position(9))
             read = [message.offset() for message in log.read(0, part.first, part.end)]
 

@@ -7,6 +7,7 @@ producer's, so that records can be old.
 import json
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ def send(settings: Settings, values: Sequence[bytes], moment: datetime) -> None:
 
 
 def records(settings: Settings) -> list[LogRecord]:
-    with LogReader(settings, settings.topic) as log:
+    with closing(LogReader(settings, settings.topic)) as log:
         return [LogRecord.of(message) for message in log.read(0, *log.span(0))]
 
 
@@ -89,7 +90,7 @@ def store_at(
     client: "Client", settings: Settings, offsets: Sequence[int], moment: datetime
 ) -> None:
     """Store the records of partition 0 as a worker did at `moment`: one block."""
-    with LogReader(settings, settings.topic) as log:
+    with closing(LogReader(settings, settings.topic)) as log:
         topic_id = log.topic_id()
     chosen = [record for record in records(settings) if record.offset in offsets]
     rows = encode_rows(chosen, TopicPartition(settings.topic, 0), topic_id, 0)

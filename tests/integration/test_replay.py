@@ -1,6 +1,7 @@
 """`usagepipe replay` stores what is lacking and changes nothing else, however often it runs."""
 
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,7 @@ def test_a_record_that_has_a_dead_letter_is_left(
 ) -> None:
     """What ClickHouse refused once would be refused again, and its whole batch with it."""
     commit_log(world)
-    with LogReader(world, world.topic) as log:
+    with closing(LogReader(world, world.topic)) as log:
         topic_id = log.topic_id()
         partition = next(number for number in log.partitions if log.span(number)[1])
     write_dead_letter(world, topic_id, partition, 0)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,7 @@ def await_topics(kafka: str, topic: str) -> None:
 
 
 def topic_id_of(kafka: str, topic: str) -> str:
-    with LogReader(Settings.load(kafka=kafka), topic) as reader:
+    with closing(LogReader(Settings.load(kafka=kafka), topic)) as reader:
         return reader.topic_id()
 
 

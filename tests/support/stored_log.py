@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from confluent_kafka import Producer
 
@@ -22,7 +23,7 @@ def store_log(
 ) -> None:
     """Store the events of the whole topic, or the chosen ones, as workers would."""
     writer = Writer(settings.clickhouse_address, 30)
-    with LogReader(settings, settings.topic) as log:
+    with closing(LogReader(settings, settings.topic)) as log:
         topic_id = log.topic_id()
         for partition in log.partitions:
             low, high = log.span(partition)
@@ -43,7 +44,7 @@ def commit_log(
     `announced`: of so many offsets after that a worker has announced the insert.
     """
     group = GroupOffsets(settings, settings.group)
-    with LogReader(settings, settings.topic) as log:
+    with closing(LogReader(settings, settings.topic)) as log:
         for partition in partitions or log.partitions:
             offset = max(0, log.span(partition)[1] - short_by)
             metadata: dict[str, object] = {"usagepipe": 1, "topic_id": log.topic_id()}
