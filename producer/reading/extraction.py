@@ -241,7 +241,7 @@ def _is_of_openai(answer: Fields) -> bool:
 
 def _judged(usage: Usage, *, cut: bool) -> Usage:
     """`usage` with its quality. Contradictory numbers are kept: an event has no class for tokens of
-    which only the total is known, so that total stands alone. Zeros are kept too, because the
+    which only the total is known, so that total is alone. Zeros are kept too, because the
     request took place."""
     if max(usage.counts) > MAX_TOKENS:  # absurd counts, cut to what an event allows
         capped = {name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS}

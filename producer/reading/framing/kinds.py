@@ -47,7 +47,7 @@ def label_of(content_type: str) -> Label:
 def kind_by(
     head: bytes, label: Label, *, ended: bool = False
 ) -> AnswerKind | Literal["other"] | None:
-    """What a body is that begins with `head`, its blanks left out; None: more bytes will tell.
+    """What a body is that begins with `head`, without blanks. None: more bytes are needed.
 
     Twelve bytes are always enough.
     """

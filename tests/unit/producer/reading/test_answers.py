@@ -38,7 +38,7 @@ def events(*documents: Any) -> bytes:
 @settings(deadline=None)  # a shared machine may pause
 @given(st.lists(st.integers(0, len(BODY.encode())), max_size=10), st.sampled_from([8, LIMIT]))
 def test_any_split_gives_the_same_usage(cuts: list[int], limit: int) -> None:
-    """Where the network cuts the body makes no difference, not even inside of a character."""
+    """The network may cut the body anywhere, even inside a character."""
     raw = BODY.encode()
     borders = [0, *sorted(cuts), len(raw)]
 

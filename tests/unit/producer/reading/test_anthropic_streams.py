@@ -48,7 +48,7 @@ def classes(usage: Usage | str | None) -> tuple[int, int, int, int] | None:
 def tokens(
     fresh: Any = None, read: Any = None, written: Any = None, out: Any = None, **more: Any
 ) -> Counts:
-    """A usage object with only the counts that are given; ... stands for null."""
+    """A usage object with only the counts that are given; ... means null."""
     counts = {
         "input_tokens": fresh,
         "cache_read_input_tokens": read,
@@ -277,7 +277,7 @@ def test_iterations_of_a_fallback_are_of_the_model_that_answered() -> None:
 
 @pytest.mark.parametrize("bad", [-5, 1.5, "9", True])
 def test_iterations_with_a_bad_count_are_inconsistent(bad: Any) -> None:
-    """A count that cannot be one marks the usage, wherever it stands."""
+    """An invalid count marks the usage, in any place."""
     runs = [run("message", 210, out=bad), run("compaction", 120, out=7)]
     body = {"type": "message", "usage": tokens(210, out=9, iterations=runs)}
 

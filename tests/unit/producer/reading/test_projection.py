@@ -24,7 +24,7 @@ def projected(text: str, size: int = 1) -> tuple[list[Any], bool]:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 10_000])
 def test_known_paths_are_kept_and_nothing_else(size: int) -> None:
-    """Names inside of content, texts that look like JSON, and escapes change nothing."""
+    """Names inside content, texts that look like JSON, and escapes change nothing."""
     answer = {
         "id": "x" * 99,
         "model": 'a "model" \\ \u00fc',

@@ -213,7 +213,7 @@ values = st.recursive(
 @settings(deadline=None, max_examples=500)  # a shared machine may pause
 @given(st.lists(values, max_size=4), st.sampled_from([JSON, EVENTS, LINES]))
 def test_any_documents_raise_nothing(documents: list[object], content_type: str) -> None:
-    """Well-formed JSON with anything in the places where usage stands: within the contract."""
+    """Well-formed JSON with anything in the places of usage stays within the contract."""
     reader = AnswerReader(content_type, "", LIMIT)
 
     for document in documents:

@@ -76,8 +76,8 @@ def test_event_is_read_however_it_is_written(stream: str) -> None:
     ],
 )
 def test_what_is_no_event_is_not_read(stream: str) -> None:
-    """Fields have exact names, an event ends at a blank line, a BOM stands at the start only, and
-    a line feed stands between two lines of data, where JSON may not have one."""
+    """Fields have exact names, an event ends at a blank line, a BOM is at the start only, and a
+    line feed is between two lines of data, where JSON may not have one."""
     raw = stream.encode()
 
     results = {read(raw), read(raw, *range(1, len(raw)))}

@@ -81,7 +81,7 @@ every_example = pytest.mark.parametrize(
     ("shape", "answer"), KNOWN, ids=[f"{type(s).__name__}-{next(iter(a))}" for s, a in KNOWN]
 )
 
-# The id of a chat stands in each of its chunks, and only a single document is ever projected.
+# The id of a chat is in each of its chunks, and only a single document is ever projected.
 UNKEPT = {"id"}
 
 

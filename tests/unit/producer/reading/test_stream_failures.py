@@ -1,4 +1,4 @@
-"""Failures inside of an answer that began with a status of 200."""
+"""Failures inside an answer that began with a status of 200."""
 
 import json
 import struct

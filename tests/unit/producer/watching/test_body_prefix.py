@@ -37,7 +37,7 @@ def test_body_without_a_model_has_no_model(body: bytes) -> None:
 
 
 def test_model_before_the_bound_is_read_of_a_body_of_any_size() -> None:
-    """What stands complete before the cut is read, and no more than the bound is kept."""
+    """Complete values before the cut are read, and no more than the bound is kept."""
     prefix = BodyPrefix("application/json")
     prefix.note(b'{"model": "first", "messages": "')
     for _ in range(1_000):
@@ -57,7 +57,7 @@ def test_model_after_the_bound_is_not_known() -> None:
 
 
 def test_other_bodies_are_not_held() -> None:
-    """Of an upload nothing is kept."""
+    """No byte of an upload is kept."""
     prefix = BodyPrefix("multipart/form-data; boundary=x")
 
     prefix.note(b'{"model": "m"}')

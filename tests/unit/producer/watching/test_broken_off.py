@@ -117,7 +117,7 @@ def test_async_identify_of_a_cancelled_request_is_heard_out() -> None:
 
 
 def test_async_identify_is_heard_out_where_every_await_is_cancelled() -> None:
-    """In a cancelled scope of anyio (Starlette's task groups) each await is cancelled anew, also
+    """In a cancelled scope of anyio (Starlette's task groups) each await is cancelled again, also
     that for the caller."""
 
     async def identify(scope: Scope) -> Caller:

@@ -61,7 +61,7 @@ def test_cost_that_a_provider_reports_is_kept_exactly(
 
 
 def test_stamped_cost_wins_over_the_reported_one() -> None:
-    """What the handler computed stands, with its price version."""
+    """The cost that the handler computed counts, with its price version."""
     stamp = {"cost": Decimal("0.5"), "price_version": "v1"}
 
     found = event(USAGE._replace(cost=Decimal("0.4")), stamp)
