@@ -1,4 +1,4 @@
-"""The properties of librdkafka for the Kafka of a process: all its clients are made with them."""
+"""The properties of librdkafka for the Kafka of a process. All its clients use them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -24,8 +24,8 @@ from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.settings.secret_files import Tls
 
 REQUEST_SECONDS: Final = 5.0
-DEFAULT_LIFE_SECONDS: Final = 300.0  # where the provider does not say, or no time (`expires_in`)
-MOST_LIFE_SECONDS: Final = 10.0 * 366 * 86_400  # more is no time: inf, NaN
+DEFAULT_LIFE_SECONDS: Final = 300.0  # if the provider sends no valid `expires_in`
+MOST_LIFE_SECONDS: Final = 10.0 * 366 * 86_400  # longer ones are not valid: inf, NaN
 USED_SHARE: Final = 0.8  # of a token's life; librdkafka renews at the same moment
 FIRST_PAUSE_SECONDS: Final = 0.5
 MOST_PAUSE_SECONDS: Final = 5.0

@@ -89,7 +89,7 @@ def _when_answered(
     deadline = time.monotonic() + seconds
     while True:
         try:
-            # librdkafka goes on connecting until its time is up.
+            # librdkafka retries the connection until the timeout.
             left = max(0.1, deadline - time.monotonic())
             return admin.list_topics(timeout=min(LEAST_WAIT_SECONDS, left)).topics
         except KafkaException:
@@ -111,7 +111,7 @@ def _create(admin: AdminClient, spec: TopicSpec) -> EnsuredTopic:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise
         check_right(admin, spec.name)
-        return EnsuredTopic(spec, False, ())  # another run made it in this moment
+        return EnsuredTopic(spec, False, ())  # another run created it at this moment
     log.debug("topic_created", topic=spec.name, partitions=spec.partitions)
     return EnsuredTopic(spec, True, ())
 
@@ -123,17 +123,17 @@ def check_right(client: AdminClient | Consumer, topic: str) -> None:
         raise KafkaException(named.error)
 
 
-def _wait_until_known(admin: AdminClient, made: Iterable[str]) -> None:
+def _wait_until_known(admin: AdminClient, created: Iterable[str]) -> None:
     """Wait until the broker reports the topics, so that the next program finds them.
 
     The controller answers when it has stored them; a busy broker learns of them later. A timeout is
     not an error: the topics exist.
     """
     deadline = time.monotonic() + KNOWN_SECONDS
-    waiting = set(made)
+    waiting = set(created)
     while waiting and (left := deadline - time.monotonic()) > 0:
         with suppress(KafkaException):  # asked again below, until the deadline
-            known = admin.list_topics(timeout=left).topics  # to name one could make it
+            known = admin.list_topics(timeout=left).topics  # naming a topic may create it
             waiting = {name for name in waiting if not _is_led(known.get(name))}
         time.sleep(PAUSE_SECONDS if waiting else 0)
     if waiting:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from usagepipe.schemas.settings import MigrationSettings
 
 EVENTS_TOPIC = "usage.events.v1"
-ARRIVAL = "LogAppendTime"  # the `message.timestamp.type` by which the broker sets the time
+ARRIVAL = "LogAppendTime"  # the `message.timestamp.type` with which the broker sets the time
 MAX_RECORD_BYTES = 1_048_576  # an event is under 200 kB even with every limit reached
 # A dead letter is the unchanged record plus headers with the reason: it must always fit.
 MAX_DEAD_LETTER_BYTES = MAX_RECORD_BYTES + 65_536

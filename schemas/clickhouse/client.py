@@ -1,7 +1,7 @@
 """Connects to ClickHouse over HTTP, and turns the driver's errors into ours.
 
-A client made here has no session, so threads may share it: within a session, ClickHouse refuses a
-second query while the first runs.
+Its clients have no session, so threads may share them: in a session, ClickHouse refuses a second
+query while the first runs.
 """
 
 import re

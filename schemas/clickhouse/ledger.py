@@ -20,7 +20,7 @@ _TTL = re.compile(r"\nTTL .*?(?=\nSETTINGS |\Z)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A migration as it was applied, and the definition that its object had right after."""
+    """An applied migration, and the definition of its object right after it."""
 
     version: int
     name: str

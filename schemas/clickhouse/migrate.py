@@ -52,14 +52,14 @@ def migrate(
     wait_seconds: float = 0,
     migrations: Sequence[Migration] | None = None,
 ) -> Migrated:
-    """Make the database, its tables and views, and bring their retention to the settings.
+    """Create the database, its tables and views, and set their retention to the settings.
 
     Blocks. `dry_run` changes nothing. `accept_drift` accepts the current definitions;
-    `remake` makes what was dropped again; rollups are empty then (`usagepipe audit --repair` fills
-    them).
+    `remake` creates dropped tables and views again; their rollups are empty until `usagepipe audit
+    --repair` fills them.
 
     Raises:
-        MigrationError: an applied file was edited, or the tables were made for another cluster.
+        MigrationError: an applied file was edited, or the tables belong to another cluster.
             Nothing was changed.
         ServerUnavailableError: no server answered within `wait_seconds`.
         UsagePipeError: ClickHouse refused a statement. What was done before stays done.
@@ -70,25 +70,25 @@ def migrate(
     with usagepipe_errors(address):
         # The database first: without it nothing can be read or refused.
         with connect(address, wait_seconds=wait_seconds, database=None) as server:
-            made = _make_database(server, target, dry_run)
-            if made and dry_run:
+            created = _create_database(server, target, dry_run)
+            if created and dry_run:
                 run = _Run(server, settings, target, migrations, {}, (), dry_run)
-                return run.run(made, accept_drift, remake)
+                return run.run(created, accept_drift, remake)
         with connect(address) as client:
             definitions = read_definitions(client, target.database)
             applied = read_ledger(client) if LEDGER in definitions else ()
             run = _Run(client, settings, target, migrations, definitions, applied, dry_run)
-            return run.run(made, accept_drift, remake)
+            return run.run(created, accept_drift, remake)
 
 
-def _make_database(server: "Client", target: Target, dry_run: bool) -> tuple[Step, ...]:
+def _create_database(server: "Client", target: Target, dry_run: bool) -> tuple[Step, ...]:
     name = {"database": target.database}
     if server.query(load_statement("database_read.sql"), parameters=name).result_rows:
-        return ()  # not even IF NOT EXISTS: the user may lack the right to make databases
+        return ()  # not even IF NOT EXISTS: the user may lack the right to create databases
     sql = target.render(load_statement("create_database.sql"))
     if not dry_run:
         server.command(sql)
-    return (Step("create_database", f"Makes the database {target.database}.", sql),)
+    return (Step("create_database", f"Creates the database {target.database}.", sql),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +103,15 @@ class _Run:
     applied: Sequence[Applied]
     dry_run: bool
 
-    def run(self, made: tuple[Step, ...], accept_drift: bool, remake: bool) -> Migrated:
-        """Do what is left to do after the steps `made`."""
+    def run(self, done: tuple[Step, ...], accept_drift: bool, remake: bool) -> Migrated:
+        """Run the remaining steps after `done`."""
         # 1. Refuse before the first change.
         check_applied(self.migrations, self.applied, self.target)
-        # 2. Compare before a new migration takes an altered table for granted.
+        # 2. Compare before a new migration builds on an altered table.
         drifts = find_drifts(self.applied, self.definitions)
         if accept_drift:
             self._accept({drift.object for drift in drifts})
-        # 3. Apply, recording each at once: a run that breaks off is simply started again.
+        # 3. Apply, recording each at once: after an interruption, run it again.
         dropped = {drift.object for drift in drifts} - self.definitions.keys()
         again = self._applied_to(dropped) if remake else ()
         waiting = (
@@ -120,7 +120,7 @@ class _Run:
         )
         steps = tuple(self._apply(migration) for migration in waiting)
         for migration in again:
-            if migration.adds:  # left out; a table is compared with its last migration's record
+            if migration.adds:  # not applied; a table is compared with its last migration's record
                 self._record(migration)
         # 4. Retention last: it needs the tables, and is no drift.
         planned = {migration.object_name(self.target): "" for migration in waiting}
@@ -128,7 +128,7 @@ class _Run:
         left = (
             drift for drift in drifts if not (remake if drift.object in dropped else accept_drift)
         )
-        return Migrated(made + steps + retained, tuple(left))
+        return Migrated(done + steps + retained, tuple(left))
 
     def _applied_to(self, objects: Collection[str]) -> tuple[Migration, ...]:
         """The migrations of these tables and views that were applied."""
@@ -140,7 +140,7 @@ class _Run:
         )
 
     def _apply(self, migration: Migration) -> Step:
-        step = Step.of(migration, self.target)
+        step = Step(migration.name, migration.purpose, migration.sql(self.target))
         if not self.dry_run:
             self.client.command(step.sql)
         self._record(migration)

@@ -1,7 +1,7 @@
 """The numbered SQL files: read, checked, and rendered for one server or for a cluster.
 
 A file is one statement about one object, and it may run twice (`IF NOT EXISTS`): ClickHouse has
-no transaction around DDL, so a run that broke off, or two at once, repeat what was done.
+no transaction around DDL, so an interrupted run or a concurrent one repeats statements.
 """
 
 import hashlib
@@ -94,7 +94,7 @@ class Migration:
         return target.render(self.text)
 
     def object_name(self, target: Target) -> str:
-        """The table or view that the statement makes or alters."""
+        """The table or view that the statement creates or alters."""
         found = _OBJECT.search(self.sql(target))
         if found is None:
             raise MigrationError(f"{self.name}.sql neither creates nor alters a table or view.")

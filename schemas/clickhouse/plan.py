@@ -17,10 +17,6 @@ class Step:
     purpose: str
     sql: str
 
-    @classmethod
-    def of(cls, migration: Migration, target: Target) -> "Step":
-        return cls(migration.name, migration.purpose, migration.sql(target))
-
 
 def check_applied(
     migrations: Sequence[Migration], applied: Sequence[Applied], target: Target
@@ -40,7 +36,7 @@ def check_applied(
             )
         if migration.checksum != entry.checksum:
             raise MigrationError(
-                f"{migration.name}.sql was edited after it was applied: put it back as it was, "
+                f"{migration.name}.sql was edited after it was applied: restore it, "
                 "and write the change as a new migration."
             )
         if entry.cluster != target.cluster:

@@ -30,7 +30,7 @@ class Retention:
 
 
 def retentions(settings: StorageSettings) -> tuple[Retention, ...]:
-    """What the settings say for every table that holds events or what is made of them."""
+    """The retention of every table that holds events or rollups, from the settings."""
     return (
         Retention("usage_events", "stored_at", settings.raw_retention_days),
         Retention("rollup_usage_15m", "last_stored_at", settings.rollup_retention_days),

@@ -1,6 +1,6 @@
 """How the settings of a process are read: once, from options and USAGEPIPE_* variables.
 
-All wrong settings are reported at once. Secrets stay masked in every text made of a model.
+All wrong settings are reported at once. The text of a model never shows a secret.
 """
 
 from collections.abc import Iterator, Mapping

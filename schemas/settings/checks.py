@@ -56,7 +56,7 @@ def setting_problem(variable: str, rule: Mapping[str, Any], error: ErrorDetails)
     """
     if error["type"] == "extra_forbidden":
         return f"{variable} is not a setting."
-    if error["type"] == "value_error":  # raised by a check of ours, as the end of a sentence
+    if error["type"] == "value_error":  # raised by our checks, as the end of a sentence
         return f"{variable} {error['msg'].removeprefix('Value error, ')}."
     is_secret = rule.get("format") == "password"
     value = "has a wrong value" if is_secret else f"is {_shown(error['input'])}"

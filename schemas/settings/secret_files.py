@@ -13,7 +13,7 @@ def read_secret(path: str) -> str:
     """The text of a file, without the newline that mounted secrets end with.
 
     Raises:
-        ValueError: it cannot be read, is empty or is no text. The message is the end of
+        ValueError: it cannot be read, is empty or is not text. The message is the end of
             a sentence: "USAGEPIPE_… names '/run/password', which is empty".
     """
     content = _read(path, MAX_SECRET_BYTES + 1)
