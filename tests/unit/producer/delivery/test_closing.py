@@ -65,7 +65,7 @@ def test_application_that_starts_again_waits_again() -> None:
 
 
 def test_last_line_has_the_exact_loss() -> None:
-    """What is given up is told in one line, which counts all of it."""
+    """One line of the log counts all events that are given up."""
     recorder = UsageRecorder(kafka=NOWHERE)
     for _ in range(3):
         recorder.record(event())
@@ -90,7 +90,7 @@ def test_event_after_close_is_counted() -> None:
 
 
 def test_flush_returns_what_is_left() -> None:
-    """A flush that runs out of time tells how many events wait."""
+    """A flush that runs out of time returns how many events wait."""
     with UsageRecorder(kafka=NOWHERE, close_seconds=0.1) as recorder:
         recorder.record(event())
 

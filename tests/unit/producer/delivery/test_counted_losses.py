@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("no_spill")
 
 @pytest.mark.alone
 def test_queue_keeps_its_bound_and_counts_the_rest() -> None:
-    """T-13: with Kafka away the first N events are kept, each one more is counted, none waits."""
+    """T-13: without Kafka the first N events are kept, each further one is counted, none waits."""
     with UsageRecorder(kafka=NOWHERE, queue_events=100, close_seconds=0.1) as recorder:
         recorder.start()
         started = time.perf_counter()

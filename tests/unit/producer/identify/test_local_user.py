@@ -83,7 +83,7 @@ def test_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     assert "mine" == file.read_text()
 
 
-def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     """The start fails if the id cannot be stored; later would be too late."""
     (tmp_path / "file").write_text("")
 

@@ -48,8 +48,8 @@ def test_cookies_that_came_one_by_one_are_read() -> None:
 )
 @both_protocols
 def test_odd_cookie_costs_none_of_the_others(request_of: Callable[..., Request], sent: str) -> None:
-    """Whatever else a client puts into its cookies, the session that its request came in by is
-    found; of one that was sent twice, frameworks take the first or the last."""
+    """The session is found next to any other cookies. If it was sent twice, frameworks take the
+    first or the last."""
     assert found(session({"s-1": ADA}.get), request_of(cookie=sent)) is not None
 
 

@@ -68,7 +68,7 @@ def test_what_is_under_way_is_not_given_up(tmp_path: Path) -> None:
 
 
 def test_gap_records_come_back_from_what_is_given_up(tmp_path: Path) -> None:
-    """A gap record that is overwritten is no lost event, and is handed back to be told again."""
+    """An overwritten gap record is no lost event. It is handed back to be reported again."""
     full = spill(tmp_path, "oldest")
     gap = b"p", b'{"usage_gap":{}}'
     full.write_gap(gap)
