@@ -256,7 +256,7 @@ def test_a_topic_made_anew_is_read_from_its_start(
     first = start_worker(run_program, made)
     wait_until_committed(made, first)
     assert 0 == first.stop()
-    _make_anew(made)
+    _recreate(made)
     send(made, events[50:])
 
     worker = start_worker(run_program, made)
@@ -281,7 +281,7 @@ def _is_committed(consumer: Consumer, place: TopicPartition) -> bool:
     return True
 
 
-def _make_anew(settings: Settings) -> None:
+def _recreate(settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": settings.kafka})
     for deleted in admin.delete_topics([settings.topic]).values():
         deleted.result(SECONDS)

@@ -62,7 +62,7 @@ def test_a_topic_made_anew_under_a_running_worker_is_read_from_its_start(
     topics.send(made.kafka, made.topic, EVENTS[:30], partition=1)
     wait_until_committed(made, worker)
 
-    topics.make_anew(made.kafka, made.topic, 4)
+    topics.recreate(made.kafka, made.topic, 4)
     topics.send(made.kafka, made.topic, EVENTS[30:], partition=1)
     eventually(lambda: raw_counts(clickhouse_client)[1] == 60, SECONDS, worker.tail)
 

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Overruled:
-    """A client whose server goes its own way: with settings forced, or statements changed."""
+    """A client whose server behaves differently: forced settings or changed statements."""
 
     def __init__(
         self,

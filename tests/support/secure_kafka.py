@@ -1,4 +1,4 @@
-"""A Kafka as companies run it: one broker with a listener for each way to connect.
+"""A secured Kafka: one broker with a listener for each way to connect.
 
 Its plain listener is for the test itself, as a super user. What a test breaks, it mends here while
 the broker and its clients run.

@@ -86,7 +86,7 @@ class Away:
         return following
 
     def numbers(self) -> dict[str, list[int]]:
-        """The numbers that stand on the topic, by producer, in the order of the log."""
+        """The numbers of the events on the topic, by producer, in the order of the log."""
         found: dict[str, list[int]] = {}
         for record in read(self.kafka.bootstrap, self.topic):
             if is_gap(record.value):

@@ -19,7 +19,7 @@ class Tether:
         )
 
     def cut(self) -> None:
-        """Let the process be. May be called again."""
+        """Stop watching the process. May be called again."""
         self._watcher.kill()
         self._watcher.wait()
         if self._watcher.stdin:

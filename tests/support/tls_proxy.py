@@ -1,4 +1,4 @@
-"""TLS in front of a server that speaks none, as a company's ClickHouse has it."""
+"""A TLS proxy in front of a ClickHouse without TLS."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""Topics for tests: made afresh, filled with any bytes, read to their end."""
+"""Topics for tests: creates them, fills them with any bytes, and reads them to their end."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ def make_topics(bootstrap: str, topic: str, partitions: int) -> None:
 
 
 def exists(bootstrap: str, topic: str) -> bool:
-    """Whether the topic is there. Asks for all of them: naming one could make it."""
+    """Whether the topic is there. Lists all topics: naming one could create it."""
     producer = Producer({"bootstrap.servers": bootstrap})
     return topic in producer.list_topics(timeout=SECONDS).topics
 
@@ -77,7 +77,7 @@ def send(
 
 
 def read(bootstrap: str, topic: str) -> list[Record]:
-    """Every record that stands on the topic now, by partition and offset."""
+    """Every record on the topic now, by partition and offset."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -127,15 +127,15 @@ def _record(message: Message) -> Record:
 
 
 def delete_before(bootstrap: str, topic: str, *, partition: int, offset: int) -> None:
-    """Have the broker forget what lies before `offset`, as its retention does in time."""
+    """Delete the records before `offset`, as retention does."""
     place = TopicPartition(topic, partition, offset)
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for deleting in admin.delete_records([place]).values():
         assert deleting.result(SECONDS).low_watermark == offset
 
 
-def make_anew(bootstrap: str, topic: str, partitions: int) -> None:
-    """Delete the topic and make another one under its name."""
+def recreate(bootstrap: str, topic: str, partitions: int) -> None:
+    """Delete the topic and create another one with its name."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.delete_topics([topic])[topic].result(SECONDS)
     eventually(lambda: not exists(bootstrap, topic), SECONDS, f"{topic} to be gone")

@@ -1,4 +1,4 @@
-"""Waiting for what another process does: on a condition with a deadline, never a sleep for luck."""
+"""Waits for another process: on a condition with a deadline, never with a fixed sleep."""
 
 import time
 from collections.abc import Callable

@@ -9,7 +9,7 @@ PLACE = "http://clickhouse:8123/usagepipe"
 
 
 class DatabaseError(Exception):
-    """As clickhouse-connect has it: the code stands in the text only."""
+    """Like that of clickhouse-connect: the code is in the text only."""
 
 
 def of_driver(code: int, text: str) -> DatabaseError:
@@ -36,7 +36,7 @@ def of_driver(code: int, text: str) -> DatabaseError:
     ],
 )
 def test_a_refused_login_or_right_names_the_cure(code: int, text: str, words: str) -> None:
-    """One exit status for all of them, and no word of the driver's."""
+    """All have one exit status, and no text of the driver."""
     meaning = as_usagepipe_error(of_driver(code, text), PLACE)
 
     assert isinstance(meaning, AccessError)

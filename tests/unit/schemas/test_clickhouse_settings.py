@@ -18,7 +18,7 @@ def problems(**options: object) -> list[str]:
 
 
 def test_the_address_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a whole, or its password alone; the newline at the end is no part of it."""
+    """A file holds the whole URL or only the password; a newline at the end is ignored."""
     (tmp_path / "url").write_text(f"https://ann:{SECRET}@db:9440/usage\n")
     (tmp_path / "password").write_text("p/@:\n")
 
@@ -52,7 +52,7 @@ def test_what_does_not_fit_is_named(given: dict[str, object], starts: list[str])
 
 
 def test_two_addresses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be a guess which one is meant."""
+    """Which one is meant would be a guess."""
     (tmp_path / "url").write_text(f"https://ann:{SECRET}@db:9440/usage")
     monkeypatch.setenv(f"{PREFIX}CLICKHOUSE", f"http://ann:{SECRET}@db:8123")
     monkeypatch.setenv(f"{PREFIX}CLICKHOUSE_FILE", str(tmp_path / "url"))
@@ -63,7 +63,7 @@ def test_two_addresses_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_certificate_is_for_https_and_must_be_one() -> None:
-    """What is no PEM is named when the process starts, not when it first connects."""
+    """A file that is not PEM is named when the process starts, not when it first connects."""
     found = problems(clickhouse="https://db:8443", clickhouse_tls_ca=__file__)
 
     assert [f": the CA file {__file__!r} holds no certificate in PEM."] == found

@@ -35,7 +35,7 @@ def golden() -> list[Any]:
 
 @pytest.mark.parametrize("case", golden())
 def test_recorded_event_decodes_as_it_always_did(case: dict[str, Any]) -> None:
-    """Records of version 1 mean for ever what they meant when they were written."""
+    """Old records of version 1 keep their meaning."""
     event = decode(case["record"].encode())
 
     assert case["event"] == json.loads(event.model_dump_json())
@@ -43,7 +43,7 @@ def test_recorded_event_decodes_as_it_always_did(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", golden())
 def test_recorded_event_survives_another_round(case: dict[str, Any]) -> None:
-    """Decoding what was encoded again changes nothing."""
+    """Encoding and decoding a recorded event again changes nothing."""
     event = decode(case["record"].encode())
 
     assert event == decode(encode(event))
@@ -61,7 +61,7 @@ def test_event_comes_back_as_it_was(event: UsageEvent) -> None:
 def test_stamped_event_differs_by_its_stamp_alone(
     event: UsageEvent, sequence: int, producer_id: str
 ) -> None:
-    """A producer's id and number are spliced in, over those that were there."""
+    """A producer's id and number replace those of the event."""
     stamped = decode(StampingEncoder(producer_id).encode(event, sequence))
 
     assert event.model_copy(update={"producer_id": producer_id, "sequence": sequence}) == stamped
@@ -116,7 +116,7 @@ def test_record_is_one_object_that_begins_with_its_version() -> None:
     ],
 )
 def test_record_that_is_no_event_is_rejected_by_reason(raw: bytes | None, reason: str) -> None:
-    """Each kind of bad record has its word for the counters."""
+    """Each kind of bad record has a reason for the counters."""
     with pytest.raises(EventRejectedError) as caught:
         decode(raw)
 
@@ -131,7 +131,7 @@ def test_rejection_names_the_field(field: str) -> None:
 
 
 def test_detail_of_a_rejection_is_bounded() -> None:
-    """It travels in a record's header: however much is wrong, it stays short."""
+    """It is a record's header, so it stays short with any number of mistakes."""
     wrong = ",".join(f'"{name}":[]' for name in UsageEvent.model_fields)
 
     with pytest.raises(EventRejectedError) as caught:
@@ -155,7 +155,7 @@ def test_detail_of_a_rejection_is_bounded() -> None:
     ],
 )
 def test_rejection_never_quotes_the_input(raw: bytes) -> None:
-    """Keys and prompts may stand in a bad record: no part of it gets into logs or headers."""
+    """A bad record may hold keys and prompts: no part of it gets into logs or headers."""
     try:
         decode(raw)
     except EventRejectedError as error:
@@ -200,7 +200,7 @@ def test_one_wild_field_is_an_event_or_a_rejection(field: str, value: str) -> No
 @settings(deadline=None)  # a shared machine may pause
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_flipped_byte_is_an_event_or_a_rejection(place: int, byte: int) -> None:
-    """A record with one byte changed never does worse than being rejected."""
+    """A record with one changed byte is an event or is rejected."""
     raw = bytearray(record('"model":"m","prompt_tokens":31,"cost":"0.5","tags":{"a":"b"}'))
     raw[place % len(raw)] = byte
 

@@ -1,4 +1,4 @@
-"""The event's limits: what it refuses, by the name of the field."""
+"""The event's limits: wrong values are refused by the name of the field."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -50,7 +50,7 @@ LIMITS: list[tuple[str, Any, Any]] = [  # field, the last value within, the firs
 
 @pytest.mark.parametrize(("field", "within", "beyond"), LIMITS)
 def test_limit_holds_and_names_its_field(field: str, within: object, beyond: object) -> None:
-    """The last value within a limit is taken; the first one beyond is refused by name."""
+    """The last value within a limit is accepted; the first one beyond is refused by name."""
     kept = UsageEvent.new(**{"user_id": "u-1", "occurred_at": NOW, field: within})
 
     assert within == getattr(kept, field)
@@ -59,7 +59,7 @@ def test_limit_holds_and_names_its_field(field: str, within: object, beyond: obj
 
 @pytest.mark.parametrize("field", UsageEvent.model_fields)
 def test_value_of_another_kind_is_refused(field: str) -> None:
-    """No field takes a value that is not of its kind."""
+    """No field accepts a value of another type."""
     assert [field] == refused(**{field: object()})
 
 
@@ -71,7 +71,7 @@ def test_count_is_a_whole_number_and_nothing_like_it(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "", "free", True])
 def test_cost_is_a_finite_number(value: object) -> None:
-    """What is no amount of money is refused."""
+    """A value that is not an amount of money is refused."""
     assert ["cost"] == refused(cost=value)
 
 
@@ -80,19 +80,19 @@ def test_cost_is_a_finite_number(value: object) -> None:
     [("1E+5", "100000"), ("-0", "0"), ("0E+8", "0"), ("0.500", "0.5"), ("1E-12", "1E-12")],
 )
 def test_cost_is_kept_in_one_form(given: str, kept: str) -> None:
-    """The same amount is the same text, however it was written."""
+    """The same amount always becomes the same text."""
     event = UsageEvent.new(user_id="u-1", cost=Decimal(given))
 
     assert kept == str(event.cost)
 
 
 def test_time_without_a_zone_is_refused() -> None:
-    """A time that could mean any zone means none."""
+    """A time without a zone is ambiguous."""
     assert ["occurred_at"] == refused(occurred_at=NOW.replace(tzinfo=None))
 
 
 def test_time_is_cut_to_milliseconds_in_utc() -> None:
-    """The zone is folded into UTC; the rest of a millisecond is cut, never rounded up."""
+    """The time is converted to UTC; the rest of a millisecond is cut, never rounded up."""
     moment = (NOW + timedelta(microseconds=999_999)).astimezone()
 
     event = UsageEvent.new(user_id="u-1", occurred_at=moment)
@@ -107,7 +107,7 @@ def test_half_a_surrogate_pair_is_refused() -> None:
 
 
 def test_unknown_field_is_refused_in_python() -> None:
-    """A misspelt field is an error of the program, not a silent nothing."""
+    """A misspelt field is an error and is not ignored."""
     assert ["promt_tokens"] == refused(promt_tokens=1)
 
 
@@ -117,7 +117,7 @@ def test_every_wrong_field_is_named_at_once() -> None:
 
 
 def test_event_cannot_be_changed() -> None:
-    """An event that was recorded stays what it was."""
+    """A recorded event never changes."""
     event = UsageEvent.new(user_id="u-1")
 
     with pytest.raises(ValidationError, match="frozen"):
@@ -130,7 +130,7 @@ def test_default_tags_are_not_shared() -> None:
 
 
 def test_new_events_have_their_own_id_and_time() -> None:
-    """`new` mints what is not given."""
+    """`new` creates the id and the time that are not given."""
     before = datetime.now(UTC) - timedelta(milliseconds=1)
 
     one, other = UsageEvent.new(user_id="u-1"), UsageEvent.new(user_id="u-1")

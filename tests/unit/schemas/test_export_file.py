@@ -1,4 +1,4 @@
-"""The file of an export: what comes back is what was written, or an error that names the line."""
+"""The file of an export: reading returns the written events, or an error names the line."""
 
 import io
 from collections.abc import Iterable
@@ -52,7 +52,7 @@ def lines_of(file: bytes = THREE) -> list[bytes]:
 
 
 def wrong_line(file: bytes | Iterable[bytes]) -> tuple[int, str]:
-    """The line that a reader refuses, and what it says of it."""
+    """The line that a reader refuses, and the reason."""
     with pytest.raises(ExportFileError) as caught:
         read(file if isinstance(file, bytes) else b"".join(file))
     return caught.value.line, caught.value.detail
@@ -70,8 +70,8 @@ def test_events_come_back_as_they_were(some: list[UsageEvent]) -> None:
     assert len(some) + 2 == file.count(b"\n")
 
 
-def test_a_line_is_the_event_as_it_stands_on_the_topic() -> None:
-    """The same bytes as `encode` makes, so money is as exact as it is there."""
+def test_a_line_is_the_event_as_on_the_topic() -> None:
+    """It has the bytes of `encode`, so money stays exact."""
     head, *lines, end = lines_of()
 
     assert [encode(event(number)) + b"\n" for number in (1, 2, 3)] == lines
@@ -89,7 +89,7 @@ def test_a_file_that_was_cut_anywhere_is_refused() -> None:
 
 
 def test_a_byte_that_was_changed_anywhere_is_refused() -> None:
-    """A token more or less would be an event like any other, but for the digest."""
+    """Only the digest shows that a token count was changed."""
     for place in range(len(THREE)):
         changed = bytearray(THREE)
         changed[place] ^= 1
@@ -148,14 +148,14 @@ def test_a_wrong_line_is_named_with_its_field(line: int, text: bytes, reported: 
     assert reported in detail
 
 
-def test_the_message_says_first_that_another_file_is_no_export() -> None:
+def test_the_message_first_says_that_another_file_is_not_an_export() -> None:
     """A file of another program is named as such before its line."""
     with pytest.raises(ExportFileError, match=r"^this file is not an export of usagepipe\. Line"):
         ExportReader(io.BytesIO(b'{"name":"another"}\n')).check()
 
 
-def test_what_stands_behind_the_last_line_is_refused() -> None:
-    """Two exports in one file are none."""
+def test_text_after_the_last_line_is_refused() -> None:
+    """Two exports in one file are not an export."""
     assert (6, "it follows the export's last line.") == wrong_line(THREE + THREE)
 
 
@@ -167,7 +167,7 @@ def test_no_error_quotes_the_file() -> None:
 
 
 class Endless:
-    """A file that is one line without an end."""
+    """A file of one endless line."""
 
     asked = 0
 

@@ -1,4 +1,4 @@
-"""The gap record: a word about lost events that no reader takes for an event."""
+"""The gap record reports lost events, and no reader mistakes it for an event."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -37,7 +37,7 @@ def test_a_gap_record_is_no_event() -> None:
 
 
 def test_the_losses_of_a_gap_record_are_cut() -> None:
-    """64 reasons of 64 characters are no header of a letter; the letter's value has them all."""
+    """64 reasons of 64 characters are too long for a header; the letter's value has them all."""
     lost = {f"{'r' * 63}{sign}": 1 for sign in "abcdefghijklmnopqrstuvwxyz"}
     value = encode_gap(GAP.model_copy(update={"lost": lost}))
 
@@ -64,7 +64,7 @@ def test_the_losses_of_a_gap_record_are_cut() -> None:
     ],
 )
 def test_what_is_no_gap_record_is_read_as_none(value: bytes | None) -> None:
-    """Nothing that breaks the record's contract is taken for one; its dead letter says why."""
+    """A record that breaks the contract is not a gap record; its dead letter says why."""
     assert decode_gap(value) is None
 
 

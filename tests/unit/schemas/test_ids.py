@@ -1,4 +1,4 @@
-"""UUIDv7: the time in front, and never the same twice, not even after a fork."""
+"""UUIDv7: the time comes first, and no id occurs twice, also after a fork."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from usagepipe.schemas.ids import uuid7
 
 
 def test_id_is_a_uuid_of_version_7() -> None:
-    """Version and variant stand where RFC 9562 puts them."""
+    """Version and variant have the places of RFC 9562."""
     minted = uuid7()
 
     assert 7 == minted.version
@@ -24,12 +24,12 @@ def test_first_48_bits_are_the_time() -> None:
 
 
 def test_ids_of_one_millisecond_differ() -> None:
-    """100,000 ids, many of each millisecond: no two the same."""
+    """100,000 ids, many of each millisecond, are all different."""
     assert 100_000 == len({uuid7() for _ in range(100_000)})
 
 
 def test_all_random_bits_vary() -> None:
-    """Of the 74 random bits none is stuck."""
+    """Each of the 74 random bits varies."""
     minted = [uuid7().int for _ in range(1_000)]
     ones, zeros = 0, 0
     for number in minted:
@@ -41,7 +41,7 @@ def test_all_random_bits_vary() -> None:
 
 
 def test_fork_mints_other_ids() -> None:
-    """Parent and child, from the same state, mint different ids."""
+    """Parent and child create different ids from the same state."""
     reader, writer = os.pipe()
     uuid7()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""The settings of a secured Kafka: what is refused, and what librdkafka is given."""
+"""The settings of a secured Kafka: what is refused, and the properties for librdkafka."""
 
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def problems(**options: object) -> list[str]:
     ],
 )
 def test_librdkafka_is_given_what_is_set(given: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Every property follows from the block, and nothing is set that the block leaves out."""
+    """Every property comes from a setting, and a missing setting sets no property."""
     login = {"sasl_username": "ann", "sasl_password": SECRET} if "sasl_mechanism" in given else {}
     kafka = Settings(**{f"kafka_{name}": value for name, value in (given | login).items()})
 
@@ -98,7 +98,7 @@ def test_librdkafka_is_given_what_is_set(given: dict[str, Any], expected: dict[s
 
 
 def test_librdkafka_is_given_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OAUTHBEARER hands a callback over, which returns the provider's token with extensions."""
+    """With OAUTHBEARER a callback returns the provider's token with extensions."""
 
     class Tokens:
         def token(self) -> Token:
@@ -115,7 +115,7 @@ def test_librdkafka_is_given_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
-    """The file is read when a client is made, so a new password needs no new settings."""
+    """The file is read for each new client, so a new password needs no new settings."""
     file = tmp_path / "password"
     file.write_text(f"{SECRET}\n")
     kafka = Settings.load(
@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_named(given: dict[str, object], starts: list[str])
     ],
 )
 def test_a_client_secret_is_sent_encrypted(url: str, allowed: bool) -> None:
-    """A token endpoint has https; http is for this machine, or for those who allow it."""
+    """A token endpoint has https; http is allowed on this machine, or if a setting allows it."""
     given = OAUTH | {"kafka_oauth_token_url": url}
     found = [] if allowed else problems(**given)
 
@@ -186,7 +186,7 @@ def test_a_client_secret_is_sent_encrypted(url: str, allowed: bool) -> None:
 
 
 def test_mistakes_of_all_kinds_come_together() -> None:
-    """A wrong field does not hide what does not fit elsewhere."""
+    """A wrong field does not hide mistakes of other settings."""
     found = problems(
         kafka_tls=True,
         kafka_tls_ca="/nowhere/ca.pem",
@@ -207,7 +207,7 @@ def test_mistakes_of_all_kinds_come_together() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"a\0b", b"x" * 100_000])
 def test_a_file_without_a_secret_is_refused(tmp_path: Path, content: bytes) -> None:
-    """Nothing of the file is shown."""
+    """The error shows nothing of the file."""
     file = tmp_path / "password"
     file.write_bytes(content)
 
@@ -238,10 +238,10 @@ def test_an_option_wins_over_the_environments_file(
     assert "db" == Settings.load(clickhouse="http://db:8123").clickhouse_address.host
 
 
-def test_a_local_kafka_is_plain_whatever_the_environment_says(
+def test_a_local_kafka_is_plain_in_any_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A demo on servers of its own works on a machine that is set up for a secured Kafka."""
+    """A demo with its own servers works on a machine with settings for a secured Kafka."""
     for name, value in PLAIN.items():
         monkeypatch.setenv(f"{PREFIX}{name.upper()}", str(value))
 

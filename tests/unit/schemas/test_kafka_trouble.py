@@ -1,4 +1,4 @@
-"""What an error of librdkafka means for a person: the cause and the cure."""
+"""An error of librdkafka is explained by its cause and cure."""
 
 import socket
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ OAUTH: dict[str, object] = {
 def test_a_refusal_names_cause_and_cure(
     given: dict[str, object], code: int, text: str, words: str
 ) -> None:
-    """It ends a command with status 3, as a server does that cannot be reached."""
+    """It ends a command with status 3, like an unreachable server."""
     meant = kafka_error(Settings.load(**given), KafkaError(code, text), None, WRITE)
 
     assert isinstance(meant, AccessError)
@@ -131,7 +131,7 @@ def _serve(server: socket.socket, answers: list[bytes]) -> None:
 def test_a_probe_finds_the_wrong_protocol(
     listener: tuple[str, list[bytes]], answer: bytes, tls: bool, words: str | None
 ) -> None:
-    """TLS where none is spoken, and the other way round."""
+    """TLS to a server without TLS, and the other way round."""
     address, answers = listener
     answers.append(answer)
 
@@ -148,7 +148,7 @@ def test_a_probe_finds_the_wrong_protocol(
     ],
 )
 def test_a_probe_finds_a_wrong_address(address: str, words: str) -> None:
-    """The address is named, and what is wrong with it."""
+    """The cause names the address and its mistake."""
     kafka = Settings.load(kafka=address)
 
     assert words == str(probe(kafka))[: len(words)]

@@ -1,4 +1,4 @@
-"""The logger of code that runs in other people's programs."""
+"""The logger of code that runs inside other programs."""
 
 import io
 import json
@@ -117,7 +117,7 @@ def test_a_record_names_the_module_that_logs(written: io.StringIO) -> None:
 
 
 def test_facts_may_have_any_name(written: io.StringIO) -> None:
-    """Names that `logging` uses for its own attributes are no exception."""
+    """Facts may have the names of attributes of `logging`."""
     log.error("failed", name="n", args=(1,), message="m")
 
     assert written.getvalue().endswith("failed name='n' args=(1,) message='m'\n")

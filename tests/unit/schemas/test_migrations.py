@@ -41,7 +41,7 @@ def test_a_file_opens_with_its_purpose_and_holds_one_statement(path: Path) -> No
 
 @pytest.mark.parametrize("migration", MIGRATIONS, ids=lambda migration: migration.name)
 def test_a_migration_may_run_twice(migration: Migration) -> None:
-    """Nothing locks, so each statement must do no harm when it was run already."""
+    """There is no lock, so a second run of a statement must change nothing."""
     # A view's query is replaced by the same one; a token drops an insert's repetition; and the
     # largest name of a table stays the largest.
     harmless = ("IF NOT EXISTS", "MODIFY QUERY", "insert_deduplication_token", "max((")
@@ -49,8 +49,8 @@ def test_a_migration_may_run_twice(migration: Migration) -> None:
 
 
 @pytest.mark.parametrize("migration", MIGRATIONS, ids=lambda migration: migration.name)
-def test_on_one_server_nothing_speaks_of_a_cluster(migration: Migration) -> None:
-    """The cluster's words are gone without a trace, trailing blanks too."""
+def test_on_one_server_no_statement_names_a_cluster(migration: Migration) -> None:
+    """The words for a cluster are removed, with trailing spaces."""
     if migration.cluster_only:
         assert migration not in pending(MIGRATIONS, (), ONE)
     else:
@@ -60,7 +60,7 @@ def test_on_one_server_nothing_speaks_of_a_cluster(migration: Migration) -> None
 
 
 @pytest.mark.parametrize("migration", MIGRATIONS, ids=lambda migration: migration.name)
-def test_on_a_cluster_every_object_is_made_everywhere(migration: Migration) -> None:
+def test_on_a_cluster_every_object_is_created_on_every_server(migration: Migration) -> None:
     """Rows are in replicated tables, and the names that everyone uses are Distributed ones."""
     sql = migration.sql(CLUSTER)
 
@@ -73,7 +73,7 @@ def test_on_a_cluster_every_object_is_made_everywhere(migration: Migration) -> N
 
 
 def test_on_a_cluster_the_views_stand_between_local_tables() -> None:
-    """A view on a Distributed table would see rows on the way, and not see them where they land."""
+    """A view on a Distributed table would miss the rows that other servers store."""
     views = [migration for migration in MIGRATIONS if migration.name.endswith("_mv")]
 
     assert views
@@ -96,7 +96,7 @@ def test_every_object_has_one_name() -> None:
 
 
 def test_a_missing_number_is_refused(tmp_path: Path) -> None:
-    """A gap is a file that was forgotten, or two branches that both took a number."""
+    """A gap is a forgotten file, or a number that two branches used."""
     for name in ("0000_first.sql", "0002_third.sql"):
         (tmp_path / name).write_text("-- Nothing.\n")
 
@@ -105,7 +105,7 @@ def test_a_missing_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_edited_migration_is_refused() -> None:
-    """The file of a migration that was applied must stay what it was, to the byte."""
+    """The file of an applied migration must not change by a byte."""
     edited = list(MIGRATIONS)
     edited[1] = dataclasses.replace(edited[1], text=edited[1].text + " ")
 
@@ -120,13 +120,13 @@ def test_tables_of_a_newer_version_are_refused() -> None:
 
 
 def test_tables_of_one_server_do_not_become_a_cluster() -> None:
-    """The rows stand in other tables there: turning the setting would show none of them."""
+    """A cluster keeps rows in other tables, so the setting would hide the old rows."""
     with pytest.raises(MigrationError, match=r"made for one server, .* the cluster 'blue'"):
         check_applied(MIGRATIONS, applied(), CLUSTER)
 
 
 def test_only_what_was_not_applied_is_pending() -> None:
-    """A run that broke off goes on where it stopped."""
+    """An interrupted run continues where it stopped."""
     done = applied()[:3]
 
     assert [3, 4, 5, 6, 7, 12] == [each.version for each in pending(MIGRATIONS, done, ONE)][:6]
@@ -142,7 +142,7 @@ def test_a_table_as_it_was_left_has_not_drifted() -> None:
 
 
 def test_a_drift_names_the_lines_that_differ() -> None:
-    """What was taken away has a minus, what was put in has a plus."""
+    """Removed lines have a minus, added lines a plus."""
     entry = dataclasses.replace(applied()[1], object="t", definition="(\n    `a` UInt8,\n)")
 
     (drift,) = find_drifts([entry], {"t": "(\n    `a` UInt16,\n)"})

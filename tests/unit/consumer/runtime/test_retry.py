@@ -13,7 +13,7 @@ from usagepipe.consumer.runtime.retry import ContentRefusedError, Retrier
 
 
 class DatabaseError(Exception):
-    """As clickhouse-connect has it: the code stands in the text only."""
+    """Like that of clickhouse-connect: the code is in the text only."""
 
 
 REFUSED = """Received ClickHouse exception, code: 27, server response: Code: 27. DB::Exception: \
