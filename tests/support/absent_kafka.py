@@ -30,12 +30,12 @@ class AbsentKafka:
         return f"{HOST}:{self._port}"
 
     def start(self) -> None:
-        """From now on the broker is there."""
+        """Start to forward to the broker."""
         self._listener = socket.create_server((HOST, self._port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def stop(self) -> None:
-        """Take no more connections. May be called again."""
+        """Accept no more connections. May be called again."""
         if self._listener is not None:
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)

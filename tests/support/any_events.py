@@ -1,4 +1,4 @@
-"""Events with anything in them that the model lets through, for hypothesis."""
+"""Strategies of hypothesis for all events that the model accepts."""
 
 from datetime import datetime
 

@@ -77,7 +77,7 @@ class ApacheKafka:
 
     @property
     def label(self) -> str:
-        """What it is, for people."""
+        """The name of the server, for the report of a run."""
         return f"Apache Kafka {kafka_version()} on this machine's JVM"
 
     @property
@@ -87,7 +87,7 @@ class ApacheKafka:
 
     @property
     def pid(self) -> int:
-        """Of the broker's process; 0 while it is down."""
+        """The id of the broker's process; 0 while it is down."""
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
@@ -115,7 +115,7 @@ class ApacheKafka:
         self._end(signal.SIGKILL)
 
     def words(self) -> str:
-        """The end of what the broker said."""
+        """The end of the broker's output."""
         path = self._folder / "output"
         return path.read_text(errors="replace")[-2_000:] if path.exists() else ""
 

@@ -59,7 +59,7 @@ def batch_of(
 
 
 def send_batch(kafka: str, topic: str, partition: int, data: bytes) -> None:
-    """Append a batch as it is; raises where the broker refuses it."""
+    """Append a batch as it is; raises if the broker refuses it."""
     asyncio.run(_send(kafka, topic, partition, data))
 
 

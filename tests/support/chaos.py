@@ -82,7 +82,7 @@ class Chaos:
         self.done: Counter[str] = Counter()
 
     def run(self) -> list[str]:
-        """What differs in the end; empty when all is exact."""
+        """The differences at the end; empty if all is exact."""
         if self._mixture.poison:
             refuse_poison(self._settings)
         try:
@@ -132,7 +132,7 @@ class Chaos:
             self._start(number)
 
     def _do_pause(self) -> None:
-        """A zombie: stopped past its session, and woken up when others have its partitions."""
+        """A zombie: paused longer than its session, and resumed when others have its partitions."""
         if running := self._running():
             program = self._slots[self._rng.choice(running)]
             assert program is not None
@@ -216,7 +216,7 @@ class Chaos:
                 self._start(number, points)
 
     def _settle(self) -> None:
-        """Peace: the workers go on alone until everything is committed, then end in order."""
+        """No more faults: the workers continue until everything is committed, then end in order."""
         self._world.proxy.disarm()
         for zombie in self._zombies:
             zombie.join()  # awake: what it may still do, it does before it ends

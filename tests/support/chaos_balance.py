@@ -132,7 +132,7 @@ def _letters(settings: Settings, ledger: Ledger) -> Iterator[str]:
 
 
 def _log(settings: Settings) -> Iterator[tuple[int, int, bytes | None]]:
-    """Every record: partition, offset, value. Commit markers are none."""
+    """Every record: partition, offset, value, without commit markers."""
     consumer = Consumer(
         {
             "bootstrap.servers": settings.kafka,

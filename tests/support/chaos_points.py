@@ -83,7 +83,7 @@ class Points:
         self._passed: Counter[str] = Counter()
 
     def reach(self, name: str) -> None:
-        """The process is at the point; it may be its last."""
+        """The process is at the point, and may end there."""
         if (deed := self._due(name)) is not None:
             os.write(2, f"{MARK} {name} {deed.action}\n".encode())
             os.kill(os.getpid(), SIGNALS[deed.action])
@@ -156,5 +156,5 @@ class Points:
 
 
 def of_environment() -> Points:
-    """The plan that the test gave to this process."""
+    """The plan of the test for this process."""
     return Points(os.environ.get(PLAN_VARIABLE, ""), int(os.environ.get(SEED_VARIABLE, "0")))

@@ -1,4 +1,4 @@
-"""Servers, workers and a proxy between them: what a test does its mischief in."""
+"""Servers, workers and a proxy between them, for tests that disturb them."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ POISON: Final = "poison"  # the model that `refuse_poison` refuses
 
 
 def refuse_poison(settings: Settings) -> None:
-    """Let ClickHouse refuse some events that are sound to everybody else."""
+    """Let ClickHouse refuse some valid events."""
     with connect(settings.clickhouse_address, wait_seconds=30) as client:
         client.command(
             f"ALTER TABLE usage_events ADD CONSTRAINT no_poison CHECK model != '{POISON}'"
@@ -109,7 +109,7 @@ class World:
         )
 
     def end(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for program in self.started:
             program.kill()
         self.proxy.close()

@@ -27,7 +27,7 @@ _numbers = itertools.count()
 
 
 def without_token() -> None:
-    """Each try is a block of its own."""
+    """Each attempt is a different block."""
 
     def insert(self: Writer, body: bytes | bytearray, token: str) -> None:
         original(self, body, f"{token}-{os.getpid()}-{next(_numbers)}")

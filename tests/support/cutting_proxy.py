@@ -38,13 +38,13 @@ class CuttingProxy:
             self._armed[when] += count
 
     def disarm(self) -> None:
-        """Cut nothing more."""
+        """End the cuts."""
         with self._lock:
             self._armed = {"before": 0, "after": 0}
 
     @property
     def armed(self) -> bool:
-        """Whether a cut is still to come."""
+        """Whether a cut is pending."""
         return any(self._armed.values())
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ Output = pytest.CaptureFixture[str]
 
 
 def export_bytes(events: Iterable[UsageEvent]) -> bytes:
-    """An export of these events, which may come in any order."""
+    """An export of these events in any order."""
     out = io.BytesIO()
     writer = ExportWriter(out, EARLIEST, LATEST)
     for event in sorted(events, key=place_of):

@@ -18,7 +18,7 @@ PARTITION = TopicPartition("usage.events.v1", 3)
 
 @dataclass(frozen=True)
 class FakeRecord:
-    """What a test needs of a record of the log."""
+    """The fields of a record that a test needs."""
 
     offset: int
     value: bytes | None = b"{}"

@@ -53,7 +53,7 @@ class Watched:
         return trouble
 
     def is_running(self) -> bool:
-        """Whether `/health` answers that all is well."""
+        """Whether `/health` reports no problem."""
         status, report = self.health()
         return status == 200 and report["state"] == "running"
 
@@ -68,7 +68,7 @@ class Watched:
         )
 
     def memory_mib(self, which: str = "VmRSS") -> int:
-        """Its memory; `VmHWM` is the most it ever had."""
+        """The memory of the worker; `VmHWM` is its peak."""
         status = Path(f"/proc/{self.program.pid}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith(which))
         return int(line.split()[1]) // 1024

@@ -23,7 +23,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset, at once
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server says to a request."""
+    """The answer of a server to a request."""
 
     status: int
     body: bytes
@@ -81,7 +81,7 @@ class Line(BaseHTTPRequestHandler):
             super().handle_one_request()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the tests read what the worker says."""
+        """Log nothing: the tests read the logs of the worker."""
 
 
 Fault: TypeAlias = Callable[[Line], None]
@@ -114,7 +114,7 @@ def drops(line: Line) -> None:
 
 
 def holds(seconds: float) -> Fault:
-    """Answers so many seconds after the server has."""
+    """Delays the answer of the server by `seconds`."""
 
     def hold(line: Line) -> None:
         answer = line.forward()
@@ -159,7 +159,7 @@ class FaultyProxy:
 
     @contextmanager
     def failing(self, fault: Fault) -> Iterator[None]:
-        """Inserts fail so while the context is open."""
+        """Inserts fail in this way while the context is open."""
         self._fault = fault
         try:
             yield

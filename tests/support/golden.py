@@ -1,4 +1,4 @@
-"""Golden files: what a test compares a text with. `UPDATE_GOLDEN=1` writes them again."""
+"""Golden files: the expected texts of tests. `UPDATE_GOLDEN=1` writes them again."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Records as only an enemy, a bug or another program would send them."""
+"""Records that only an attacker, a bug or another program sends."""
 
 import json
 from typing import Any

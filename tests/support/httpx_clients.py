@@ -64,7 +64,7 @@ class Client:
         self._is_async = is_async
 
     def post(self, path: str, body: object = None, **headers: str) -> Any:
-        """Read whole."""
+        """Read the whole answer."""
         if not self._is_async:
             with self.sync() as client:
                 return client.post(path, json=body, headers=headers)

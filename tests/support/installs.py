@@ -55,7 +55,7 @@ class Install:
         run(*UV, "pip", "install", "--quiet", *into, *what, cwd=folder)
 
     def python(self, code: str) -> str:
-        """What the code prints there."""
+        """The output of the code in that environment."""
         return run(self.bin / "python", "-W", "error", "-c", code, cwd=self.folder).stdout
 
     def usagepipe(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""What code in other people's programs logs, as data."""
+"""The log entries of code that runs inside other programs, as data."""
 
 import logging
 from collections.abc import Iterator

@@ -33,7 +33,7 @@ def serving(app: Any, **options: Any) -> Iterator[str]:
 
 @contextmanager
 def serving_wsgi(app: Any) -> Iterator[str]:
-    """The same for a WSGI application, by the standard library's server."""
+    """The same for a WSGI application, with the server of the standard library."""
     with make_server(HOST, 0, app, handler_class=_QuietHandler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

@@ -11,7 +11,7 @@ needs_proc = pytest.mark.skipif(
 
 
 def peak_bytes(pid: int | str = "self") -> int:
-    """The most that the process has held, since it began or its peak was forgotten."""
+    """The peak of the process since its start or the last reset."""
     lines = (_PROC / f"{pid}/status").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("VmHWM:")]
     return int(line.split()[1]) << 10

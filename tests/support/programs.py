@@ -48,12 +48,12 @@ class Program:
 
     @property
     def stdout(self) -> str:
-        """All it has printed so far."""
+        """Its standard output up to now."""
         return self._out.read_text(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """All it has printed as errors and logs so far."""
+        """Its standard error up to now."""
         return self._err.read_text(errors="replace")
 
     @property
@@ -74,7 +74,7 @@ class Program:
                 self._tether.cut()
 
     def wait_for_output(self, text: str, seconds: float = 60) -> None:
-        """Return once `text` stands in its output or its errors."""
+        """Return when `text` is in its output or its errors."""
         eventually(
             lambda: text in self.stdout or text in self.stderr or self._fail_if_ended(text),
             seconds,
@@ -90,7 +90,7 @@ class Program:
         )
 
     def send_signal(self, number: signal.Signals) -> None:
-        """For SIGSTOP and SIGCONT, mostly."""
+        """Send a signal, mostly SIGSTOP or SIGCONT."""
         self._process.send_signal(number)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:

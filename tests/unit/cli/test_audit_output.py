@@ -11,7 +11,7 @@ Output = pytest.CaptureFixture[str]
 
 
 def test_a_group_without_offsets_may_be_a_wrong_name(capsys: Output) -> None:
-    """All is stored by another group."""
+    """Another group has stored everything."""
     print_audit(replace(AUDIT, partitions=(replace(WHOLE, committed=None),)), as_json=False)
 
     assert (
@@ -21,7 +21,7 @@ def test_a_group_without_offsets_may_be_a_wrong_name(capsys: Output) -> None:
 
 
 def test_json_keeps_scripts_readable(capsys: Output) -> None:
-    """What a terminal would obey is escaped."""
+    """Control characters of a terminal are escaped."""
     print_audit(replace(AUDIT, undecided="Zoë\u202e"), as_json=True)
 
     assert '"Zoë\\u202e"' in capsys.readouterr().out

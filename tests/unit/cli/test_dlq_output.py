@@ -19,7 +19,7 @@ def shown(capsys: Output, value: bytes | None, max_bytes: int = 100) -> str:
 
 @pytest.mark.parametrize("text", ["{}", "", "naïve 👍", "two\n\tlines\n"])
 def test_text_is_shown_as_it_is(capsys: Output, text: str) -> None:
-    """With its lines and tabs."""
+    """Lines and tabs are kept."""
     assert f", {len(text.encode())} bytes:\n{text}\n" == shown(capsys, text.encode())
 
 
@@ -28,7 +28,7 @@ def test_text_is_shown_as_it_is(capsys: Output, text: str) -> None:
     [b"\x1b[2J", b"\x00", b"\xff\xfe", b"a\rb", "\N{RIGHT-TO-LEFT OVERRIDE}".encode(), b"\xc2\x9b"],
 )
 def test_what_a_terminal_would_obey_is_shown_as_digits(capsys: Output, value: bytes) -> None:
-    """Escapes, orders to write backwards, and what is no text at all."""
+    """Terminal escapes, marks that reverse a line, and bytes that are not text."""
     text = shown(capsys, value)
 
     assert f"00000000  {value.hex(' ')}" in text
@@ -37,7 +37,7 @@ def test_what_a_terminal_would_obey_is_shown_as_digits(capsys: Output, value: by
 
 
 def test_digits_come_with_their_place_and_signs(capsys: Output) -> None:
-    """Sixteen on a line."""
+    """A line has sixteen bytes."""
     lines = shown(capsys, b"\x00hello" + bytes(12)).splitlines()
 
     assert "00000000  00 68 65 6c 6c 6f 00 00 00 00 00 00 00 00 00 00  .hello.........." == lines[1]
@@ -52,5 +52,5 @@ def test_a_value_is_cut_between_characters(capsys: Output) -> None:
 
 
 def test_no_value_is_not_an_empty_one(capsys: Output) -> None:
-    """A tombstone has none."""
+    """A tombstone has no value."""
     assert ": (none)\n" == shown(capsys, None)

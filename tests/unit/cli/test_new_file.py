@@ -1,4 +1,4 @@
-"""A file appears under its name when it is whole, and not before."""
+"""A file appears under its name only when it is complete."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ def write(path: Path, data: bytes, error: type[BaseException] | None = None) -> 
 
 
 def test_it_appears_when_it_is_whole(tmp_path: Path) -> None:
-    """Until then the name is free, or belongs to what was there; its owner alone may read it."""
+    """Until then the name is free or holds the old file; only the owner may read the new one."""
     path = tmp_path / "export"
     path.write_bytes(b"before")
 
@@ -44,7 +44,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, error: type[BaseExcepti
 
 
 def test_a_link_stays_one(tmp_path: Path) -> None:
-    """What it leads to is replaced."""
+    """The target of the link is replaced."""
     target, link = tmp_path / "target", tmp_path / "link"
     link.symlink_to(target)
 
@@ -54,7 +54,7 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
 
 
 def test_what_is_no_plain_file_is_written_as_it_is(tmp_path: Path) -> None:
-    """A pipe has a reader, who would wait for ever if it was replaced."""
+    """The reader of a replaced pipe would wait for ever."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE)
@@ -73,7 +73,7 @@ def test_what_is_no_plain_file_is_written_as_it_is(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_written_is_named(path: str, reason: str) -> None:
-    """With the status of an output that cannot be written."""
+    """The status is that of an unwritable output."""
     with pytest.raises(UnwritableFileError, match=f"{path} cannot be written: {reason}.") as error:
         write(Path(path), b"whole")
 

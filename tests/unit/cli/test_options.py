@@ -1,4 +1,4 @@
-"""Settings as commands take them: by the names that were typed."""
+"""Errors of settings name an option or variable as it was typed."""
 
 import click
 import pytest
@@ -10,7 +10,7 @@ from usagepipe.schemas.settings import Settings
 
 
 def test_a_wrong_option_is_named_as_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who typed an option finds it in the text; a variable keeps its name."""
+    """The text names the option that was typed; a variable keeps its name."""
     monkeypatch.setenv("USAGEPIPE_TOPIC", "a b")
 
     with pytest.raises(SettingsError) as caught:
@@ -23,7 +23,7 @@ def test_a_wrong_option_is_named_as_it_was_given(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_variable_that_is_not_a_setting_is_named() -> None:
-    """A typo is found, with what was probably meant, and without its value."""
+    """The error for a typo names the probable variable and no value."""
     environment = {
         "USAGEPIPE_KAFAK": "secret",
         "usagepipe_kafka": "read as well",
@@ -58,13 +58,13 @@ def test_the_warning_stands_on_standard_error(
 
 
 def test_a_number_that_is_none_is_refused() -> None:
-    """Every comparison with it is false, so no range of click's refuses it."""
+    """Every comparison with NaN is false, so click's ranges do not refuse it."""
     with pytest.raises(click.BadParameter, match="'nan' is not a number"):
         Number(min=1).convert("nan", None, None)
 
 
 def test_help_warns_of_a_password_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Other users see it in the process list; the help names where it is not seen."""
+    """Other users see it in the process list; the help names safer places."""
     assert 0 == run(["usage", "--help"])
 
     text = " ".join(capsys.readouterr().out.split())

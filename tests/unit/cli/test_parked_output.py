@@ -18,7 +18,7 @@ WAITING = ParkedPartition(parked_at(120, 139), end=150)
 
 
 def test_a_card_fits_a_narrow_terminal(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what waits, why, by which limits, and what to do."""
+    """It names the waiting range, the reasons, the limits and the cure."""
     monkeypatch.setenv("COLUMNS", "80")
 
     print_parked([WAITING], Settings(), as_json=False)
@@ -35,7 +35,7 @@ def test_a_card_fits_a_narrow_terminal(capsys: Output, monkeypatch: pytest.Monke
 
 
 def test_json_has_the_same_for_programs(capsys: Output) -> None:
-    """One object a line."""
+    """Each line is one object."""
     print_parked([WAITING], Settings(), as_json=True)
 
     shown = json.loads(capsys.readouterr().out)
@@ -109,7 +109,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_a_release_ends_at_an_offset_of_the_log(
     released: list[tuple[int, int]], arguments: list[str], expected: list[tuple[int, int]]
 ) -> None:
-    """By default the last one that is there now."""
+    """The default is the last offset at this moment."""
     assert 0 == run(["dlq", "release", *arguments, "--letters"])
     assert expected == released
 
@@ -130,7 +130,7 @@ def test_a_release_ends_at_an_offset_of_the_log(
 def test_an_offset_outside_the_log_releases_nothing(
     capsys: Output, released: list[tuple[int, int]], arguments: list[str], problem: str
 ) -> None:
-    """Records that nobody has sent yet must count against the limits."""
+    """Future records must still count against the limits."""
     status = run(["dlq", "release", *arguments, "--letters"])
 
     assert (2, []) == (status, released)

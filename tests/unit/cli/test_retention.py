@@ -1,4 +1,4 @@
-"""Which programs refuse retention that does not fit together, and which it does not concern."""
+"""Which programs refuse unfit retention, and which ignore it."""
 
 import pytest
 
@@ -10,7 +10,7 @@ WRONG_USE, UNREACHABLE = 2, 3
 
 @pytest.fixture(autouse=True)
 def too_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raw rows leave before the log's records, rollups before raw rows."""
+    """Raw rows would expire before the log's records, and rollups before raw rows."""
     monkeypatch.setenv("USAGEPIPE_RAW_RETENTION_DAYS", "3")
     monkeypatch.setenv("USAGEPIPE_ROLLUP_RETENTION_DAYS", "2")
 
@@ -19,7 +19,7 @@ def too_short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_stores_or_audits_refuses_it_before_anything_else(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No server is asked: there is none."""
+    """It needs no server."""
     status = run([command, "--kafka", "127.0.0.1:1", "--clickhouse", "http://127.0.0.1:1"])
 
     raw, rollup = capsys.readouterr().err.splitlines()
@@ -29,7 +29,7 @@ def test_who_stores_or_audits_refuses_it_before_anything_else(
 
 
 def test_a_producer_never_fails_because_of_it() -> None:
-    """It stores nothing, and may share the environment of those who do."""
+    """It stores nothing, and may share the environment of programs that do."""
     with UsageRecorder(kafka="127.0.0.1:1", close_seconds=0.1) as recorder:
         kafka = recorder.settings.kafka
 
@@ -37,7 +37,7 @@ def test_a_producer_never_fails_because_of_it() -> None:
 
 
 def test_a_reader_never_fails_because_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """It reads what is there: here the server is missing, and nothing else."""
+    """It only reads, so the missing server is the only error."""
     status = run(["usage", "--clickhouse", "http://127.0.0.1:1"])
 
     assert UNREACHABLE == status

@@ -26,7 +26,7 @@ STATUS = Status(datetime(2026, 1, 15, tzinfo=UTC), "t", "g", "dead", (), (), (),
 def test_the_first_line_is_the_state_of_the_group(
     capsys: Output, state: str, members: tuple[Member, ...], sentence: str
 ) -> None:
-    """Kafka calls a group that does not exist dead."""
+    """Kafka reports a missing group as dead."""
     print_status(replace(STATUS, state=state, members=members), as_json=False)
 
     assert sentence == capsys.readouterr().out.splitlines()[0]

@@ -1,4 +1,4 @@
-"""Output that cannot be written and Ctrl-C end a command with a status of their own."""
+"""Unwritable output and Ctrl-C end a command with their own exit status."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ def shell(text: str) -> subprocess.CompletedProcess[str]:
     [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")],
 )
 def test_output_that_cannot_be_written_is_reported(redirection: str, reason: str) -> None:
-    """A full disk or a closed output is one sentence and a status that means nothing else."""
+    """A full disk or a closed output gives one sentence and its own status."""
     ended = shell(f"$U --help {redirection}")
 
     assert (74, f"Error: standard output cannot be written: {reason}.\n") == (
@@ -46,12 +46,12 @@ def test_output_that_cannot_be_written_is_reported(redirection: str, reason: str
 
 @pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
 def test_closed_streams_are_no_crash(closed: str) -> None:
-    """With errors closed as well the status is what is left."""
+    """If standard error is closed too, only the status reports it."""
     assert 74 == shell(f"$U --help >&- {closed}").returncode
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
-    """`| head` ends the command quietly, and not with the status that is an answer."""
+    """`| head` ends the command quietly, with a status that is not an answer."""
     ended = shell("$U --help | true; echo ${PIPESTATUS[0]}")
 
     assert ("141\n", "") == (ended.stdout, ended.stderr)
@@ -66,7 +66,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     ],
 )
 def test_ctrl_c_before_a_command_began(before: str, then: str, status: int, survives: bool) -> None:
-    """It ends the process at once, unless it is ignored; afterwards it is Python's own again."""
+    """It ends the process at once, unless it is ignored; afterwards Python handles it again."""
     ended = subprocess.run(
         [sys.executable, "-c", INTERRUPT.format(before=before, then=then)],
         capture_output=True,

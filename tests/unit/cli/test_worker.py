@@ -19,7 +19,7 @@ def test_a_taken_port_is_named_with_its_setting() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_a_host_that_is_not_of_this_machine_is_named_with_its_setting(host: str) -> None:
-    """The error names the address: no other port would help."""
+    """The error names the address, because another port would not help."""
     with pytest.raises(WrongUseError, match=f"^USAGEPIPE_WEB_HOST is {host!r}") as caught:
         usable_port(host, 0)
 

@@ -19,7 +19,7 @@ COUNTED = st.dictionaries(st.integers(0, 50), st.integers(1, 2 * STRETCH_ROWS))
 
 @given(COUNTED)
 def test_stretches_have_all_rows_once_and_no_more_than_they_may(hours: dict[int, int]) -> None:
-    """They follow each other; only an hour that has more rows alone makes a longer one."""
+    """They follow each other; only a single hour with more rows exceeds the limit."""
     counted = [(FIRST_HOUR + hour * HOUR, rows) for hour, rows in sorted(hours.items())]
 
     found = list(stretches(SPAN, counted))
@@ -34,12 +34,12 @@ def test_stretches_have_all_rows_once_and_no_more_than_they_may(hours: dict[int,
 
 
 def test_an_empty_range_has_no_stretch() -> None:
-    """Nothing is asked where nothing occurred."""
+    """No query is sent for hours without events."""
     assert [] == list(stretches(SPAN, []))
 
 
 def test_every_field_of_an_event_is_exported() -> None:
-    """A field that is added to the event belongs into the query as well."""
+    """The query reads every field of the event, also a new one."""
     _, columns = statement("export_events").partition("FROM")[0].split("SELECT")
 
     assert list(UsageEvent.model_fields) == columns.replace(",", " ").split()

@@ -1,4 +1,4 @@
-"""What a question may be narrowed to."""
+"""The filters of a query."""
 
 import re
 from typing import cast
@@ -11,7 +11,7 @@ from usagepipe.schemas.errors import WrongUseError
 
 
 def test_a_filter_that_is_not_given_is_any() -> None:
-    """Empty text is a filter of its own: those that have none."""
+    """An empty text selects the events without a value."""
     parameters = filter_parameters({"user_id": "u-1", "api_key_id": ""})
 
     assert set(FILTER_NAMES) == set(parameters)

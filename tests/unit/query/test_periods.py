@@ -1,4 +1,4 @@
-"""What the words for time mean."""
+"""The meaning of periods and ranges."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -16,7 +16,7 @@ NOW = datetime(2026, 5, 21, 14, 30, tzinfo=UTC)
     [("day", timedelta(hours=24)), ("week", timedelta(days=7)), ("month", timedelta(days=30))],
 )
 def test_a_period_trails_from_now(period: PeriodName, length: timedelta) -> None:
-    """A day is the last 24 hours, and an event of this very moment is in it."""
+    """A day is the last 24 hours, and an event of this moment is in it."""
     span = range_of(period, NOW)
 
     assert span.start <= NOW < span.end
@@ -31,19 +31,19 @@ def test_all_is_every_moment_an_event_may_have() -> None:
 
 
 def test_an_unknown_period_is_refused() -> None:
-    """T-23e: a period that there is not is refused, not taken for another."""
+    """T-23e: an unknown period is refused."""
     with pytest.raises(WrongUseError, match="no period 'decade'"):
         range_of("decade", NOW)  # type: ignore[arg-type]
 
 
 def test_an_empty_range_is_refused() -> None:
-    """A range that ends where it starts holds nothing, which is never what was meant."""
+    """A range that ends where it starts holds nothing, so it is an error."""
     with pytest.raises(WrongUseError, match="the end must lie after the start"):
         TimeRange(NOW, NOW)
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    """A naive time would mean another moment on every machine."""
+    """A naive time would mean different moments on different machines."""
     with pytest.raises(WrongUseError, match="has no time zone"):
         TimeRange(NOW.replace(tzinfo=None), NOW)
 
@@ -73,6 +73,6 @@ def test_a_range_has_a_width_of_a_few_dozen_buckets(days: int, width: Width) -> 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "../etc/passwd", "Europe", "", "x" * 5000])
 def test_what_is_no_time_zone_is_refused(name: str) -> None:
-    """Only IANA names are taken; paths, folders and nonsense are not."""
+    """Only IANA names are accepted; paths, folders and other words are not."""
     with pytest.raises(WrongUseError, match="no time zone"):
         zone_of(name)

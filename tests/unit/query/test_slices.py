@@ -42,7 +42,7 @@ def read_from(slices: Slices, moment: datetime) -> list[str]:
 def test_every_instant_is_read_once_inside_and_never_outside(
     span: TimeRange, moment: datetime, use_days: bool
 ) -> None:
-    """An instant of the range is in one slice; one outside, the end itself too, is in none."""
+    """An instant of the range is in one slice; the end and other instants are in none."""
     tables = read_from(slice_range(span, use_days=use_days), moment)
 
     assert (1 if span.start <= moment < span.end else 0) == len(tables)
@@ -85,7 +85,7 @@ def test_a_range_of_days_and_more_is_read_from_the_coarsest_tables() -> None:
 
 
 def test_moments_that_no_event_has_are_cut_off() -> None:
-    """The year 1 and the year 9999 are asked for like the first and the last an event may have."""
+    """The years 1 and 9999 mean the first and the last time of an event."""
     ever = TimeRange(datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
 
     slices = slice_range(ever, use_days=True)

@@ -24,7 +24,7 @@ CASES: dict[str, dict[str, str]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_sql_is_the_golden_one(name: str) -> None:
-    """A statement put together of fragments reads as if it was written in one go."""
+    """A statement of fragments is indented like a hand-written one."""
     golden = GOLDEN / f"{name}.sql"
     sql = statement(name, **CASES[name]) + "\n"
     if os.environ.get("UPDATE_GOLDEN") == "1":
@@ -45,7 +45,7 @@ def test_the_grouped_sql_is_the_golden_one() -> None:
 
 @pytest.mark.parametrize("sort", SORTS)
 def test_every_order_is_certain(sort: str) -> None:
-    """What a row is about stands last, so that equal measures always come in one order."""
+    """The keys of a row come last, so that equal measures always have one order."""
     sql = grouped_statement(("api_key_id", "model"), "day", sort, without_key=False)
 
     order = sql.partition("ORDER BY\n")[2].partition("\nLIMIT")[0].split(",\n")
@@ -55,7 +55,7 @@ def test_every_order_is_certain(sort: str) -> None:
 
 
 def test_every_query_has_a_golden_file() -> None:
-    """No query is sent that nobody looked at."""
+    """Every query has a golden file."""
     assert {*CASES, "grouped"} == {path.stem for path in GOLDEN.glob("*.sql")}
 
 
@@ -67,6 +67,6 @@ def test_a_dimension_stands_in_the_sql_as_it_is(dimension: str) -> None:
 
 @pytest.mark.parametrize("words", [{"dimension": "1; DROP TABLE x"}, {"width": "year"}])
 def test_a_word_that_is_not_listed_never_reaches_the_sql(words: dict[str, str]) -> None:
-    """Only listed words are put into the text; anything else is refused."""
+    """The text gets only listed words; any other word is refused."""
     with pytest.raises(WrongUseError, match="it is one of"):
         statement("buckets_by", **{"dimension": "model", "width": "day"} | words)

@@ -46,7 +46,7 @@ def shown(width: int) -> str:
 
 @pytest.mark.parametrize("width", [50, 60, 80, 100, 132, 200, 10_000])
 def test_a_figure_is_never_cut_or_wrapped(width: int) -> None:
-    """In a narrow terminal the columns stand below each other instead."""
+    """In a narrow terminal the columns are below each other."""
     text = shown(width)
 
     assert [] == [figure for figure in FIGURES if not re.search(rf" {re.escape(figure)} ", text)]
@@ -54,12 +54,12 @@ def test_a_figure_is_never_cut_or_wrapped(width: int) -> None:
 
 
 def test_an_id_is_whole_where_there_is_room() -> None:
-    """Wide output, as into a pipe, has it in one piece."""
+    """Wide output, such as a pipe, has it in one piece."""
     assert KEY in shown(10_000)
     assert KEY in shown(60)
 
 
 @pytest.mark.parametrize("width", [60, 200])
 def test_every_form_says_that_there_are_more_rows(width: int) -> None:
-    """The caption stands below either form."""
+    """The caption is below both forms."""
     assert "The first 1; there are more (--limit)." in shown(width)
