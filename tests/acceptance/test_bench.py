@@ -46,7 +46,7 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_the_results() -> None:
-    """The tables of the docs are those of the results that lie beside the benchmarks."""
+    """The tables of the docs show the results in the folder of the benchmarks."""
     shown = PAGE.read_text().partition(START)[2].partition(END)[0]
 
     assert render(json.loads(RESULTS.read_text())) == shown

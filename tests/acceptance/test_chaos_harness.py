@@ -51,7 +51,7 @@ def world(
     migrated: ClickHouseAddress,
     tmp_path: Path,
 ) -> Iterator[World]:
-    """A topic of one partition, tables, and nobody who works yet."""
+    """A topic of one partition and its tables, without a worker."""
     make_topics(kafka, topic_name, 1)
     made = settings(topic=topic_name)
     proxy = CuttingProxy(migrated.port, random.Random(1))

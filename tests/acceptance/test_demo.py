@@ -37,7 +37,7 @@ class Demo:
         return self._run_program("demo", *arguments, environment=own)
 
     def command(self, line: str) -> Program:
-        """Another command, as it stands on a line of output."""
+        """Another command, as a line of output shows it."""
         return self._run_program(*shlex.split(line))
 
     def processes(self, words: str = "") -> list[int]:
@@ -174,7 +174,7 @@ def test_the_demo_runs_on_servers_of_the_user(
 def test_sums_that_differ_end_with_status_1(
     demo: Demo, kafka: str, migrated: ClickHouseAddress
 ) -> None:
-    """One request too many in one rollup is found, named, and the answer is no."""
+    """One surplus request in one rollup is found and named, and the demo fails."""
     program = demo.start(
         "--requests",
         "300",
@@ -209,7 +209,7 @@ def test_sums_that_differ_end_with_status_1(
 def test_a_server_that_is_not_there_is_named(
     demo: Demo, option: str, address: str, reported: str
 ) -> None:
-    """Exit status 3, the address that does not answer, and no word of what was never made."""
+    """Exit status 3, the address that does not answer, and no warning about leftovers."""
     program = demo.start("--requests", "5", option, address)
 
     assert 3 == program.wait(SECONDS), program.tail()

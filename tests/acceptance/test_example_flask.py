@@ -18,7 +18,7 @@ MESSAGES = [{"role": "user", "content": "how are you"}]
 
 
 class Gateway:
-    """gunicorn with the example, and what it has sent to Kafka."""
+    """gunicorn with the example, and its events in Kafka."""
 
     def __init__(self, run_program: Programs, kafka: str, topic: str, *options: str) -> None:
         self.port = lasting_port()
@@ -42,7 +42,7 @@ class Gateway:
         return answer.status, content
 
     def events(self) -> list[UsageEvent]:
-        """Ask the program to end (SIGTERM), then read what it has sent."""
+        """Ask the program to end (SIGTERM), then read its events."""
         self.program.stop()
         return [decode(record.value) for record in read(self._kafka, self._topic)]
 

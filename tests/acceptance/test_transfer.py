@@ -197,7 +197,7 @@ def begun_import(there: Installation, file: Path) -> Program:
 def test_an_import_that_was_killed_is_run_again(
     installations: tuple[Installation, Installation], tmp_path: Path
 ) -> None:
-    """kill -9 while it sends: what it has sent counts once, what it has not is sent."""
+    """kill -9 while it sends: sent events count once, and the next run sends the others."""
     _, there = installations
     events = [event for number in range(15_000) for event in twins(number)]
     file = export_file(tmp_path / "export", events)

@@ -174,7 +174,7 @@ def test_rollups_are_not_lowered_where_the_log_proves_nothing(
 
 
 def test_dead_letters_and_bad_records_are_counted_separately(world: Settings, topic: str) -> None:
-    """A record that is no event is accounted for by its dead letter; without one it is missing."""
+    """A record that is not an event counts as its dead letter; without one it is missing."""
     send(world.kafka, world.topic, [*values(), b"no event"], partition=0)
     stored_and_committed(world)
 
@@ -188,7 +188,7 @@ def test_dead_letters_and_bad_records_are_counted_separately(world: Settings, to
 
 
 def test_duplicates_of_stored_events_are_accounted_for(world: Settings) -> None:
-    """An event that was sent twice stands twice in the log and once in the table."""
+    """An event that was sent twice is twice in the log and once in the table."""
     sent = values()
     send(world.kafka, world.topic, [*sent, *sent[:4]], partition=0)
     store_log(world, chosen=lambda record: record.offset < EVENTS)
@@ -270,7 +270,7 @@ def test_any_number_of_producers_can_be_asked_for(
 
 
 def test_a_gap_during_a_backlog_is_reported_and_fails_nothing(world: Settings) -> None:
-    """What a worker has not stored yet is no loss: not the offsets, and not their numbers."""
+    """Offsets and numbers that a worker has not stored yet are not lost."""
     send(world.kafka, world.topic, values(), partition=0)
     store_log(world, chosen=lambda record: record.offset < 20 or record.offset > 30)
     commit_log(world, short_by=EVENTS - 20, announced=15)
@@ -314,7 +314,7 @@ def test_records_that_nobody_consumes_are_named(world: Settings, run_program: Pr
 def test_an_audit_fits_every_width(
     world: Settings, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every column has its room, or a line of its own; a column of zeros is left out before."""
+    """Every column fits or has its own line; columns of zeros are left out first."""
     send(world.kafka, world.topic, values(), partition=2)
     stored_and_committed(world)
     monkeypatch.setenv("COLUMNS", str(width))

@@ -45,7 +45,7 @@ def test_a_batch_that_would_fill_the_memory_is_a_dead_letter_and_its_partition_g
     codec: int,
     mebibytes: int,
 ) -> None:
-    """The broker takes what is small when compressed; a worker that unpacked it would be killed."""
+    """The broker accepts small compressed batches; a worker that unpacked them would be killed."""
     made = settings()
     topics.send(made.kafka, made.topic, [encode(event(0))], partition=1)
     send_batch(made.kafka, made.topic, 1, bomb(codec, mebibytes))

@@ -50,7 +50,7 @@ def test_a_record_that_came_compressed_is_a_letter_with_all_its_bytes(
 def test_a_letter_that_kafka_refuses_for_its_size_goes_without_its_value(
     kafka: str, topic: str
 ) -> None:
-    """It has the record's place and size; the dead letters beside it are complete."""
+    """It has the record's place and size; other dead letters are complete."""
     giant = FakeRecord(8, os.urandom(2 * MAX_DEAD_LETTER_BYTES))
 
     found = letters_of(kafka, topic, FakeRecord(7, b"a"), giant, FakeRecord(9, b"b"))

@@ -117,7 +117,7 @@ def test_times_are_those_of_the_letters(kafka: str, topic: str, dlq: DlqCommand)
 
 
 def test_an_empty_topic_is_said_to_be_empty(dlq: DlqCommand) -> None:
-    """In words, or as no line of JSON; nothing is replayed."""
+    """The answer is a sentence, or no line of JSON; nothing is replayed."""
     assert [] == dlq.listed()
     assert (0, True) == (dlq("list"), dlq.out.startswith("No dead letters on "))
     assert (0, True) == (dlq("list", "--summary"), dlq.out.startswith("No dead letters on "))
@@ -153,7 +153,7 @@ def test_without_anybody_to_ask_the_option_is_named(
 
 
 def test_a_record_that_is_no_letter_is_left_out(kafka: str, topic: str, dlq: DlqCommand) -> None:
-    """The dead letters beside it are listed, and a warning counts such records."""
+    """The other dead letters are listed, and a warning counts such records."""
     topics.send(kafka, dead_letter_topic(topic), [b"who", None])
     write_dead_letters(kafka, topic, FakeRecord(1))
 
@@ -282,7 +282,7 @@ def test_bytes_that_a_terminal_would_obey_are_shown_as_digits(
 def test_raw_bytes_are_untouched(
     kafka: str, topic: str, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """All of them and nothing else: fit for a file."""
+    """The output has all bytes and nothing else, ready for a file."""
     value = bytes(range(256)) * 40
     write_dead_letters(kafka, topic, FakeRecord(7, value))
 

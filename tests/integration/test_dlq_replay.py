@@ -1,4 +1,4 @@
-"""`usagepipe dlq replay` as a user runs it: what is replayed, and what it reports of the rest."""
+"""`usagepipe dlq replay` as a user runs it: what it replays, and what it reports about the rest."""
 
 import io
 import os

@@ -91,7 +91,7 @@ def test_an_event_that_comes_again_is_stored_once(
 def test_duplicates_outlive_a_kill_between_announcement_and_insert(
     settings: MakeSettings, run_program: Programs, clickhouse_client: "Client", tmp_path: Path
 ) -> None:
-    """The next owner leaves out what was announced to be left out, and nothing else."""
+    """The next owner skips the announced duplicates and nothing else."""
     made = settings()
     events = [event(number) for number in range(300)]
     send(made, [*events, *events[50:150], *(event(number) for number in range(300, 400))])
@@ -224,7 +224,7 @@ def test_a_rollup_whose_killed_server_remembers_a_token_and_lost_the_rows_is_cor
 def test_rows_behind_the_committed_offset_are_not_stored_again(
     kept: int, settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """Commits that expired, or a broker that dropped what was announced: the table is asked."""
+    """If commits expired or a broker dropped the announcement, the table decides."""
     made = settings()
     events = [event(number) for number in range(500)]
     send(made, events[:400])

@@ -1,4 +1,4 @@
-"""`usagepipe export`: what is stored comes out whole, once and in order, or not at all."""
+"""`usagepipe export` writes all stored events, once and in order, or nothing."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -154,7 +154,7 @@ def test_events_of_one_moment_stand_in_the_order_of_their_ids(
 def test_two_exports_of_the_same_events_are_the_same_bytes(
     url: str, clickhouse_client: "Client", capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """On standard output; what is said beside it goes to standard error."""
+    """It is on standard output; messages go to standard error."""
     store(clickhouse_client, *(numbered_event(number) for number in range(10)))
 
     outputs = []
@@ -194,7 +194,7 @@ class Counted:
 def test_memory_does_not_grow_with_the_events(
     many: int, migrated: ClickHouseAddress, url: str
 ) -> None:
-    """Rows come and go one by one."""
+    """Rows are read and written one by one."""
     out = Counted()
     with connect(migrated) as client:
         before = forget_peak()
@@ -232,7 +232,7 @@ def test_an_answer_that_breaks_off_leaves_no_file(
 
 
 def test_an_answer_that_breaks_off_has_no_last_line(cut: ClickHouseAddress) -> None:
-    """On standard output, what came is no export."""
+    """A cut export on standard output is not an export."""
     out = Counted()
     with connect(cut) as client, pytest.raises(ServerUnavailableError):
         export_events(Store(client), EVER, out)

@@ -72,7 +72,7 @@ def test_stream(service: Service) -> None:
 
 
 def test_handler_that_raises(service: Service) -> None:
-    """The framework answers 500 as ever, and what the handler had stamped is a failed event."""
+    """The framework answers 500 as usual, and the stamp of the handler becomes a failed event."""
     answer, event = service.post("/fails")
 
     assert 500 == answer.status_code

@@ -110,7 +110,7 @@ def test_two_imports_before_anything_is_stored_count_once(
 def test_an_event_has_the_key_and_the_bytes_that_a_recorder_gives_it(
     target: Settings, import_: ImportCommand, file: Path, events: list[UsageEvent]
 ) -> None:
-    """The API key's id, else the user's: copies meet in one partition. Without a number."""
+    """The key is the API key's id or the user's, so duplicates meet in one partition."""
     assert 0 == import_(file)
 
     sent = [(record.key, record.value) for record in topics.read(target.kafka, target.topic)]
@@ -127,7 +127,7 @@ def test_an_event_has_the_key_and_the_bytes_that_a_recorder_gives_it(
 def test_a_key_s_events_keep_their_order(
     target: Settings, import_: ImportCommand, file: Path, events: list[UsageEvent]
 ) -> None:
-    """In their partition they stand as they occurred."""
+    """In their partition they have the order of their times."""
     assert 0 == import_(file)
 
     tokens: dict[bytes | None, list[int]] = {}

@@ -64,7 +64,7 @@ def test_broker_forgets_everything_when_it_stops() -> None:
 
 
 def test_broker_that_dies_at_once_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last words and its status are in the error."""
+    """The error has the end of its output and its status."""
     program = tmp_path / "tansu"
     program.write_text("#!/bin/sh\necho out of luck >&2\nexit 4\n")
     program.chmod(0o755)
@@ -77,7 +77,7 @@ def test_broker_that_dies_at_once_says_why(tmp_path: Path, monkeypatch: pytest.M
 def test_a_missing_broker_is_reported_with_the_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine without a binary for it can use a Kafka of its own."""
+    """A machine without the embedded broker can use another Kafka."""
     monkeypatch.setenv("CALF_TANSU_BIN", str(tmp_path / "none"))
 
     with pytest.raises(UsagePipeError, match="--no-kafka"):

@@ -124,7 +124,7 @@ def _fail_quietly(client: Client, query: str) -> None:
 
 
 def test_data_are_found_again(tmp_path: Path) -> None:
-    """A second start on the folder has what the first one stored."""
+    """A second start with the folder has the data of the first one."""
     clickhouse = LocalClickHouse(tmp_path / "data")
     with clickhouse:
         client = client_of(clickhouse.url)
@@ -252,7 +252,7 @@ def test_broken_engine_files_are_a_sentence(tmp_path: Path) -> None:
 
 
 def test_both_end_when_the_broker_dies(tmp_path: Path) -> None:
-    """Half a stand-in would only puzzle: the exit status says that a server is gone."""
+    """If one server ends, both end, and the exit status says so."""
     with running("--data", tmp_path / "data") as (process, _):
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[0]), signal.SIGKILL)

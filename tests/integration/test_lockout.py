@@ -72,7 +72,7 @@ def test_a_worker_that_is_locked_out_gives_its_partitions_to_others(
     fault: Callable[..., None],
     why: str,
 ) -> None:
-    """It takes its share again when it is let in, and every event is stored once."""
+    """It takes its share again when ClickHouse accepts it, and every event is stored once."""
     made = settings()
     one = settings(clickhouse=through(proxy, migrated))
     locked_out = start_worker(run_program, one, lockout_seconds=2)
@@ -105,7 +105,7 @@ def test_a_worker_that_may_insert_and_not_read_gives_its_partitions_to_others(
     run_program: Programs,
     table: str,
 ) -> None:
-    """Nothing is stored without a look at what is stored, and at what is parked."""
+    """Nothing is stored before stored events and parked partitions are read."""
     proxy = FaultyProxy(migrated.port, reads_of=table)
     made = settings()
     one = settings(clickhouse=through(proxy, migrated))
@@ -133,7 +133,7 @@ def test_the_only_worker_goes_on_when_it_is_let_in_again(
     proxy: FaultyProxy,
     run_program: Programs,
 ) -> None:
-    """Nobody takes its partitions meanwhile, and nothing is lost."""
+    """No worker takes its partitions meanwhile, and nothing is lost."""
     made = settings(clickhouse=through(proxy, migrated))
     worker = start_worker(run_program, made, lockout_seconds=2)
     wait_until_running(worker)

@@ -55,7 +55,7 @@ def test_records_that_expire_unread_are_reported_exactly(
 def test_a_topic_made_anew_under_a_running_worker_is_read_from_its_start(
     settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """Its offsets are those of the old one again; its events must not be taken for old ones."""
+    """Its offsets start again, and its events must not be mistaken for old ones."""
     made = settings()
     worker = start_worker(run_program, made)
     wait_until_running(worker)

@@ -18,7 +18,7 @@ ALICE = {"x-user": "u-alice"}
 
 
 class Gateway:
-    """A running uvicorn, and what it has sent to Kafka."""
+    """A running uvicorn, and its events in Kafka."""
 
     def __init__(
         self,

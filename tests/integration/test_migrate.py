@@ -114,7 +114,7 @@ def test_a_table_altered_by_hand_is_reported_until_it_is_accepted(
 def test_a_view_made_anew_by_hand_is_reported(
     migrated: ClickHouseAddress, clickhouse_client: "Client"
 ) -> None:
-    """A view that leaves requests out is what nobody would notice otherwise."""
+    """A view that leaves requests out would otherwise go unnoticed."""
     clickhouse_client.command(
         "ALTER TABLE rollup_usage_15m_mv MODIFY QUERY SELECT now() AS bucket FROM usage_events"
     )
@@ -155,7 +155,7 @@ def test_a_dropped_table_is_made_anew_when_it_is_asked_for(
 def test_retention_follows_the_settings_and_is_no_drift(
     settings: MakeSettings, database: ClickHouseAddress, clickhouse_client: "Client"
 ) -> None:
-    """Rows leave so many days after they arrived; 0 lets them stay for ever."""
+    """Rows expire this number of days after their arrival; 0 keeps them for ever."""
 
     def ttls(raw: int, rollup: int) -> list[str]:
         given = settings(**NO_KAFKA, raw_retention_days=raw, rollup_retention_days=rollup)
@@ -194,7 +194,7 @@ def test_runs_at_once_end_in_the_same_tables(
 def test_a_run_that_broke_off_is_started_again(
     settings: MakeSettings, clickhouse_client: "Client"
 ) -> None:
-    """A statement that ran but was not recorded, as by a crash in between, is run once more."""
+    """A statement that ran but was not recorded, as after a crash, runs again."""
     given = settings(**NO_KAFKA)
     migrate(given, migrations=load_migrations()[:1])
     clickhouse_client.command(load_migrations()[1].sql(Target("usage")))

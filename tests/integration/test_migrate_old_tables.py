@@ -97,7 +97,7 @@ def test_what_is_stored_is_counted_and_named(old: Settings, clickhouse_client: "
 def test_a_reader_says_that_the_tables_are_an_older_versions(
     old: Settings, clickhouse_client: "Client"
 ) -> None:
-    """A column that they lack is no riddle of the server's."""
+    """An error about a missing column names the cure."""
     with pytest.raises(MigrationError, match="a column is missing"):
         UsageQueries(clickhouse_client).totals("all")
 

@@ -227,7 +227,7 @@ def test_a_batch_over_all_years_is_stored(clickhouse_client: "Client") -> None:
 
 
 def test_the_largest_event_is_stored_to_the_last_digit(clickhouse_client: "Client") -> None:
-    """Every count at its limit and a cost of 21 digits come back as they were, summed too."""
+    """Every count at its limit and a cost of 21 digits are returned unchanged, summed too."""
     cost = Decimal("999999999.123456789012")
     largest = event(
         cost=cost, duration_ms=10**10, sequence=2**63 - 1, **dict.fromkeys(TOKENS, 10**12)

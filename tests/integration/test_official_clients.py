@@ -102,7 +102,7 @@ def test_retries_of_a_client_are_attempts(
 
 @pytest.mark.parametrize("api", REPORTED)
 def test_error_of_the_provider_is_the_clients(world: World, api: str) -> None:
-    """T-04: what the provider fails with reaches the client as its own class of error."""
+    """T-04: a failure of the provider reaches the client as the client's own error class."""
     with pytest.raises((openai.InternalServerError, anthropic.InternalServerError)):
         world.ask(api, "fail", stream=True)
 

@@ -49,7 +49,7 @@ def test_an_insert_whose_answer_is_lost_is_no_reason_to_refuse(settings: MakeSet
 def test_workers_that_start_at_once_do_not_disturb_each_other(
     settings: MakeSettings, clickhouse_client: "Client"
 ) -> None:
-    """Each has tables of its own."""
+    """Each has its own scratch tables."""
     made = settings()
 
     async def all_at_once() -> None:
@@ -148,7 +148,7 @@ def test_a_worker_that_would_double_ends_and_says_why(
 def test_a_preflight_that_is_off_only_warns(
     settings: MakeSettings, clickhouse_client: "Client", migrated: ClickHouseAddress
 ) -> None:
-    """It makes nothing on the server; what it reads and would refuse is in the log."""
+    """It creates nothing on the server, and logs what it would refuse."""
     made = settings(preflight=False)
     make(
         clickhouse_client,

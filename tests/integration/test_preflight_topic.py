@@ -78,7 +78,7 @@ def test_a_topic_that_cleans_up_early_is_refused(kafka: str, topic_name: str) ->
 
 
 def test_a_topic_that_keeps_everything_is_fine(kafka: str, topic_name: str) -> None:
-    """-1 is for ever, and so may raw rows stay."""
+    """-1 is for ever, which is fine if raw rows stay for ever too."""
     make(kafka, topic_name, retention_ms="-1")
 
     check(kafka, topic_name)
@@ -121,12 +121,12 @@ def test_raw_rows_stay_longer_than_records_not_just_as_long(days: int, *, refuse
 
 
 def test_a_broker_that_does_not_name_the_retention_is_no_reason_to_refuse() -> None:
-    """What is not known is not for ever."""
+    """An unknown retention is not read as for ever."""
     judge_topic("t", {"cleanup.policy": "delete"}, WEEK, 8)
 
 
 def test_a_topic_bounded_by_size_is_reported(kafka: str, topic_name: str) -> None:
-    """Nobody can say how long that many bytes last, so it is no reason to refuse."""
+    """The time that the bytes last is unknown, so the topic is not refused."""
     make(
         kafka,
         topic_name,

@@ -138,7 +138,7 @@ def run(settings: Settings, command: str, *arguments: str) -> Ended:
 def test_an_audit_reports_what_left_raw_and_repairs_nothing(
     world: Settings, clickhouse_client: "Client"
 ) -> None:
-    """It is no loss: the rollups hold it, and a row that is stored again would double them."""
+    """It is not lost: the rollups hold it, and a row that is stored again would double them."""
     let_raw_rows_leave(world, clickhouse_client, left=4)
 
     audit = run(world, "audit", "--json")

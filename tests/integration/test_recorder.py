@@ -77,7 +77,7 @@ def test_events_of_many_threads_keep_their_order(kafka: str, topic: str) -> None
 
 
 def test_close_right_after_recording_delivers_all(kafka: str, topic: str) -> None:
-    """T-15: what was recorded just before the close is delivered; a second close is harmless."""
+    """T-15: the last events before the close are delivered; a second close is harmless."""
     recorder = UsageRecorder(kafka=kafka, topic=topic)
     for _ in range(1_000):
         recorder.record(event())

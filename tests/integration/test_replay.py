@@ -1,4 +1,4 @@
-"""`usagepipe replay` stores what is lacking and changes nothing else, however often it runs."""
+"""`usagepipe replay` stores missing events and changes nothing else, also when it runs again."""
 
 from collections.abc import Callable
 from contextlib import closing

@@ -95,7 +95,7 @@ def break_missing(client: "Client", table: str, condition: str = "1") -> None:
 def test_rollups_that_equal_raw_do_not_differ(
     rollups: Rollups, clickhouse_client: "Client"
 ) -> None:
-    """Where every sum is that of the raw rows there is no difference and nothing to rebuild."""
+    """If every sum equals that of the raw rows, there is no difference and nothing to rebuild."""
     store(clickhouse_client, event(), event(cost=None), event("u-2", NEXT))
 
     assert [] == rollups.differences(EARLIEST, LATEST)
@@ -168,7 +168,7 @@ def test_the_same_damage_again_is_repaired_again(
 
 
 def test_only_the_given_range_is_rebuilt(rollups: Rollups, clickhouse_client: "Client") -> None:
-    """Buckets beside the range stay as they are."""
+    """Buckets outside the range do not change."""
     store(clickhouse_client, event(at=NOON), event(at=NEXT))
     break_missing(clickhouse_client, QUARTERS)
 

@@ -73,7 +73,7 @@ def test_all_parts_connect(
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that is wrong with a Kafka: how it comes and goes, and what is said about it."""
+    """A problem of a Kafka: how it begins and ends, and what the error says."""
 
     way: str
     words: str

@@ -1,4 +1,4 @@
-"""The servers that the tests stand on do what the tests take for granted."""
+"""The servers of the tests do what the tests rely on."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

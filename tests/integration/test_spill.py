@@ -108,7 +108,7 @@ def test_same_process_sends_in_order_and_then_goes_on(away: Away) -> None:
 
 
 def test_traffic_does_not_keep_the_spill_alive(away: Away, run_program: Programs) -> None:
-    """2,000 events/s go on while the files are sent: the files end all the same."""
+    """The files end while 2,000 events/s continue."""
     recording = Recording(run_program, away.environment, 2_000)
     recording.wait_for("spilled", 4_000)
 

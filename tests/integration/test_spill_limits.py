@@ -151,7 +151,7 @@ def test_damaged_file_costs_what_is_damaged(away: Away) -> None:
 
 
 def test_file_that_cannot_be_read_for_a_while_costs_nothing(away: Away) -> None:
-    """A read that fails is no loss: the file is read again, each second, and then sent."""
+    """A failed read loses nothing: the file is read again each second, and then sent."""
     with away.recorder(spill_megabytes=1) as recorder, capture_logs() as logs:
         for number in range(1_000):
             recorder.record(event(number))

@@ -61,7 +61,7 @@ def test_records_that_nobody_consumes_are_status_1(world: Settings) -> None:
 
 
 def test_an_empty_topic_needs_no_consumer(world: Settings) -> None:
-    """Nothing waits, so a missing worker is no fault."""
+    """No record waits, so a missing worker is not a fault."""
     code, found = status(world)
 
     assert (0, True, 0) == (code, found["consumed"], found["waiting"])

@@ -138,7 +138,7 @@ def test_client_that_does_not_wait_for_an_answer_is_a_cancelled_event() -> None:
 
 
 def test_background_task_delays_no_byte_and_may_stamp() -> None:
-    """The whole answer is with the client while the task still runs; what it stamps counts."""
+    """The client has the whole answer while the task still runs; its stamp counts."""
     read, events_then = threading.Event(), []
 
     async def handler(request: Request) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Other programs' transactions: what was committed counts once, what was aborted never."""
+"""Other programs' transactions: committed events count once, aborted ones never."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -54,7 +54,7 @@ def fill(made: Settings) -> None:
 
 
 def lose_end(made: Settings, kafka: ApacheKafka, tmp_path: Path) -> None:
-    """The broker crashes, and comes back without the last events."""
+    """The broker crashes and returns without the last events."""
     kafka.kill()
     truncate_log(tmp_path / "kafka", made.topic, PARTITION, KEPT)
     kafka.start()
@@ -86,7 +86,7 @@ def test_other_events_at_old_offsets_are_stored_by_a_worker_that_runs_throughout
     tmp_path: Path,
     count: int,
 ) -> None:
-    """Rows of the lost events are not taken for the events that have their offsets now."""
+    """Rows of the lost events are not mistaken for the new events at their offsets."""
     made = truncated_settings
     worker = start_worker(run_program, made, session_seconds=60)  # it stays a member
     wait_until_running(worker)

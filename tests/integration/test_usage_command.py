@@ -114,7 +114,7 @@ def test_usage_without_a_key_differs_from_no_usage(url: str, capsys: Output) -> 
 
 
 def test_a_roll_up_without_rows_says_so(url: str, capsys: Output) -> None:
-    """Where all usage came with a key, there is none without."""
+    """If all usage has a key, none is without."""
     run(["usage", "--clickhouse", url, "--period", "all", "--key", "k-1", "--by", "user_source"])
 
     text = capsys.readouterr().out

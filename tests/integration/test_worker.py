@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def test_every_event_becomes_a_row_and_a_part_of_each_rollup(
     settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """What was produced, what is stored and what each rollup sums are the same."""
+    """The produced events, the stored rows and the sums of each rollup agree."""
     made = settings()
     sent = [event(number) for number in range(5_000)]
     topics.send(made.kafka, made.topic, [encode(each) for each in sent])
@@ -92,7 +92,7 @@ def _reason(value: bytes | None) -> str | None:
 def test_a_row_holds_what_the_event_said(
     settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """T-64: quotes, NUL, emoji and exact costs come back as they were sent."""
+    """T-64: quotes, NUL, emoji and exact costs are returned unchanged."""
     made = settings()
     sent = event(
         41,
@@ -164,7 +164,7 @@ def test_a_stopped_worker_has_stored_and_committed_what_it_fetched(
 def test_a_killed_worker_loses_nothing(
     settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
 ) -> None:
-    """T-61, first half: what was not committed is read again by the next worker."""
+    """T-61, first half: the next worker reads uncommitted records again."""
     made = settings()
     topics.send(made.kafka, made.topic, [encode(event(number)) for number in range(30_000)])
     worker = start_worker(run_program, made, batch_rows=300)
@@ -196,7 +196,7 @@ def test_health_and_metrics_report_what_the_worker_does(
 def test_a_worker_waits_for_a_topic_that_nobody_made_and_makes_none(
     settings: MakeSettings, run_program: Programs, topic_name: str, clickhouse_client: "Client"
 ) -> None:
-    """It says what is missing, leaves the making to `migrate`, and begins when it is there."""
+    """It names the missing table, leaves its creation to `migrate`, and starts when it exists."""
     made = settings(topic=topic_name)
     worker = start_worker(run_program, made)
     eventually(lambda: "topic" in str(health(worker)), SECONDS, "the missing topic in /health")

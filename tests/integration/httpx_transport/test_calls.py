@@ -47,7 +47,7 @@ def test_failed_call_is_a_failed_event(client: Client) -> None:
 
 
 def test_call_that_reaches_nobody_is_a_failed_event(client: Client) -> None:
-    """Without an answer there is no status; the error is the program's, unchanged."""
+    """Without an answer there is no status; the program gets the error unchanged."""
     client.url = f"http://{HOST}:{free_port()}"
 
     with pytest.raises((httpx.ConnectError, httpx2.ConnectError)):

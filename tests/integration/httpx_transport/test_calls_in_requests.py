@@ -39,7 +39,7 @@ def test_request_that_is_watched_already_counts_once(url: str) -> None:
 
 
 def test_task_that_outlives_its_request_counts_for_itself(url: str) -> None:
-    """A call of a task that a request left running is no part of that request: it is recorded."""
+    """A call of a task that a request left running is not part of that request and is recorded."""
     recorder = MemoryRecorder()
     transport = AsyncUsageTransport(httpx.AsyncHTTPTransport(), recorder=recorder, caller=ADA)
     over = asyncio.Event()

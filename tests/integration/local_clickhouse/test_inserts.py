@@ -158,7 +158,7 @@ def test_time_format_of_an_insert_is_obeyed(client: Client) -> None:
 def test_every_way_to_write_an_insert(
     server: LocalClickHouse, client: Client, query: str, body: bytes
 ) -> None:
-    """Statement and data may stand in the URL, in the body, or in both."""
+    """Statement and data may be in the URL, in the body, or in both."""
     client.command("CREATE TABLE t (i UInt32) ENGINE = Memory")
 
     status, text, headers = ask(server, body, f"/?database={client.database}&query={query}")
@@ -210,7 +210,7 @@ def test_insert_is_parsed_while_it_arrives(server: LocalClickHouse, client: Clie
 def test_insert_whose_client_goes_away_leaves_nothing(
     server: LocalClickHouse, client: Client
 ) -> None:
-    """A body that breaks off is no insert; the server goes on."""
+    """A body that breaks off inserts nothing; the server continues."""
     client.command("CREATE TABLE t (i UInt32) ENGINE = MergeTree ORDER BY i")
     address = urlsplit(server.url)
     head = (

@@ -23,7 +23,7 @@ def test_server_says_that_it_is_up(server: LocalClickHouse, path: str, method: s
 
 
 def test_unknown_path_is_not_found(server: LocalClickHouse) -> None:
-    """There is no handle for it."""
+    """The status is 404."""
     assert 404 == ask(server, path="/nowhere", method="GET")[0]
 
 

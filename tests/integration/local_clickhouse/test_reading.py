@@ -11,7 +11,7 @@ pytestmark = pytest.mark.one_process
 
 @pytest.mark.parametrize("text", HARD_TEXTS)
 def test_parameters_keep_every_character(client: Client, text: str) -> None:
-    """Quotes, line ends, NUL and emoji come back as they were sent."""
+    """Quotes, line ends, NUL and emoji are returned unchanged."""
     rows = client.query("SELECT {x:String}", parameters={"x": text}).result_rows
 
     assert rows == [(text,)]
@@ -66,7 +66,7 @@ def test_answer_is_sent_while_it_is_computed(server: LocalClickHouse, client: Cl
 def test_format_may_be_the_statements_or_the_urls(
     server: LocalClickHouse, answer_format: str, answer: bytes
 ) -> None:
-    """`FORMAT` in the statement wins over `default_format`; names stand once, at the head."""
+    """`FORMAT` in the statement wins over `default_format`; names come once, first."""
     query = b"SELECT toUInt8(number) AS n FROM numbers(2)"
     named = ask(server, query + b" FORMAT " + answer_format.encode(), "/?default_format=XML")
     default = ask(server, query, f"/?default_format={answer_format}")

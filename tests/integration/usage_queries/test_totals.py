@@ -181,7 +181,7 @@ def test_usage_without_keys_by_user_and_source(
 
 
 def test_an_unknown_period_is_refused(usage: UsageQueries) -> None:
-    """T-23e: it is not taken for a month."""
+    """T-23e: it is not read as a month."""
     with pytest.raises(WrongUseError, match="no period 'decade'"):
         usage.totals("decade")  # type: ignore[arg-type]
 
@@ -189,7 +189,7 @@ def test_an_unknown_period_is_refused(usage: UsageQueries) -> None:
 def test_costs_are_exact_and_unknown_ones_are_counted(
     usage: UsageQueries, clickhouse_client: "Client"
 ) -> None:
-    """A trillionth beside a large sum is not lost, and an unknown cost is no 0."""
+    """A trillionth added to a large sum is not lost, and an unknown cost is not 0."""
     dear, cheap = Decimal("999999999.999999999999"), Decimal("0.000000000001")
     for ago in (timedelta(), timedelta(hours=2), timedelta(days=3)):
         store(clickhouse_client, *(event(ago=ago, cost=cost) for cost in (dear, cheap, None)))
@@ -249,7 +249,7 @@ def test_hostile_names_come_back_as_they_are(
 
 @pytest.mark.parametrize("limit", [0, -1, 1_000_001])
 def test_a_limit_out_of_bounds_is_refused(usage: UsageQueries, limit: int) -> None:
-    """It is not silently taken for another."""
+    """It is refused, and not silently replaced by another."""
     with pytest.raises(WrongUseError, match=f"the limit is {limit}"):
         usage.by_key(limit=limit)
 
@@ -262,7 +262,7 @@ def test_missing_tables_are_an_error(clickhouse_client: "Client") -> None:
 
 @pytest.mark.usefixtures("migrated")
 def test_a_query_that_fails_is_an_error_and_never_zeros(clickhouse_client: "Client") -> None:
-    """T-23h: what the store refuses is raised."""
+    """T-23h: an error of the store is raised."""
     clickhouse_client.command("ALTER TABLE rollup_usage_1d DROP COLUMN requests")
 
     with pytest.raises(UsagePipeError, match="a column is missing"):
@@ -270,7 +270,7 @@ def test_a_query_that_fails_is_an_error_and_never_zeros(clickhouse_client: "Clie
 
 
 def test_a_store_that_is_away_is_an_error() -> None:
-    """T-23h: nobody there is no usage of zero."""
+    """T-23h: an unreachable server is not zero usage."""
     with pytest.raises(ServerUnavailableError):
         UsageQueries.connect(f"http://127.0.0.1:{lasting_port()}/usage")
 
