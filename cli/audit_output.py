@@ -169,11 +169,8 @@ def _of_report(gap: UsageGap) -> str:
 def _of_difference(difference: Difference) -> str:
     key = ", ".join(f"{name} {value!r}" for name, value in difference.key.items() if value)
     missing = ", ".join(f"{name} {number:+}" for name, number in difference.missing.items())
-    return (
-        f"{difference.table} {difference.bucket:%Y-%m-%d %H:%M} ({key}): raw has {missing}"
-        if missing
-        else f"{difference.table} {difference.bucket:%Y-%m-%d %H:%M} ({key}): no cost where raw has"
-    )
+    place = f"{difference.table} {difference.bucket:%Y-%m-%d %H:%M} ({key})"
+    return f"{place}: raw has {missing}" if missing else f"{place}: no cost where raw has"
 
 
 def _first(items: Sequence[Any], sentence: Any, total: int | None = None) -> Iterator[str]:

@@ -8,7 +8,9 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -46,33 +48,30 @@ def iso_text(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True)
 class Cards:
-    """Rows of cells under headings. Cells of type `str` are made visible."""
+    """Rows of cells under headings. Cells of type `str` are made visible.
 
-    def __init__(
-        self,
-        title: str,
-        headings: Sequence[str],
-        rows: Iterable[Sequence[Text | str]],
-        *,
-        words: Collection[str] = (),
-        counts: Collection[str] = (),
-        caption: str = "",
-    ) -> None:
-        """`words` are the headings of the columns that may be folded and are left-aligned;
-        `counts` those of the columns that may be left out where all are 0."""
-        self._title = title
-        self._headings = headings
-        self._rows = [
+    `words` are the headings of the columns that may be folded and are left-aligned; `counts` those
+    of the columns that may be left out where all are 0.
+    """
+
+    title: str
+    headings: Sequence[str]
+    rows: Iterable[Sequence[Text | str]]
+    words: Collection[str] = ()
+    counts: Collection[str] = ()
+    caption: str = ""
+
+    @cached_property
+    def _cells(self) -> list[tuple[Text, ...]]:
+        return [
             tuple(Text(visible(cell)) if isinstance(cell, str) else cell for cell in row)
-            for row in rows
+            for row in self.rows
         ]
-        self._words = words
-        self._counts = counts
-        self._caption = caption
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        every = range(len(self._headings))
+        every = range(len(self.headings))
         some = [column for column in every if not self._is_zero(column)]
         for columns in (every, some):
             if self._least_width(console, columns) <= options.max_width:
@@ -81,34 +80,34 @@ class Cards:
         yield self._below()
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement.get(console, options, self._beside(range(len(self._headings))))
+        return Measurement.get(console, options, self._beside(range(len(self.headings))))
 
     def _is_zero(self, column: int) -> bool:
         """Whether the column may be left out."""
-        return self._headings[column] in self._counts and all(
-            row[column].plain == "0" for row in self._rows
+        return self.headings[column] in self.counts and all(
+            row[column].plain == "0" for row in self._cells
         )
 
     def _least_width(self, console: Console, columns: Sequence[int]) -> int:
         width = 1
         for column in columns:
-            cells = (Text(self._headings[column]), *(row[column] for row in self._rows))
+            cells = (Text(self.headings[column]), *(row[column] for row in self._cells))
             most = max(Measurement.get(console, console.options, cell).maximum for cell in cells)
-            folds = self._headings[column] in self._words
+            folds = self.headings[column] in self.words
             width += 3 + (min(most, LEAST_WORD_WIDTH) if folds else most)
         return width
 
     def _beside(self, columns: Sequence[int]) -> Table:
         table = self._titled(show_header=True)
-        shown = [self._headings[column] for column in columns]
-        if left_out := [heading for heading in self._headings if heading not in shown]:
+        shown = [self.headings[column] for column in columns]
+        if left_out := [heading for heading in self.headings if heading not in shown]:
             table.caption = Text(f"0 everywhere, and not shown: {', '.join(left_out)}.")
         for heading in shown:
-            if heading in self._words:
+            if heading in self.words:
                 table.add_column(heading, overflow="fold")
             else:
                 table.add_column(heading, justify="right", no_wrap=True)
-        for row in self._rows:
+        for row in self._cells:
             table.add_row(*(row[column] for column in columns))
         return table
 
@@ -116,18 +115,18 @@ class Cards:
         table = self._titled(show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for row in self._rows:
-            for heading, cell in zip(self._headings, row, strict=True):
+        for row in self._cells:
+            for heading, cell in zip(self.headings, row, strict=True):
                 table.add_row(heading, cell)
             table.add_section()
         return table
 
     def _titled(self, *, show_header: bool) -> Table:
         return Table(
-            title=Text(visible(self._title)) if self._title else None,
+            title=Text(visible(self.title)) if self.title else None,
             title_justify="left",
             title_style="bold",
-            caption=Text(self._caption) if self._caption else None,
+            caption=Text(self.caption) if self.caption else None,
             caption_justify="left",
             show_header=show_header,
         )

@@ -2,6 +2,5 @@
 
 from usagepipe.local.clickhouse.engine import Engine
 from usagepipe.local.clickhouse.front import ClickHouseFront
-from usagepipe.local.clickhouse.requests import Account
 
-__all__ = ["Account", "ClickHouseFront", "Engine"]
+__all__ = ["ClickHouseFront", "Engine"]

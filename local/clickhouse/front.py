@@ -38,9 +38,8 @@ _OWN_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 class ClickHouseFront:
     """The ASGI application. The caller closes `engine`."""
 
-    def __init__(self, engine: Engine, account: Account | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._account = account or Account()
         self._inserting = CapacityLimiter(MAX_INSERTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +66,7 @@ class ClickHouseFront:
             return PlainTextResponse(f"There is no handle {request.url.path}\n", 404)
         if request.method in {"GET", "HEAD"} and "query" not in request.query_params:
             return PlainTextResponse("Ok.\n")
-        self._account.check(request)
+        Account().check(request)
         return await self._statement(request)
 
     async def _statement(self, request: Request) -> Response:

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from usagepipe.local.demo.check import Count
-from usagepipe.schemas.clickhouse.client import connect, usagepipe_errors
+from usagepipe.query.store import Store
+from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.sql_files import read_sql
 from usagepipe.schemas.settings import QuerySettings
 
@@ -25,8 +26,8 @@ class Tables:
     """
 
     def __init__(self, settings: QuerySettings) -> None:
-        self._address = settings.clickhouse_address
-        self._client = connect(self._address)
+        self._database = settings.clickhouse_address.database
+        self._store = Store(connect(settings.clickhouse_address))
 
     def stored_events(self) -> int:
         """How many events are stored so far."""
@@ -38,14 +39,12 @@ class Tables:
 
     def count_rollups(self) -> tuple[Count, ...]:
         """The sums over each rollup that there is."""
-        found = self._rows("rollups", database=self._address.database)
+        found = self._rows("rollups", database=self._database)
         names = [str(row["name"]) for row in found]
         return tuple(Count(name, self._rows("rollup_sums", rollup=name)[0]) for name in names)
 
     def _rows(self, statement: str, **parameters: str) -> list[dict[str, Any]]:
-        with usagepipe_errors(self._address):
-            result = self._client.query(load_statement(statement), parameters=parameters)
-        return list(result.named_results())
+        return self._store.rows(load_statement(statement), parameters)
 
     def close(self) -> None:
-        self._client.close()
+        self._store.close()
