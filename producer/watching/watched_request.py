@@ -181,11 +181,9 @@ class WatchedRequest:
     def _reader_of_answer(self) -> AnswerReader | None:
         """Made on first use, not when the answer begins, so the first byte is not delayed."""
         if self._reader is None and self._status is not None and not self.fault:
-            self._reader = AnswerReader(
-                self.answer_header("content-type"),
-                self.answer_header("content-encoding"),
-                self._max_bytes,
-            )
+            header = self.answer_header
+            content_type, coding = header("content-type"), header("content-encoding")
+            self._reader = AnswerReader(content_type, coding, self._max_bytes)
         return self._reader
 
     def _read_body(self) -> Requested:
