@@ -129,7 +129,7 @@ class OriginalRecords:
             ServerUnavailableError: Kafka became unreachable.
         """
         if envelope.reason in UNREADABLE:
-            return None  # the client would unpack the whole batch, whatever its size
+            return None  # the client would unpack the whole batch, of any size
         topic_id, partition, offset = envelope.coordinates
         reader = self._reader(envelope.topic)
         if reader is None or partition not in reader.partitions:

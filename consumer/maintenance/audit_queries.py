@@ -42,7 +42,7 @@ class StoredOffsets(NamedTuple):
 
 
 class AuditQueries:
-    """Reads the raw table for one topic. Blocks; raises whatever the client raises."""
+    """Reads the raw table for one topic. Blocks, and raises the client's errors."""
 
     def __init__(self, client: LazyClient, topic_id: str) -> None:
         self._client = client

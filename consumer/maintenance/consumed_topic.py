@@ -57,7 +57,7 @@ class ConsumedTopic:
     def parked(self, committed: Mapping[int, Position]) -> dict[int, tuple[Parked, Notes]]:
         """The partitions that are parked now, with their notes. `committed` is read before.
 
-        Raises whatever ClickHouse's client raises.
+        Raises the errors of ClickHouse's client.
         """
         address, group = self.settings.clickhouse_address, self.settings.group
         offsets = {number: each.offset for number, each in committed.items()}

@@ -6,7 +6,7 @@ Brokers' clocks differ, so rows that arrived near that time are compared with th
 event. Nothing else is read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -40,18 +40,9 @@ class TruncationFinder:
     def find(self, partition: int, low: int, high: int) -> Diverged:
         """What diverges from the offset `low` on, in a log that ends at `high`."""
         starts = self.topic.epoch_starts(partition, low, high)
-        suspects = sorted(
-            {
-                offset
-                for start, arrived in self._arrivals(partition, starts)
-                for offset in self.queries.arrived_before(
-                    partition, start, high, arrived + CLOCK_DIFFERENCE
-                )
-            }
-        )
         rows: set[int] = set()
         unstored: set[int] = set()
-        for group in near(ranges_of(suspects), NEAR_OFFSETS):
+        for group in near(ranges_of(self._suspects(partition, starts, high)), NEAR_OFFSETS):
             foreign, without_row = self._compare(partition, group)
             rows |= foreign
             unstored |= without_row
@@ -60,15 +51,16 @@ class TruncationFinder:
         first = starts[0] if starts else None
         return Diverged(tuple(diverged), tuple(ranges_of(sorted(unstored))), first)
 
-    def _arrivals(self, partition: int, offsets: Sequence[int]) -> Iterator[tuple[int, datetime]]:
-        """Each offset, with the arrival of the first record at or after it."""
-        if not offsets:
-            return
-        _, decided = self.topic.log.span(partition)
-        for offset in offsets:
-            message = next(self.topic.log.read(partition, offset, decided), None)
-            if message is not None:
-                yield offset, datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+    def _suspects(self, partition: int, starts: Sequence[int], high: int) -> list[int]:
+        """Offsets whose row may have arrived before the leader epoch of their record began."""
+        suspects: set[int] = set()
+        for start in starts:
+            first = next(self.topic.log.read(partition, start, high), None)
+            if first is not None:
+                began = datetime.fromtimestamp(first.timestamp()[1] / 1000, UTC)
+                latest = began + CLOCK_DIFFERENCE
+                suspects.update(self.queries.arrived_before(partition, start, high, latest))
+        return sorted(suspects)
 
     def _compare(
         self, partition: int, suspects: Sequence[OffsetRange]

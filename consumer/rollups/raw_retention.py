@@ -39,7 +39,8 @@ def raw_complete_from(client: "Client") -> datetime | None:
     `occurred_at` is the client's time. If its clock was ahead by more than a day, an event may lie
     in a bucket after the returned time although its raw row has left.
     """
-    created = _created_at(client)
+    ((count, created_at),) = client.query(_sql("created_at")).result_rows
+    created = created_at if count else None
     bounds = [_bound_by_retention(client, created), _bound_by_rollups(client, created)]
     return max((bound for bound in bounds if bound is not None), default=None)
 
@@ -70,11 +71,6 @@ def _bound_by_rollups(client: "Client", created: datetime | None) -> datetime | 
     ).result_rows
     # A key in the next bucket may have lost some of its rows.
     return _next_day(last[0][0] + QUARTERS.width) if last else None
-
-
-def _created_at(client: "Client") -> datetime | None:
-    ((count, created),) = client.query(_sql("created_at")).result_rows
-    return created if count else None
 
 
 def _next_day(moment: datetime) -> datetime:

@@ -1,6 +1,6 @@
-"""Tells real differences between a rollup and its origin from keys that are just being written.
+"""Finds keys of a rollup that really differ from its origin, and are not just being written.
 
-This is the one place that knows why a rollup may be changed while workers insert.
+Only this module knows why a rollup may be changed while workers insert.
 """
 
 import random

@@ -66,7 +66,7 @@ class Window:
 class RollupTables:
     """Reads the rollups and their origins. Blocks. Each thread needs its own.
 
-    Raises whatever the client raises.
+    Raises the client's errors.
     """
 
     def __init__(self, address: ClickHouseAddress, seconds: float) -> None:

@@ -71,11 +71,11 @@ def test_gaps_fail_nothing_where_rows_have_left_raw() -> None:
 
 def test_gaps_fail_nothing_while_there_is_a_backlog() -> None:
     """The numbers may be in what is not stored yet."""
-    behind = PartitionAudit(0, 10, 100, 60, stored=50, pending=(OffsetRange(60, 69),))
+    lagging = PartitionAudit(0, 10, 100, 60, stored=50, pending=(OffsetRange(60, 69),))
 
-    assert replace(AUDIT, partitions=(behind,), gaps=(GAP,)).balances
-    assert (90, 30) == (behind.log, behind.backlog)
-    assert behind.log == behind.stored + size(behind.pending) + behind.backlog
+    assert replace(AUDIT, partitions=(lagging,), gaps=(GAP,)).balances
+    assert (90, 30) == (lagging.log, lagging.backlog)
+    assert lagging.log == lagging.stored + size(lagging.pending) + lagging.backlog
 
 
 def test_numbers_that_may_be_on_their_way_fail_nothing() -> None:
