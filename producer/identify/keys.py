@@ -17,9 +17,6 @@ from usagepipe.producer.watching.requests import Request, cookie_values, header_
 KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "xi-api-key")
 KEY_COOKIE = "token"
 
-LEGACY_USER_ID = "legacy-api-key"
-LEGACY_USER_NAME = "API Key User"
-
 MIN_CHARS_TO_SEEK = 8  # a shorter key may be part of a name by chance, and is no secret
 
 LookUp = Callable[[str], Found]
@@ -76,8 +73,8 @@ def _with_key(caller: Caller | None, key: str, fingerprint: str) -> Caller | Non
 def legacy_keys(
     keys: Iterable[str],
     *,
-    user_id: str = LEGACY_USER_ID,
-    user_name: str = LEGACY_USER_NAME,
+    user_id: str = "legacy-api-key",
+    user_name: str = "API Key User",
     headers: Iterable[str] = KEY_HEADERS,
     cookie: str = KEY_COOKIE,
 ) -> Identify:

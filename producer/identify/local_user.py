@@ -13,10 +13,8 @@ from usagepipe.producer.watching.callers import Caller, Identify
 from usagepipe.schemas.errors import WrongUseError
 from usagepipe.schemas.settings.producer import state_path
 
-LOCAL_USER_NAME = "local"
 
-
-def local_user(path: str | Path | None = None, *, user_name: str = LOCAL_USER_NAME) -> Identify:
+def local_user(path: str | Path | None = None, *, user_name: str = "local") -> Identify:
     """Every request belongs to the local user. Put it last in `first_of`, for unknown callers.
 
     The id is in the file `path`, by default `usagepipe/local_user_id` under `$XDG_STATE_HOME` or
