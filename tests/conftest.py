@@ -70,7 +70,7 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a process, before it starts, where the locks are."""
+    """Pass the folder of the locks to a process before it starts."""
     node.workerinput[LOCKS] = node.config.stash[FOLDER].name
 
 

@@ -65,7 +65,7 @@ def test_broker_that_lost_its_memory_gets_the_events(topic_name: str) -> None:
     with EmbeddedBroker(broker.port) as broker:
         make_topics(broker.address, topic_name, 2)
         left = recorder.flush(SECONDS)
-        # This broker tells the first record of the last batch as its end: give it one of one.
+        # This broker reports the first record of the last batch as its end: send a batch of one.
         recorder.record(event())
         recorder.close()
         seen = sequences(broker.address, topic_name)

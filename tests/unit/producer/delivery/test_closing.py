@@ -73,10 +73,10 @@ def test_last_line_has_the_exact_loss() -> None:
     with capture_logs() as logs:
         left = recorder.close(timeout=0.1)
 
-    told = [entry for entry in logs if entry["event"].startswith("usage_events_")]
+    logged = [entry for entry in logs if entry["event"].startswith("usage_events_")]
     assert 3 == left
     assert [("usage_events_given_up", 3, {"delivery_failed": 3})] == [
-        (entry["event"], entry["events"], entry["dropped"]) for entry in told
+        (entry["event"], entry["events"], entry["dropped"]) for entry in logged
     ]
 
 

@@ -43,9 +43,9 @@ def test_one_warning_for_1024_drops() -> None:
             recorder.record(event())
         recorder.close(timeout=0.5)
 
-    told = [entry["event"] for entry in logs]
-    assert 3 == told.count("usage_events_dropped")
-    assert 1 == told.count("kafka_failed")
+    logged = [entry["event"] for entry in logs]
+    assert 3 == logged.count("usage_events_dropped")
+    assert 1 == logged.count("kafka_failed")
 
 
 def test_snapshot_can_be_served() -> None:

@@ -67,10 +67,10 @@ def test_processes_that_start_together_agree_on_the_local_user(tmp_path: Path) -
         racer.stdin.close()
         racer.stdin = None
 
-    told = {racer.communicate(timeout=60)[0] for racer in racers}
+    ids = {racer.communicate(timeout=60)[0] for racer in racers}
 
-    assert 1 == len(told)
-    assert 100 == len(set(told.pop().split()))
+    assert 1 == len(ids)
+    assert 100 == len(set(ids.pop().split()))
 
 
 def test_file_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
