@@ -94,7 +94,11 @@ class Parking:
         self._count(partition).store()
 
     async def park(self, parked: Parked) -> None:
-        """Report the parking to health, metrics and log; returns when its note is written."""
+        """Write the note of the parking, then report it to health, metrics and log.
+
+        In this order, so that an operator who reads the report can release the partition at once.
+        """
+        await self._runtime.ask(_place(parked.partition), self._table.park, parked)
         self._runtime.health.park(parked)
         self._count_parked()
         log.error(
@@ -105,7 +109,6 @@ class Parking:
             why=parked.why,
             cure=parked.cure,
         )
-        await self._runtime.ask(_place(parked.partition), self._table.park, parked)
 
     async def is_released(self, parked: Parked) -> bool:
         """Whether an operator has released it; then a note says that the partition is resumed.

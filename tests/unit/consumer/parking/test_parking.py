@@ -121,6 +121,24 @@ async def test_a_parking_is_noted_and_shown(world: World) -> None:
     assert parked.range == world.table.notes.parked.range
 
 
+async def test_a_parking_is_shown_only_when_it_can_be_released(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator who reads the health finds the note that a release needs."""
+    shown: list[object] = []
+    park_in_table = world.table.park
+
+    def noted(parked: Parked) -> None:
+        shown.extend(world.health.parked)
+        park_in_table(parked)
+
+    monkeypatch.setattr(world.table, "park", noted)
+    await park(world)
+
+    assert [] == shown
+    assert [PARTITION] == list(world.health.parked)
+
+
 async def test_the_next_owner_parks_without_judging_the_range_again(world: World) -> None:
     """Its own count would start at zero and allow as many dead letters as the limit."""
     parked = await park(world)
