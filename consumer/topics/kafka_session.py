@@ -1,6 +1,7 @@
 """Asks Kafka over aiokafka, for commands: they have no event loop of their own."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Self, TypeVar
@@ -23,8 +24,8 @@ from usagepipe.schemas.settings.kafka import KafkaSettings
 
 Result = TypeVar("Result")
 
-REQUEST_SECONDS: Final = 15.0  # for a broker that is busy with an election
-TRIES: Final = 10  # while a coordinator loads its log, or another broker becomes the leader
+# Of one request, and of its repetitions: a coordinator loads its log, or brokers elect a leader.
+REQUEST_SECONDS: Final = 15.0
 PAUSE_SECONDS: Final = 0.5
 
 _UNAVAILABLE: Final = (
@@ -86,14 +87,14 @@ class KafkaSession:
             )
             await admin.start()
             self._admin = admin
-        for _ in range(TRIES - 1):
+        deadline = time.monotonic() + REQUEST_SECONDS
+        while True:
             try:
                 return await ask(self._admin)
             except KafkaError as error:
-                if not error.retriable:
+                if not error.retriable or time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(PAUSE_SECONDS)
-        return await ask(self._admin)
 
 
 @contextmanager
