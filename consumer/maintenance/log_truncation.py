@@ -54,8 +54,10 @@ class TruncationFinder:
     def _suspects(self, partition: int, starts: Sequence[int], high: int) -> list[int]:
         """Offsets whose row may have arrived before the leader epoch of their record began."""
         suspects: set[int] = set()
+        # Records after the first open transaction cannot be read.
+        decided = self.topic.log.span(partition)[1] if starts else high
         for start in starts:
-            first = next(self.topic.log.read(partition, start, high), None)
+            first = next(self.topic.log.read(partition, start, decided), None)
             if first is not None:
                 began = datetime.fromtimestamp(first.timestamp()[1] / 1000, UTC)
                 latest = began + CLOCK_DIFFERENCE
