@@ -32,7 +32,11 @@ class ConsumedTopic:
         """
         self.settings: Final = settings
         self.log: Final = LogReader(settings, settings.topic)
-        self.topic_id: Final = self.log.topic_id()
+        try:
+            self.topic_id: Final = self.log.topic_id()
+        except BaseException:
+            self.log.close()
+            raise
         self.group: Final = GroupOffsets(settings, settings.group)
         self.client: Final = LazyClient(settings.clickhouse_address, STATEMENT_SECONDS)
 
