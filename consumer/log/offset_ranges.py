@@ -30,7 +30,7 @@ def joined(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
     found: list[OffsetRange] = []
     for each in ranges:
         if found and each.first <= found[-1].last + 1:
-            found[-1] = OffsetRange(found[-1].first, each.last)
+            found[-1] = OffsetRange(found[-1].first, max(found[-1].last, each.last))
         else:
             found.append(each)
     return found

@@ -29,6 +29,11 @@ def test_ranges_that_touch_become_one() -> None:
     assert [(1, 6), (8, 9)] == joined([OffsetRange(1, 3), OffsetRange(4, 6), OffsetRange(8, 9)])
 
 
+def test_ranges_that_overlap_lose_no_offset() -> None:
+    """Also if one range is inside another."""
+    assert [(1, 9)] == joined([OffsetRange(1, 9), OffsetRange(2, 3)])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_what_is_left_out_and_what_is_in_are_all_there_is(seed: int) -> None:
     """`without` and `members` divide a set of offsets by another, like sets do."""
