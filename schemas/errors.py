@@ -128,7 +128,7 @@ class EventRejectedError(UsagePipeError):
 class ExportFileError(WrongUseError):
     """A file that is not a complete export. `line` counts from 1; `detail` quotes none of it.
 
-    `verdict` is a sentence about the whole file, for the begin of the message.
+    `verdict` is a sentence about the whole file. The message begins with it.
     """
 
     def __init__(self, line: int, detail: str, verdict: str = "") -> None:

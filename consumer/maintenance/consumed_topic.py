@@ -71,6 +71,7 @@ class ConsumedTopic:
     def epoch_starts(self, partition: int, low: int, high: int) -> Sequence[int]:
         """The offsets between `low` and `high` where a leader epoch of the log begins.
 
-        Before the first of them nothing was truncated.
+        Before the first of them nothing was truncated. A broker that does not know the request
+        reports none: then no truncation is found.
         """
         return self.group.epoch_borders(self.settings.topic, partition, low, high) or ()

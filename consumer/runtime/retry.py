@@ -32,7 +32,7 @@ MOST_DELAY_SECONDS = 3.0
 
 
 def retry_delays() -> Iterator[float]:
-    """Endless delays in seconds, each twice the one before.
+    """Endless delays in seconds. They double up to `MOST_DELAY_SECONDS`.
 
     Each is random in its upper half, so workers that lost one server do not return all at once.
     """

@@ -41,6 +41,8 @@ def map_log(
 
     Raises:
         ServerUnavailableError: the leader did not answer.
+        AccessError: the user may not read the topic.
+        UsagePipeError: the broker refused.
     """
     found = LogMap()
     with KafkaSession(kafka) as session:

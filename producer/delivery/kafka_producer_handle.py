@@ -99,7 +99,7 @@ class KafkaProducerHandle:
         self._begin(None)
 
     def _begin(self, producer: Producer | None) -> None:
-        """Go on with this producer (None: it is opened later), which knows nothing of the last."""
+        """Continue with this producer (None: opened later), which knows nothing of the last."""
         self._producer = producer
         self._steps = ACKNOWLEDGED if self.acknowledged else 0  # of the first connection
         self._connect_until = 0.0
@@ -190,7 +190,7 @@ class KafkaProducerHandle:
     def take_back(self) -> list[Record]:
         """The events in the producer and in `returned`, in the order of their numbers.
 
-        Events in flight may have arrived nevertheless. The next event opens a new producer.
+        Events in flight may have arrived nevertheless. `produce` and `serve` open a new producer.
         """
         retired, self._producer = self._producer, None
         if retired is not None:
