@@ -96,7 +96,8 @@ class Parking:
     async def park(self, parked: Parked) -> None:
         """Write the note of the parking, then report it to health, metrics and log.
 
-        In this order, so that an operator who reads the report can release the partition at once.
+        The note comes first, because a release needs it: `dlq release` works as soon as the health
+        shows the partition.
         """
         await self._runtime.ask(_place(parked.partition), self._table.park, parked)
         self._runtime.health.park(parked)

@@ -124,7 +124,7 @@ async def test_a_parking_is_noted_and_shown(world: World) -> None:
 async def test_a_parking_is_shown_only_when_it_can_be_released(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operator who reads the health finds the note that a release needs."""
+    """The note is stored before the health shows the partition: a release needs it."""
     shown: list[object] = []
     park_in_table = world.table.park
 

@@ -58,7 +58,7 @@ async def test_a_failed_store_acknowledges_nothing() -> None:
     assert 0 == worker.position
 
 
-async def test_a_missing_run_is_noticed() -> None:
+async def test_a_missing_chunk_is_noticed() -> None:
     """A chunk lost between fetcher and partition worker is read again, not skipped."""
     worker = PartitionWorld().worker()
 
