@@ -74,11 +74,16 @@ class Thread:
 
     def start(self) -> None:
         """Start the thread. Raises RuntimeError if the system cannot create one."""
-        _original("_thread", "start_new_thread")(self._run, ())
+        # The thread inherits the mask. If it set its own, a signal could reach it before: Python
+        # would call the handler only when the main thread wakes up, perhaps after a long sleep.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        try:
+            _original("_thread", "start_new_thread")(self._run, ())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> None:
         try:
-            signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
             threading.current_thread().name = self._name  # for debuggers and logs
             self._work()
         except BaseException as error:

@@ -64,8 +64,8 @@ def test_sigterm_ends_a_process_that_has_no_handler() -> None:
 
     process = run_python(script)
 
-    assert -signal.SIGTERM == process.returncode
     assert "not reached" not in process.stdout
+    assert -signal.SIGTERM == process.returncode
     assert "usage_events_given_up" in process.stderr
 
 
