@@ -179,7 +179,7 @@ def _print_tables(
     totals: Totals, answers: dict[str, Any], filters: Filters, time_zone: str
 ) -> None:
     span = _of_whom(filters) + _span_text(totals, time_zone)
-    if totals.requests == 0:
+    if totals.requests == totals.total_tokens == 0:
         click.echo(f"No usage {span}.")
         return
     console = terminal()

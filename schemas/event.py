@@ -25,12 +25,16 @@ MAX_NAME_CHARS = 512
 MAX_TAGS = 64
 MAX_TAG_KEY_CHARS = 128
 MAX_TAG_VALUE_CHARS = 2048
+MAX_PART = 255
+MAX_UNITS = 32
+MAX_UNIT_CHARS = 64
 
 # A fixed window, not one around "now": an event accepted today must be accepted in a replay.
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)  # ClickHouse's DateTime of the buckets ends in 2106
 
 UsageQuality = Literal["complete", "partial", "missing", "inconsistent"]
+CostSource = Literal["", "reported", "stamped", "priced"]
 
 
 def to_utc_milliseconds(moment: datetime) -> datetime:
@@ -73,6 +77,8 @@ EventTime = Annotated[AwareDatetime, AfterValidator(to_utc_milliseconds)]
 TagKey = Annotated[str, Field(min_length=1, max_length=MAX_TAG_KEY_CHARS)]
 TagValue = Annotated[str, Field(max_length=MAX_TAG_VALUE_CHARS)]
 Tags = Annotated[dict[TagKey, TagValue], Field(max_length=MAX_TAGS)]
+UnitName = Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$", max_length=MAX_UNIT_CHARS)]
+Units = Annotated[dict[UnitName, Tokens], Field(max_length=MAX_UNITS)]
 
 
 class UsageEvent(BaseModel):
@@ -101,6 +107,13 @@ class UsageEvent(BaseModel):
 
     request_id: Id = Field(default="", description="The request's id, kept over its retries.")
     attempt: int = Field(default=1, ge=1, le=65_535, description="1 is the first try.")
+    part: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_PART,
+        description="0 is the request. 1, 2, … are calls of other models inside its answer: their "
+        "tokens and cost count, but they are no requests.",
+    )
 
     user_id: RequiredId = Field(description="Who made the request.")
     user_name: Name = Field(default="", description="The user's name at that moment: a snapshot.")
@@ -122,6 +135,11 @@ class UsageEvent(BaseModel):
         description="The model that answered; where none is known, the one that was asked for.",
     )
     endpoint: Name = Field(default="", description="The path of the request, without its query.")
+    service_tier: Id = Field(
+        default="",
+        description="The tier that the answer reports, such as default, flex or priority.",
+    )
+    batch: bool = Field(default=False, description="The request was a part of a batch job.")
 
     prompt_tokens: Tokens = Field(default=0, description="Every input token, cache included.")
     completion_tokens: Tokens = Field(
@@ -139,6 +157,12 @@ class UsageEvent(BaseModel):
     post_filter_prompt_tokens: Tokens | None = Field(
         default=None, description="Input after the gateway's filters. Null: not known."
     )
+    units: Units = Field(
+        default={},
+        description="Other counts that providers bill by, named as in genai-prices: "
+        "cache_write_1h_tokens, input_audio_tokens, web_searches. Tokens in it are parts of prompt "
+        "or completion.",
+    )
     usage_quality: UsageQuality = Field(
         default="complete", description="How far the token counts can be trusted."
     )
@@ -154,8 +178,17 @@ class UsageEvent(BaseModel):
     cost: Cost | None = Field(
         default=None, description="US dollars, exact. Null: unknown, never 0."
     )
+    cost_source: CostSource = Field(
+        default="",
+        description="Where `cost` comes from: reported by the provider, stamped by a handler, or "
+        "priced by a price book. A cost without a source counts as stamped.",
+    )
+    reported_cost: Cost | None = Field(
+        default=None,
+        description="What the provider reported or a handler stamped, whichever cost counts.",
+    )
     price_version: Id = Field(
-        default="", description="The price list that the cost was computed from."
+        default="", description="The price book or list that the cost was computed from."
     )
     tags: Tags = Field(default={}, description="Anything else, as text.")
 

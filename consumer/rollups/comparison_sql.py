@@ -40,8 +40,8 @@ SUMS: Final = (
 # What one raw row adds to the columns that are not the sum of a raw column. The prefix `events.`
 # prevents that ClickHouse resolves a name to an alias.
 _ROW_OF_EVENTS: Final = {
-    "requests": "toUInt64(1)",
-    "failures": "toUInt64(events.failed)",
+    "requests": "toUInt64(events.part = 0)",
+    "failures": "toUInt64(events.failed AND events.part = 0)",
     "unpriced_requests": "toUInt64(events.cost IS NULL)",
     "missing_requests": "toUInt64(events.usage_quality = 'missing')",
     "partial_requests": "toUInt64(events.usage_quality = 'partial')",

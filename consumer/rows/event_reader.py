@@ -62,6 +62,9 @@ def _limited(base: Any, metadata: Iterable[Any]) -> Any:
                 limits["min_length"] = length
             case annotated_types.MaxLen(max_length=length):
                 limits["max_length"] = length
+            case _ if pattern := getattr(rule, "pattern", None):
+                # In Python `$` also matches before a line break at the end.
+                limits["pattern"] = re.sub(r"\$$", r"\\Z", pattern)
     return Annotated[base, msgspec.Meta(**limits)] if limits else base
 
 
@@ -111,6 +114,7 @@ _COSTS: Final = re.compile(
     r"|\d(?:\.\d{1,3})?E-9\n|\d(?:\.\d{1,2})?E-10\n|\d(?:\.\d)?E-11\n|\dE-12\n)*",
     re.A,
 )
+_AMOUNTS: Final = frozenset(("cost", "reported_cost"))
 _SMALLEST_STEP: Final = Decimal(1).scaleb(-COST_DECIMALS)
 
 
@@ -192,11 +196,14 @@ def _all_like(form: bytes, texts: list[str], digits: bytes) -> bool:
 
 
 def _are_certain_costs(rows: list[Any]) -> bool:
-    priced = [row for row in rows if row.cost is not None]
-    for row in priced:
-        if type(row.cost) is not str:
-            row.cost = _text_of(row.cost)
-    texts = [row.cost for row in priced]
+    texts = []
+    for name in _AMOUNTS:
+        for row in rows:
+            if (amount := getattr(row, name)) is not None:
+                if type(amount) is not str:
+                    amount = _text_of(amount)
+                    setattr(row, name, amount)
+                texts.append(amount)
     joined = "\n".join([*texts, ""]) if texts else ""
     # A text that contains a line break would match as two texts.
     return joined.count("\n") == len(texts) and _COSTS.fullmatch(joined) is not None
@@ -223,6 +230,6 @@ def _read_by_model(value: bytes | None) -> Any:
     fields = decode(value).model_dump(exclude_defaults=True)
     fields["event_id"] = str(fields["event_id"])
     fields["occurred_at"] = fields["occurred_at"].isoformat(timespec="milliseconds")
-    if "cost" in fields:  # ClickHouse does not read "0E-20"
-        fields["cost"] = f"{fields['cost'].quantize(_SMALLEST_STEP):f}"
+    for name in _AMOUNTS & fields.keys():  # ClickHouse does not read "0E-20"
+        fields[name] = f"{fields[name].quantize(_SMALLEST_STEP):f}"
     return Row(**fields)

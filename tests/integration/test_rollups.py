@@ -75,8 +75,8 @@ def sums(client: "Client", table: str) -> tuple[Any, ...]:
 
 def raw_sums(client: "Client") -> tuple[Any, ...]:
     (row,) = client.query(
-        "SELECT count(), sum(prompt_tokens), sum(total_tokens), sum(cost), countIf(cost IS NULL)"
-        " FROM usage_events"
+        "SELECT countIf(part = 0), sum(prompt_tokens), sum(total_tokens), sum(cost),"
+        " countIf(cost IS NULL) FROM usage_events"
     ).result_rows
     return tuple(row)
 
@@ -100,6 +100,20 @@ def test_rollups_that_equal_raw_do_not_differ(
 
     assert [] == rollups.differences(EARLIEST, LATEST)
     assert 0 == rollups.rebuild(EARLIEST, LATEST, 5)
+
+
+def test_parts_of_a_request_add_tokens_and_cost_but_no_request(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """A call of another model inside an answer is no request of its own, nor a failure."""
+    store(clickhouse_client, event(model="a"), event(model="b", part=1, failed=True))
+    store(clickhouse_client, event(model="b", part=2, cost=None))
+
+    for table in (QUARTERS, DAYS):
+        assert (1, 9, 15, Decimal("0.000000000014"), 1) == sums(clickhouse_client, table)
+        (failures,) = clickhouse_client.query(f"SELECT sum(failures) FROM {table}").result_rows
+        assert (0,) == tuple(failures)
+    assert [] == rollups.differences(EARLIEST, LATEST)
 
 
 def test_a_difference_names_bucket_key_and_what_is_missing(

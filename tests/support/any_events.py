@@ -28,5 +28,11 @@ events = st.builds(
     failed=st.booleans(),
     attempt=st.integers(1, 65_535),
     cost=st.none() | st.decimals(0, 999_999_999, allow_nan=False, places=12),
+    cost_source=st.sampled_from(["", "reported", "stamped", "priced"]),
+    reported_cost=st.none() | st.decimals(0, 999_999_999, allow_nan=False, places=12),
+    part=st.integers(0, 255),
+    service_tier=text,
+    batch=st.booleans(),
+    units=st.dictionaries(st.from_regex("[a-z][a-z0-9_]{0,9}", fullmatch=True), tokens, max_size=5),
     tags=st.dictionaries(st.text(min_size=1, max_size=20), text, max_size=5),
 )

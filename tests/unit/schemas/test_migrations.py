@@ -80,7 +80,8 @@ def test_on_a_cluster_the_views_stand_between_local_tables() -> None:
     for view in views:
         sql = view.sql(CLUSTER)
         assert "FROM rollup_usage_15m_local" in sql or "FROM usage_events_local" in sql
-        table = view.object_name(CLUSTER).removesuffix("_mv").removesuffix("_quality")
+        table = view.object_name(CLUSTER).removesuffix("_mv")
+        table = table.removesuffix("_quality").removesuffix("_parts")
         assert f"TO {table}_local" in sql
 
 

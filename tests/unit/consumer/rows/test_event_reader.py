@@ -134,6 +134,35 @@ def test_records_that_are_read_together_are_read_as_alone(values: list[bytes]) -
     assert [by_the_model(value) for value in values] == as_rows(values)
 
 
+@pytest.mark.parametrize(
+    "units",
+    [
+        '{"web_searches":1}',
+        '{"web_searches":0,"a":1000000000000}',
+        '{"web_searches\\n":1}',
+        '{"Web":1}',
+        '{"1a":1}',
+        '{"":1}',
+        '{"é":1}',
+        '{"a":-1}',
+        '{"a":1.5}',
+        '{"a":"1"}',
+        '{"a":null}',
+        '{"a":1000000000001}',
+        '{"%s":1}' % ("a" * 64),
+        '{"%s":1}' % ("a" * 65),
+        json.dumps({f"u{n}": n for n in range(32)}),
+        json.dumps({f"u{n}": n for n in range(33)}),
+        "[]",
+    ],
+)
+def test_units_are_read_as_the_model_reads_them(units: str) -> None:
+    """The names, the counts and the number of units have the same limits in both."""
+    value = event_json()[:-1] + f',"units":{units}}}'.encode()
+
+    assert [by_the_model(value)] == as_rows([value])
+
+
 def test_a_newer_producers_field_does_not_take_the_slow_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

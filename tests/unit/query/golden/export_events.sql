@@ -8,6 +8,7 @@ SELECT
     occurred_at,
     request_id,
     attempt,
+    part,
     user_id,
     user_name,
     api_key_id,
@@ -20,6 +21,8 @@ SELECT
     requested_model,
     model,
     endpoint,
+    service_tier,
+    batch,
     prompt_tokens,
     completion_tokens,
     total_tokens,
@@ -28,6 +31,7 @@ SELECT
     reasoning_tokens,
     pre_filter_prompt_tokens,
     post_filter_prompt_tokens,
+    units,
     usage_quality,
     status_code,
     failed,
@@ -35,6 +39,8 @@ SELECT
     duration_ms,
     ttft_ms,
     cost,
+    cost_source,
+    reported_cost,
     price_version,
     tags
 FROM usage_events
