@@ -137,6 +137,25 @@ class ExportFileError(WrongUseError):
         super().__init__(f"{verdict}Line {line} of the file: {detail}")
 
 
+class DamagedBookError(UsagePipeError):
+    """A stored price book cannot be used. `book` names it."""
+
+    def __init__(self, book: str, detail: str) -> None:
+        self.book = book
+        self.detail = detail
+        super().__init__(
+            f"The {book} is damaged: {detail}. Apply the prices again with usagepipe prices apply."
+        )
+
+
+class PriceFileError(WrongUseError):
+    """A price file is wrong. `problems` holds the line and the sentence of each problem."""
+
+    def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(f"line {line}: {text}" for line, text in self.problems))
+
+
 class RollupsBusyError(UsagePipeError):
     """A rollup's keys were being written the whole time: repeat it when less is written."""
 

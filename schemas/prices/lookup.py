@@ -1,0 +1,91 @@
+"""Finds the entry that prices a model of a provider, as the rules of genai-prices say.
+
+The operator's entries come first: those of the provider, then those for every provider.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from usagepipe.schemas.prices.document import Document, Entry, Provider
+from usagepipe.schemas.prices.matching import EntryIndex, Test, forms_of, test_of
+
+MAX_ALIASES: Final = 10  # one after the other; the reader of a book refuses circles
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry, and how it was found.
+
+    `provider` is whom the request is paid to; `owner` has the entry. They differ if the provider
+    sells another one's models. `alias` is the entry that names this one.
+    """
+
+    provider: str
+    owner: str
+    entry: Entry
+    has_variants: bool = True  # who sells another one's models offers none of its variants
+    alias: Entry | None = None
+
+
+class Lookup:
+    """The entries of a book, by provider and model."""
+
+    def __init__(self, document: Document) -> None:
+        self._providers = {each.id: each for each in document.providers}
+        self._matches = [(test_of(p.match), p) for p in document.providers if p.match]
+        self._by_model: list[tuple[Test, Provider]] = [
+            (test_of(p.model_match), p) for p in document.providers if p.model_match
+        ]
+        self._own = {
+            each.id: EntryIndex(entry for entry in each.models if entry.own)
+            for each in document.providers
+        }
+        self._all = {each.id: EntryIndex(each.models) for each in document.providers}
+        self._every = EntryIndex(document.models)
+
+    def provider_of(self, provider: str, model: str) -> Provider | None:
+        """The book's provider for the name that an event has, or for its model if it has none."""
+        name = provider.lower().strip()
+        if not name:
+            name = model.lower()
+            return next((each for test, each in self._by_model if test(name)), None)
+        if (known := self._providers.get(name)) is not None:
+            return known
+        return next((each for test, each in self._matches if test(name)), None)
+
+    def find(self, provider: str, model: str) -> Found | None:
+        """The entry that prices `model`, or None."""
+        found = self._find(provider, model)
+        alias: Found | None = None
+        for _ in range(MAX_ALIASES):
+            if found is None or (target := found.entry.same_as) is None:
+                break
+            alias = alias or found
+            found = self._find(target.provider, target.model)
+        if found is None or found.entry.same_as is not None:
+            return None
+        return found if alias is None else _renamed(alias, found)
+
+    def _find(self, provider: str, model: str) -> Found | None:
+        paid = self.provider_of(provider, model)
+        found = (self._find_name(paid, provider, name) for name in forms_of(model))
+        return next((each for each in found if each is not None), None)
+
+    def _find_name(self, paid: Provider | None, provider: str, name: str) -> Found | None:
+        if paid is not None and (entry := self._own[paid.id].find(name)) is not None:
+            return Found(paid.id, paid.id, entry)
+        if (entry := self._every.find(name)) is not None:
+            return Found(paid.id if paid else provider.lower().strip(), "", entry)
+        return self._offered(paid, name) if paid else None
+
+    def _offered(self, paid: Provider, name: str) -> Found | None:
+        for owner in (paid.id, *paid.fallbacks):
+            index = self._all.get(owner)
+            if index is not None and (entry := index.find(name)) is not None:
+                return Found(paid.id, owner, entry, has_variants=owner == paid.id)
+        return None
+
+
+def _renamed(alias: Found, found: Found) -> Found:
+    """`found` under the name of `alias`. The alias decides whom the request is paid to."""
+    return replace(found, provider=alias.provider or found.provider, alias=alias.entry)

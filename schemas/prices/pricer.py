@@ -1,0 +1,157 @@
+"""Prices events with one book. Everything that prices a request goes through `Pricer`."""
+
+from fractions import Fraction
+from typing import Final
+
+from usagepipe.schemas.prices.amounts import LIMIT, MONEY_UNITS, rounded
+from usagepipe.schemas.prices.book import PriceBook
+from usagepipe.schemas.prices.explanation import Explanation, PricedPart
+from usagepipe.schemas.prices.lookup import Lookup
+from usagepipe.schemas.prices.plan import Plan
+from usagepipe.schemas.prices.rates import Discounts, context_of
+from usagepipe.schemas.prices.table import Part, RateTable, Shape
+from usagepipe.schemas.prices.units import Units
+from usagepipe.schemas.prices.usage import PricedUsage, Unpriced, counts_of, used_nothing
+
+# Plans kept. The names of models are their callers' choice, so there is no end of them.
+MAX_PLANS: Final = 20_000
+
+
+class Pricer:
+    """A compiled book. Safe to share between threads: what it keeps is made again at worst."""
+
+    def __init__(self, book: PriceBook) -> None:
+        self.book = book
+        self.version = book.version
+        self._lookup = Lookup(book.document)
+        self._units = Units(book.document.units)
+        self._discounts = Discounts(book.document.discounts)
+        self._customers = self._discounts.customers
+        self._plans: dict[tuple[str, str, str, bool, str], Plan | None] = {}
+
+    def price(self, usage: PricedUsage) -> int | Unpriced:
+        """The price in 10^-12 US dollars, or why there is none.
+
+        The common event is priced here: tokens of the normal form alone, which add up. Everything
+        else takes `_compute`, with the same numbers.
+        """
+        plan = self._plan_of(usage)
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        if plan is None:
+            return self._compute(plan, usage)[0]
+        table = plan.only or plan.table_at(usage.occurred_at, prompt)
+        cached, written = usage.cached_tokens, usage.cache_write_tokens
+        reasoning = usage.reasoning_tokens
+        fresh, shown = prompt - cached - written, completion - reasoning
+        if (
+            fresh < 0
+            or shown < 0
+            or usage.units
+            or usage.failed
+            or usage.total_tokens > prompt + completion
+            or usage.usage_quality == "missing"
+            or (table.lacks_rates and (completion or table.lacks_input))
+        ):
+            return self._compute(plan, usage)[0]
+        amount = fresh * table.input + shown * table.output
+        if cached:
+            amount += cached * table.cache_read
+        if written:
+            amount += written * table.cache_write
+        if reasoning:
+            amount += reasoning * table.reasoning
+        if table.request and not usage.part:
+            amount += table.request
+        if table.denominator != 1:
+            amount = rounded(amount, table.denominator)
+        return amount if amount < LIMIT else Unpriced.TOO_LARGE
+
+    def explain(self, usage: PricedUsage) -> Explanation:
+        """How the price comes about. Its total is that of `price`."""
+        plan = self._plan_of(usage)
+        total, used = self._compute(plan, usage)
+        reason = total if isinstance(total, Unpriced) else None
+        if plan is None:
+            return Explanation(self.version, reason)
+        found = plan.found
+        discount = plan.discount_at(usage.occurred_at)
+        parts = _priced_parts(used) if used and reason is None else ()
+        return Explanation(
+            version=self.version,
+            reason=reason,
+            provider=found.provider,
+            owner=found.owner,
+            entry=found.entry.id,
+            own=found.entry.own,
+            alias=found.alias.id if found.alias else "",
+            context=plan.context,
+            discount=discount,
+            parts=parts,
+            exact=None if reason else sum((part.amount for part in parts), Fraction(0)),
+            total=None if isinstance(total, Unpriced) else total,
+        )
+
+    def _plan_of(self, usage: PricedUsage) -> Plan | None:
+        customer = usage.customer_id if self._customers else ""
+        key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
+        try:
+            return self._plans[key]
+        except KeyError:
+            return self._keep_plan(key)
+
+    def _keep_plan(self, key: tuple[str, str, str, bool, str]) -> Plan | None:
+        *_, customer = key
+        if customer and customer not in self._customers:
+            key = (*key[:4], "")
+            if key in self._plans:
+                return self._plans[key]
+        if len(self._plans) >= MAX_PLANS:
+            self._plans.clear()
+        plan = self._plans[key] = self._make_plan(*key)
+        return plan
+
+    def _make_plan(
+        self, provider: str, model: str, tier: str, batch: bool, customer: str
+    ) -> Plan | None:
+        found = self._lookup.find(provider, model)
+        if found is None:
+            return None
+        discounts = self._discounts.of(found.provider, customer)
+        return Plan(found, context_of(tier, batch), discounts, self._units)
+
+    def _compute(
+        self, plan: Plan | None, usage: PricedUsage
+    ) -> tuple[int | Unpriced, tuple[RateTable, Shape, tuple[int, ...]] | None]:
+        """The price of any event, and what it was computed with."""
+        if usage.failed and used_nothing(usage):
+            return Unpriced.NOTHING_TO_PRICE, None
+        if plan is None:
+            return Unpriced.NO_ENTRY, None
+        table = plan.table_at(usage.occurred_at, usage.prompt_tokens)
+        if table.needs_usage:
+            if usage.usage_quality == "missing":
+                return Unpriced.USAGE_MISSING, None
+            if usage.total_tokens > usage.prompt_tokens + usage.completion_tokens:
+                return Unpriced.UNCLASSIFIED_TOKENS, None
+        minimums = plan.found.entry.minimums
+        units = {name: max(n, minimums.get(name, 0)) for name, n in usage.units.items() if n}
+        shape, counts = table.shape(tuple(units)), (*counts_of(usage), *units.values())
+        numerator = shape.numerator(counts)
+        if isinstance(numerator, Unpriced):
+            return numerator, None
+        amount = rounded(numerator, table.denominator)
+        return amount if amount < LIMIT else Unpriced.TOO_LARGE, (table, shape, counts)
+
+
+def _priced_parts(used: tuple[RateTable, Shape, tuple[int, ...]]) -> tuple[PricedPart, ...]:
+    table, shape, counts = used
+    parts = ((part, part.count(counts)) for part in shape.shown(counts))
+    return tuple(_priced(part, count, table.denominator) for part, count in parts if count)
+
+
+def _priced(part: Part, count: int, denominator: int) -> PricedPart:
+    rate = part.rate
+    amount = Fraction(part.numerator * count, denominator * MONEY_UNITS)
+    return PricedPart(
+        part.unit, count, rate.rate, rate.per, rate.unit, rate.above, rate.rule, amount
+    )
