@@ -21,6 +21,7 @@ from faust.serializers.schemas import Schema
 from faust.types import Message
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from usagepipe.consumer.clickhouse.prices import StoredPrices
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.dead_letters.producer import DeadLetterProducer
@@ -41,6 +42,7 @@ from usagepipe.consumer.topics.kafka_credentials import faust_credentials
 from usagepipe.consumer.watchdog import is_stuck, watch
 from usagepipe.consumer.worker.admission import Admission
 from usagepipe.consumer.worker.batch_sink import ClickHouseSink, Servers
+from usagepipe.consumer.worker.price_books import PriceBooks
 from usagepipe.consumer.worker.rebalance_handler import RebalanceHandler
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import WorkerSettings
@@ -94,11 +96,14 @@ class WorkerApp(faust.App):
         self.parked = ParkingTable(address, settings.group, seconds)
         retry = Retrier(self.metrics, self.health)
         runtime = Runtime(self.threads, retry, self.metrics, self.health)
+        self.stored_prices = StoredPrices(address, seconds)
+        self.prices = PriceBooks(self.stored_prices, settings.cost, runtime)
         parking = Parking(self.parked, DeadLetterLimits.of(settings), runtime)
         sink = ClickHouseSink(
             Servers(self.writer, self.stored, self.rollups, self.letters),
             settings,
             parking,
+            self.prices,
             self._acknowledged,
             self.preflight.once,
             runtime,
@@ -133,6 +138,7 @@ class WorkerApp(faust.App):
         await super().on_start()
         self.add_future(watch(self))
         self.add_future(self.preflight.at_start())  # also where there is nothing to store yet
+        self.add_future(self.prices.refresh())
         self.add_future(self.admission.begin(self.preflight.clickhouse_passed.wait))
 
     async def on_stop(self) -> None:
@@ -144,7 +150,8 @@ class WorkerApp(faust.App):
         await self.letters.close()
         for threads in self.threads:
             threads.shutdown(wait=False, cancel_futures=True)
-        for client in (self.writer, self.stored, self.rollups, self.parked):
+        clients = (self.writer, self.stored, self.rollups, self.parked, self.stored_prices)
+        for client in clients:
             client.close()
 
 

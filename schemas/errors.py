@@ -148,6 +148,17 @@ class DamagedBookError(UsagePipeError):
         )
 
 
+class MissingBookError(UsagePipeError):
+    """A price book is not stored in ClickHouse. `version` names it."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        super().__init__(
+            f"The price book {version} is not stored. usagepipe prices history lists the books "
+            "that are."
+        )
+
+
 class PriceFileError(WrongUseError):
     """A price file is wrong. `problems` holds the line and the sentence of each problem."""
 

@@ -34,6 +34,7 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)  # ClickHouse's DateTime of the buckets ends in 2106
 
 UsageQuality = Literal["complete", "partial", "missing", "inconsistent"]
+
 CostSource = Literal["", "reported", "stamped", "priced"]
 
 

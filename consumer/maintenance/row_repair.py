@@ -9,9 +9,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, NamedTuple
 
+from usagepipe.consumer.clickhouse.prices import StoredPrices
 from usagepipe.consumer.clickhouse.stored import StoredRows
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.log.offset_ranges import OffsetRange
@@ -21,6 +22,7 @@ from usagepipe.consumer.rollups.raw_retention import raw_complete_from
 from usagepipe.consumer.rollups.rebuild import rebuild_rollups
 from usagepipe.consumer.rollups.tables import RollupTables
 from usagepipe.consumer.rollups.verification import Difference, find_differences
+from usagepipe.consumer.rows.pricing import Pricing
 from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.schemas.clickhouse.client import error_code
@@ -73,9 +75,10 @@ class RowRepair:
         self._stored = StoredRows(address, STATEMENT_SECONDS)
         self._writer = Writer(address, STATEMENT_SECONDS)
         self._rollups = RollupTables(address, STATEMENT_SECONDS)
+        self._prices = StoredPrices(address, STATEMENT_SECONDS)
 
     def close(self) -> None:
-        for each in (self._stored, self._writer, self._rollups):
+        for each in (self._stored, self._writer, self._rollups, self._prices):
             each.close()
 
     def stored_places(self, partition: int, span: OffsetRange) -> frozenset[Place]:
@@ -123,6 +126,7 @@ class RowRepair:
         offsets = {each.offset for each in found.missing}
         if not offsets:
             return found.suspect_days
+        self._prices.keep(self._pricing)
         # 1. Insert with a token that only these rows have. Two runs at once store them once, and so
         #    does a run that is repeated while its insert still runs. A crash after this step leaves
         #    rows that the next run recognizes by their epoch, and whose days it rebuilds.
@@ -165,7 +169,12 @@ class RowRepair:
 
     def _encode(self, partition: int, records: Sequence[Record]) -> Rows:
         place = TopicPartition(self._topic.settings.topic, partition)
-        return encode_rows(records, place, self._topic.topic_id, EPOCH)
+        return encode_rows(records, place, self._topic.topic_id, EPOCH, self._pricing)
+
+    @cached_property
+    def _pricing(self) -> Pricing:
+        """The prices of all rows of one run."""
+        return self._prices.active(self._topic.settings.cost)
 
     def _insert(self, body: bytes, token: str) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from usagepipe.consumer.log.lineage import UNKNOWN_EPOCH
 from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
+from usagepipe.consumer.rows.pricing import PricingName
 from usagepipe.schemas.settings.worker import MAX_BATCH_ROWS
 
 MAX_EPOCH: Final = 2**32 - 1  # the epoch of `maintenance.row_repair`
@@ -34,6 +35,7 @@ class Announcement:
     # other events, and with the same token the tables would drop them as a retry.
     digest: str = ""
     leader_epoch: int = UNKNOWN_EPOCH  # of the record before it
+    prices: str = ""  # which costs its rows have (`PricingName`)
 
     def encode(self) -> str:
         """The metadata of the commit that announces it."""
@@ -45,6 +47,7 @@ class Announcement:
             epoch=self.epoch,
             server=self.server,
             **({"ids": self.digest} if self.digest else {}),
+            **({"prices": self.prices} if self.prices else {}),
             **_epoch_field(self.leader_epoch),
             **self.skipped.encode(self.first),
         )
@@ -65,10 +68,14 @@ class Announcement:
         digest = fields.pop("ids", "")
         if not isinstance(digest, str):
             raise ValueError("ids")
+        prices = fields.pop("prices", "")
+        PricingName.decode(prices)
         skipped = SkippedDuplicates.decode(fields, first, last, records)
         if fields:
             raise ValueError("fields")
-        return cls(topic_id, first, last, records, epoch, skipped, server, digest, leader_epoch)
+        return cls(
+            topic_id, first, last, records, epoch, skipped, server, digest, leader_epoch, prices
+        )
 
     def is_of(self, skipped: Set[int], digest: str) -> bool:
         """Whether it announced the events of `digest`, with the same `skipped` offsets."""

@@ -119,10 +119,11 @@ def make_block(
     present: frozenset[Place],
     announced: Announcement | None,
     server: int = 0,
+    prices: str = "",
 ) -> Block:
     """The block of `batch`. `announced` is an earlier owner's announcement of the same range.
 
-    `server` is when ClickHouse was started; 0 is unknown.
+    `server` is when ClickHouse was started; 0 is unknown. `prices` names the costs of `rows`.
     """
     skipped = duplicates.offsets
     kept = rows.without(skipped | {place.offset for place in present})
@@ -137,6 +138,7 @@ def make_block(
         server,
         kept.digest,
         batch.epoch_before,
+        prices,
     )
     same = epoch > FIRST_EPOCH or pending.is_of(skipped, kept.digest)
     return Block(batch, topic, pending, kept, duplicates, present, same)

@@ -16,6 +16,7 @@ import msgspec
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.log.unreadable import UnreadableRecord
 from usagepipe.consumer.rows.event_reader import DECODED_TOGETHER, read_events
+from usagepipe.consumer.rows.pricing import Pricing
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import EARLIEST, LATEST
 
@@ -97,9 +98,13 @@ class Rows:
 
 
 def encode_rows(
-    records: Iterable[Record], partition: TopicPartition, topic_id: str, epoch: int
+    records: Iterable[Record],
+    partition: TopicPartition,
+    topic_id: str,
+    epoch: int,
+    pricing: Pricing | None = None,
 ) -> Rows:
-    """The rows of `records` as JSONEachRow, in the order of the records.
+    """The rows of `records` as JSONEachRow, in the order of the records, priced by `pricing`.
 
     Never raises because of a record's content: a record that is not an event is in `rejected`.
     """
@@ -121,6 +126,8 @@ def encode_rows(
             row.batch_epoch = epoch
             row.ingested_at = _seconds(record.timestamp)
             rows.append(row)
+        if pricing is not None:
+            pricing.apply(rows)
         body += _encoder.encode_lines(rows)
         offsets += [row.kafka_offset for row in rows]
         ids += [row.event_id for row in rows]

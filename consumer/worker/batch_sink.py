@@ -22,6 +22,7 @@ from usagepipe.consumer.runtime.runtime import Runtime
 from usagepipe.consumer.worker.insert_gate import InsertGate
 from usagepipe.consumer.worker.insertion import Inserter
 from usagepipe.consumer.worker.preparation import Preparer, Ready
+from usagepipe.consumer.worker.price_books import Prices
 from usagepipe.consumer.worker.rollup_rebuild import Acknowledged, RangeRebuilder
 from usagepipe.consumer.worker.stored_queries import StoredQueries
 from usagepipe.schemas.settings import WorkerSettings
@@ -62,6 +63,7 @@ class ClickHouseSink:
         servers: Servers,
         settings: WorkerSettings,
         parking: Parking,
+        prices: Prices,
         acknowledged: Acknowledged,
         ready: Ready,
         runtime: Runtime,
@@ -73,7 +75,7 @@ class ClickHouseSink:
         self.last_offset = queries.last_offset
         days = settings.dedup_days
         lookups = Lookups(partial(queries.events, days=days))
-        self.prepare = Preparer(queries, lookups, days, parking, ready, runtime).prepare
+        self.prepare = Preparer(queries, lookups, days, parking, prices, ready, runtime).prepare
         self.insert = Inserter(
             servers.writer, servers.letters, queries, rebuilder, self._gate, parking, runtime
         ).insert

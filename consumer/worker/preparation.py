@@ -18,6 +18,7 @@ from usagepipe.consumer.protocol.block import (
 from usagepipe.consumer.protocol.topic_id import TopicIdentity
 from usagepipe.consumer.rows.rows import Place, Rows, encode_rows
 from usagepipe.consumer.runtime.runtime import Runtime, in_thread
+from usagepipe.consumer.worker.price_books import Prices
 from usagepipe.consumer.worker.stored_queries import StoredQueries
 
 # Returns when the servers have passed the preflight.
@@ -34,6 +35,7 @@ class Preparer:
     lookups: Lookups
     dedup_days: int
     parking: Parking
+    prices: Prices
     ready: Ready
     runtime: Runtime
 
@@ -55,6 +57,10 @@ class Preparer:
             StartRefusedError: the servers did not pass the preflight. The health has the reason.
         """
         await self.ready()
+        # The same range must get the same costs again, so an announced one names its prices.
+        pricing = await (
+            self.prices.announced(announced.prices) if announced else self.prices.active()
+        )
         rows = await in_thread(
             self.runtime.threads.prepare,
             encode_rows,
@@ -62,6 +68,7 @@ class Preparer:
             batch.partition,
             topic.topic_id,
             epoch,
+            pricing,
         )
         self.parking.check(batch, topic.topic_id, rows)
         present: frozenset[Place] = frozenset()
@@ -77,7 +84,8 @@ class Preparer:
         if known is None and self.dedup_days:
             duplicates = await self._find_duplicates(batch, topic, rows, present, ahead)
         server = await self.queries.server_started(NEWS_SECONDS)
-        return make_block(batch, topic, epoch, rows, duplicates, present, announced, server)
+        prices = pricing.name.encode()
+        return make_block(batch, topic, epoch, rows, duplicates, present, announced, server, prices)
 
     async def _find_duplicates(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -10,6 +11,15 @@ from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings.base import ProcessSettings, TopicSettings
 from usagepipe.schemas.settings.checks import Identifier
 from usagepipe.schemas.settings.clickhouse import ClickHouseSettings
+
+
+class CostRule(StrEnum):
+    """Which cost of an event counts."""
+
+    REPORTED_FIRST = "reported-first"  # its own if it has one, else the price book's
+    PRICES_FIRST = "prices-first"  # the price book's if there is one, else its own
+    PRICES_ONLY = "prices-only"
+    REPORTED_ONLY = "reported-only"
 
 
 class QuerySettings(ClickHouseSettings, ProcessSettings):
@@ -42,6 +52,12 @@ class StorageSettings(QuerySettings, TopicSettings):
         default=35,
         description="How many days back workers look for an event with the same id. They skip such "
         "a duplicate; 0 stores every duplicate.",
+    )
+    cost: CostRule = Field(
+        default=CostRule.REPORTED_FIRST,
+        description="Which cost of an event counts. reported-first: what the provider reported or "
+        "a handler stamped, else the price book's. prices-first: the price book's, else its own. "
+        "prices-only: the price book's. reported-only: its own; no price book is used.",
     )
 
     @property

@@ -1,0 +1,60 @@
+"""The pricing of rows with the price books that are stored in ClickHouse."""
+
+from typing import Final
+
+from usagepipe.consumer.clickhouse.lazy_client import LazyClient
+from usagepipe.consumer.rows.pricing import OWN_COSTS, Pricing, PricingName
+from usagepipe.schemas.clickhouse.price_books import active_version, read_book, store_book
+from usagepipe.schemas.prices import PriceBook, Pricer, builtin_book
+from usagepipe.schemas.settings import ClickHouseAddress
+from usagepipe.schemas.settings.storage import CostRule
+
+MAX_PRICERS: Final = 4  # kept; a recovery may need the book before the active one
+
+
+class StoredPrices:
+    """Makes the pricing of a rule and a book. Threads may share it. Every method blocks."""
+
+    def __init__(self, address: ClickHouseAddress, seconds: float) -> None:
+        self._client = LazyClient(address, seconds)
+        self._pricers: dict[str, Pricer] = {}
+
+    def active(self, rule: CostRule) -> Pricing:
+        """The pricing with the active book, or with the built-in book if none was applied.
+
+        Raises:
+            MissingBookError, DamagedBookError: the active book cannot be used.
+        """
+        if rule is CostRule.REPORTED_ONLY:
+            return OWN_COSTS
+        version = active_version(self._client.get())
+        return Pricing(rule, self._pricer(version) if version else self._kept(builtin_book()))
+
+    def named(self, name: PricingName) -> Pricing:
+        """The pricing of `name`, which may have been announced by another process.
+
+        Raises:
+            MissingBookError, DamagedBookError: its book cannot be used.
+        """
+        if name.rule is CostRule.REPORTED_ONLY:
+            return OWN_COSTS
+        return Pricing(name.rule, self._pricer(name.version))
+
+    def keep(self, pricing: Pricing) -> None:
+        """Store the book of `pricing`, so that other processes can use it by its version."""
+        if pricing.book is not None:
+            store_book(self._client.get(), pricing.book)
+
+    def _pricer(self, version: str) -> Pricer:
+        found = self._pricers.get(version)
+        return found or self._kept(read_book(self._client.get(), version))
+
+    def _kept(self, book: PriceBook) -> Pricer:
+        pricer = self._pricers.get(book.version) or Pricer(book)
+        kept = {**self._pricers, book.version: pricer}
+        self._pricers = dict(list(kept.items())[-MAX_PRICERS:])
+        return pricer
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()

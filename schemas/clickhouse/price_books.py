@@ -1,0 +1,80 @@
+"""Stores price books in ClickHouse by version, and which of them was applied, when and by whom.
+
+A book never changes: its version is a hash of it. The book that was applied last is the active one.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS
+from usagepipe.schemas.clickhouse.migrations import load_statement
+from usagepipe.schemas.errors import MissingBookError
+from usagepipe.schemas.prices import PriceBook
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+BOOKS: Final = "price_books"
+HISTORY: Final = "price_book_history"
+_READ: Final[Mapping[str, int | str]] = {"select_sequential_consistency": 1, **WHOLE_ANSWERS}
+_WRITE: Final[Mapping[str, int]] = {
+    "async_insert": 0,
+    "wait_end_of_query": 1,
+    "distributed_foreground_insert": 1,
+}
+
+
+class Application(NamedTuple):
+    """A price book was applied. `comment` is the operator's."""
+
+    applied_at: datetime
+    version: str
+    applied_by: str
+    comment: str
+
+
+def history(client: "Client") -> tuple[Application, ...]:
+    """Every application of a book, the newest first. Blocks."""
+    rows = client.query(load_statement("price_book_history_read.sql"), settings=dict(_READ))
+    return tuple(Application(*row) for row in rows.result_rows)
+
+
+def active_version(client: "Client") -> str:
+    """The version of the active book; empty if none was ever applied. Blocks."""
+    rows = client.query(load_statement("price_book_active.sql"), settings=dict(_READ)).result_rows
+    return str(rows[0][0]) if rows else ""
+
+
+def read_book(client: "Client", version: str) -> PriceBook:
+    """The stored book of `version`. Blocks.
+
+    Raises:
+        MissingBookError: it is not stored.
+        DamagedBookError: what is stored is not that book.
+    """
+    sql, parameters = load_statement("price_book_read.sql"), {"version": version}
+    rows = client.query(sql, parameters=parameters, settings=dict(_READ)).result_rows
+    if not rows:
+        raise MissingBookError(version)
+    return PriceBook.from_json(rows[0][0], version)
+
+
+def store_book(client: "Client", book: PriceBook) -> None:
+    """Store `book`, unless it is stored already. Blocks."""
+    sql, parameters = load_statement("price_book_read.sql"), {"version": book.version}
+    if not client.query(sql, parameters=parameters, settings=dict(_READ)).result_rows:
+        row = [book.version, book.to_json()]
+        client.insert(BOOKS, [row], column_names=("version", "book"), settings=dict(_WRITE))
+
+
+def apply_book(client: "Client", book: PriceBook, applied_by: str, comment: str) -> None:
+    """Make `book` the active one. Blocks.
+
+    1. Store the book. A crash after it leaves a book that nothing uses.
+    2. Note that it was applied. From then on every worker changes to it.
+    """
+    store_book(client, book)
+    columns = ("version", "applied_by", "comment")
+    row = [book.version, applied_by, comment]
+    client.insert(HISTORY, [row], column_names=columns, settings=dict(_WRITE))

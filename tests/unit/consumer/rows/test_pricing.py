@@ -1,0 +1,103 @@
+"""Which cost of a row counts, by each rule."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.support.fake_records import PARTITION, FakeRecord
+from tests.support.hostile import event_json
+from usagepipe.consumer.rows.pricing import OWN_COSTS, Pricing, PricingName
+from usagepipe.consumer.rows.rows import encode_rows
+from usagepipe.schemas.prices import Pricer, builtin_book
+from usagepipe.schemas.settings.storage import CostRule
+
+PRICER = Pricer(builtin_book())
+CLAUDE = {
+    "provider": "anthropic",
+    "model": "claude-3-haiku-20240307",
+    "prompt_tokens": 1_000_000,
+    "total_tokens": 1_000_000,
+}
+UNKNOWN = CLAUDE | {"model": "no-such-model"}
+REPORTED = {"cost": "0.5", "cost_source": "reported", "price_version": "p-1"}
+
+
+def row_of(rule: CostRule, fields: dict[str, Any]) -> dict[str, Any]:
+    pricing = Pricing(rule, PRICER)
+    value = event_json(**fields)
+    body = encode_rows([FakeRecord(1, value)], PARTITION, "topic-id", 0, pricing).body
+    row: dict[str, Any] = json.loads(bytes(body))
+    return row
+
+
+def costs(row: dict[str, Any]) -> tuple[Decimal | None, str, Decimal | None, str]:
+    cost, reported = row.get("cost"), row.get("reported_cost")
+    return (
+        None if cost is None else Decimal(cost),
+        row.get("cost_source", ""),
+        None if reported is None else Decimal(reported),
+        row.get("price_version", ""),
+    )
+
+
+SOURCE_ALONE = CLAUDE | {"cost_source": "reported"}
+VERSION = PRICER.version
+HALF, QUARTER = Decimal("0.5"), Decimal("0.25")
+CASES = [
+    (CostRule.REPORTED_FIRST, CLAUDE, (QUARTER, "priced", None, VERSION)),
+    (CostRule.REPORTED_FIRST, CLAUDE | REPORTED, (HALF, "reported", HALF, "p-1")),
+    (CostRule.REPORTED_FIRST, CLAUDE | {"cost": "0.5"}, (HALF, "stamped", HALF, "")),
+    (CostRule.REPORTED_FIRST, UNKNOWN, (None, "", None, "")),
+    (CostRule.PRICES_FIRST, CLAUDE | REPORTED, (QUARTER, "priced", HALF, VERSION)),
+    (CostRule.PRICES_FIRST, UNKNOWN | REPORTED, (HALF, "reported", HALF, "p-1")),
+    (CostRule.PRICES_ONLY, CLAUDE | REPORTED, (QUARTER, "priced", HALF, VERSION)),
+    (CostRule.PRICES_ONLY, UNKNOWN | REPORTED, (None, "", HALF, "")),
+    (CostRule.REPORTED_ONLY, CLAUDE, (None, "", None, "")),
+    (CostRule.REPORTED_ONLY, CLAUDE | REPORTED, (HALF, "reported", HALF, "p-1")),
+    (
+        CostRule.REPORTED_FIRST,
+        CLAUDE | {"cost_source": "reported"},
+        (QUARTER, "priced", None, VERSION),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "fields", "expected"), CASES)
+def test_the_rule_decides_which_cost_counts(
+    rule: CostRule, fields: dict[str, Any], expected: tuple[Any, ...]
+) -> None:
+    """The cost, its source, the event's own cost, and the price version."""
+    assert expected == costs(row_of(rule, fields))
+
+
+@pytest.mark.parametrize("rule", CostRule)
+def test_a_cost_that_was_priced_before_stays(rule: CostRule) -> None:
+    """An import restores the costs of the export, whatever the prices are now."""
+    fields = CLAUDE | {
+        "cost": "0.125",
+        "cost_source": "priced",
+        "price_version": "0123456789abcdef",
+        "reported_cost": "0.5",
+    }
+
+    row = row_of(rule, fields)
+
+    assert (Decimal("0.125"), "priced", HALF, "0123456789abcdef") == costs(row)
+
+
+@pytest.mark.parametrize("rule", CostRule)
+def test_an_announcement_names_rule_and_book(rule: CostRule) -> None:
+    """What is read is what was written; without prices nothing is written."""
+    name = Pricing(rule, PRICER).name
+
+    assert name == PricingName.decode(name.encode())
+    assert "" == OWN_COSTS.name.encode()
+
+
+@pytest.mark.parametrize("text", ["x", "prices-first", "prices-first:", "later:0123456789abcdef"])
+def test_an_unknown_pricing_is_refused(text: str) -> None:
+    """A worker never guesses the prices of an announcement."""
+    with pytest.raises(ValueError, match=r"."):
+        PricingName.decode(text)
