@@ -156,12 +156,14 @@ class Entry(_Part):
 
 
 class Provider(_Part):
-    """A provider and its entries. `fallbacks` sell the same models at the same prices."""
+    """A provider and its entries. It also sells the models of `fallbacks`, at their prices."""
 
     id: str
     match: Clause | None = None
     model_match: Clause | None = None  # finds the provider of an event that names none
     fallbacks: tuple[str, ...] = ()
+    same_as: str = ""  # another name of that provider, with prices of its own for some models
+    own: tuple[Entry, ...] = ()  # what the operator adds: preferred to `models`
     models: tuple[Entry, ...] = ()
 
 
@@ -183,7 +185,7 @@ class Unit(_Part):
 
 
 class Document(_Part):
-    """A whole price book. `models` are entries for every provider."""
+    """A whole price book. `models` are the operator's entries for every provider."""
 
     format: Literal[1]  # the next one may mean something else
     units: dict[str, Unit]

@@ -13,6 +13,9 @@ def problems_of(document: Document) -> Iterator[str]:
     yield from (f"it has no unit {name}" for name in NORMAL_UNITS if name not in document.units)
     ids = [provider.id for provider in document.providers]
     yield from (f"it has the provider {each!r} twice" for each in set(ids) if ids.count(each) > 1)
+    real = {provider.id for provider in document.providers if not provider.same_as}
+    named = {provider.same_as for provider in document.providers if provider.same_as}
+    yield from (f"it has no provider {each!r}" for each in named - real)
     lookup = Lookup(document)
     for where, entry in entries_of(document):
         for problem in _problems(entry, document, lookup):
@@ -22,7 +25,7 @@ def problems_of(document: Document) -> Iterator[str]:
 def entries_of(document: Document) -> Iterator[tuple[str, Entry]]:
     """Every entry with the id of its provider: "*" if it is for every provider."""
     for provider in document.providers:
-        for entry in provider.models:
+        for entry in (*provider.own, *provider.models):
             yield provider.id, entry
     for entry in document.models:
         yield "*", entry

@@ -36,11 +36,8 @@ class Lookup:
         self._by_model: list[tuple[Test, Provider]] = [
             (test_of(p.model_match), p) for p in document.providers if p.model_match
         ]
-        self._own = {
-            each.id: EntryIndex(entry for entry in each.models if entry.own)
-            for each in document.providers
-        }
-        self._all = {each.id: EntryIndex(each.models) for each in document.providers}
+        self._own = {each.id: EntryIndex(each.own) for each in document.providers}
+        self._models = {each.id: EntryIndex(each.models) for each in document.providers}
         self._every = EntryIndex(document.models)
 
     def provider_of(self, provider: str, model: str) -> Provider | None:
@@ -66,6 +63,11 @@ class Lookup:
             return None
         return found if alias is None else _renamed(alias, found)
 
+    def entry_of(self, provider: str, model: str) -> Entry | None:
+        """The entry of the model itself, which may name another one."""
+        found = self._find(provider, model)
+        return found.entry if found else None
+
     def _find(self, provider: str, model: str) -> Found | None:
         paid = self.provider_of(provider, model)
         found = (self._find_name(paid, provider, name) for name in forms_of(model))
@@ -76,13 +78,17 @@ class Lookup:
             return Found(paid.id, paid.id, entry)
         if (entry := self._every.find(name)) is not None:
             return Found(paid.id if paid else provider.lower().strip(), "", entry)
-        return self._offered(paid, name) if paid else None
+        if paid is None:
+            return None
+        if paid.same_as:
+            return self._find_name(self._providers.get(paid.same_as), provider, name)
+        return self._offered(paid, name)
 
     def _offered(self, paid: Provider, name: str) -> Found | None:
         for owner in (paid.id, *paid.fallbacks):
-            index = self._all.get(owner)
-            if index is not None and (entry := index.find(name)) is not None:
-                return Found(paid.id, owner, entry, has_variants=owner == paid.id)
+            for index in (self._own.get(owner), self._models.get(owner)):
+                if index is not None and (entry := index.find(name)) is not None:
+                    return Found(paid.id, owner, entry, has_variants=owner == paid.id)
         return None
 
 

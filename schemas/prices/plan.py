@@ -58,8 +58,7 @@ class Plan:
         return discount_at(self._discounts, utc_text(at))
 
     def _compile(self, at: str, prompt: int) -> RateTable:
-        per = {name: unit.per for name, unit in self._units.by_name.items()}
-        rates = rates_at(self.found.entry, at, self.context, prompt, per)
+        rates = rates_at(self.found.entry, at, self.context, prompt, self._units.per)
         discount = self.discount_at(at)
         return RateTable(rates, self._units, Fraction(discount.negotiated if discount else 1))
 

@@ -16,6 +16,8 @@ from usagepipe.schemas.prices.usage import PricedUsage, Unpriced, counts_of, use
 # Plans kept. The names of models are their callers' choice, so there is no end of them.
 MAX_PLANS: Final = 20_000
 
+_Used = tuple[RateTable, Shape, tuple[int, ...]]
+
 
 class Pricer:
     """A compiled book. Safe to share between threads: what it keeps is made again at worst."""
@@ -33,12 +35,17 @@ class Pricer:
         """The price in 10^-12 US dollars, or why there is none.
 
         The common event is priced here: tokens of the normal form alone, which add up. Everything
-        else takes `_compute`, with the same numbers.
+        else takes `_compute`, with the same numbers. It runs for every event of a worker, so it
+        is one long function: each call would cost a tenth of it.
         """
-        plan = self._plan_of(usage)
-        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        customer = ""
+        if self._customers and usage.customer_id in self._customers:
+            customer = usage.customer_id
+        key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
+        plan = self._plans[key] if key in self._plans else self._keep_plan(key)
         if plan is None:
-            return self._compute(plan, usage)[0]
+            return _compute(None, None, usage)[0]
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
         table = plan.only or plan.table_at(usage.occurred_at, prompt)
         cached, written = usage.cached_tokens, usage.cache_write_tokens
         reasoning = usage.reasoning_tokens
@@ -52,7 +59,7 @@ class Pricer:
             or usage.usage_quality == "missing"
             or (table.lacks_rates and (completion or table.lacks_input))
         ):
-            return self._compute(plan, usage)[0]
+            return _compute(plan, table, usage)[0]
         amount = fresh * table.input + shown * table.output
         if cached:
             amount += cached * table.cache_read
@@ -68,8 +75,11 @@ class Pricer:
 
     def explain(self, usage: PricedUsage) -> Explanation:
         """How the price comes about. Its total is that of `price`."""
-        plan = self._plan_of(usage)
-        total, used = self._compute(plan, usage)
+        customer = usage.customer_id if usage.customer_id in self._customers else ""
+        key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
+        plan = self._plans[key] if key in self._plans else self._keep_plan(key)
+        table = plan.table_at(usage.occurred_at, usage.prompt_tokens) if plan else None
+        total, used = _compute(plan, table, usage)
         reason = total if isinstance(total, Unpriced) else None
         if plan is None:
             return Explanation(self.version, reason)
@@ -91,20 +101,7 @@ class Pricer:
             total=None if isinstance(total, Unpriced) else total,
         )
 
-    def _plan_of(self, usage: PricedUsage) -> Plan | None:
-        customer = usage.customer_id if self._customers else ""
-        key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
-        try:
-            return self._plans[key]
-        except KeyError:
-            return self._keep_plan(key)
-
     def _keep_plan(self, key: tuple[str, str, str, bool, str]) -> Plan | None:
-        *_, customer = key
-        if customer and customer not in self._customers:
-            key = (*key[:4], "")
-            if key in self._plans:
-                return self._plans[key]
         if len(self._plans) >= MAX_PLANS:
             self._plans.clear()
         plan = self._plans[key] = self._make_plan(*key)
@@ -119,28 +116,29 @@ class Pricer:
         discounts = self._discounts.of(found.provider, customer)
         return Plan(found, context_of(tier, batch), discounts, self._units)
 
-    def _compute(
-        self, plan: Plan | None, usage: PricedUsage
-    ) -> tuple[int | Unpriced, tuple[RateTable, Shape, tuple[int, ...]] | None]:
-        """The price of any event, and what it was computed with."""
-        if usage.failed and used_nothing(usage):
-            return Unpriced.NOTHING_TO_PRICE, None
-        if plan is None:
-            return Unpriced.NO_ENTRY, None
-        table = plan.table_at(usage.occurred_at, usage.prompt_tokens)
-        if table.needs_usage:
-            if usage.usage_quality == "missing":
-                return Unpriced.USAGE_MISSING, None
-            if usage.total_tokens > usage.prompt_tokens + usage.completion_tokens:
-                return Unpriced.UNCLASSIFIED_TOKENS, None
-        minimums = plan.found.entry.minimums
-        units = {name: max(n, minimums.get(name, 0)) for name, n in usage.units.items() if n}
-        shape, counts = table.shape(tuple(units)), (*counts_of(usage), *units.values())
-        numerator = shape.numerator(counts)
-        if isinstance(numerator, Unpriced):
-            return numerator, None
-        amount = rounded(numerator, table.denominator)
-        return amount if amount < LIMIT else Unpriced.TOO_LARGE, (table, shape, counts)
+
+def _compute(
+    plan: Plan | None, table: RateTable | None, usage: PricedUsage
+) -> tuple[int | Unpriced, _Used | None]:
+    """The price of any event, and what it was computed with."""
+    if usage.failed and used_nothing(usage):
+        return Unpriced.NOTHING_TO_PRICE, None
+    if plan is None or table is None:
+        return Unpriced.NO_ENTRY, None
+    if table.needs_usage:
+        if usage.usage_quality == "missing":
+            return Unpriced.USAGE_MISSING, None
+        if usage.total_tokens > usage.prompt_tokens + usage.completion_tokens:
+            return Unpriced.UNCLASSIFIED_TOKENS, None
+    units = usage.units
+    if (minimums := plan.found.entry.minimums) or 0 in units.values():
+        units = {name: max(n, minimums.get(name, 0)) for name, n in units.items() if n}
+    shape, counts = table.shape(tuple(units)), (*counts_of(usage), *units.values())
+    numerator = shape.numerator(counts)
+    if type(numerator) is not int:  # faster than isinstance of an enumeration
+        return numerator, None
+    amount = rounded(numerator, table.denominator) if table.denominator != 1 else numerator
+    return amount if amount < LIMIT else Unpriced.TOO_LARGE, (table, shape, counts)
 
 
 def _priced_parts(used: tuple[RateTable, Shape, tuple[int, ...]]) -> tuple[PricedPart, ...]:

@@ -45,6 +45,7 @@ class Shape:
     parts: tuple[Part, ...]
     details: tuple[Part, ...]
     coefficients: Row  # of the counts: the parts' numerators, added up
+    differences: tuple[Row, ...]  # rows of the parts that contradictory counts make negative
     unrated: tuple[int, ...]  # places of counts that must be 0
     refusal: Unpriced | None = None
 
@@ -52,10 +53,12 @@ class Shape:
         """The price over the table's denominator, or why there is none."""
         if self.refusal is not None:
             return self.refusal
-        if any(counts[place] for place in self.unrated):
-            return Unpriced.NO_RATE
-        if any(part.count(counts) < 0 for part in self.parts):
-            return Unpriced.INCONSISTENT
+        for place in self.unrated:
+            if counts[place]:
+                return Unpriced.NO_RATE
+        for row in self.differences:
+            if sum(map(mul, row, counts)) < 0:
+                return Unpriced.INCONSISTENT
         amount: int = sum(map(mul, self.coefficients, counts))
         return amount
 
@@ -107,9 +110,9 @@ class RateTable:
 
     def _compile(self, names: tuple[str, ...]) -> Shape:
         if any(name not in self._units for name in names):
-            return Shape((), (), (), (), Unpriced.UNKNOWN_UNIT)
+            return _refused(Unpriced.UNKNOWN_UNIT)
         if any(name in NORMAL_UNITS for name in names):  # counted twice
-            return Shape((), (), (), (), Unpriced.INCONSISTENT)
+            return _refused(Unpriced.INCONSISTENT)
         counted = (*NORMAL_UNITS, *names)
         rated = {name: self._units.nearest(name, self._rates) for name in counted}
         # What has the rate of another counted unit is counted there.
@@ -117,24 +120,21 @@ class RateTable:
             name for name, rate in rated.items() if rate and (rate == name or rate not in rated)
         ]
         parts = self._parts(kept, counted, rated)
-        coefficients = [0] * len(counted)
-        for part in parts:
-            for place, sign in enumerate(part.row):
-                coefficients[place] += sign * part.numerator
-        unrated = [
-            place
-            for place, name in enumerate(counted)
-            if rated[name] is None and name != "requests"
-        ]
-        details = self._parts([name for name in counted if rated[name]], counted, rated)
-        return Shape(parts, details, tuple(coefficients), tuple(unrated))
+        places = range(len(counted))
+        return Shape(
+            parts,
+            details=self._parts([name for name in counted if rated[name]], counted, rated),
+            coefficients=tuple(sum(p.numerator * p.row[place] for p in parts) for place in places),
+            differences=tuple(part.row for part in parts if min(part.row) < 0),
+            unrated=tuple(p for p in places if not rated[counted[p]] and counted[p] != "requests"),
+        )
 
     def _parts(
         self, names: Collection[str], counted: Sequence[str], rated: Mapping[str, str | None]
     ) -> tuple[Part, ...]:
         """Each unit without those of `names` that are parts of it, in the order of `names`."""
         rows: dict[str, Row] = {}
-        for name in sorted(names, key=self._units.depth, reverse=True):
+        for name in self._units.parts_first(names):
             row = [int(each == name) for each in counted]
             for part in self._units.parts_of(name, names):
                 row = list(map(sub, row, rows[part]))
@@ -143,3 +143,7 @@ class RateTable:
 
     def _part(self, name: str, rate: str, row: Row) -> Part:
         return Part(name, self._rates[rate], self._numerators[rate], row)
+
+
+def _refused(reason: Unpriced) -> Shape:
+    return Shape((), (), (), (), (), reason)

@@ -1,0 +1,85 @@
+"""Checks what the items of a price file say about each other, and about the book."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from usagepipe.schemas.prices.document import Document
+from usagepipe.schemas.prices.lookup import MAX_ALIASES, Lookup
+from usagepipe.schemas.prices.yaml_entries import reference_of
+from usagepipe.schemas.prices.yaml_models import FileDiscount, FileModel
+from usagepipe.schemas.prices.yaml_nodes import Problems
+
+
+def check_names(models: Sequence[FileModel], problems: Problems) -> None:
+    """No model of a provider may have two prices."""
+    seen: dict[tuple[str, str], FileModel] = {}
+    for model in models:
+        first = seen.setdefault((model.provider, model.name), model)
+        if first is not model:
+            _add_conflict(model, first, problems)
+    starred = sorted(
+        (model for model in seen.values() if model.prefix is not None),
+        key=lambda model: (model.provider, model.prefix),
+    )
+    # In this order, what a name contains follows it: neighbours show whether any two overlap.
+    for shorter, longer in pairwise(starred):
+        if shorter.provider == longer.provider and longer.name.startswith(shorter.name[:-1]):
+            later, first = sorted((shorter, longer), key=_line, reverse=True)
+            _add_conflict(later, first, problems)
+
+
+def _add_conflict(model: FileModel, first: FileModel, problems: Problems) -> None:
+    whom = f"the provider {model.provider}" if model.provider else "every provider"
+    what = model.name if model.name == first.name else f"{model.name} and {first.name}"
+    problems.add(
+        model.node,
+        f"{what}: two entries match the same model of {whom}; the other is in line {_line(first)}",
+    )
+
+
+def _line(item: FileModel) -> int:
+    line: int = item.node.start_mark.line
+    return line + 1
+
+
+def check_aliases(models: Sequence[FileModel], document: Document, problems: Problems) -> None:
+    """What `same_as` names must have a price."""
+    lookup = Lookup(document)
+    ids = {provider.id for provider in document.providers}
+    for model in models:
+        if model.same_as:
+            target = reference_of(model.same_as, ids)
+            if lookup.find(target.provider, target.model) is None:
+                problems.add(model.node, _alias_problem(model, lookup, ids))
+
+
+def _alias_problem(model: FileModel, lookup: Lookup, ids: set[str]) -> str:
+    names = [model.name]
+    target = reference_of(model.same_as, ids)
+    for _ in range(MAX_ALIASES + 1):
+        names.append("/".join(filter(None, (target.provider, target.model))))
+        entry = lookup.entry_of(target.provider, target.model)
+        if entry is None or entry.same_as is None:
+            return f"same_as: the book has no price for {names[-1]}"
+        target = entry.same_as
+    return f"same_as leads back to itself or too far: {' -> '.join(names[:4])} -> …"
+
+
+def check_discounts(
+    discounts: Sequence[FileDiscount], document: Document, problems: Problems
+) -> None:
+    """Discounts are for providers of the book, and one begins at a time."""
+    ids = {provider.id for provider in document.providers}
+    lookup = Lookup(document)
+    seen: dict[tuple[str, str, str | None], FileDiscount] = {}
+    for each in discounts:
+        provider = each.discount.provider
+        if provider and provider not in ids:
+            other = lookup.provider_of(provider, "")
+            cure = f": it is {other.id} there" if other else ""
+            problems.add(each.node, f"the book has no provider {provider}{cure}")
+        key = (provider, each.discount.customer, each.discount.since)
+        first = seen.setdefault(key, each)
+        if first is not each:
+            line = first.node.start_mark.line + 1
+            problems.add(each.node, f"the discount of line {line} is for the same and begins then")
