@@ -5,6 +5,7 @@ matches a model is its entry; the last period that has begun is the one that cou
 """
 
 import re
+from collections.abc import Iterator
 from datetime import date, time
 from decimal import Decimal
 from typing import Annotated, Final, Literal
@@ -192,3 +193,15 @@ class Document(_Part):
     providers: tuple[Provider, ...] = ()
     models: tuple[Entry, ...] = ()
     discounts: tuple[Discount, ...] = ()
+
+    def entries(self) -> Iterator[tuple[str, Entry]]:
+        """Every entry with the id of its provider, "" for every provider.
+
+        An entry of the operator's that replaces another is there twice: for the name in the file,
+        and for the names of the replaced one.
+        """
+        for provider in self.providers:
+            for entry in (*provider.own, *provider.models):
+                yield provider.id, entry
+        for entry in self.models:
+            yield "", entry

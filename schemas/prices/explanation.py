@@ -42,6 +42,7 @@ class Explanation:
 
     version: str
     reason: Unpriced | None = None  # why there is no price
+    culprits: tuple[str, ...] = ()  # the units that are the reason, if some are
     provider: str = ""  # whom the request is paid to, as the book names it
     owner: str = ""  # the provider whose entry it is; "" for an entry of every provider
     entry: str = ""

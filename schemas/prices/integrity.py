@@ -17,18 +17,9 @@ def problems_of(document: Document) -> Iterator[str]:
     named = {provider.same_as for provider in document.providers if provider.same_as}
     yield from (f"it has no provider {each!r}" for each in named - real)
     lookup = Lookup(document)
-    for where, entry in entries_of(document):
+    for provider, entry in document.entries():
         for problem in _problems(entry, document, lookup):
-            yield f"{where}/{entry.id}: {problem}"
-
-
-def entries_of(document: Document) -> Iterator[tuple[str, Entry]]:
-    """Every entry with the id of its provider: "*" if it is for every provider."""
-    for provider in document.providers:
-        for entry in (*provider.own, *provider.models):
-            yield provider.id, entry
-    for entry in document.models:
-        yield "*", entry
+            yield f"{provider or 'every provider'}/{entry.id}: {problem}"
 
 
 def _problems(entry: Entry, document: Document, lookup: Lookup) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Final
 from usagepipe.schemas.prices.amounts import LIMIT, MONEY_UNITS, rounded
 from usagepipe.schemas.prices.book import PriceBook
 from usagepipe.schemas.prices.explanation import Explanation, PricedPart
-from usagepipe.schemas.prices.lookup import Lookup
+from usagepipe.schemas.prices.lookup import Found, Lookup
 from usagepipe.schemas.prices.plan import Plan
 from usagepipe.schemas.prices.rates import Discounts, context_of
 from usagepipe.schemas.prices.table import Part, RateTable, Shape
@@ -42,7 +42,10 @@ class Pricer:
         if self._customers and usage.customer_id in self._customers:
             customer = usage.customer_id
         key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
-        plan = self._plans[key] if key in self._plans else self._keep_plan(key)
+        try:
+            plan = self._plans[key]
+        except KeyError:
+            plan = self._plan_for(key)
         if plan is None:
             return _compute(None, None, usage)[0]
         prompt, completion = usage.prompt_tokens, usage.completion_tokens
@@ -77,7 +80,7 @@ class Pricer:
         """How the price comes about. Its total is that of `price`."""
         customer = usage.customer_id if usage.customer_id in self._customers else ""
         key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
-        plan = self._plans[key] if key in self._plans else self._keep_plan(key)
+        plan = self._plan_for(key)
         table = plan.table_at(usage.occurred_at, usage.prompt_tokens) if plan else None
         total, used = _compute(plan, table, usage)
         reason = total if isinstance(total, Unpriced) else None
@@ -86,9 +89,11 @@ class Pricer:
         found = plan.found
         discount = plan.discount_at(usage.occurred_at)
         parts = _priced_parts(used) if used and reason is None else ()
+        culprits = used[1].culprits(used[2]) if used and reason else ()
         return Explanation(
             version=self.version,
             reason=reason,
+            culprits=culprits,
             provider=found.provider,
             owner=found.owner,
             entry=found.entry.id,
@@ -101,16 +106,23 @@ class Pricer:
             total=None if isinstance(total, Unpriced) else total,
         )
 
-    def _keep_plan(self, key: tuple[str, str, str, bool, str]) -> Plan | None:
-        if len(self._plans) >= MAX_PLANS:
-            self._plans.clear()
+    def find(self, provider: str, model: str) -> Found | None:
+        """The entry that prices this model, or None."""
+        return self._lookup.find(provider, model)
+
+    def _plan_for(self, key: tuple[str, str, str, bool, str]) -> Plan | None:
+        plans = self._plans
+        if key in plans:
+            return plans[key]
+        if len(plans) >= MAX_PLANS:  # a new one: other threads may be reading the old one
+            self._plans = {}
         plan = self._plans[key] = self._make_plan(*key)
         return plan
 
     def _make_plan(
         self, provider: str, model: str, tier: str, batch: bool, customer: str
     ) -> Plan | None:
-        found = self._lookup.find(provider, model)
+        found = self.find(provider, model)
         if found is None:
             return None
         discounts = self._discounts.of(found.provider, customer)
@@ -134,14 +146,14 @@ def _compute(
     if (minimums := plan.found.entry.minimums) or 0 in units.values():
         units = {name: max(n, minimums.get(name, 0)) for name, n in units.items() if n}
     shape, counts = table.shape(tuple(units)), (*counts_of(usage), *units.values())
-    numerator = shape.numerator(counts)
-    if type(numerator) is not int:  # faster than isinstance of an enumeration
-        return numerator, None
-    amount = rounded(numerator, table.denominator) if table.denominator != 1 else numerator
-    return amount if amount < LIMIT else Unpriced.TOO_LARGE, (table, shape, counts)
+    price = shape.numerator(counts)
+    if type(price) is int:  # faster than isinstance of an enumeration
+        price = rounded(price, table.denominator) if table.denominator != 1 else price
+        price = price if price < LIMIT else Unpriced.TOO_LARGE
+    return price, (table, shape, counts)
 
 
-def _priced_parts(used: tuple[RateTable, Shape, tuple[int, ...]]) -> tuple[PricedPart, ...]:
+def _priced_parts(used: _Used) -> tuple[PricedPart, ...]:
     table, shape, counts = used
     parts = ((part, part.count(counts)) for part in shape.shown(counts))
     return tuple(_priced(part, count, table.denominator) for part, count in parts if count)

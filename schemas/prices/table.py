@@ -17,7 +17,7 @@ from usagepipe.schemas.prices.rates import AppliedRate
 from usagepipe.schemas.prices.units import Units
 from usagepipe.schemas.prices.usage import NORMAL_UNITS, Unpriced
 
-MAX_SHAPES: Final = 256  # kept per table; what events count is their producers' choice
+MAX_SHAPES: Final = 64  # kept per table; what events count is their producers' choice
 Row = tuple[int, ...]
 
 
@@ -42,12 +42,13 @@ class Shape:
     `details` splits `parts` further, by units without a rate of their own. Their sums are equal.
     """
 
-    parts: tuple[Part, ...]
-    details: tuple[Part, ...]
-    coefficients: Row  # of the counts: the parts' numerators, added up
-    differences: tuple[Row, ...]  # rows of the parts that contradictory counts make negative
-    unrated: tuple[int, ...]  # places of counts that must be 0
-    refusal: Unpriced | None = None
+    counted: tuple[str, ...]  # the units of the counts
+    parts: tuple[Part, ...] = ()
+    details: tuple[Part, ...] = ()
+    coefficients: Row = ()  # of the counts: the parts' numerators, added up
+    differences: tuple[Row, ...] = ()  # rows of parts that contradictory counts make negative
+    unrated: tuple[int, ...] = ()  # places of counts that must be 0
+    refusal: Unpriced | None = None  # whatever the counts are
 
     def numerator(self, counts: Sequence[int]) -> int | Unpriced:
         """The price over the table's denominator, or why there is none."""
@@ -61,6 +62,13 @@ class Shape:
                 return Unpriced.INCONSISTENT
         amount: int = sum(map(mul, self.coefficients, counts))
         return amount
+
+    def culprits(self, counts: Sequence[int]) -> tuple[str, ...]:
+        """The units that leave the event without a price."""
+        if self.refusal is not None:
+            return self.counted
+        unrated = tuple(self.counted[place] for place in self.unrated if counts[place])
+        return unrated or tuple(part.unit for part in self.parts if part.count(counts) < 0)
 
     def shown(self, counts: Sequence[int]) -> tuple[Part, ...]:
         """`details`, unless the counts of units without a rate contradict each other."""
@@ -102,17 +110,18 @@ class RateTable:
     def shape(self, names: tuple[str, ...]) -> Shape:
         """How events that count these units, besides those of the normal form, are priced."""
         found = self._shapes.get(names)
-        if found is None:
-            if len(self._shapes) >= MAX_SHAPES:
-                self._shapes.clear()
-            found = self._shapes[names] = self._compile(names)
+        if found is not None:
+            return found
+        if unknown := tuple(name for name in names if name not in self._units):
+            return Shape(unknown, refusal=Unpriced.UNKNOWN_UNIT)
+        if twice := tuple(name for name in names if name in NORMAL_UNITS):
+            return Shape(twice, refusal=Unpriced.INCONSISTENT)
+        if len(self._shapes) >= MAX_SHAPES:
+            self._shapes.clear()
+        self._shapes[names] = found = self._compile(names)
         return found
 
     def _compile(self, names: tuple[str, ...]) -> Shape:
-        if any(name not in self._units for name in names):
-            return _refused(Unpriced.UNKNOWN_UNIT)
-        if any(name in NORMAL_UNITS for name in names):  # counted twice
-            return _refused(Unpriced.INCONSISTENT)
         counted = (*NORMAL_UNITS, *names)
         rated = {name: self._units.nearest(name, self._rates) for name in counted}
         # What has the rate of another counted unit is counted there.
@@ -122,6 +131,7 @@ class RateTable:
         parts = self._parts(kept, counted, rated)
         places = range(len(counted))
         return Shape(
+            counted,
             parts,
             details=self._parts([name for name in counted if rated[name]], counted, rated),
             coefficients=tuple(sum(p.numerator * p.row[place] for p in parts) for place in places),
@@ -143,7 +153,3 @@ class RateTable:
 
     def _part(self, name: str, rate: str, row: Row) -> Part:
         return Part(name, self._rates[rate], self._numerators[rate], row)
-
-
-def _refused(reason: Unpriced) -> Shape:
-    return Shape((), (), (), (), (), reason)

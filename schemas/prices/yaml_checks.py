@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from usagepipe.schemas.prices.document import Document
+from usagepipe.schemas.prices.document import Document, Reference
 from usagepipe.schemas.prices.lookup import MAX_ALIASES, Lookup
-from usagepipe.schemas.prices.yaml_entries import reference_of
+from usagepipe.schemas.prices.yaml_entries import Targets
 from usagepipe.schemas.prices.yaml_models import FileDiscount, FileModel
 from usagepipe.schemas.prices.yaml_nodes import Problems
 
@@ -42,20 +42,20 @@ def _line(item: FileModel) -> int:
     return line + 1
 
 
-def check_aliases(models: Sequence[FileModel], document: Document, problems: Problems) -> None:
+def check_aliases(
+    models: Sequence[FileModel], targets: Targets, document: Document, problems: Problems
+) -> None:
     """What `same_as` names must have a price."""
     lookup = Lookup(document)
-    ids = {provider.id for provider in document.providers}
     for model in models:
-        if model.same_as:
-            target = reference_of(model.same_as, ids)
+        if model.same_as and model.same_as_node:
+            target = targets.reference(model.same_as)
             if lookup.find(target.provider, target.model) is None:
-                problems.add(model.node, _alias_problem(model, lookup, ids))
+                problems.add(model.same_as_node, _alias_problem(model, target, lookup))
 
 
-def _alias_problem(model: FileModel, lookup: Lookup, ids: set[str]) -> str:
+def _alias_problem(model: FileModel, target: Reference, lookup: Lookup) -> str:
     names = [model.name]
-    target = reference_of(model.same_as, ids)
     for _ in range(MAX_ALIASES + 1):
         names.append("/".join(filter(None, (target.provider, target.model))))
         entry = lookup.entry_of(target.provider, target.model)

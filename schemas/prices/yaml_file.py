@@ -10,7 +10,7 @@ from usagepipe.schemas.prices.book import PriceBook
 from usagepipe.schemas.prices.document import FORMAT, Document
 from usagepipe.schemas.prices.units import Units
 from usagepipe.schemas.prices.yaml_checks import check_aliases, check_discounts, check_names
-from usagepipe.schemas.prices.yaml_entries import with_models
+from usagepipe.schemas.prices.yaml_entries import targets_of, with_models
 from usagepipe.schemas.prices.yaml_models import discounts_of, models_of
 from usagepipe.schemas.prices.yaml_nodes import Field, Problems, fields_of, quoted, root_of, text_of
 
@@ -34,7 +34,7 @@ def read_yaml(text: str, base: PriceBook) -> PriceBook:
         raise PriceFileError([(1, "the file is empty")])
     problems = Problems()
     fields = fields_of(root, "a price file", _FIELDS, problems)
-    document = _document(fields, base.document, problems)
+    document = _document(fields or {}, base.document, problems)
     problems.raise_any()
     return PriceBook(document)
 
@@ -48,8 +48,9 @@ def _document(fields: dict[str, Field], base: Document, problems: Problems) -> D
     if "base" in fields and _is_none(fields["base"][1], problems):
         base = Document(format=FORMAT, units=base.units)
     check_names(models, problems)
-    document = with_models(base, models, [each.discount for each in discounts])
-    check_aliases(models, document, problems)
+    targets = targets_of(base, models)
+    document = with_models(base, models, [each.discount for each in discounts], targets)
+    check_aliases(models, targets, document, problems)
     check_discounts(discounts, document, problems)
     return document
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from usagepipe.schemas.prices.document import Discount, Period, Variant
 from usagepipe.schemas.prices.units import Units
@@ -19,8 +19,8 @@ from usagepipe.schemas.prices.yaml_values import day_of, id_of, name_of, share_o
 if TYPE_CHECKING:
     import yaml
 
-_MODEL: tuple[str, ...] = ("model", "provider", "prices", "variants", "same_as")
-_DISCOUNT: tuple[str, ...] = ("provider", "customer", "negotiated", "from")
+MODEL_FIELDS: Final = ("model", "provider", "prices", "variants", "same_as")
+DISCOUNT_FIELDS: Final = ("provider", "customer", "negotiated", "from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class FileModel:
     periods: tuple[Period, ...] = ()
     variants: tuple[Variant, ...] = ()
     same_as: str = ""
+    same_as_node: "yaml.Node | None" = None
 
     @property
     def prefix(self) -> str | None:
@@ -52,8 +53,8 @@ def models_of(node: "yaml.Node", units: Units, problems: Problems) -> Iterator[F
     """Each name of each model."""
     rates = RateReader(units, problems)
     for item in items_of(node, "models", problems):
-        fields = fields_of(item, "a model", _MODEL, problems)
-        if fields:
+        fields = fields_of(item, "a model", MODEL_FIELDS, problems)
+        if fields is not None:
             yield from _names_of(item, fields, rates, problems)
 
 
@@ -75,7 +76,8 @@ def _names_of(
         if name is not None and "*" in name[:-1]:
             problems.add(node, f"{name}: * stands for the rest of a name, so it can only end it")
         elif name is not None and provider is not None and same_as is not None:
-            yield FileModel(node, provider, name, periods, variants, same_as)
+            target = fields["same_as"][1] if "same_as" in fields else None
+            yield FileModel(node, provider, name, periods, variants, same_as, target)
 
 
 def _optional_name(name: str, fields: dict[str, Field], problems: Problems) -> str | None:
@@ -86,8 +88,8 @@ def _optional_name(name: str, fields: dict[str, Field], problems: Problems) -> s
 def discounts_of(node: "yaml.Node", problems: Problems) -> Iterator[FileDiscount]:
     """Each discount."""
     for item in items_of(node, "discounts", problems):
-        fields = fields_of(item, "a discount", _DISCOUNT, problems)
-        if not fields:
+        fields = fields_of(item, "a discount", DISCOUNT_FIELDS, problems)
+        if fields is None:
             continue
         if "provider" not in fields and "customer" not in fields:
             problems.add(item, "the discount is for nobody: add provider, customer, or both")

@@ -66,11 +66,11 @@ def kind_of(node: "yaml.Node") -> str:
 
 def fields_of(
     node: "yaml.Node", what: str, known: Collection[str], problems: Problems
-) -> dict[str, Field]:
+) -> dict[str, Field] | None:
     """The fields of a mapping, by name, without those that are not known or come twice."""
     if kind_of(node) != "mapping":
         problems.add(node, f"{what} must be a mapping, with fields such as {_some(known)}")
-        return {}
+        return None
     found: dict[str, Field] = {}
     for key, value in node.value:
         name = key.value if kind_of(key) == "scalar" else ""
@@ -98,7 +98,7 @@ def text_of(node: "yaml.Node", what: str, problems: Problems) -> str | None:
         problems.add(node, f"{what} must be one value")
         return None
     text: str = node.value.strip()
-    if not text or (text in _NULLS and getattr(node, "style", None) is None):  # no quotes
+    if not text or (text in _NULLS and not getattr(node, "style", None)):  # without quotes
         problems.add(node, f"{what} is empty")
         return None
     return text

@@ -62,10 +62,12 @@ class RateReader:
 
     def _period(self, node: "yaml.Node") -> Period | None:
         fields = fields_of(node, "prices", self._fields, self._problems)
+        if fields is None:
+            return None
         rates = self._rates(fields)
-        if not rates and fields and not any(name in fields for name in self._names):
+        if not fields.keys() - _DATES:
             self._problems.add(node, "prices has no rate, such as input_mtok")
-        return Period(rates=rates, **self._dates(fields)) if fields else None
+        return Period(rates=rates, **self._dates(fields))
 
     def variants(self, node: "yaml.Node", periods: Iterable[Period]) -> tuple[Variant, ...]:
         """The rates of some requests."""
@@ -73,12 +75,14 @@ class RateReader:
         found: dict[tuple[tuple[str, str], ...], list[Variant]] = {}
         for each in items_of(node, "variants", self._problems):
             fields = fields_of(each, "a variant", known, self._problems)
-            when = self._when(each, fields) if fields else {}
+            if fields is None:
+                continue
+            when = self._when(each, fields)
             if tuple(when.items()) in found:
                 self._problems.add(each, "another variant counts for the same requests")
-            if fields and "prices" not in fields:
+            if "prices" not in fields:
                 self._problems.add(each, "the variant has no prices")
-            elif fields and when:
+            elif when:
                 dated = self._dated(fields["prices"][1])
                 found[tuple(when.items())] = [
                     Variant(when=when, since=one.since, daily=one.daily, rates=one.rates)
@@ -124,7 +128,7 @@ class RateReader:
     def _rate(self, node: "yaml.Node", name: str, per: int) -> Decimal | TieredRate | None:
         if kind_of(node) != "mapping":
             return rate_of(node, name, self._problems, per)
-        fields = fields_of(node, name, ("base", "tiers"), self._problems)
+        fields = fields_of(node, name, ("base", "tiers"), self._problems) or {}
         if "base" not in fields or "tiers" not in fields:
             self._problems.add(node, f"{name} needs base and tiers, or is one number")
             return None
@@ -137,7 +141,7 @@ class RateReader:
     def _tiers(self, node: "yaml.Node", name: str, per: int) -> Iterator[Tier]:
         for each in items_of(node, f"tiers of {name}", self._problems):
             what = f"a tier of {name}"
-            fields = fields_of(each, what, ("start", "price"), self._problems)
+            fields = fields_of(each, what, ("start", "price"), self._problems) or {}
             if "start" not in fields or "price" not in fields:
                 self._problems.add(each, f"{what} needs start, in prompt tokens, and price")
                 continue
