@@ -60,11 +60,11 @@ Day = Annotated[str, AfterValidator(_checked_date)]  # text, because it is compa
 Clock = Annotated[str, AfterValidator(_checked_clock)]  # in UTC
 
 
-class _Part(BaseModel):
+class _Fields(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Clause(_Part):
+class Clause(_Fields):
     """A condition on a name, in lower case. Exactly one of the fields is set."""
 
     equals: str | None = None
@@ -91,14 +91,14 @@ def _compiled(pattern: str) -> None:
         raise ValueError(f"is no regular expression: {error}") from None
 
 
-class Tier(_Part):
+class Tier(_Fields):
     """The rate of the whole request if its prompt has more than `above` tokens."""
 
     above: Annotated[int, Field(ge=0)]
     rate: Amount
 
 
-class TieredRate(_Part):
+class TieredRate(_Fields):
     """A rate that depends on the size of the prompt. The tiers are in ascending order."""
 
     base: Amount
@@ -108,7 +108,7 @@ class TieredRate(_Part):
 Rates = dict[str, Amount | TieredRate]  # by unit; US dollars for `per` units
 
 
-class Dated(_Part):
+class Dated(_Fields):
     """What counts from a day on, and at some hours of each day (the end may be after midnight)."""
 
     since: Day | None = None
@@ -137,14 +137,14 @@ class Variant(Period):
     when: Annotated[dict[str, str], Field(min_length=1)]
 
 
-class Reference(_Part):
+class Reference(_Fields):
     """Names another entry, as an event would."""
 
     provider: str
     model: str
 
 
-class Entry(_Part):
+class Entry(_Fields):
     """The prices of one model. With `same_as` it has those of another entry."""
 
     id: str
@@ -156,7 +156,7 @@ class Entry(_Part):
     minimums: dict[str, int] = {}  # the fewest units that are billed, if there is one
 
 
-class Provider(_Part):
+class Provider(_Fields):
     """A provider and its entries. It also sells the models of `fallbacks`, at their prices."""
 
     id: str
@@ -168,7 +168,7 @@ class Provider(_Part):
     models: tuple[Entry, ...] = ()
 
 
-class Discount(_Part):
+class Discount(_Fields):
     """The part of the list price that is paid, by provider, by customer, or by both."""
 
     provider: str = ""
@@ -177,7 +177,7 @@ class Discount(_Part):
     negotiated: Annotated[Exact, Field(gt=0, le=1)]
 
 
-class Unit(_Part):
+class Unit(_Fields):
     """Something that is counted. A unit with more dimensions is a part of one with fewer."""
 
     per: Annotated[int, Field(gt=0)]  # so many units have the rate as their price
@@ -185,7 +185,7 @@ class Unit(_Part):
     dimensions: dict[str, str]
 
 
-class Document(_Part):
+class Document(_Fields):
     """A whole price book. `models` are the operator's entries for every provider."""
 
     format: Literal[1]  # the next one may mean something else

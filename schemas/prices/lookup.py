@@ -13,7 +13,7 @@ MAX_ALIASES: Final = 10  # one after the other; the reader of a book refuses cir
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundEntry:
     """An entry, and how it was found.
 
     `provider` is whom the request is paid to; `owner` has the entry. They differ if the provider
@@ -50,10 +50,10 @@ class Lookup:
             return known
         return next((each for test, each in self._matches if test(name)), None)
 
-    def find(self, provider: str, model: str) -> Found | None:
+    def find(self, provider: str, model: str) -> FoundEntry | None:
         """The entry that prices `model`, or None."""
         found = self._find(provider, model)
-        alias: Found | None = None
+        alias: FoundEntry | None = None
         for _ in range(MAX_ALIASES):
             if found is None or (target := found.entry.same_as) is None:
                 break
@@ -68,30 +68,30 @@ class Lookup:
         found = self._find(provider, model)
         return found.entry if found else None
 
-    def _find(self, provider: str, model: str) -> Found | None:
+    def _find(self, provider: str, model: str) -> FoundEntry | None:
         paid = self.provider_of(provider, model)
         found = (self._find_name(paid, provider, name) for name in forms_of(model))
         return next((each for each in found if each is not None), None)
 
-    def _find_name(self, paid: Provider | None, provider: str, name: str) -> Found | None:
+    def _find_name(self, paid: Provider | None, provider: str, name: str) -> FoundEntry | None:
         if paid is not None and (entry := self._own[paid.id].find(name)) is not None:
-            return Found(paid.id, paid.id, entry)
+            return FoundEntry(paid.id, paid.id, entry)
         if (entry := self._every.find(name)) is not None:
-            return Found(paid.id if paid else provider.lower().strip(), "", entry)
+            return FoundEntry(paid.id if paid else provider.lower().strip(), "", entry)
         if paid is None:
             return None
         if paid.same_as:
             return self._find_name(self._providers.get(paid.same_as), provider, name)
         return self._offered(paid, name)
 
-    def _offered(self, paid: Provider, name: str) -> Found | None:
+    def _offered(self, paid: Provider, name: str) -> FoundEntry | None:
         for owner in (paid.id, *paid.fallbacks):
             for index in (self._own.get(owner), self._models.get(owner)):
                 if index is not None and (entry := index.find(name)) is not None:
-                    return Found(paid.id, owner, entry, has_variants=owner == paid.id)
+                    return FoundEntry(paid.id, owner, entry, has_variants=owner == paid.id)
         return None
 
 
-def _renamed(alias: Found, found: Found) -> Found:
+def _renamed(alias: FoundEntry, found: FoundEntry) -> FoundEntry:
     """`found` under the name of `alias`. The alias decides whom the request is paid to."""
     return replace(found, provider=alias.provider or found.provider, alias=alias.entry)

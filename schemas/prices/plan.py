@@ -6,7 +6,7 @@ from datetime import datetime
 from fractions import Fraction
 
 from usagepipe.schemas.prices.document import Dated, Discount, Entry, TieredRate
-from usagepipe.schemas.prices.lookup import Found
+from usagepipe.schemas.prices.lookup import FoundEntry
 from usagepipe.schemas.prices.rates import discount_at, rates_at, utc_text
 from usagepipe.schemas.prices.table import RateTable
 from usagepipe.schemas.prices.units import Units
@@ -24,7 +24,7 @@ class Plan:
     )  # fmt: skip
 
     def __init__(
-        self, found: Found, context: Mapping[str, str], discounts: list[Discount], units: Units
+        self, found: FoundEntry, context: Mapping[str, str], discounts: list[Discount], units: Units
     ) -> None:
         self.found = found
         self.context = context if found.has_variants else {}
