@@ -18,7 +18,7 @@ def compare_explanations(pricer: Pricer, events: int, seed: int) -> tuple[int, l
     for number in range(events):
         model = models[number % len(models)]
         counts = usages.counts(sorted(model.priced))
-        usage = _odd(usages.usage(model.provider, model.entry.id, counts), usages.random)
+        usage = _odd(usages.usage(model, model.entry.id, counts), usages.random)
         price, explained = pricer.price(usage), pricer.explain(usage)
         priced += not isinstance(price, Unpriced)
         if not _adds_up(price, explained):

@@ -64,8 +64,11 @@ class RandomUsages:
         self.random = random.Random(seed)
         self._units = units
 
-    def moment(self) -> datetime:
-        """Any minute since the oldest date of a rate, more often a recent one."""
+    def moment(self, entry: Entry | None = None) -> datetime:
+        """Any minute of four years, more often a recent one, or one where a rate begins."""
+        if entry is not None and (edges := _edges(entry)) and self.random.random() < 0.5:
+            edge = self.random.choice(edges)
+            return edge + timedelta(milliseconds=self.random.choice((-1, 0, 1)))
         days = self.random.choice((30, 400, 1500))
         minutes = self.random.randrange(days * 24 * 60)
         return datetime(2026, 11, 30, tzinfo=UTC) - timedelta(minutes=minutes)
@@ -91,16 +94,24 @@ class RandomUsages:
             classes[part] for part in self._units.parts_of(name, classes)
         )
 
-    def usage(self, provider: str, model: str, counts: Mapping[str, int]) -> Usage:
-        """An event with these counts, at any moment, in any context."""
+    def usage(self, model: Model, name: str, counts: Mapping[str, int]) -> Usage:
+        """An event of `name` with these counts, at any moment, in any context."""
         tokens: dict[str, Any] = {field: counts.get(unit, 0) for unit, field in TOKENS.items()}
         return Usage(
-            provider=provider,
-            model=model,
+            provider=model.provider,
+            model=name,
             service_tier=self.random.choice(CONTEXTS),
             batch=self.random.random() < 0.3,
-            occurred_at=self.moment(),
+            occurred_at=self.moment(model.entry),
             total_tokens=tokens["prompt_tokens"] + tokens["completion_tokens"],
             units={unit: count for unit, count in counts.items() if count and unit not in TOKENS},
             **tokens,
         )
+
+
+def _edges(entry: Entry) -> list[datetime]:
+    """When its rates begin or end: on the days, and at the hours of some day."""
+    parts = (*entry.periods, *entry.variants)
+    days = {each.since for each in parts if each.since}
+    hours = {f"2026-10-31T{clock}" for each in parts for clock in each.daily or ()}
+    return [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in sorted(days | hours)]

@@ -10,6 +10,7 @@ import pytest
 from tests.support.price_usage import book, entry, used
 from usagepipe.schemas.errors import DamagedBookError
 from usagepipe.schemas.prices import PriceBook, Pricer, builtin_book
+from usagepipe.schemas.prices.usage import NORMAL_UNITS
 
 RATES = {"input_tokens": "5", "output_tokens": "15"}
 
@@ -30,6 +31,27 @@ def test_equal_contents_have_one_version() -> None:
     assert (first.version, first.to_json()) == (again.version, again.to_json())
     assert first.version != another.version
     assert 16 == len(first.version)
+
+
+def test_the_version_of_a_book_never_changes() -> None:
+    """Rows and announcements name it: the same prices must have the same version for ever."""
+    units: dict[str, Any] = {
+        name: {"per": 1, "rate_name": name, "dimensions": {}} for name in NORMAL_UNITS
+    }
+    fields = {
+        "format": 1,
+        "units": units,
+        "providers": [{"id": "é", "models": [
+            {"id": "m", "match": {"any_of": [{"equals": "m"}, {"regex": "^m-"}]}, "periods": [
+                {"rates": {"requests": "0.50", "input_tokens": {"base": "1.0", "tiers": [
+                    {"above": 9, "rate": "0.000000000000000001"}]}}},
+                {"since": "2026-01-01", "daily": ["16:30", "00:30:00"], "rates": {}},
+            ]},
+        ]}],
+        "discounts": [{"customer": "c", "negotiated": "1.00"}],
+    }  # fmt: skip
+
+    assert "ca8eb7e522029d8b" == PriceBook.from_json(json.dumps(fields)).version
 
 
 def test_a_stored_book_is_read_as_it_was() -> None:
@@ -112,10 +134,11 @@ def test_another_version_is_refused() -> None:
 
 
 def test_only_the_built_in_book_imports_genai_prices() -> None:
-    """Its data and its HTTP client cost half a second and 70 MB."""
+    """Its data and its HTTP client cost half a second and 20 MB, and YAML is for files alone."""
     program = """
 import sys
 from usagepipe.schemas.prices import PriceBook, Pricer, builtin_book
+from usagepipe.schemas.prices.usage import NORMAL_UNITS
 before = {"genai_prices", "yaml", "httpx2"} & set(sys.modules)
 builtin_book()
 print(sorted(before), "genai_prices.data" in sys.modules)

@@ -69,7 +69,7 @@ def test_every_model_costs_what_genai_prices_calculates(pricer: Pricer) -> None:
         name = reachable(model, lookup)
         for _ in range(USAGES_OF_A_MODEL if model.priced else 0):
             counts = usages.counts(sorted(model.priced))
-            usage = usages.usage(model.provider, name, counts)
+            usage = usages.usage(model, name, counts)
             price, expected = pricer.price(usage), calculated(usage, counts)
             if price is Unpriced.NO_RATE:  # it has one, but at another time
                 unpriced += 1

@@ -222,19 +222,20 @@ discounts:
 
 
 def test_a_large_book_is_read_and_used_quickly() -> None:
-    """10,000 models and 10,000 discounts: seconds to read, microseconds to use."""
+    """10,000 models and 1,000 discounts: seconds to read, microseconds to use."""
     numbers = range(10_000)
     text = "models:\n" + "".join(
         f"  - {{model: m-{n}, provider: p{n % 7}, prices: {{input_mtok: {n}.25}}}}\n"
         for n in numbers
     )
     text += "discounts:\n"
-    text += "".join(f"  - {{customer: c-{n}, negotiated: 0.9}}\n" for n in numbers)
+    text += "".join(f"  - {{customer: c-{n}, negotiated: 0.9}}\n" for n in range(1000))
     started = time.process_time()
     book = read_yaml(text, builtin_book())
     pricer = Pricer(PriceBook.from_json(book.to_json(), book.version))
     usages = [
-        used(1000, provider=f"p{n % 7}", model=f"m-{n}", customer_id=f"c-{n}") for n in numbers
+        used(1000, provider=f"p{n % 7}", model=f"m-{n}", customer_id=f"c-{n % 1000}")
+        for n in numbers
     ]
     prices = [pricer.price(usage) for usage in usages]
     read = time.process_time() - started
@@ -243,7 +244,7 @@ def test_a_large_book_is_read_and_used_quickly() -> None:
     again = time.process_time() - started - read
 
     assert [(n * 100 + 25) * 10_000_000 * 9 // 10 for n in numbers] == prices
-    assert read < 30  # 5 s here
+    assert read < 30  # 4 s here
     assert again < 0.5  # 10 ms here
 
 
