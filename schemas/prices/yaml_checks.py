@@ -5,9 +5,31 @@ from itertools import pairwise
 
 from usagepipe.schemas.prices.document import Document, Reference
 from usagepipe.schemas.prices.lookup import MAX_ALIASES, Lookup
-from usagepipe.schemas.prices.yaml_entries import Targets
-from usagepipe.schemas.prices.yaml_models import FileDiscount, FileModel
+from usagepipe.schemas.prices.yaml_entries import Targets, targets_of
+from usagepipe.schemas.prices.yaml_models import FileDiscount, FileModel, PriceFile
 from usagepipe.schemas.prices.yaml_nodes import Problems
+
+
+def check_file(file: PriceFile, base: Document, document: Document, problems: Problems) -> None:
+    """Everything that the items of `file`, which made `document` of `base`, must agree on."""
+    check_providers(file, base, problems)
+    check_names(file.models, problems)
+    check_aliases(file.models, targets_of(base, file), document, problems)
+    check_discounts(file.discounts, document, problems)
+
+
+def check_providers(file: PriceFile, base: Document, problems: Problems) -> None:
+    """Another name of a provider is new, and what it names is a provider of the book."""
+    ids = {provider.id for provider in base.providers}
+    other_names = {each.name: each for each in file.providers}
+    known = (ids | {model.provider for model in file.models if model.provider}) - set(other_names)
+    for each in file.providers:
+        if each.name in ids:
+            problems.add(each.node, f"the book already has a provider {each.name}")
+        if other_names[each.name] is not each:
+            problems.add(each.node, f"the provider {each.name} is named twice")
+        if each.same_as not in known:
+            problems.add(each.node, f"the book has no provider {each.same_as}")
 
 
 def check_names(models: Sequence[FileModel], problems: Problems) -> None:

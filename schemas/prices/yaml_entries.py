@@ -4,7 +4,7 @@ A model that has the id of an entry replaces it, under every name that the entry
 model is added, and preferred to what was there: single names first, then names with a star.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from usagepipe.schemas.prices.document import (
@@ -16,7 +16,7 @@ from usagepipe.schemas.prices.document import (
     Reference,
 )
 from usagepipe.schemas.prices.lookup import Lookup
-from usagepipe.schemas.prices.yaml_models import FileModel
+from usagepipe.schemas.prices.yaml_models import FileModel, PriceFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +34,28 @@ class Targets:
         return Reference(provider="", model=text)
 
 
-def targets_of(base: Document, models: Iterable[FileModel]) -> Targets:
+def targets_of(base: Document, file: PriceFile) -> Targets:
     """What the models of the file can name."""
-    named = {model.provider for model in models if model.provider}
-    every = {model.name for model in models if not model.provider}
-    return Targets(frozenset(named | {each.id for each in base.providers}), frozenset(every))
+    ids = {each.id for each in base.providers} | {each.name for each in file.providers}
+    ids |= {model.provider for model in file.models if model.provider}
+    every = {model.name for model in file.models if not model.provider}
+    return Targets(frozenset(ids), frozenset(every))
 
 
-def with_models(
-    base: Document, models: Collection[FileModel], discounts: Iterable[Discount], targets: Targets
-) -> Document:
-    """`base` with these models and discounts. Their order in the file does not count."""
+def with_file(base: Document, file: PriceFile) -> Document:
+    """`base` with the items of the file, whose order does not count."""
+    targets = targets_of(base, file)
     by_provider: dict[str, list[FileModel]] = {}
-    for model in models:
+    for model in file.models:
         by_provider.setdefault(model.provider, []).append(model)
     every = by_provider.pop("", [])
+    aliases = {each.name: each.same_as for each in file.providers}
     known, lookup = {provider.id for provider in base.providers}, Lookup(base)
-    new = [_new_provider(name, lookup) for name in sorted(by_provider.keys() - known)]
+    new = [
+        Provider(id=name, same_as=aliases.get(name) or _other_name(name, lookup))
+        for name in sorted((by_provider.keys() | aliases.keys()) - known)
+    ]
+    discounts = [each.discount for each in file.discounts]
     return Document(
         format=base.format,
         units=base.units,
@@ -63,10 +68,10 @@ def with_models(
     )
 
 
-def _new_provider(name: str, lookup: Lookup) -> Provider:
-    """A provider that the base does not have under this id, but may know under another."""
+def _other_name(name: str, lookup: Lookup) -> str:
+    """The id of the provider that the base takes this name for, "" if there is none."""
     other = lookup.provider_of(name, "")
-    return Provider(id=name, same_as=other.id if other else "")
+    return other.id if other else ""
 
 
 def _changed(provider: Provider, models: Sequence[FileModel], targets: Targets) -> Provider:

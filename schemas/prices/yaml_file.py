@@ -3,21 +3,28 @@
 `docs/prices.md` describes the file. Its order and comments are not part of the book.
 """
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from usagepipe.schemas.errors import PriceFileError
 from usagepipe.schemas.prices.book import PriceBook
 from usagepipe.schemas.prices.document import FORMAT, Document
 from usagepipe.schemas.prices.units import Units
-from usagepipe.schemas.prices.yaml_checks import check_aliases, check_discounts, check_names
-from usagepipe.schemas.prices.yaml_entries import targets_of, with_models
-from usagepipe.schemas.prices.yaml_models import discounts_of, models_of
+from usagepipe.schemas.prices.yaml_checks import check_file
+from usagepipe.schemas.prices.yaml_entries import with_file
+from usagepipe.schemas.prices.yaml_models import (
+    PriceFile,
+    discounts_of,
+    models_of,
+    providers_of,
+)
 from usagepipe.schemas.prices.yaml_nodes import Field, Problems, fields_of, quoted, root_of, text_of
 
 if TYPE_CHECKING:
     import yaml
 
-_FIELDS: Final = ("base", "models", "discounts")
+FILE_FIELDS: Final = ("base", "providers", "models", "discounts")
+Item = TypeVar("Item")
 BUILT_IN: Final = "built-in"
 NONE: Final = "none"
 
@@ -33,7 +40,7 @@ def read_yaml(text: str, base: PriceBook) -> PriceBook:
     if root is None:
         raise PriceFileError([(1, "the file is empty")])
     problems = Problems()
-    fields = fields_of(root, "a price file", _FIELDS, problems)
+    fields = fields_of(root, "a price file", FILE_FIELDS, problems)
     document = _document(fields or {}, base.document, problems)
     problems.raise_any()
     return PriceBook(document)
@@ -41,18 +48,22 @@ def read_yaml(text: str, base: PriceBook) -> PriceBook:
 
 def _document(fields: dict[str, Field], base: Document, problems: Problems) -> Document:
     units = Units(base.units)
-    models = list(models_of(fields["models"][1], units, problems)) if "models" in fields else []
-    discounts = (
-        list(discounts_of(fields["discounts"][1], problems)) if "discounts" in fields else []
+    file = PriceFile(
+        providers=_read(fields, "providers", lambda node: providers_of(node, problems)),
+        models=_read(fields, "models", lambda node: models_of(node, units, problems)),
+        discounts=_read(fields, "discounts", lambda node: discounts_of(node, problems)),
     )
     if "base" in fields and _is_none(fields["base"][1], problems):
         base = Document(format=FORMAT, units=base.units)
-    check_names(models, problems)
-    targets = targets_of(base, models)
-    document = with_models(base, models, [each.discount for each in discounts], targets)
-    check_aliases(models, targets, document, problems)
-    check_discounts(discounts, document, problems)
+    document = with_file(base, file)
+    check_file(file, base, document, problems)
     return document
+
+
+def _read(
+    fields: dict[str, Field], name: str, read: "Callable[[yaml.Node], Iterable[Item]]"
+) -> "tuple[Item, ...]":
+    return tuple(read(fields[name][1])) if name in fields else ()
 
 
 def _is_none(node: "yaml.Node", problems: Problems) -> bool:

@@ -11,6 +11,7 @@ from usagepipe.schemas.prices.yaml_nodes import (
     Problems,
     fields_of,
     items_of,
+    kind_of,
     one_or_more,
 )
 from usagepipe.schemas.prices.yaml_rates import RateReader
@@ -47,6 +48,36 @@ class FileDiscount:
 
     node: "yaml.Node"
     discount: Discount
+
+
+@dataclass(frozen=True, slots=True)
+class FileProvider:
+    """Another name of a provider."""
+
+    node: "yaml.Node"  # of the name
+    name: str
+    same_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFile:
+    """All items of a file."""
+
+    providers: tuple[FileProvider, ...]
+    models: tuple[FileModel, ...]
+    discounts: tuple[FileDiscount, ...]
+
+
+def providers_of(node: "yaml.Node", problems: Problems) -> Iterator[FileProvider]:
+    """Each other name of a provider."""
+    if kind_of(node) != "mapping":
+        problems.add(node, "providers must be a mapping, such as my-gateway: openai")
+        return
+    for key, value in node.value:
+        name = name_of(key, "the name of a provider", problems)
+        same_as = name_of(value, f"the provider of {name}", problems)
+        if name is not None and same_as is not None:
+            yield FileProvider(key, name, same_as)
 
 
 def models_of(node: "yaml.Node", units: Units, problems: Problems) -> Iterator[FileModel]:

@@ -3,7 +3,8 @@
 YAML would make a float of 0.1 and a base-60 number of 16:30, and take the last of two equal keys.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from usagepipe.schemas.errors import MissingExtraError, PriceFileError
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import yaml
 
 _NULLS: Final = ("", "~", "null", "Null", "NULL")
+MAX_DEPTH: Final = 50  # a price file needs 9
+_CLOSE: Final = 0.65  # input is close to input_mtok
 _QUOTED_CHARS: Final = 60  # of a wrong value, in a message
 
 
@@ -49,6 +52,7 @@ def root_of(text: str) -> "yaml.Node | None":
         raise MissingExtraError("prices", "PyYAML") from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
     try:
+        _check_depth(yaml.parse(text, loader))
         return yaml.compose(text, loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -57,6 +61,17 @@ def root_of(text: str) -> "yaml.Node | None":
     except yaml.YAMLError as error:  # a character that YAML does not allow
         reason = str(error).partition("\n")[0]
         raise PriceFileError([(1, f"this is no YAML: {reason}")]) from None
+
+
+def _check_depth(events: Iterable["yaml.Event"]) -> None:
+    """Nested lists without end would overflow the stack of the C library that makes nodes."""
+    depth = 0
+    for event in events:
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise PriceFileError([(line, "this is nested too deeply")])
 
 
 def kind_of(node: "yaml.Node") -> str:
@@ -75,7 +90,7 @@ def fields_of(
     for key, value in node.value:
         name = key.value if kind_of(key) == "scalar" else ""
         if name not in known:
-            problems.add(key, f"{what} has no field {quoted(name)}: it may have {_some(known)}")
+            problems.add(key, f"{what} has no field {quoted(name)}: {_cure(name, known)}")
         elif name in found:
             line = found[name][0].start_mark.line + 1
             problems.add(key, f"{name} is already given in line {line}")
@@ -116,6 +131,11 @@ def one_or_more(node: "yaml.Node", what: str, problems: Problems) -> list["yaml.
 def quoted(text: str) -> str:
     """`text` for a message."""
     return repr(text if len(text) <= _QUOTED_CHARS else f"{text[:_QUOTED_CHARS]}…")
+
+
+def _cure(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name, known, 1, _CLOSE)
+    return f"did you mean {close[0]}?" if close else f"it may have {_some(known)}"
 
 
 def _some(known: Collection[str]) -> str:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.installs import ROOT
 from tests.support.price_usage import used
 from usagepipe.schemas.prices import PriceBook, Pricer, Unpriced, builtin_book, cost_text, read_yaml
+from usagepipe.schemas.prices.yaml_file import FILE_FIELDS
 from usagepipe.schemas.prices.yaml_models import DISCOUNT_FIELDS, MODEL_FIELDS
 
 DOCS = ROOT / "docs" / "prices.md"
@@ -51,6 +52,7 @@ def dollars(pricer: Pricer, prompt: int, completion: int, **fields: Any) -> Deci
         ("0.0105", {"model": "deep-1", "provider": "my-cluster", "occurred_at": EARLY}),
         ("0.00525", {"model": "deep-1", "provider": "my-cluster", "occurred_at": NIGHT}),
         ("0.0056", {"model": "chat-production", "provider": "azure", "occurred_at": LATE}),
+        ("0.0056", {"model": "chat-production", "provider": "Azure-EU", "occurred_at": LATE}),
         ("0.00966", {"model": "claude-sonnet-4-5", "provider": "anthropic"}),
         ("0.0084", {"model": "claude-sonnet-4-5", "provider": "anthropic", "customer_id": "acme"}),
         ("0.0053125", {"model": "gpt-5", "provider": "openai", "customer_id": "acme"}),
@@ -78,7 +80,9 @@ def test_the_page_names_every_field_and_reason() -> None:
     del reasons[Unpriced.NOTHING_TO_PRICE]
 
     assert reasons == dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
-    assert [] == [name for name in (*MODEL_FIELDS, *DISCOUNT_FIELDS) if f"`{name}`" not in text]
+    assert [] == [
+        name for name in (*FILE_FIELDS, *MODEL_FIELDS, *DISCOUNT_FIELDS) if f"`{name}`" not in text
+    ]
 
 
 def test_the_order_of_a_file_does_not_count() -> None:
@@ -166,6 +170,24 @@ discounts:
     assert Decimal("0.0005") == price(text, model="mine", provider="vertex_ai")
     assert google == price(text, model="gemini-2.5-pro", provider="vertex_ai", batch=True)
     assert Unpriced.NO_ENTRY == price(text, model="mine", provider="google")
+
+
+def test_another_name_of_a_provider_has_its_prices_and_discounts() -> None:
+    """Also variants, and a model of its own."""
+    text = """
+providers: {fireworks_ai: fireworks, My-Gateway: mine}
+models:
+  - {model: m, provider: mine, prices: {input_mtok: 1}}
+  - {model: n, provider: my-gateway, prices: {input_mtok: 2}}
+discounts: [{provider: fireworks, negotiated: 0.5}]
+"""
+    model = "accounts/fireworks/models/kimi-k3"
+    list_price = price("base: built-in", 1000, 0, model=model, provider="fireworks")
+
+    assert list_price / 2 == price(text, 1000, 0, model=model, provider="fireworks_ai")
+    assert Decimal("0.001") == price(text, 1000, 0, model="m", provider="my-gateway")
+    assert Decimal("0.002") == price(text, 1000, 0, model="n", provider="MY-GATEWAY")
+    assert Unpriced.NO_ENTRY == price(text, 1000, 0, model="n", provider="mine")
 
 
 @pytest.mark.parametrize(

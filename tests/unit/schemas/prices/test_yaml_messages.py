@@ -27,19 +27,32 @@ def problems(text: str) -> list[tuple[int, str]]:
         # The file.
         ("", 1, "the file is empty"),
         ("# nothing\n", 1, "the file is empty"),
-        ("- a\n", 1, "a price file must be a mapping, with fields such as base, models, discounts"),
+        (
+            "- a\n",
+            1,
+            "a price file must be a mapping, with fields such as base, providers, models",
+        ),
         ("models: [\n", 2, "this is no YAML: did not find expected node content"),
         ("a: b: c\n", 1, "this is no YAML: mapping values are not allowed in this context"),
         (
             "model: []\n",
             1,
-            "a price file has no field 'model': it may have base, models, discounts",
+            "a price file has no field 'model': did you mean models?",
         ),
         ("base: none\nbase: none\n", 2, "base is already given in line 1"),
         ("base: mine\n", 1, "base is 'mine': write built-in or none"),
         ("base: []\n", 1, "base must be one value"),
         ("models: x\n", 1, "models must be a list: start each item with '- '"),
         ("discounts: {}\n", 1, "discounts must be a list: start each item with '- '"),
+        ("modus: x\n", 1, "has no field 'modus': did you mean models?"),
+        ("hat: x\n", 1, "has no field 'hat': it may have base, providers, models, discounts"),
+        # Providers.
+        ("providers: []\n", 1, "providers must be a mapping, such as my-gateway: openai"),
+        ("providers: {a: }\n", 1, "the provider of a is empty"),
+        ("providers: {a: opanai}\n", 1, "the book has no provider opanai"),
+        ("providers: {a: openai, A: azure}\n", 1, "the provider a is named twice"),
+        ("providers: {a: b, b: openai}\n", 1, "the book has no provider b"),
+        ("providers: {OpenAI: azure}\n", 1, "the book already has a provider openai"),
         # A model.
         ("models:\n  - x\n", 2, "a model must be a mapping, with fields such as model, provider"),
         ("models:\n  - provider: p\n    same_as: gpt-5\n", 2, "the model has no name: add model"),
@@ -61,7 +74,7 @@ def problems(text: str) -> list[tuple[int, str]]:
         (MODEL + "    prices: []\n", 3, "prices is empty"),
         (MODEL + "    prices: {}\n", 3, "prices has no rate, such as input_mtok"),
         (MODEL + "    prices: {from: 2026-01-01}\n", 3, "prices has no rate, such as input_mtok"),
-        (PRICES + "      input: 1\n", 5, "prices has no field 'input'"),
+        (PRICES + "      input: 1\n", 5, "prices has no field 'input': did you mean input_mtok?"),
         (PRICES + "      output_mtok: 2\n", 5, "output_mtok is already given in line 4"),
         (PRICES + "      input_mtok: -0.5\n", 5, "input_mtok is -0.5: a rate is 0 or more"),
         (
@@ -255,7 +268,7 @@ def test_all_mistakes_are_found_at_once() -> None:
 
     assert [
         (1, "base is 'nothing': write built-in or none"),
-        (2, "a price file has no field 'modles': it may have base, models, discounts"),
+        (2, "a price file has no field 'modles': did you mean models?"),
         (5, "input_mtok is -1: a rate is 0 or more"),
         (5, "output_mtok is 'x': write a number, such as 0.25 or 1e-6"),
         (8, "prices has no field 'gold_mtok': it may have from, start_time, end_time, per_request, "
@@ -285,6 +298,11 @@ def test_yaml_that_expands_is_not_expanded() -> None:
     found = problems(f"bomb:\n  l0: &l0 [x]\n{levels}base: none\n")
 
     assert [1] == [line for line, _ in found]
+
+
+def test_endless_nesting_is_refused() -> None:
+    """It would end the process: the C library has no limit of its own."""
+    assert [(1, "this is nested too deeply")] == problems("models: " + "[" * 200_000)
 
 
 def test_long_values_are_cut_in_messages() -> None:
