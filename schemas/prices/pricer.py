@@ -35,8 +35,8 @@ class Pricer:
         """The price in 10^-12 US dollars, or why there is none: `type(price) is int` is fastest.
 
         The common event is priced here: tokens of the normal form alone, which add up. Everything
-        else takes `_compute`, with the same numbers. It runs for every event of a worker, so it
-        is one long function: each call would cost a tenth of it.
+        else takes `_compute`, with the same numbers. A worker runs this for every event, so it is
+        one long function: each further call would cost a tenth of it.
         """
         customer = ""
         if self._customers and usage.customer_id in self._customers:

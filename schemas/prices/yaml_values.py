@@ -12,7 +12,7 @@ from usagepipe.schemas.prices.yaml_nodes import Problems, quoted, text_of
 if TYPE_CHECKING:
     import yaml
 
-_NUMBER: Final = re.compile(r"-?\d{1,30}(\.\d{1,60})?([eE][-+]?\d{1,2})?", re.ASCII)
+_NUMBER: Final = re.compile(r"-?(\d{1,30}(\.\d{1,60})?|\.\d{1,60})([eE][-+]?\d{1,2})?", re.ASCII)
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
 _TOKENS: Final = re.compile(r"\d{1,12}", re.ASCII)

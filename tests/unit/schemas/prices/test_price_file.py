@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.installs import ROOT
 from tests.support.price_usage import used
@@ -118,6 +119,21 @@ def test_base_none_leaves_the_public_prices_out() -> None:
     assert Decimal("0.002") == price(text, model="mine", provider="openai")
     assert Unpriced.NO_ENTRY == price(text, model="gpt-5", provider="openai")
     assert Unpriced.NO_ENTRY == price("base: none", model="gpt-5", provider="openai")
+
+
+def test_the_loader_without_the_c_library_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML has it in its wheels, but not everywhere."""
+    fast = read_yaml(EXAMPLE, builtin_book())
+    monkeypatch.delattr(yaml, "CSafeLoader")
+
+    assert fast.version == read_yaml(EXAMPLE, builtin_book()).version
+
+
+def test_values_are_read_as_they_are_written() -> None:
+    """No number, truth or date of YAML: 3.10 is a name, and so is on."""
+    text = "models: [{model: [3.10, on, 2026-01-01, 0x10], prices: {input_mtok: .5}}]"
+    for model in ("3.10", "on", "2026-01-01", "0x10"):
+        assert Decimal("0.0005") == price(text, 1000, 0, model=model)
 
 
 def test_the_smallest_rates_are_exact() -> None:
