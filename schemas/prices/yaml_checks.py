@@ -1,7 +1,6 @@
 """Checks what the items of a price file say about each other, and about the book."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from usagepipe.schemas.prices.document import Document, Reference
 from usagepipe.schemas.prices.lookup import MAX_ALIASES, Lookup
@@ -43,11 +42,18 @@ def check_names(models: Sequence[FileModel], problems: Problems) -> None:
         (model for model in seen.values() if model.prefix is not None),
         key=lambda model: (model.provider, model.prefix),
     )
-    # In this order, what a name contains follows it: neighbours show whether any two overlap.
-    for shorter, longer in pairwise(starred):
-        if shorter.provider == longer.provider and longer.name.startswith(shorter.name[:-1]):
-            later, first = sorted((shorter, longer), key=_line, reverse=True)
+    # In this order, the names that a name contains follow it directly.
+    widest = None
+    for model in starred:
+        if widest is not None and _contains(widest, model):
+            later, first = sorted((widest, model), key=_line, reverse=True)
             _add_conflict(later, first, problems)
+        else:
+            widest = model
+
+
+def _contains(widest: FileModel, model: FileModel) -> bool:
+    return widest.provider == model.provider and model.name.startswith(widest.name[:-1])
 
 
 def _add_conflict(model: FileModel, first: FileModel, problems: Problems) -> None:

@@ -280,6 +280,17 @@ def test_all_mistakes_are_found_at_once() -> None:
     ] == problems(text)  # fmt: skip
 
 
+def test_every_overlap_of_stars_is_found() -> None:
+    """Also with a name between them, and only for the same provider."""
+    names = ("m-2*", "k*", "m*", "m-1*", "n*")
+    text = "models:\n" + "".join(f"  - {{model: {name}, same_as: gpt-5}}\n" for name in names)
+    text += "  - {model: m-3*, provider: acme, same_as: gpt-5}\n"
+
+    assert [(4, "m* and m-2*"), (5, "m-1* and m*")] == [
+        (line, message.partition(":")[0]) for line, message in problems(text)
+    ]
+
+
 def test_the_error_shows_every_line() -> None:
     """As a command prints it."""
     with pytest.raises(PriceFileError) as caught:
