@@ -22,7 +22,8 @@ from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.watching.body_prefix import asks_no_model
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.events import wrong_fields
-from usagepipe.producer.watching.litellm_calls import fields_of, traceparent_of
+from usagepipe.producer.watching.litellm_calls import fields_of, traceparent_of, usage_of
+from usagepipe.producer.watching.parts import parts_of
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.event import UsageEvent
 
@@ -96,7 +97,8 @@ class UsageLogger(CustomLogger):
         except ValidationError as error:
             self._leave_out(payload, wrong_fields(error))
         else:
-            recorder.record(event)
+            for each in (event, *parts_of(event, usage_of(payload))):
+                recorder.record(each)
 
     def _leave_out(self, payload: Mapping[str, Any], detail: str) -> None:
         endpoint = str(payload.get("call_type", ""))

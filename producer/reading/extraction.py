@@ -109,7 +109,7 @@ class Tally:
         if usage is None:
             return None
         ended = self._ended or (complete and self._completion.closed)
-        return _judged(usage.of_model(self.model), cut=not ended)
+        return judged(usage.of_model(self.model), cut=not ended)
 
     def _sum(self) -> Usage | None:
         latest = self._completion.usage()
@@ -237,6 +237,15 @@ def _is_of_openai(answer: Fields) -> bool:
     """Whether no other shape can fit: a fast path for the most frequent answer."""
     usage = answer.get("usage")
     return usage is None or (isinstance(usage, dict) and "prompt_tokens" in usage)
+
+
+def judged(usage: Usage, *, cut: bool) -> Usage:
+    """`usage` and its parts with their quality. A part is never cut: it is reported at its end."""
+    if not usage.parts:
+        return _judged(usage, cut=cut)
+    parts = (_judged(part, cut=False) for part in usage.parts)
+    used = tuple(part for part in parts if part.usage_quality != "missing")
+    return _judged(usage._replace(parts=used), cut=cut)
 
 
 def _judged(usage: Usage, *, cut: bool) -> Usage:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from usagepipe.schemas.event import UsageQuality
+from usagepipe.schemas.event import MAX_PART, UsageQuality
 
 COUNTS: Final = (
     "prompt_tokens",
@@ -13,6 +13,9 @@ COUNTS: Final = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
+
+
+OTHER_MODELS: Final = "(other)"  # the name of the last part, if there are too many
 
 
 class Usage(NamedTuple):
@@ -27,6 +30,7 @@ class Usage(NamedTuple):
     reasoning_tokens: int = 0
     usage_quality: UsageQuality = "complete"
     cost: Decimal | None = None  # US dollars, as the provider reports them; None: unknown
+    parts: tuple["Usage", ...] = ()  # calls of other models: their tokens are not in the counts
 
     @property
     def adds_up(self) -> bool:
@@ -53,4 +57,17 @@ class Usage(NamedTuple):
             **{name: getattr(self, name) + getattr(other, name) for name in COUNTS},
             usage_quality="inconsistent" if unsound else "complete",
             cost=None if self.cost is None or other.cost is None else self.cost + other.cost,
+            parts=bounded(self.parts + other.parts),
         )
+
+
+def bounded(parts: tuple[Usage, ...]) -> tuple[Usage, ...]:
+    """At most `MAX_PART` parts. A further one is added to the last part of its model; if there is
+    none, to the last of all, which then counts for `OTHER_MODELS`. So no token is lost."""
+    kept = list(parts[:MAX_PART])
+    places = {part.model: place for place, part in enumerate(kept)} if parts[MAX_PART:] else {}
+    for part in parts[MAX_PART:]:
+        place = places.get(part.model, MAX_PART - 1)
+        model = part.model if kept[place].model == part.model else OTHER_MODELS
+        kept[place] = kept[place].plus(part).of_model(model)
+    return tuple(kept)

@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from usagepipe.producer.reading.extraction import judged
+from usagepipe.producer.reading.shapes.anthropic import Anthropic
 from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.iterations import settled_by_iterations
 from usagepipe.producer.reading.shapes.openai import subset
 from usagepipe.producer.reading.usage import COUNTS, Usage
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.events import reported_cost, with_trace
 from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
-from usagepipe.schemas.event import MAX_ID_CHARS, MAX_NAME_CHARS, MAX_TOKENS, UsageQuality, clip
+from usagepipe.schemas.event import MAX_ID_CHARS, MAX_NAME_CHARS, UsageQuality, clip
 
 SUCCESS: Final = 200
 FAILURE: Final = 500  # if LiteLLM reports no status
@@ -45,14 +48,14 @@ def fields_of(
     """
     metadata = _mapping(payload, "metadata")
     status = _status(payload)
-    usage, sound = _tokens(payload)
+    usage = usage_of(payload)
     cost = _cost(payload, status)
     started, ended = _moment(payload, "startTime"), _moment(payload, "endTime")
     streaming = payload.get("stream") is True
     first = _moment(payload, "completionStartTime") if streaming else None
     return {
         **_who(metadata, caller),
-        **{name: min(getattr(usage, name), MAX_TOKENS) for name in COUNTS},
+        **{name: getattr(usage, name) for name in COUNTS},
         "occurred_at": datetime.fromtimestamp(started or 0, UTC),
         "request_id": _id(payload.get("litellm_call_id") or payload.get("id")),
         "provider": _id(payload.get("custom_llm_provider")),
@@ -66,7 +69,7 @@ def fields_of(
         "streaming": streaming,
         "duration_ms": _milliseconds(started, ended),
         "ttft_ms": None if first is None else _milliseconds(started, first),
-        "usage_quality": _quality(usage.total_tokens, status, sound),
+        "usage_quality": _quality(usage, status),
         "cost": cost,
         "price_version": "" if cost is None else f"litellm-{version}",
         "tags": with_trace(_tags(payload), trace_of(traceparent)),
@@ -97,21 +100,34 @@ def _who(metadata: Payload, caller: Caller | None) -> dict[str, str]:
     }
 
 
-def _tokens(payload: Payload) -> tuple[Usage, bool]:
+def usage_of(payload: Payload) -> Usage:
     """The counts, and whether they are plausible. The details are in the provider's usage object,
     which LiteLLM has converted to OpenAI's form."""
     details = _mapping(_mapping(payload, "metadata"), "usage_object")
     counts = Counts({**details, **{name: payload.get(name) for name in TOTALS}})
     usage = subset(counts)
-    return usage, counts.sound and usage.adds_up
+    if details.get("iterations"):
+        usage = _without_other_models(usage, details["iterations"])
+    sound = counts.sound and usage.adds_up
+    return judged(usage if sound else usage._replace(usage_quality="inconsistent"), cut=False)
 
 
-def _quality(total: int, status: int, sound: bool) -> UsageQuality:
-    if not sound:
-        return "inconsistent"
-    if status == CLIENT_GONE:
+def _without_other_models(usage: Usage, iterations: object) -> Usage:
+    """The usage of Claude's own runs, with those of other models as parts. LiteLLM sums all."""
+    counts = Counts(settled_by_iterations({"iterations": iterations}))
+    own = Anthropic().normal(counts)
+    if not own.parts:
+        return usage
+    return own._replace(
+        reasoning_tokens=min(usage.reasoning_tokens, own.completion_tokens),
+        usage_quality="complete" if counts.sound else "inconsistent",
+    )
+
+
+def _quality(usage: Usage, status: int) -> UsageQuality:
+    if usage.usage_quality == "complete" and status == CLIENT_GONE:
         return "partial"  # LiteLLM has counted what was sent until then
-    return "complete" if total else "missing"
+    return usage.usage_quality
 
 
 def _cost(payload: Payload, status: int) -> Decimal | None:

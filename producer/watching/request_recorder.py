@@ -18,6 +18,7 @@ from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 from usagepipe.producer.watching.callers import Caller, Found, at_once
 from usagepipe.producer.watching.events import event_of, has_tokens, wrong_fields
+from usagepipe.producer.watching.parts import parts_of
 from usagepipe.producer.watching.request_facts import facts_of
 from usagepipe.producer.watching.selection import Paths, Selection
 from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
@@ -120,12 +121,12 @@ class RequestRecorder:
             return None
         finding = Finding(usage)
         try:
-            event = self._event(watched, finding, at_once(self._identify)(request))
+            events = self._events(watched, finding, at_once(self._identify)(request))
         except Exception as error:
             return partial(self._leave_out, watched, "identify_failed", describe(error))
-        if event is None:
+        if not events:
             return partial(self._count, watched, finding, "no_user")
-        return partial(self._recorder.record, event)
+        return partial(self._record_all, events)
 
     def _finish(self, watched: WatchedRequest, request: Any) -> Coroutine[Any, Any, None] | None:
         watched.stamp.over = True
@@ -181,30 +182,37 @@ class RequestRecorder:
             self._leave_out(watched, "identify_failed", detail)
             return
         try:
-            event = self._event(watched, finding, caller)
+            events = self._events(watched, finding, caller)
         except ValidationError as error:
             self._leave_out(watched, "invalid", wrong_fields(error))
             return
-        if event is None:
+        if not events:
             self._count(watched, finding, "no_user")
             return
-        self._recorder.record(event)
+        self._record_all(events)
         self._count(watched, finding)
 
-    def _event(
+    def _record_all(self, events: list[UsageEvent]) -> None:
+        for event in events:
+            self._recorder.record(event)
+
+    def _events(
         self, watched: WatchedRequest, finding: Finding, caller: Caller | None
-    ) -> UsageEvent | None:
-        """None: the caller is unknown."""
+    ) -> list[UsageEvent]:
+        """The request, then the calls inside its answer. None at all: the caller is unknown."""
         if caller is None or not caller.user_id:
-            return None
-        return event_of(
+            return []
+        usage, stamp = finding.usage, watched.stamp
+        event = event_of(
             facts_of(watched, self._correlation_header, self._attempt_header),
             caller,
-            watched.stamp,
-            finding.usage,
+            stamp,
+            usage,
             complete=watched.complete,
             trace=trace_of(watched.request_header(TRACEPARENT)),
         )
+        # A stamp's tokens replace all of the answer's.
+        return [event] if usage is None or has_tokens(stamp) else [event, *parts_of(event, usage)]
 
     def _count(
         self, watched: WatchedRequest, finding: Finding, otherwise: UnrecordedReason | None = None

@@ -6,12 +6,18 @@ includes them, so the `type` decides, not the names.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import starmap
 from typing import Any, ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.iterations import settled_by_iterations, settles
+from usagepipe.producer.reading.shapes.iterations import (
+    OTHERS,
+    runs_of_others,
+    settled_by_iterations,
+    settles,
+)
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
-from usagepipe.producer.reading.usage import Usage
+from usagepipe.producer.reading.usage import Usage, bounded
 
 CACHE_NAMES: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
 OTHERS_NAMES: Final = frozenset({"prompt_tokens", "total_tokens", "input_tokens_details"})
@@ -82,12 +88,28 @@ class Anthropic(Shape):
         if "iterations" in counts.usage:
             # Only compactions are left in there: the totals do not include them.
             count = partial(_sum, counts, [counts.usage, *items_of(counts.usage, "iterations")])
-        cached = count("cache_read_input_tokens")
-        written = count("cache_creation_input_tokens")
-        prompt = count("input_tokens") + cached + written
-        completion = count("output_tokens")
-        reasoning = counts.detail(("output_tokens_details",), "thinking_tokens", "reasoning_tokens")
-        return Usage("", prompt, completion, prompt + completion, cached, written, reasoning)
+        usage = _normal(counts, count)
+        if OTHERS not in counts.usage:
+            return usage
+        parts = bounded(tuple(starmap(_part, runs_of_others(counts.usage))))
+        counts.found |= bool(parts)
+        return usage._replace(parts=parts)
+
+
+def _normal(counts: Counts, count: Callable[[str], int]) -> Usage:
+    cached = count("cache_read_input_tokens")
+    written = count("cache_creation_input_tokens")
+    prompt = count("input_tokens") + cached + written
+    completion = count("output_tokens")
+    reasoning = counts.detail(("output_tokens_details",), "thinking_tokens", "reasoning_tokens")
+    return Usage("", prompt, completion, prompt + completion, cached, written, reasoning)
+
+
+def _part(model: str, run: Fields) -> Usage:
+    """The usage of another model's run."""
+    counts = Counts(run)
+    usage = _normal(counts, counts.first).of_model(model)
+    return usage if counts.sound else usage._replace(usage_quality="inconsistent")
 
 
 def _usage_of(answer: Fields) -> Fields | None:

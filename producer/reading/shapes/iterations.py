@@ -6,8 +6,8 @@
   describe this run alone, and the `message` runs are those that declined.
 - `advisor_message`: a run of another model that gave advice; not in the totals.
 
-Other models have other prices, and an event has one model, so the tokens of other models are
-skipped.
+A run of another model is a part of its own, because it has other prices. The tokens of models that
+declined are skipped.
 """
 
 from typing import Any, Final
@@ -22,16 +22,21 @@ CLASSES: Final = (
     "output_tokens",
 )
 FALLBACK: Final = "fallback_message"
-SETTLED: Final = "settled by iterations"  # not a name that providers use
+ADVISOR: Final = "advisor_message"
+OWN_RUNS: Final = (None, "message", "compaction", FALLBACK)  # those of one model after the other
+# Not names that providers use.
+SETTLED: Final = "settled by iterations"
+OTHERS: Final = "runs of other models"
 
 
 def settled_by_iterations(usage: Fields) -> Fields:
     """`usage` with totals from its iterations, class by class.
 
     Only the compactions are kept in `iterations`, to be added to the totals. So a later event
-    without iterations can replace the totals.
+    without iterations can replace the totals. The runs of other models get a place of their own.
     """
-    runs = _of_the_answering_model(items_of(usage, "iterations"))
+    iterations = items_of(usage, "iterations")
+    runs = _of_the_answering_model(iterations)
     compactions = [run for run in runs if run.get("type") == "compaction"]
     served = [run for run in runs if run.get("type") != "compaction"]
     if not any(Counts(run).first(name) for run in served for name in CLASSES):
@@ -42,7 +47,9 @@ def settled_by_iterations(usage: Fields) -> Fields:
             totals[name] = _sum(values)
         elif _values(compactions, name):
             totals[name] = usage.get(name) or 0
-    return {**usage, **totals, "iterations": compactions, SETTLED: frozenset(totals)}
+    others = [run for run in iterations if _is_of_another_model(run)]
+    settled = {"iterations": compactions, OTHERS: others, SETTLED: frozenset(totals)}
+    return {**usage, **totals, **settled}
 
 
 def settles(usage: Fields, name: str) -> bool:
@@ -56,6 +63,23 @@ def model_of_fallback(usage: Fields) -> str:
     runs = reversed(items_of(usage, "iterations"))
     models = (run.get("model") for run in runs if run.get("type") == FALLBACK)
     return next((model for model in models if isinstance(model, str)), "")
+
+
+def runs_of_others(usage: Fields) -> list[tuple[str, Fields]]:
+    """The runs of other models, with their models. A run that names none gets its type as a name:
+    it has no price, but its tokens count."""
+    return [(_text(run, "model") or _text(run, "type"), run) for run in items_of(usage, OTHERS)]
+
+
+def _is_of_another_model(run: Fields) -> bool:
+    """Whether a run is an advisor's, or of a type that is not known yet and names a model."""
+    kind = run.get("type")
+    return kind == ADVISOR or (kind not in OWN_RUNS and bool(_text(run, "model")))
+
+
+def _text(run: Fields, name: str) -> str:
+    value = run.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _of_the_answering_model(runs: list[Fields]) -> list[Fields]:

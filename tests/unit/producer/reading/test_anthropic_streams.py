@@ -315,3 +315,126 @@ def read_objects(*events: dict[str, Any]) -> Usage | None:
     for event in events:
         tally.add(event)
     return tally.usage()
+
+
+def advice(model: object = "claude-b", fresh: Any = 9_000, **more: Any) -> Counts:
+    return run("advisor_message", fresh, 9, 8, 7, model=model, **more)
+
+
+def test_runs_of_other_models_are_parts() -> None:
+    """Each with its own model and classes, in a stream and in JSON; the last list counts."""
+    part = Usage("claude-b", 9_017, 7, 9_024, cached_tokens=9, cache_write_tokens=8)
+    runs = [run("message", 110, out=4), advice(), run("message", 100, out=5), advice(fresh=1)]
+    expected = (part, Usage("claude-b", 18, 7, 25, cached_tokens=9, cache_write_tokens=8))
+    body = {"type": "message", "model": "claude-a", "usage": {"iterations": runs}}
+    deltas = [
+        delta(**tokens(out=4), iterations=runs[:2]),
+        delta(**tokens(out=9), iterations=runs),
+        delta(**tokens(out=9)),
+    ]
+    stream = [start(**tokens(110, out=1)), TEXT, *deltas, STOP]
+
+    for found in (usage_of(body), read(*stream), read(*stream, pieces=10_000)):
+        assert isinstance(found, Usage)
+        assert (210, 9) == (found.prompt_tokens, found.completion_tokens)
+        assert expected == found.parts
+
+
+def test_parts_of_several_messages_add_up() -> None:
+    """A gateway's stream with two messages: the advice of both counts."""
+    message = [start(**tokens(5, out=1)), delta(**tokens(out=2), iterations=[advice()]), STOP]
+    second = json.loads(json.dumps(message).replace("msg_1", "msg_2"))
+
+    found = read(*message, *second)
+
+    assert isinstance(found, Usage)
+    assert (10, 4) == (found.prompt_tokens, found.completion_tokens)
+    assert ["claude-b", "claude-b"] == [part.model for part in found.parts]
+
+
+@pytest.mark.parametrize(
+    ("other", "model"),
+    [
+        (advice(None), "advisor_message"),
+        (advice(7), "advisor_message"),
+        (run("subagent_message", 1, out=1, model="claude-c"), "claude-c"),
+    ],
+)
+def test_run_of_another_model_is_named(other: Counts, model: str) -> None:
+    """Without a model's name its type is the name: the tokens count. A type that is not known yet
+    is another model's if it names one."""
+    found = read(start(**tokens(5, out=1)), delta(**tokens(out=2), iterations=[other]), STOP)
+
+    assert isinstance(found, Usage)
+    assert [model] == [part.model for part in found.parts]
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        run("subagent_message", 1, out=1),
+        run("message", 1, out=1, model="claude-c"),
+        run("fallback_message", 5, out=2, model="claude-a"),
+        run("advisor_message", 0, 0, 0, 0, model="claude-b"),
+        {"type": ["advisor_message"], "model": {}},
+    ],
+)
+def test_what_is_no_run_of_another_model_is_no_part(nothing: Counts) -> None:
+    """A type that is not known and names no model, a run of the model itself, and no tokens."""
+    found = read(start(**tokens(5, out=1)), delta(**tokens(out=2), iterations=[nothing]), STOP)
+
+    assert isinstance(found, Usage)
+    assert () == found.parts
+
+
+def test_bad_count_of_an_advisor_is_its_own() -> None:
+    """The numbers of the answering model stay good."""
+    found = read(
+        start(**tokens(5, out=1)), delta(**tokens(out=2), iterations=[advice(fresh=-5)]), STOP
+    )
+
+    assert isinstance(found, Usage)
+    assert ("complete", ["inconsistent"]) == (
+        found.usage_quality,
+        [part.usage_quality for part in found.parts],
+    )
+
+
+def test_parts_of_a_stream_that_was_cut_are_complete() -> None:
+    """A run is listed when it has ended; the message itself may have used more."""
+    found = read(start(**tokens(5, out=1), iterations=[advice()]), TEXT)
+
+    assert isinstance(found, Usage)
+    assert ("partial", ["complete"]) == (
+        found.usage_quality,
+        [part.usage_quality for part in found.parts],
+    )
+
+
+def test_parts_are_bounded_and_no_token_is_lost() -> None:
+    """255 of them; a further one is added to the last of its model, else to one of `(other)`."""
+    runs = [advice(f"claude-{number}", fresh=1) for number in range(300)]
+    body = {"type": "message", "usage": {"iterations": [*runs, advice("claude-3", fresh=1)]}}
+
+    found = usage_of(body)
+
+    assert found is not None
+    assert 255 == len(found.parts)
+    assert (18, 36) == tuple(found.parts[at].prompt_tokens for at in (2, 3))
+    assert ("(other)", 46 * 18) == (found.parts[-1].model, found.parts[-1].prompt_tokens)
+    assert 301 * 18 == sum(part.prompt_tokens for part in found.parts)
+
+
+def test_parts_of_many_messages_are_bounded() -> None:
+    """A stream without end stays within the bound."""
+    events = []
+    for number in range(300):
+        first = start(**tokens(5, out=1))
+        first["message"]["id"] = f"msg_{number}"
+        events += [first, delta(**tokens(out=2), iterations=[advice(fresh=1)]), STOP]
+
+    found = read(*events)
+
+    assert isinstance(found, Usage)
+    assert (255, 300 * 18) == (len(found.parts), sum(part.prompt_tokens for part in found.parts))
+    assert {"claude-b"} == {part.model for part in found.parts}

@@ -237,7 +237,7 @@ def test_shape_of_a_provider_is_read(answer: dict[str, Any], expected: Usage) ->
     assert may_matter(raw)
 
 
-def test_compaction_is_added_and_an_advisor_is_not() -> None:
+def test_compaction_is_added_and_an_advisor_is_a_part() -> None:
     """Claude's totals leave both out; the advisor is another model, with another price."""
     run = {"input_tokens": 180_000, "output_tokens": 3_500, "cache_read_input_tokens": 7}
     usage = {
@@ -248,7 +248,8 @@ def test_compaction_is_added_and_an_advisor_is_not() -> None:
 
     found = usage_of({"type": "message", "usage": usage})
 
-    assert Usage("", 203_007, 4_500, 207_507, cached_tokens=7) == found
+    part = Usage("advisor_message", 180_007, 3_500, 183_507, cached_tokens=7)
+    assert Usage("", 203_007, 4_500, 207_507, cached_tokens=7, parts=(part,)) == found
 
 
 def test_reasoning_outside_of_the_output_is_added_to_it() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.installs import ROOT
 from usagepipe.producer import Caller
-from usagepipe.producer.watching.litellm_calls import fields_of, traceparent_of
+from usagepipe.producer.watching.litellm_calls import fields_of, traceparent_of, usage_of
+from usagepipe.producer.watching.parts import parts_of
 from usagepipe.schemas import UsageEvent
 
 LINES = (ROOT / "tests" / "golden" / "litellm_calls.jsonl").read_text().splitlines()
@@ -155,3 +156,44 @@ def test_header_that_the_proxy_received_names_the_trace() -> None:
     assert "4bf92f3577b34da6a3ce929d0e0e4736" == fields["tags"]["trace_id"]
     assert "00f067aa0ba902b7" == fields["tags"]["span_id"]
     assert CALLS["answered"]["trace_id"] == fields["tags"]["litellm_trace_id"]
+
+
+def test_other_models_in_an_answer_are_parts() -> None:
+    """LiteLLM adds all runs of Claude's `iterations` up, the advisor's too. They are taken apart;
+    its one cost is that of the request."""
+    runs = [
+        {"type": "message", "input_tokens": 1_128, "output_tokens": 110},
+        {"type": "advisor_message", "model": "o", "input_tokens": 2_518, "output_tokens": 22},
+        {"type": "message", "input_tokens": 1_262, "output_tokens": 11},
+    ]
+    payload = deepcopy(CALLS["answered"])
+    payload |= {"prompt_tokens": 4_908, "completion_tokens": 143, "total_tokens": 5_051}
+    payload["metadata"]["usage_object"] = {
+        "iterations": runs,
+        "completion_tokens_details": {"reasoning_tokens": 28},
+    }
+
+    request = UsageEvent.new(**fields_of(payload, VERSION))
+    (part,) = parts_of(request, usage_of(payload))
+
+    assert [(2_390, 121, 2_511, 28, "complete"), (2_518, 22, 2_540, 0, "complete")] == [
+        (
+            event.prompt_tokens,
+            event.completion_tokens,
+            event.total_tokens,
+            event.reasoning_tokens,
+            event.usage_quality,
+        )
+        for event in (request, part)
+    ]
+    assert ("o", 1, request.request_id) == (part.model, part.part, part.request_id)
+    assert (Decimal("0.005615"), Decimal(0)) == (request.cost, part.cost)
+
+
+@pytest.mark.parametrize("iterations", [7, ["x"], [{"type": "message", "input_tokens": 3}]])
+def test_iterations_without_other_models_change_nothing(iterations: object) -> None:
+    """LiteLLM's totals are right then."""
+    payload = deepcopy(CALLS["answered"])
+    payload["metadata"]["usage_object"]["iterations"] = iterations
+
+    assert usage_of(CALLS["answered"]) == usage_of(payload)
