@@ -122,11 +122,13 @@ class WorkerApp(faust.App):
         """Raise what the next batch would, on its way into ClickHouse. Blocks.
 
         Each right is one of its own: who may insert may be kept from reading, and no batch is
-        stored without a look for what is stored already, and whether its partition is parked.
+        stored without a look for what is stored already, whether its partition is parked, and for
+        the prices of its rows.
         """
         self.writer.try_out()
         self.stored.try_out()
         self.parked.try_out()
+        self.prices.try_out()
 
     async def _acknowledged(self, topic: str) -> Mapping[TopicPartition, int]:
         return await cast(ChunkConsumer, self.consumer).log_of_kafka.acknowledged(topic)

@@ -4,12 +4,17 @@ from typing import Final
 
 from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.rows.pricing import OWN_COSTS, Pricing, PricingName
-from usagepipe.schemas.clickhouse.price_books import active_version, read_book, store_book
-from usagepipe.schemas.prices import PriceBook, Pricer, builtin_book
+from usagepipe.schemas.clickhouse.price_books import (
+    active_version,
+    read_book,
+    store_book,
+    try_out,
+)
+from usagepipe.schemas.prices import Pricer, builtin_book
 from usagepipe.schemas.settings import ClickHouseAddress
 from usagepipe.schemas.settings.storage import CostRule
 
-MAX_PRICERS: Final = 4  # kept; a recovery may need the book before the active one
+MAX_PRICERS: Final = 2  # kept, 10 MB each: a recovery may need the book before the active one
 
 
 class StoredPrices:
@@ -28,7 +33,7 @@ class StoredPrices:
         if rule is CostRule.REPORTED_ONLY:
             return OWN_COSTS
         version = active_version(self._client.get())
-        return Pricing(rule, self._pricer(version) if version else self._kept(builtin_book()))
+        return Pricing(rule, self._pricer(version) if version else self._builtin())
 
     def named(self, name: PricingName) -> Pricing:
         """The pricing of `name`, which may have been announced by another process.
@@ -41,18 +46,30 @@ class StoredPrices:
         return Pricing(name.rule, self._pricer(name.version))
 
     def keep(self, pricing: Pricing) -> None:
-        """Store the book of `pricing`, so that other processes can use it by its version."""
+        """Store the book of `pricing`, so that other processes can use it by its version.
+
+        Also replaces a copy that was lost or damaged since.
+        """
         if pricing.book is not None:
             store_book(self._client.get(), pricing.book)
 
+    def try_out(self) -> None:
+        """Raise what storing a book would raise. Blocks."""
+        try_out(self._client.get())
+
     def _pricer(self, version: str) -> Pricer:
         found = self._pricers.get(version)
-        return found or self._kept(read_book(self._client.get(), version))
+        return self._kept(found or Pricer(read_book(self._client.get(), version)))
 
-    def _kept(self, book: PriceBook) -> Pricer:
-        pricer = self._pricers.get(book.version) or Pricer(book)
-        kept = {**self._pricers, book.version: pricer}
-        self._pricers = dict(list(kept.items())[-MAX_PRICERS:])
+    def _builtin(self) -> Pricer:
+        book = builtin_book()
+        return self._kept(self._pricers.get(book.version) or Pricer(book))
+
+    def _kept(self, pricer: Pricer) -> Pricer:
+        """`pricer`, kept as the one that was used last."""
+        others = [each for each in self._pricers.values() if each.version != pricer.version]
+        last = [*others, pricer][-MAX_PRICERS:]
+        self._pricers = {each.version: each for each in last}  # other threads read the old one
         return pricer
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from usagepipe.consumer.rollups.rebuild import rebuild_rollups
 from usagepipe.consumer.rollups.tables import RollupTables
 from usagepipe.consumer.rollups.verification import Difference, find_differences
 from usagepipe.consumer.rows.pricing import Pricing
-from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows
+from usagepipe.consumer.rows.rows import Place, Rejected, Rows, encode_rows, price_lines
 from usagepipe.consumer.runtime.causes import brief
 from usagepipe.schemas.clickhouse.client import error_code
 from usagepipe.schemas.clickhouse.sql_files import read_sql
@@ -126,7 +126,8 @@ class RowRepair:
         offsets = {each.offset for each in found.missing}
         if not offsets:
             return found.suspect_days
-        self._prices.keep(self._pricing)
+        lines = price_lines([each.row for each in found.missing], self._pricing)
+        priced = {each.offset: line for each, line in zip(found.missing, lines, strict=True)}
         # 1. Insert with a token that only these rows have. Two runs at once store them once, and so
         #    does a run that is repeated while its insert still runs. A crash after this step leaves
         #    rows that the next run recognizes by their epoch, and whose days it rebuilds.
@@ -134,7 +135,8 @@ class RowRepair:
         #    since. Then the same rows are inserted again, with the next token.
         for attempt in range(_TRIES):
             left = [each for each in found.missing if each.offset in offsets]
-            self._insert(b"\n".join(each.row for each in left), self._token(found, left, attempt))
+            body = b"\n".join(priced[each.offset] for each in left)
+            self._insert(body, self._token(found, left, attempt))
             span = OffsetRange(left[0].offset, left[-1].offset)
             stored = self.stored_places(found.partition, span)
             offsets -= {each.offset for each in left if (each.offset, each.event_id) in stored}
@@ -169,12 +171,14 @@ class RowRepair:
 
     def _encode(self, partition: int, records: Sequence[Record]) -> Rows:
         place = TopicPartition(self._topic.settings.topic, partition)
-        return encode_rows(records, place, self._topic.topic_id, EPOCH, self._pricing)
+        return encode_rows(records, place, self._topic.topic_id, EPOCH)
 
     @cached_property
     def _pricing(self) -> Pricing:
-        """The prices of all rows of one run."""
-        return self._prices.active(self._topic.settings.cost)
+        """The prices of all rows that one run stores: those of the active book."""
+        pricing = self._prices.active(self._topic.settings.cost)
+        self._prices.keep(pricing)
+        return pricing
 
     def _insert(self, body: bytes, token: str) -> None:
         try:

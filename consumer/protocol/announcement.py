@@ -69,6 +69,8 @@ class Announcement:
         if not isinstance(digest, str):
             raise ValueError("ids")
         prices = fields.pop("prices", "")
+        if not isinstance(prices, str):
+            raise ValueError("prices")
         PricingName.decode(prices)
         skipped = SkippedDuplicates.decode(fields, first, last, records)
         if fields:

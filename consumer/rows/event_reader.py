@@ -88,7 +88,7 @@ def _row_type(*, strict: bool = False) -> type[msgspec.Struct]:
 
 
 Row: Final[Any] = _row_type()
-_decode_row = msgspec.json.Decoder(Row).decode
+decode_row = msgspec.json.Decoder(Row).decode
 _decode_known = msgspec.json.Decoder(_row_type(strict=True)).decode
 # msgspec skips an unknown field without a full check. It then misses invalid UTF-8 in names, and
 # values that exceed the limits of the model's parser: 4,300 digits, 200 levels.
@@ -145,7 +145,7 @@ def _decode(values: Sequence[bytes | None]) -> list[Any]:
     try:
         return [_decode_known(value) for value in values]  # type: ignore[arg-type]
     except msgspec.ValidationError:  # most likely a field of a newer producer
-        return [_decode_row(_checked(value)) for value in values]
+        return [decode_row(_checked(value)) for value in values]
 
 
 def _checked(value: bytes | None) -> bytes:

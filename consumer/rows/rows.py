@@ -15,7 +15,7 @@ import msgspec
 
 from usagepipe.consumer.log.records import Record, TopicPartition
 from usagepipe.consumer.log.unreadable import UnreadableRecord
-from usagepipe.consumer.rows.event_reader import DECODED_TOGETHER, read_events
+from usagepipe.consumer.rows.event_reader import DECODED_TOGETHER, decode_row, read_events
 from usagepipe.consumer.rows.pricing import Pricing
 from usagepipe.schemas.errors import EventRejectedError
 from usagepipe.schemas.event import EARLIEST, LATEST
@@ -57,13 +57,15 @@ _decode_moment: Final = msgspec.json.Decoder(_Moment).decode
 class Rows:
     """The body of an insert, and the rejected records.
 
-    `offsets` and `ids` (canonical text) belong to the lines of `body`, in their order.
+    `offsets`, `ids` (canonical text) and `sources` (of costs) belong to the lines of `body`, in
+    their order.
     """
 
     body: bytes | bytearray
     offsets: Sequence[int]
     ids: Sequence[str]
     rejected: tuple[Rejected, ...]
+    sources: Sequence[str] = ()
 
     @property
     def count(self) -> int:
@@ -90,6 +92,7 @@ class Rows:
             [self.offsets[n] for n in kept],
             [self.ids[n] for n in kept],
             self.rejected,
+            [self.sources[n] for n in kept] if self.sources else (),
         )
 
     def moments(self) -> list[datetime]:
@@ -111,6 +114,7 @@ def encode_rows(
     body = bytearray()
     offsets: list[int] = []
     ids: list[str] = []
+    sources: list[str] = []
     rejected: list[Rejected] = []
     waiting = iter(records)
     while some := list(islice(waiting, DECODED_TOGETHER)):  # all rows at once would be 70 MB
@@ -131,7 +135,15 @@ def encode_rows(
         body += _encoder.encode_lines(rows)
         offsets += [row.kafka_offset for row in rows]
         ids += [row.event_id for row in rows]
-    return Rows(body, offsets, ids, tuple(rejected))
+        sources += [row.cost_source for row in rows]
+    return Rows(body, offsets, ids, tuple(rejected), sources)
+
+
+def price_lines(lines: Iterable[bytes], pricing: Pricing) -> list[bytes]:
+    """The lines of rows, priced by `pricing`."""
+    rows = [decode_row(line) for line in lines]
+    pricing.apply(rows)
+    return [_encoder.encode(row) for row in rows]
 
 
 def _rejected(record: Record, error: EventRejectedError) -> Rejected:

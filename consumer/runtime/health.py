@@ -51,6 +51,7 @@ class Health:
     admitted: bool = True  # may be in the group: ClickHouse lets it in (`admission`)
     stopping: bool = False
     last_stored_at: float | None = None
+    prices: str | None = None  # which costs rows get: rule and version of the price book
     refusal: str | None = None  # why the worker ends by itself
     exit_status: int = CheckFailedError.exit_status  # of a worker that ends so
 
@@ -130,6 +131,7 @@ class Health:
             "partitions": self.partitions,
             "refusal": self.refusal,
             "waiting_for": self.waiting_for,
+            "prices": self.prices,
             "seconds_since_stored": self.last_stored_at and round(now - self.last_stored_at, 1),
             "troubles": {
                 server: {

@@ -32,6 +32,16 @@ class WorkerMetrics:
             " (batch).",
             ["reason"],
         )
+        self.costs = counter(
+            "usagepipe_costs",
+            "Rows stored, by where their cost comes from: reported, stamped, priced, or none.",
+            ["source"],
+        )
+        self.price_book = gauge(
+            "usagepipe_price_book_info",
+            "1 for the cost rule and the version of the price book in use.",
+            ["rule", "version"],
+        )
         self.missing_records = counter(
             "usagepipe_log_missing_records",
             "Offsets at which the log has no record any more, though it has later ones.",

@@ -4,6 +4,7 @@ What a crash after each step costs is in `partition_worker`.
 """
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 import structlog
@@ -147,6 +148,8 @@ class Inserter:
         if block.rows.count:
             self.parking.store(block.batch.partition)
         self.runtime.metrics.rows.inc(block.rows.count)
+        for source, count in Counter(block.rows.sources).items():
+            self.runtime.metrics.costs.labels(source or "none").inc(count)
         self.runtime.metrics.bytes.inc(len(block.rows.body))
         self.runtime.metrics.batches.inc()
         self.runtime.metrics.duplicates.labels("stored").inc(len(block.duplicates.stored))

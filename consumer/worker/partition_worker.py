@@ -6,11 +6,13 @@ one of them moves to another worker.
 
 The steps of a batch, and what a crash after each of them costs:
 
-1. Prepare: decode the records, look up what is stored already (`preparation`). A crash costs
-   nothing: nothing was inserted; the records are read and cut again, perhaps elsewhere.
-2. Announce: commit the batch's start, with its exact range as metadata. The same commit
-   acknowledges the batch before. A crash before it: as 1. After it, the next owner sends exactly
-   this range again under the same token (recovery): the tables drop what they have.
+1. Prepare: decode the records, price them with the active price book, look up what is stored
+   already (`preparation`). A crash costs nothing: nothing was inserted; the records are read and
+   cut again, perhaps elsewhere and with another book.
+2. Announce: commit the batch's start, with its exact range, the cost rule and the version of the
+   price book as metadata. The same commit acknowledges the batch before. A crash before it: as 1.
+   After it, the next owner sends exactly this range again with the same prices under the same
+   token (recovery): the tables drop what they have. It waits until it can read that price book.
 3. Insert under a token of that range (`insertion`). A crash in it or after it: as 2.
 4. Verify, where the result is undecided: a try without an answer, or a recovery. Missing rows are
    announced and written under a new epoch, and the rollups of the range are rebuilt from raw

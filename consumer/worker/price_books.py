@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import structlog
 
@@ -10,12 +10,15 @@ from usagepipe.consumer.clickhouse.prices import StoredPrices
 from usagepipe.consumer.rows.pricing import Pricing, PricingName
 from usagepipe.consumer.runtime.causes import brief, cause_of
 from usagepipe.consumer.runtime.runtime import Runtime, in_thread
+from usagepipe.schemas.errors import DamagedBookError, MissingBookError, MissingExtraError
 from usagepipe.schemas.settings.storage import CostRule
 
 log = structlog.get_logger()
 
 REFRESH_SECONDS: Final = (10.0, 20.0)  # between two looks for a new book; random, so that workers
 # that were started together do not ask all at once
+TROUBLE: Final = "price_book"  # in the health: the active book cannot be used
+BAD_BOOKS: Final = (MissingBookError, DamagedBookError, MissingExtraError)
 
 
 class Prices(Protocol):
@@ -38,13 +41,25 @@ class PriceBooks:
         self._loading = asyncio.Lock()
         self._active: Pricing | None = None
 
+    def try_out(self) -> None:
+        """Raise what the next batch would; the first time, load the active book. Blocks.
+
+        So a worker has its prices before it has partitions: one that cannot read the active book
+        at its start takes no partition from workers that can.
+        """
+        if self._active is None:
+            self._use(self._load())
+        elif self._rule is not CostRule.REPORTED_ONLY:
+            self._stored.try_out()
+
     async def active(self) -> Pricing:
         """The pricing of a new batch: with the active book, at most `REFRESH_SECONDS` old."""
-        if self._active is None:
-            async with self._loading:
-                if self._active is None:
-                    self._active = await self._runtime.ask("price book", self._load)
-        return self._active
+        if self._active is not None:
+            return self._active
+        async with self._loading:
+            if self._active is None:
+                self._use(await self._runtime.ask("price book", self._load))
+        return cast(Pricing, self._active)
 
     async def announced(self, name: str) -> Pricing:
         """The pricing that an announcement names, also if the book was replaced meanwhile.
@@ -60,25 +75,37 @@ class PriceBooks:
         """Look for a new active book for ever. A failure leaves the book that is known."""
         while self._rule is not CostRule.REPORTED_ONLY:
             await asyncio.sleep(random.uniform(*REFRESH_SECONDS))
-            if self._active is None:
-                continue  # the first batch loads it
-            try:
-                found = await in_thread(self._runtime.threads.ask, self._load)
-            except Exception as error:  # any failure of a server or client, or a damaged book
-                log.warning(
-                    "price_book_not_refreshed",
-                    version=self._active.name.version,
-                    error=brief(error),
-                    why=cause_of(error).why,
-                )
-                continue
-            if found.name != self._active.name:
-                log.info("price_book_changed", version=found.name.version)
-            self._active = found
+            if self._active is not None:  # else the admission or the first batch loads it
+                await self.refresh_once()
+
+    async def refresh_once(self) -> None:
+        """Change to the active book. A failure leaves the book that is known."""
+        try:
+            found = await in_thread(self._runtime.threads.ask, self._load)
+        except Exception as error:  # any failure of a server or client, or a damaged book
+            cause = cause_of(error)
+            if isinstance(error, BAD_BOOKS):  # a server's fault is noted elsewhere
+                self._runtime.health.failed(TROUBLE, error)
+            log.warning("price_book_not_refreshed", error=brief(error), why=cause.why)
+            return
+        self._runtime.health.succeeded(TROUBLE)
+        self._use(found)
+
+    def _use(self, pricing: Pricing) -> None:
+        before, self._active = self._active, pricing
+        if before is not None and before.name == pricing.name:
+            return
+        name = pricing.name
+        self._runtime.health.prices = name.encode() or str(name.rule)
+        self._runtime.metrics.price_book.clear()
+        self._runtime.metrics.price_book.labels(name.rule, name.version).set(1)
+        log.info("price_book_used", rule=name.rule, version=name.version)
 
     def _load(self) -> Pricing:
+        """The active pricing. Its book is stored when a batch is announced with it.
+
+        A recovery elsewhere may need it. So a copy that was lost or damaged is stored again too.
+        """
         pricing = self._stored.active(self._rule)
-        if self._active is None or self._active.name != pricing.name:
-            # Before a batch is announced with it: its recovery may need the book elsewhere.
-            self._stored.keep(pricing)
+        self._stored.keep(pricing)
         return pricing

@@ -61,11 +61,23 @@ def read_book(client: "Client", version: str) -> PriceBook:
 
 
 def store_book(client: "Client", book: PriceBook) -> None:
-    """Store `book`, unless it is stored already. Blocks."""
-    sql, parameters = load_statement("price_book_read.sql"), {"version": book.version}
-    if not client.query(sql, parameters=parameters, settings=dict(_READ)).result_rows:
+    """Store `book`, unless an intact copy is stored already. Blocks."""
+    sql, parameters = load_statement("price_book_intact.sql"), {"version": book.version}
+    ((intact,),) = client.query(sql, parameters=parameters, settings=dict(_READ)).result_rows
+    if not intact:
         row = [book.version, book.to_json()]
         client.insert(BOOKS, [row], column_names=("version", "book"), settings=dict(_WRITE))
+
+
+def try_out(client: "Client") -> None:
+    """Raise what storing a book would raise, by an insert without rows. Blocks."""
+    client.raw_insert(
+        BOOKS,
+        column_names=("version", "book"),
+        insert_block=b"",
+        settings={**_WRITE, "throw_if_no_data_to_insert": 0},
+        fmt="JSONEachRow",
+    )
 
 
 def apply_book(client: "Client", book: PriceBook, applied_by: str, comment: str) -> None:

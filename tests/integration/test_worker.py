@@ -112,12 +112,14 @@ def test_a_row_holds_what_the_event_said(
         lambda: list(clickhouse_client.query(query).named_results()), SECONDS, "the row"
     )
 
-    assert [sent] == [_event(each) for each in row]
+    kept = sent.model_copy(update={"cost_source": "stamped", "reported_cost": sent.cost})
+    assert [kept] == [_event(each) for each in row]
 
 
 def _event(row: dict[str, object]) -> UsageEvent:
     """The event of a row; a driver gives times without a zone for UTC columns."""
-    text = {name: str(value) for name, value in row.items() if name in {"event_id", "cost"}}
+    names = ("event_id", "cost", "reported_cost")
+    text = {name: str(row[name]) for name in names}
     moment = str(row["occurred_at"]).removesuffix("+00:00").replace(" ", "T") + "Z"
     return decode(json.dumps(row | text | {"occurred_at": moment}).encode())
 

@@ -5,11 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.fake_records import PARTITION, FakeRecord
 from tests.support.hostile import event_json
 from usagepipe.consumer.rows.pricing import OWN_COSTS, Pricing, PricingName
-from usagepipe.consumer.rows.rows import encode_rows
+from usagepipe.consumer.rows.rows import encode_rows, price_lines
 from usagepipe.schemas.prices import Pricer, builtin_book
 from usagepipe.schemas.settings.storage import CostRule
 
@@ -101,3 +102,43 @@ def test_an_unknown_pricing_is_refused(text: str) -> None:
     """A worker never guesses the prices of an announcement."""
     with pytest.raises(ValueError, match=r"."):
         PricingName.decode(text)
+
+
+def test_rows_are_priced_later_as_at_once() -> None:
+    """A repair finds the missing rows first, and prices only those that it stores."""
+    pricing = Pricing(CostRule.REPORTED_FIRST, PRICER)
+    values = [event_json(**fields) for fields in (CLAUDE, UNKNOWN, CLAUDE | REPORTED)]
+    records = [FakeRecord(offset, value) for offset, value in enumerate(values)]
+    at_once = encode_rows(records, PARTITION, "topic-id", 0, pricing)
+    unpriced = encode_rows(records, PARTITION, "topic-id", 0)
+
+    later = price_lines(bytes(unpriced.body).splitlines(), pricing)
+
+    assert bytes(at_once.body).splitlines() == later
+    assert ["priced", "", "reported"] == at_once.sources
+    assert ["priced", "reported"] == at_once.without({1}).sources
+
+
+class BrokenPricer(Pricer):
+    """A mistake in the code: it fails for one model."""
+
+    def price(self, usage: Any) -> Any:
+        if usage.model == UNKNOWN["model"]:
+            raise KeyError(usage.user_id)
+        return super().price(usage)
+
+
+def test_a_pricer_that_fails_leaves_its_events_unpriced() -> None:
+    """The batch is stored, and the log has the place of the mistake, but no value of an event."""
+    pricing = Pricing(CostRule.REPORTED_FIRST, BrokenPricer(builtin_book()))
+    values = [event_json(**fields) for fields in (CLAUDE, UNKNOWN, UNKNOWN, CLAUDE)]
+    records = [FakeRecord(offset, value) for offset, value in enumerate(values)]
+
+    with capture_logs() as logs:
+        rows = encode_rows(records, PARTITION, "topic-id", 0, pricing)
+
+    (entry,) = logs
+    assert ["priced", "", "", "priced"] == rows.sources
+    assert ("pricing_failed", "KeyError") == (entry["event"], entry["error"])
+    assert entry["place"].startswith("test_pricing.py:")
+    assert "alice" not in str(entry)
