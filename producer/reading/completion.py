@@ -21,6 +21,7 @@ class Completion:
         self._seen: dict[int, Fields] = {}  # by the rank of its shape
         self._older: dict[int, Fields] = {}  # usage with a side that the latest one leaves open
         self._cost: Decimal | None = None
+        self.tier = ""  # that the latest usage reports
         self.rank = len(SHAPES)  # of the best shape so far
         self.closed = False  # the usage is final, though an end mark may still follow
 
@@ -34,6 +35,9 @@ class Completion:
             self._follow(rank, seen, usage)
         if not costs.NAMES.isdisjoint(usage):
             self._cost = costs.cost_in(usage) or self._cost
+        tier = shape.tier(answer, usage)
+        if tier and isinstance(tier, str):
+            self.tier = tier
         if rank == self.rank:
             self.closed = shape.closes(answer)
 
@@ -88,8 +92,11 @@ def _read(shape: Shape, seen: Fields) -> Usage | None:
     """The usage in the normal form, inconsistent if a count is invalid. None: it has no counts."""
     counts = Counts(seen)
     usage = shape.normal(counts)
-    if not counts.found:
+    units = shape.units(seen)
+    if not (counts.found or units):
         return None
+    if units:
+        usage = usage._replace(units=units)
     if not costs.NAMES.isdisjoint(seen):
         usage = usage._replace(cost=costs.cost_in(seen))
     return usage if counts.sound else usage._replace(usage_quality="inconsistent")
@@ -97,6 +104,8 @@ def _read(shape: Shape, seen: Fields) -> Usage | None:
 
 def _filled(ours: Usage, theirs: Usage, *, final: bool) -> Usage:
     """`ours` with the whole input or the whole output of `theirs`, if that knows more."""
+    if not theirs.units.keys() <= ours.units.keys():
+        ours = ours._replace(units={**theirs.units, **ours.units})
     filled = ours
     if _fuller(_input(ours), _input(theirs)):
         filled = filled._replace(

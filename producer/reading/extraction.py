@@ -48,6 +48,7 @@ class Tally:
     def __init__(self) -> None:
         self._completion = Completion()
         self._before: Usage | None = None  # of earlier completions
+        self._tier = ""  # of them
         self._part: str | None = None  # the id of this completion
         self._past: dict[str, None] = {}  # the ids of earlier completions, oldest first
         self._repeats = False  # an earlier completion is sent again
@@ -109,7 +110,8 @@ class Tally:
         if usage is None:
             return None
         ended = self._ended or (complete and self._completion.closed)
-        return judged(usage.of_model(self.model), cut=not ended)
+        tier = self._completion.tier or self._tier
+        return judged(usage.of_model(self.model, tier), cut=not ended)
 
     def _sum(self) -> Usage | None:
         latest = self._completion.usage()
@@ -181,6 +183,7 @@ class Tally:
 
     def _turn(self) -> None:
         """End this completion and begin another one."""
+        self._tier = self._completion.tier or self._tier
         self._before, self._completion, self._ended = self._sum(), Completion(), False
         if self._part:
             self._past[self._part] = None
@@ -257,6 +260,6 @@ def _judged(usage: Usage, *, cut: bool) -> Usage:
         return usage._replace(**capped, usage_quality="inconsistent")
     if usage.usage_quality == "inconsistent":
         return usage
-    if usage.total_tokens == 0:
+    if usage.total_tokens == 0 and not usage.units:
         return usage._replace(usage_quality="missing")
     return usage._replace(usage_quality="partial") if cut else usage

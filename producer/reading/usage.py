@@ -1,9 +1,11 @@
 """The usage of one answer in the normal form, which is the same for all providers."""
 
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from usagepipe.schemas.event import MAX_PART, UsageQuality
+from usagepipe.schemas.event import MAX_PART, MAX_TOKENS, UsageQuality
 
 COUNTS: Final = (
     "prompt_tokens",
@@ -15,6 +17,7 @@ COUNTS: Final = (
 )
 
 
+NO_UNITS: Final[Mapping[str, int]] = MappingProxyType({})
 OTHER_MODELS: Final = "(other)"  # the name of the last part, if there are too many
 
 
@@ -31,6 +34,8 @@ class Usage(NamedTuple):
     usage_quality: UsageQuality = "complete"
     cost: Decimal | None = None  # US dollars, as the provider reports them; None: unknown
     parts: tuple["Usage", ...] = ()  # calls of other models: their tokens are not in the counts
+    units: Mapping[str, int] = NO_UNITS
+    service_tier: str = ""
 
     @property
     def adds_up(self) -> bool:
@@ -46,9 +51,10 @@ class Usage(NamedTuple):
         """All of `COUNTS`."""
         return self[1:7]
 
-    def of_model(self, model: str) -> "Usage":
-        """The same with the model's name: faster than `_replace`, and done for each answer."""
-        return Usage(model, *self[1:])
+    def of_model(self, model: str, service_tier: str = "") -> "Usage":
+        """The same with the names of the model and the tier: faster than `_replace`, and done for
+        each answer."""
+        return Usage(model, *self[1:-1], service_tier)
 
     def plus(self, other: "Usage") -> "Usage":
         """The sum of both, for one model. If one cost is unknown, so is that of the sum."""
@@ -58,7 +64,16 @@ class Usage(NamedTuple):
             usage_quality="inconsistent" if unsound else "complete",
             cost=None if self.cost is None or other.cost is None else self.cost + other.cost,
             parts=bounded(self.parts + other.parts),
+            units=sum_of(self.units, other.units),
         )
+
+
+def sum_of(ours: Mapping[str, int], theirs: Mapping[str, int]) -> Mapping[str, int]:
+    """The counts of both, added up by unit."""
+    if not (ours and theirs):
+        return ours or theirs
+    added = {unit: min(ours.get(unit, 0) + count, MAX_TOKENS) for unit, count in theirs.items()}
+    return {**ours, **added}
 
 
 def bounded(parts: tuple[Usage, ...]) -> tuple[Usage, ...]:

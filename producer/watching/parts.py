@@ -25,7 +25,7 @@ def _part(event: UsageEvent, number: int, usage: Usage) -> UsageEvent:
             "part": number,
             "model": clip(usage.model, MAX_ID_CHARS),
             **{name: getattr(usage, name) for name in COUNTS},
-            "units": {},
+            "units": dict(usage.units),
             "usage_quality": usage.usage_quality,
             "pre_filter_prompt_tokens": None,
             "post_filter_prompt_tokens": None,

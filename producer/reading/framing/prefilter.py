@@ -12,7 +12,7 @@ from usagepipe.producer.reading.shapes import SHAPES, Shape
 
 # OpenAI writes a usage that is null with every chunk. The pattern begins with fixed text: an
 # open-ended run of letters would take quadratic time on a text of "usageusage…".
-find_usage: Final = re.compile(r'usage(?:Metadata)?"(?!\s*:\s*null)', re.ASCII).search
+find_usage: Final = re.compile(r'usage(?:Metadata|_info)?"(?!\s*:\s*null)', re.ASCII).search
 # Ollama and Llama on Bedrock; Titan and Bedrock's metrics.
 find_count: Final = re.compile(r"_count|okenCount").search
 # JSON may spell any letter of a name as \u0075. Nobody does, but it must not hide a usage.

@@ -17,11 +17,17 @@ from usagepipe.producer.reading.shapes.iterations import (
     settles,
 )
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
-from usagepipe.producer.reading.usage import Usage, bounded
+from usagepipe.producer.reading.shapes.units import CLAUDE_TOOLS, Tree, units_in
+from usagepipe.producer.reading.usage import Usage, bounded, sum_of
 
 CACHE_NAMES: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
 OTHERS_NAMES: Final = frozenset({"prompt_tokens", "total_tokens", "input_tokens_details"})
 INPUT_NAMES: Final = CACHE_NAMES | {"input_tokens"}
+CREATION: Final = "cache_creation"  # a breakdown of `cache_creation_input_tokens`
+BILLED: Final[Tree] = {
+    CREATION: {"ephemeral_1h_input_tokens": "cache_write_1h_tokens"},
+    "server_tool_use": CLAUDE_TOOLS,
+}
 
 
 class Anthropic(Shape):
@@ -36,6 +42,7 @@ class Anthropic(Shape):
     }
     marks = ("usage", "message_start", "message_stop")
     sides = ("input_tokens", "output_tokens")
+    billed: ClassVar[Tree] = BILLED
 
     def usage(self, answer: Fields) -> Fields | None:
         usage = _usage_of(answer)
@@ -59,7 +66,20 @@ class Anthropic(Shape):
             for name in INPUT_NAMES
             if _count(seen, name) and not _count(merged, name) and not settles(later, name)
         }
+        if "cache_creation_input_tokens" in zeroed and CREATION in seen:
+            zeroed[CREATION] = seen[CREATION]
         return merged | zeroed if zeroed and _prompt(merged) != prompt else merged
+
+    def units(self, usage: Fields) -> dict[str, int]:
+        """With those of the compactions, which the totals do not include."""
+        units = super().units(usage)
+        for run in items_of(usage, "iterations") if "iterations" in usage else ():
+            units = dict(sum_of(units, units_in(run, self.billed)))
+        return units
+
+    def tier(self, answer: Fields, usage: Fields) -> object:
+        """Claude's fast mode has prices of its own."""
+        return "fast" if usage.get("speed") == "fast" else usage.get("service_tier")
 
     def part(self, answer: Fields) -> str | None:
         """Only the start of a message has its id."""
@@ -108,7 +128,7 @@ def _normal(counts: Counts, count: Callable[[str], int]) -> Usage:
 def _part(model: str, run: Fields) -> Usage:
     """The usage of another model's run."""
     counts = Counts(run)
-    usage = _normal(counts, counts.first).of_model(model)
+    usage = _normal(counts, counts.first)._replace(model=model, units=units_in(run, BILLED))
     return usage if counts.sound else usage._replace(usage_quality="inconsistent")
 
 

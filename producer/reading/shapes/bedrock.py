@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, items_of
+from usagepipe.producer.reading.shapes.units import Items, Tree
 from usagepipe.producer.reading.usage import Usage
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"
@@ -19,9 +20,12 @@ class Converse(Shape):
     """`inputTokens` excludes cache reads and writes; the total includes them."""
 
     places = frozenset(("usage", "metadata"))
-    paths: ClassVar[Paths] = {"usage": True, "metadata": {"usage": True}}
+    paths: ClassVar[Paths] = {"usage": True, "metadata": {"usage": True}, "serviceTier": True}
     marks = ("usage",)
     sides = ("inputTokens", "outputTokens")
+    billed: ClassVar[Tree] = {
+        "cacheDetails": Items("ttl", "inputTokens", {"1h": "cache_write_1h_tokens"})
+    }
 
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usage")
@@ -29,6 +33,9 @@ class Converse(Shape):
             usage = fields_at(answer, "metadata", "usage")  # the last event of a Nova stream
         named = usage is not None and ("inputTokens" in usage or "outputTokens" in usage)
         return usage if named else None
+
+    def tier(self, answer: Fields, usage: Fields) -> object:
+        return (fields_at(answer, "serviceTier") or {}).get("type")
 
     def ends(self, answer: Fields) -> bool:
         """The `metadata` event follows `messageStop` and is the last one."""

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at
+from usagepipe.producer.reading.shapes.units import Tree
 from usagepipe.producer.reading.usage import Usage
 
 COUNTED: Final[Paths] = dict.fromkeys(("tokens", "billed_units", "cached_tokens"), True)
@@ -26,6 +27,14 @@ class Cohere(Shape):
     }
     marks = ("usage", "billed_units")
     sides = ("input_tokens", "output_tokens")
+    billed: ClassVar[Tree] = {
+        "image_tokens": "input_image_tokens",
+        "billed_units": {
+            "search_units": "rerank_searches",
+            "classifications": "classifications",
+            "images": "input_images",
+        },
+    }
 
     def usage(self, answer: Fields) -> Fields | None:
         found = fields_at(answer, "usage") or fields_at(answer, "meta")
@@ -35,8 +44,18 @@ class Cohere(Shape):
             found = fields_at(answer, "response", "meta")
         if found is None:
             return None
-        counts = _counted(fields_at(found, "tokens")) or fields_at(found, "billed_units")
-        return None if counts is None else {**counts, "cached_tokens": found.get("cached_tokens")}
+        billed = fields_at(found, "billed_units")
+        counts = _counted(fields_at(found, "tokens")) or billed
+        if counts is None:
+            return None
+        return {**counts, "cached_tokens": found.get("cached_tokens"), "billed_units": billed}
+
+    def units(self, usage: Fields) -> dict[str, int]:
+        """An image is billed by its tokens, if it has any."""
+        units = super().units(usage)
+        if "input_image_tokens" in units:
+            units.pop("input_images", None)
+        return units
 
     def ends(self, answer: Fields) -> bool:
         """The last event is `message-end`; in version 1 `stream-end`."""

@@ -8,13 +8,29 @@ from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
-from usagepipe.producer.reading.usage import Usage
+from usagepipe.producer.reading.shapes.units import Tree, by_modality, units_in
+from usagepipe.producer.reading.usage import Usage, sum_of
 
 ANSWER: Final[Paths] = {
-    **dict.fromkeys(("usageMetadata", "responseId"), True),
-    "candidates": {"finishReason": True},
+    **dict.fromkeys(("usageMetadata", "responseId", "modelVersion"), True),
+    "candidates": {"finishReason": True, "groundingMetadata": {"webSearchQueries": True}},
     "promptFeedback": {"blockReason": True},
 }
+
+SEARCHES: Final = "web searches"  # not a name that Gemini uses
+BY_PROMPT: Final = ("gemini-1", "gemini-2")  # pay a search once a prompt, later models by the query
+PLACE: Final = ("modality", "tokenCount")
+BILLED: Final[Tree] = {
+    "promptTokensDetails": by_modality("input_{}_tokens", *PLACE),
+    "promptTokenDetails": by_modality("input_{}_tokens", *PLACE),  # embeddings
+    "cacheTokensDetails": by_modality("cache_{}_read_tokens", *PLACE),
+    "candidatesTokensDetails": by_modality("output_{}_tokens", *PLACE),
+    "responseTokensDetails": by_modality("output_{}_tokens", *PLACE),  # the Live API
+    "toolUsePromptTokenCount": "input_tool_tokens",
+    "toolUsePromptTokensDetails": by_modality("input_{}_tool_tokens", *PLACE),
+    SEARCHES: "web_searches",
+}
+TOOLS: Final[Tree] = {"toolUsePromptTokensDetails": by_modality("input_{}_tokens", *PLACE)}
 
 
 class Gemini(Shape):
@@ -29,12 +45,35 @@ class Gemini(Shape):
     }
     marks = ("usageMetadata",)
     sides = ("promptTokenCount", "candidatesTokenCount")
+    billed: ClassVar[Tree] = BILLED
 
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usageMetadata")
         if usage is not None and "name" in answer and _is_cache(answer):
             return None
-        return fields_at(answer, "response", "usageMetadata") if usage is None else usage
+        if usage is None:
+            answer = fields_at(answer, "response") or {}
+            usage = fields_at(answer, "usageMetadata")
+        searches = 0 if usage is None else _searches(answer)
+        return {**(usage or {}), SEARCHES: searches} if searches else usage
+
+    def units(self, usage: Fields) -> dict[str, int]:
+        """What tools add is part of the input too."""
+        units = super().units(usage)
+        if "input_tool_tokens" in units:
+            units = dict(sum_of(units, units_in(usage, TOOLS)))
+        return units
+
+    def tier(self, answer: Fields, usage: Fields) -> object:
+        """Vertex reports its kinds of traffic: ON_DEMAND, ON_DEMAND_FLEX, ON_DEMAND_PRIORITY, …"""
+        tier = usage.get("serviceTier") or usage.get("trafficType")
+        return tier.lower().removeprefix("on_demand_") if isinstance(tier, str) else None
+
+    def merged(self, seen: Fields, later: Fields) -> Fields:
+        """The searches are in one event, which may not be the last one."""
+        if SEARCHES in seen and SEARCHES not in later:
+            return {**later, SEARCHES: seen[SEARCHES]}
+        return later
 
     def part(self, answer: Fields) -> str | None:
         return id_at(fields_at(answer, "response") or answer, "responseId")
@@ -59,6 +98,15 @@ class Gemini(Shape):
         total = total or prompt + completion
         cached = counts.first("cachedContentTokenCount")
         return Usage("", prompt, completion, total, cached, reasoning_tokens=thoughts)
+
+
+def _searches(answer: Fields) -> int:
+    """The searches of the web that the answer is grounded in, as they are billed."""
+    grounds = (fields_at(each, "groundingMetadata") for each in items_of(answer, "candidates"))
+    queries = [query for each in grounds if each for query in each.get("webSearchQueries") or ()]
+    model = answer.get("modelVersion")
+    by_prompt = isinstance(model, str) and model.startswith(BY_PROMPT)
+    return min(len(queries), 1) if by_prompt else len(queries)
 
 
 def _is_cache(answer: Fields) -> bool:

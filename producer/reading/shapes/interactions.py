@@ -8,11 +8,22 @@ from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at
-from usagepipe.producer.reading.usage import Usage
+from usagepipe.producer.reading.shapes.units import Items, Tree, by_modality, units_in
+from usagepipe.producer.reading.usage import Usage, sum_of
 
 INPUT_NAMES: Final = ("total_input_tokens", "total_tool_use_tokens")
 OUTPUT_NAMES: Final = ("total_output_tokens", "total_thought_tokens")
 NAMES: Final = frozenset(INPUT_NAMES + OUTPUT_NAMES)
+PLACE: Final = ("modality", "tokens")
+BILLED: Final[Tree] = {
+    "input_tokens_by_modality": by_modality("input_{}_tokens", *PLACE),
+    "cached_tokens_by_modality": by_modality("cache_{}_read_tokens", *PLACE),
+    "output_tokens_by_modality": by_modality("output_{}_tokens", *PLACE),
+    "total_tool_use_tokens": "input_tool_tokens",
+    "tool_use_tokens_by_modality": by_modality("input_{}_tool_tokens", *PLACE),
+    "grounding_tool_count": Items("type", "count", {"google_search": "web_searches"}),
+}
+TOOLS: Final[Tree] = {"tool_use_tokens_by_modality": by_modality("input_{}_tokens", *PLACE)}
 LAST_EVENTS: Final = ("interaction.completed", "interaction.complete")  # the second is older
 
 
@@ -21,18 +32,29 @@ class Interactions(Shape):
 
     places = frozenset(("usage", "interaction", "metadata"))
     paths: ClassVar[Paths] = {
-        **dict.fromkeys(("event_type", "usage"), True),
-        "interaction": {"id": True, "usage": True},
+        **dict.fromkeys(("event_type", "usage", "service_tier"), True),
+        "interaction": {"id": True, "usage": True, "service_tier": True},
         "metadata": {"usage": True, "total_usage": True},
     }
     marks = ("usage", "total_usage")
     sides = ("total_input_tokens", "total_output_tokens")
+    billed: ClassVar[Tree] = BILLED
 
     def usage(self, answer: Fields) -> Fields | None:
         usage = _counted(fields_at(answer, "usage"))
         if usage is not None or "event_type" not in answer:
             return usage
         return _counted(fields_at(answer, "interaction", "usage")) or _in_metadata(answer)
+
+    def units(self, usage: Fields) -> dict[str, int]:
+        """What tools add is part of the input too."""
+        units = super().units(usage)
+        if "input_tool_tokens" in units:
+            units = dict(sum_of(units, units_in(usage, TOOLS)))
+        return units
+
+    def tier(self, answer: Fields, usage: Fields) -> object:
+        return (fields_at(answer, "interaction") or answer).get("service_tier")
 
     def part(self, answer: Fields) -> str | None:
         """Only the id in the last event of an interaction is used."""

@@ -7,15 +7,17 @@ DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, 
 from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.openai_units import (
+    BILLED,
+    CALLS_PATHS,
+    OUTPUT_DETAILS,
+    PROMPT_DETAILS,
+    with_tool_calls,
+)
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
+from usagepipe.producer.reading.shapes.units import Tree
 from usagepipe.producer.reading.usage import Usage
 
-PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-OUTPUT_DETAILS: Final = (
-    "completion_tokens_details",
-    "output_tokens_details",
-    "output_token_details",
-)
 TOKEN_CLASSES: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
 NAMES: Final = (*TOKEN_CLASSES, "total_tokens")
 # Of a response. The Realtime API uses `done` for all of them.
@@ -41,15 +43,23 @@ class Responses(Shape):
 
     places = frozenset(("response",))
     places_of_id = frozenset(("response",))
-    paths: ClassVar[Paths] = {"type": True, "response": {"id": True, "usage": True}}
+    paths: ClassVar[Paths] = {
+        "type": True,
+        "response": {**dict.fromkeys(("id", "usage", "service_tier"), True), **CALLS_PATHS},
+    }
     marks = ("usage", "response.created")
     sides = ("input_tokens", "output_tokens")
+    billed: ClassVar[Tree] = BILLED
 
     def usage(self, answer: Fields) -> Fields | None:
         kind = answer.get("type")
         if isinstance(kind, str) and kind.startswith("response."):
-            return fields_at(answer, "response", "usage")
+            usage = fields_at(answer, "response", "usage")
+            return None if usage is None else with_tool_calls(usage, answer["response"])
         return None
+
+    def tier(self, answer: Fields, usage: Fields) -> object:
+        return (fields_at(answer, "response") or {}).get("service_tier")
 
     def part(self, answer: Fields) -> str | None:
         """A realtime session has many responses, and a gateway's stream may have several. Without
@@ -79,26 +89,33 @@ class OpenAI(Shape):
     A chat's stream ends with `[DONE]`, which is not JSON: the framing handles it.
     """
 
-    places = frozenset(("usage", "choices", "x_groq"))
+    places = frozenset(("usage", "choices", "x_groq", "usage_info"))
     places_of_id = frozenset(("choices",))
     paths: ClassVar[Paths] = {
-        **dict.fromkeys(("type", "object", "usage"), True),
+        **dict.fromkeys(("type", "object", "usage", "service_tier"), True),
+        **dict.fromkeys(("usage_info", "document_annotation"), True),
+        **CALLS_PATHS,
         "x_groq": {"usage": True},
         "choices": {"usage": True, "finish_reason": True},
         **INPUT_ONLY_PATHS,
     }
-    marks = ("usage",)
+    marks = ("usage", "usage_info")
     sides = ("prompt_tokens", "completion_tokens")
+    billed: ClassVar[Tree] = BILLED
 
     def usage(self, answer: Fields) -> Fields | None:
         usage = fields_at(answer, "usage")
         if usage is not None and (usage.get("prompt_tokens") or usage.get("input_tokens")):
-            return usage
+            return with_tool_calls(usage, answer) if "output" in answer else usage
         if usage is None or not any(map(usage.get, NAMES)):
             usage = _elsewhere(answer) or usage
         if usage is not None and _is_total_alone(usage) and _has_no_output(answer):
             return {**usage, "prompt_tokens": usage["total_tokens"]}
         return usage
+
+    def tier(self, answer: Fields, usage: Fields) -> object:
+        """OpenAI's and others' is beside the usage, that of some gateways in it."""
+        return answer.get("service_tier") or usage.get("service_tier")
 
     def part(self, answer: Fields) -> str | None:
         """Each chunk of a chat has the chat's id."""
@@ -133,6 +150,10 @@ def _is_chunk(answer: Fields) -> bool:
 def _elsewhere(answer: Fields) -> Fields | None:
     if "x_groq" in answer and (usage := fields_at(answer, "x_groq", "usage")):
         return usage
+    if "usage_info" in answer and (pages := fields_at(answer, "usage_info")):
+        # Mistral's reading of documents costs more for pages with annotations.
+        annotated = pages.get("pages_processed") if answer.get("document_annotation") else None
+        return {**pages, "annotated_pages": annotated}
     if "choices" not in answer:
         return None
     of_choices = (fields_at(choice, "usage") for choice in items_of(answer, "choices"))
@@ -168,6 +189,10 @@ def subset(counts: Counts) -> Usage:
         # More than the output: Perplexity's research counts and charges it separately.
         completion += beside
         given_total = prompt + completion
+    if "citation_tokens" in counts.usage and (citations := counts.first("citation_tokens")):
+        # Perplexity's research counts and charges what it cites separately too.
+        completion += citations
+        given_total += citations if given_total else 0
     # Mistral counts what its connectors (web search, …) add to the prompt separately.
     connectors = counts.first("connector_tokens") if "connector_tokens" in counts.usage else 0
     if connectors and given_total == prompt + completion + connectors:

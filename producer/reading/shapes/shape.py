@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from usagepipe.producer.reading.shapes.counts import Counts
+from usagepipe.producer.reading.shapes.units import Tree, units_in
 from usagepipe.producer.reading.usage import Usage
 from usagepipe.schemas.event import MAX_ID_CHARS
 
@@ -37,6 +38,9 @@ class Shape(ABC):
     # positive, so is that side of the normal form.
     sides: ClassVar[tuple[str, str]]
 
+    # Where other counts that the provider bills by are in a usage object (see `units.py`).
+    billed: ClassVar[Tree] = {}
+
     @abstractmethod
     def usage(self, answer: Fields) -> Fields | None:
         """The usage object of an answer, or of one event of a stream. None: there is none."""
@@ -44,6 +48,14 @@ class Shape(ABC):
     @abstractmethod
     def normal(self, counts: Counts) -> Usage:
         """The normal form of a usage object, without the model."""
+
+    def units(self, usage: Fields) -> dict[str, int]:
+        """The counts of a usage object that the normal form does not hold, by unit."""
+        return units_in(usage, self.billed) if self.billed else {}
+
+    def tier(self, answer: Fields, usage: Fields) -> object:
+        """The service tier that the answer reports with this usage, if it is text."""
+        return None
 
     def merged(self, seen: Fields, later: Fields) -> Fields:
         """Combine two usage objects of one stream. Values are cumulative: never add them."""

@@ -16,10 +16,12 @@ USAGE = {
     "total_cached_tokens": 16,
     "total_output_tokens": 20,
     "total_tool_use_tokens": 10,
+    "tool_use_tokens_by_modality": [{"modality": "audio", "tokens": 4}],
     "total_thought_tokens": 100,
     "total_tokens": 170,
 }
-FOUND = Usage("gemini-3-flash-preview", 50, 120, 170, cached_tokens=16, reasoning_tokens=100)
+UNITS = {"input_tool_tokens": 10, "input_audio_tool_tokens": 4, "input_audio_tokens": 4}
+FOUND = Usage("gemini-3-flash-preview", 50, 120, 170, 16, reasoning_tokens=100, units=UNITS)
 INTERACTION = {"id": "v1_x", "object": "interaction", "model": FOUND.model}
 SHORT = 24  # bytes: every body is over this bound
 

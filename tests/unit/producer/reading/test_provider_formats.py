@@ -109,12 +109,15 @@ REALTIME = {
     },
 }
 
-
+AUDIO = {"input_audio_tokens": 13, "output_audio_tokens": 91}
 IMAGES = {"usage": {"input_tokens": 50, "output_tokens": 4160, "total_tokens": 4210}}
 
 
 SHAPES_OF_PROVIDERS = {
-    "Realtime": (REALTIME, Usage("gpt-realtime", 132, 121, 253, cached_tokens=64)),
+    "Realtime": (
+        REALTIME,
+        Usage("gpt-realtime", 132, 121, 253, 64, units=AUDIO),
+    ),
     "images": (IMAGES, Usage("", 50, 4160, 4210)),
     "Groq": ({"model": "m", "x_groq": {"usage": CHAT_COUNTS}}, Usage("m", 42, 24, 66)),
     "Kimi": ({"choices": [{}, {"usage": CHAT_COUNTS}]}, Usage("", 42, 24, 66)),
@@ -201,7 +204,7 @@ SHAPES_OF_PROVIDERS = {
     "Cohere 1": ({"text": "x", "meta": COHERE}, Usage("", 91, 11, 102)),
     "Cohere's embeddings": (
         {"meta": {"billed_units": {"input_tokens": 2, "image_tokens": 3}}},
-        Usage("", 5, 0, 5),
+        Usage("", 5, 0, 5, units={"input_image_tokens": 3}),
     ),
     "Cohere 1, streamed": (
         {"event_type": "stream-end", "response": {"meta": COHERE}},

@@ -65,9 +65,9 @@ def test_each_recorded_answer_gives_what_a_plain_reading_finds() -> None:
 
 def test_recorded_answers_without_usage_have_a_reason() -> None:
     """All of them are sound, so what has no usage says just that."""
-    reasons = {read_whole(answer) for answer in recorded_answers()}
+    found = map(read_whole, recorded_answers())
 
-    assert {"no_usage"} == {reason for reason in reasons if isinstance(reason, str)}
+    assert {"no_usage"} == {reason for reason in found if isinstance(reason, str)}
 
 
 def test_the_numbers_checked_by_hand_are_found() -> None:
@@ -134,5 +134,12 @@ def _numbers(usage: Read) -> tuple[int | Decimal | None, ...] | None:
 def _usage(row: dict[str, str]) -> Usage:
     names = ("prompt", "completion", "total", "cached", "cache_write", "reasoning")
     tokens = {f"{name}_tokens": int(row[name]) for name in names}
-    cost = Decimal(row["cost"]) if row["cost"] else None
-    return Usage(model=row["model"], usage_quality=row["quality"], cost=cost, **tokens)  # type: ignore[arg-type]
+    units = dict(unit.split("=") for unit in row["units"].split())
+    return Usage(
+        model=row["model"],
+        usage_quality=row["quality"],  # type: ignore[arg-type]
+        cost=Decimal(row["cost"]) if row["cost"] else None,
+        units={name: int(count) for name, count in units.items()},
+        service_tier=row["service_tier"],
+        **tokens,
+    )

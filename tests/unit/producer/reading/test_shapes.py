@@ -14,10 +14,14 @@ from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths
 from usagepipe.producer.reading.usage import Usage
 
+TOOL_CALLS: Fields = {
+    "output": [{"type": "web_search_call", "action": {"type": "open_page"}}, {"type": "message"}],
+    "tool_usage": {"web_search": {"num_requests": 2}},
+}
 # Answers and events of each shape with all fields that its methods read.
 EXAMPLES: dict[str, list[Fields]] = {
     "Anthropic": [
-        {"type": "message", "usage": {"input_tokens": 3, "output_tokens": 5}},
+        {"type": "message", "usage": {"input_tokens": 3, "service_tier": "batch"}},
         {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 3}}},
         {
             "type": "message_delta",
@@ -26,7 +30,11 @@ EXAMPLES: dict[str, list[Fields]] = {
         },
     ],
     "Responses": [
-        {"type": "response.completed", "response": {"id": "r", "usage": {"input_tokens": 3}}}
+        {"type": "response.completed", "response": {"id": "r", "usage": {"input_tokens": 3}}},
+        {
+            "type": "response.completed",
+            "response": {"usage": {"input_tokens": 3}, "service_tier": "flex", **TOOL_CALLS},
+        },
     ],
     "Gemini": [
         {
@@ -34,11 +42,20 @@ EXAMPLES: dict[str, list[Fields]] = {
             "usageMetadata": {"promptTokenCount": 3},
             "candidates": [{"finishReason": "STOP"}],
         },
+        {
+            "usageMetadata": {"promptTokenCount": 3, "serviceTier": "priority"},
+            "modelVersion": "gemini-3",
+            "candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}],
+        },
         {"usageMetadata": {"promptTokenCount": 3}, "promptFeedback": {"blockReason": "SAFETY"}},
         {"response": {"responseId": "r", "usageMetadata": {"promptTokenCount": 3}}},
     ],
     "Interactions": [
-        {"usage": {"total_input_tokens": 3}},
+        {"usage": {"total_input_tokens": 3}, "service_tier": "flex"},
+        {
+            "event_type": "interaction.completed",
+            "interaction": {"service_tier": "flex", "usage": {"total_input_tokens": 3}},
+        },
         {
             "event_type": "interaction.completed",
             "interaction": {"id": "i", "usage": {"total_input_tokens": 3}},
@@ -49,6 +66,7 @@ EXAMPLES: dict[str, list[Fields]] = {
     "Cohere": [
         {"usage": {"tokens": {"input_tokens": 3}}},
         {"meta": {"billed_units": {"input_tokens": 3}, "cached_tokens": 1}},
+        {"meta": {"billed_units": {"search_units": 1}}},
         {"type": "message-end", "delta": {"usage": {"tokens": {"input_tokens": 3}}}},
         {
             "event_type": "stream-end",
@@ -56,13 +74,15 @@ EXAMPLES: dict[str, list[Fields]] = {
         },
     ],
     "Converse": [
-        {"usage": {"inputTokens": 3, "outputTokens": 5}},
+        {"usage": {"inputTokens": 3, "outputTokens": 5}, "serviceTier": {"type": "flex"}},
         {"metadata": {"usage": {"inputTokens": 3}}},
     ],
     "OpenAI": [
         {"usage": {"prompt_tokens": 3}, "choices": [{"finish_reason": "stop"}]},
         {"object": "chat.completion.chunk", "x_groq": {"usage": {"prompt_tokens": 3}}},
         {"choices": [{"usage": {"prompt_tokens": 3}}]},
+        {"object": "response", "usage": {"input_tokens": 3}, "service_tier": "flex", **TOOL_CALLS},
+        {"usage_info": {"pages_processed": 3}, "document_annotation": "{}"},
         {"type": "image_generation.completed", "usage": {"input_tokens": 3}},
         {"usage": {"total_tokens": 3}, "object": "list"},
         {"usage": {"total_tokens": 3}, "results": [{"relevance_score": 1}]},
@@ -125,7 +145,8 @@ class Watched(dict[str, Any]):
 def read_by(shape: Shape, answer: Fields) -> tuple[object, ...]:
     """All that a shape says of an answer, but for the id."""
     ends, closes, begins = shape.ends(answer), shape.closes(answer), shape.begins(answer)
-    return shape.usage(answer), ends, closes, begins
+    usage = shape.usage(answer) or {}
+    return usage, shape.units(usage), shape.tier(answer, usage), ends, closes, begins
 
 
 def projected(answer: Fields) -> Fields:

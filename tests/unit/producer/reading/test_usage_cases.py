@@ -208,7 +208,7 @@ def test_claude_counts_the_cache_beside_the_input(
                 "toolUsePromptTokenCount": 5,
                 "totalTokenCount": 20,
             },
-            Usage("gemini", 15, 5, 20, reasoning_tokens=3),
+            Usage("gemini", 15, 5, 20, reasoning_tokens=3, units={"input_tool_tokens": 5}),
         ),
     ],
 )

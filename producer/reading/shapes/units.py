@@ -1,0 +1,83 @@
+"""Reads the counts that providers bill by beside the tokens of the normal form.
+
+They have the names of genai-prices' units. Text tokens have none: they are the rest. A count that
+is invalid is left out, because the tokens must be recorded anyway.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from usagepipe.schemas.event import MAX_TOKENS
+
+# Units in a usage object: a name leads to a unit, to `Items`, or to the names inside its value.
+Tree = Mapping[str, Any]
+
+MODALITIES: Final = {"audio": "audio", "image": "image", "video": "video", "document": "image"}
+
+# What servers' tools did. A fetched page costs no more than its tokens, so it is not counted.
+CLAUDE_TOOLS: Final[Tree] = {
+    "web_search_requests": "web_searches",
+    "code_execution_requests": "code_executions",
+}
+
+
+class Items(NamedTuple):
+    """A list of objects: each has a kind, which leads to a unit, and a count."""
+
+    kind_name: str
+    count_name: str
+    units: Mapping[str, str]  # by kind, in lower case
+
+
+def by_modality(unit: str, kind: str, count: str) -> Items:
+    """A list by modality. `unit` has a place for the modality: "input_{}_tokens"."""
+    return Items(kind, count, {name: unit.format(word) for name, word in MODALITIES.items()})
+
+
+def units_in(usage: Mapping[str, Any], tree: Tree) -> dict[str, int]:
+    """The counts above 0 that the names in `tree` lead to.
+
+    Counts in one object add up. Those in several objects are the same ones under several names, so
+    the largest counts.
+    """
+    found: dict[str, int] = {}
+    if tree.keys().isdisjoint(usage):
+        return found
+    inner: list[dict[str, int]] = []
+    for name, value in usage.items():
+        if value and (wanted := tree.get(name)) is not None:
+            if isinstance(wanted, str):
+                _add(found, wanted, value)
+            elif isinstance(wanted, Items):
+                inner.append(_in_items(value, wanted))
+            elif isinstance(value, dict):
+                inner.append(units_in(value, wanted))
+    for units in inner:
+        for unit, count in units.items():
+            found[unit] = max(count, found.get(unit, 0))
+    return found
+
+
+def _in_items(items: object, wanted: Items) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for item in items if isinstance(items, list) else ():
+        kind = item.get(wanted.kind_name) if isinstance(item, dict) else None
+        if isinstance(kind, str) and (unit := wanted.units.get(kind.lower())) is not None:
+            _add(found, unit, item.get(wanted.count_name))
+    return found
+
+
+def _add(found: dict[str, int], unit: str, value: Any) -> None:
+    count = _whole(value)
+    if count:
+        found[unit] = min(found.get(unit, 0) + count, MAX_TOKENS)
+
+
+def _whole(value: Any) -> int:
+    """`value` as a count: the fraction of a second is rounded up. 0: it is invalid."""
+    if type(value) is int:
+        return value if 0 < value <= MAX_TOKENS else 0
+    if isinstance(value, float | Decimal) and 0 < value <= MAX_TOKENS:
+        return int(value) + (value != int(value))
+    return 0
