@@ -141,5 +141,5 @@ def _usage(row: dict[str, str]) -> Usage:
         cost=Decimal(row["cost"]) if row["cost"] else None,
         units={name: int(count) for name, count in units.items()},
         service_tier=row["service_tier"],
-        **tokens,
+        **tokens,  # type: ignore[arg-type]
     )
