@@ -23,8 +23,8 @@ BUCKETS: Final = {
     "rollup_usage_1d": "toStartOfDay(occurred_at, 'UTC')",
 }
 COUNTS: Final = {  # of a rollup, and of a raw row
-    "requests": "1",
-    "failures": "failed",
+    "requests": "part = 0",
+    "failures": "failed AND part = 0",
     "prompt_tokens": "prompt_tokens",
     "completion_tokens": "completion_tokens",
     "total_tokens": "total_tokens",

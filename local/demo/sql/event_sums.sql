@@ -1,8 +1,9 @@
--- Sums over all stored events, and how many different events they are.
+-- Sums over all stored events, and how many different events they are. A part of a request is an
+-- event, but no request.
 SELECT
-    count() AS requests,
+    countIf(events.part = 0) AS requests,
     uniqExact(event_id) AS event_ids,
-    countIf(failed) AS failures,
+    countIf(events.failed AND events.part = 0) AS failures,
     sum(events.prompt_tokens) AS prompt_tokens,
     sum(events.completion_tokens) AS completion_tokens,
     sum(events.total_tokens) AS total_tokens,
