@@ -11,6 +11,7 @@ import click
 
 from usagepipe.cli import dlq_output, dlq_parked
 from usagepipe.cli.interrupts import INTERRUPTED, interrupt_noted
+from usagepipe.cli.operator import confirmed
 from usagepipe.cli.options import Moment, combined, load_settings, server_options
 from usagepipe.consumer.dead_letters.listing import Listing
 from usagepipe.consumer.dead_letters.record import DeadLetter, Envelope, Selection
@@ -208,22 +209,10 @@ def replay(
             if dry_run or not counts:
                 _warn_of_others(letters)
                 return 0
-            if not _confirmed():
+            if not confirmed("Replay them?", "replay them"):
                 click.echo("Nothing was replayed.", err=True)
                 return DECLINED
         return _replay(settings, letters, selection, limit)
-
-
-def _confirmed() -> bool:
-    try:
-        return click.confirm("Replay them?", err=True)
-    except click.Abort:
-        if sys.stdin.isatty():
-            raise
-        click.echo(err=True)  # the question has no line end
-        raise WrongUseError(
-            "Standard input is not a terminal, so nobody can answer: add --yes to replay them."
-        ) from None
 
 
 def _replay(

@@ -1,12 +1,11 @@
 """`usagepipe dlq parked` and `dlq release`: partitions that wait for an operator."""
 
-import getpass
-import socket
 from collections.abc import Sequence
 
 import click
 
 from usagepipe.cli import parked_output
+from usagepipe.cli.operator import author
 from usagepipe.cli.options import load_settings, server_options
 from usagepipe.consumer.maintenance.dlq_parked import (
     ParkedPartition,
@@ -78,7 +77,7 @@ def release(
         chosen = _chosen(read_parked_partitions(settings), partitions)
         lasts = [_last(each, mode, last_offset) for each in chosen]  # all, before one is released
         for each, last in zip(chosen, lasts, strict=True):
-            release_partition(settings, each, mode, last, _author())
+            release_partition(settings, each, mode, last, author())
             parked_output.print_release(each, mode, last)
 
 
@@ -116,10 +115,3 @@ def _last(waiting: ParkedPartition, mode: Mode, last_offset: int | None) -> int:
             f" for {last}."
         )
     return last_offset
-
-
-def _author() -> str:
-    try:
-        return f"{getpass.getuser()}@{socket.gethostname()}"
-    except (OSError, KeyError):  # a user without a name, as in many containers
-        return socket.gethostname()

@@ -28,6 +28,7 @@ class LazyGroup(click.Group):
         "import": ("consumer", "Send the events of an export that are not stored yet."),
         "local": ("local", "Run a local Kafka and ClickHouse until stopped."),
         "migrate": ("consumer", "Create or update the tables and topics."),
+        "prices": ("query", "Show, compare, check and apply prices; find what has none."),
         "replay": ("consumer", "Store the events of a part of the log that the tables lack."),
         "status": ("consumer", "Show the workers, the lag, and the newest stored event."),
         "usage": ("query", "Print usage by source, key, user, model."),

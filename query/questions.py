@@ -91,7 +91,7 @@ BY_USER_SOURCE = RollUpQuestion(UserSourceUsage, sql="by_user_source")
 
 
 def ask_totals(store: Store, span: TimeRange, filters: Filters) -> Totals:
-    (row,) = store.rows(statement("totals"), _bound(span, filters))
+    (row,) = store.rows(statement("totals"), usage_parameters(span, filters))
     return Totals(start=span.start, end=span.end, **row)
 
 
@@ -104,7 +104,7 @@ def ask_roll_up(
     filters: Filters,
 ) -> RollUp[Row]:
     sql = statement(question.sql, dimension=question.dimension, order=sort)
-    rows, truncated = _read(store, sql, _bound(span, filters), limit)
+    rows, truncated = _read(store, sql, usage_parameters(span, filters), limit)
     _add_names(store, question.row, rows)
     return RollUp(
         start=span.start,
@@ -171,7 +171,9 @@ def ask_series(
     )
 
 
-def _bound(span: TimeRange, filters: Filters, *, use_days: bool = True) -> dict[str, object]:
+def usage_parameters(
+    span: TimeRange, filters: Filters, *, use_days: bool = True
+) -> dict[str, object]:
     return {**asdict(slice_range(span, use_days=use_days)), **filter_parameters(filters)}
 
 
@@ -180,7 +182,7 @@ def _bound_with_zone(
 ) -> dict[str, object]:
     """For buckets of time: only those of whole UTC days can be read from the day rollup."""
     fits_days = question.width in ("day", "month") and question.time_zone == "UTC"
-    bound = _bound(span, filters, use_days=question.width is None or fits_days)
+    bound = usage_parameters(span, filters, use_days=question.width is None or fits_days)
     return bound | {"time_zone": question.time_zone}
 
 

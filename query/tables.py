@@ -4,6 +4,7 @@ Ids and names come from callers: `Cards` replaces control characters and fits th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -12,10 +13,14 @@ from rich.text import Text
 
 from usagepipe.query.answers import Point, RollUp, Row, Series, Totals, Usage, Used
 from usagepipe.query.cards import Cards
+from usagepipe.query.repricing import Affected, Estimate
 from usagepipe.schemas.visible import visible
 
 NONE = "(none)"
-UNKNOWN = "unknown"
+ESTIMATE = (
+    "about: the rates of ordinary requests. Service tiers, sizes of prompts, hours and units other"
+    " than tokens are not in the sums."
+)
 LEAST_COST_SHOWN = Decimal("0.0001")
 _COUNTS = {
     "requests": "requests",
@@ -49,6 +54,24 @@ def series_table(series: Series[Point]) -> Cards:
     return _table("Over time", series.rows, words, truncated=series.truncated)
 
 
+def affected_table(affected: Sequence[Affected]) -> Cards:
+    """A row for each model with other prices: its usage, and its cost by the new book."""
+    usage = [each.usage for each in affected]
+    words = {name: [_word(row, name) for row in usage] for name in ("provider", "model")}
+    estimates = {"by the new book": [estimate_text(each.estimate) for each in affected]}
+    table = _table("The last 30 days of the models with other prices", usage, words, estimates)
+    return replace(
+        table, caption=ESTIMATE if any(not each.estimate.exact for each in affected) else ""
+    )
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """The estimated cost; `about` where not every request has the rates of ordinary ones."""
+    if estimate.cost is None:
+        return "no price"
+    return _money(estimate.cost) if estimate.exact else f"about {_money(estimate.cost)}"
+
+
 def _table(
     title: str,
     usage: Sequence[Usage],
@@ -73,11 +96,13 @@ def _table(
 
 def cost_text(usage: Usage) -> str:
     """The known cost, and how many requests are missing in it."""
-    if usage.cost is None:
-        return UNKNOWN if usage.unpriced_requests else "-"
-    least = 0 < usage.cost < LEAST_COST_SHOWN
-    known = f"<{LEAST_COST_SHOWN}" if least else f"{usage.cost:,.4f}"
-    return f"{known} + {usage.unpriced_requests:,} unpriced" if usage.unpriced_requests else known
+    known = "" if usage.cost is None else _money(usage.cost)
+    unpriced = f"{usage.unpriced_requests:,} unpriced" if usage.unpriced_requests else ""
+    return " + ".join(filter(None, (known, unpriced))) or "-"
+
+
+def _money(cost: Decimal) -> str:
+    return f"<{LEAST_COST_SHOWN}" if 0 < cost < LEAST_COST_SHOWN else f"{cost:,.4f}"
 
 
 def incomplete_text(usage: Usage) -> str:

@@ -28,7 +28,7 @@ class Pricer:
         self._lookup = Lookup(book.document)
         self._units = Units(book.document.units)
         self._discounts = Discounts(book.document.discounts)
-        self._customers = self._discounts.customers
+        self.customers = self._discounts.customers  # who have one
         self._plans: dict[tuple[str, str, str, bool, str], Plan | None] = {}
 
     def price(self, usage: PricedUsage) -> int | Unpriced:
@@ -39,7 +39,7 @@ class Pricer:
         one long function: each further call would cost a tenth of it.
         """
         customer = ""
-        if self._customers and usage.customer_id in self._customers:
+        if self.customers and usage.customer_id in self.customers:
             customer = usage.customer_id
         key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
         try:
@@ -78,7 +78,7 @@ class Pricer:
 
     def explain(self, usage: PricedUsage) -> Explanation:
         """How the price comes about. Its total is that of `price`."""
-        customer = usage.customer_id if usage.customer_id in self._customers else ""
+        customer = usage.customer_id if usage.customer_id in self.customers else ""
         key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
         plan = self._plan_for(key)
         table = plan.table_at(usage.occurred_at, usage.prompt_tokens) if plan else None
@@ -105,6 +105,14 @@ class Pricer:
             exact=None if reason else sum((part.amount for part in parts), Fraction(0)),
             total=None if isinstance(total, Unpriced) else total,
         )
+
+    def price_sums(self, usage: PricedUsage, requests: int) -> int | Unpriced:
+        """The price of counts summed over requests: the tier is that of their average prompt."""
+        customer = usage.customer_id if usage.customer_id in self.customers else ""
+        plan = self._plan_for((usage.provider, usage.model, "", False, customer))
+        prompt = usage.prompt_tokens // max(requests, 1)
+        table = plan.table_at(usage.occurred_at, prompt) if plan else None
+        return _compute(plan, table, usage)[0]
 
     def find(self, provider: str, model: str) -> FoundEntry | None:
         """The entry that prices this model, or None."""

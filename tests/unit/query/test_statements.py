@@ -17,6 +17,7 @@ CASES: dict[str, dict[str, str]] = {
     "by_key": {"order": "cost"},
     "by_user_source": {"order": "requests"},
     "names": {},
+    "daily_usage": {},
     "export_hours": {},
     "export_events": {},
 }
