@@ -6,6 +6,7 @@ client for its updater, which is never used: prices change with a new version of
 a book that an operator applies.
 """
 
+import re
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
@@ -35,6 +36,9 @@ _FREE: Final = ("free", "included in the subscription")
 # genai-prices has this rule in its code, not in its data.
 _MINIMUM_SECONDS: Final = 10
 _MINIMUM_MODELS: Final = {("groq", "whisper-large-v3"), ("groq", "whisper-large-v3-turbo")}
+# Of patterns like https://api\.example\.com(?:/|$).
+_SCHEME: Final = re.compile(r"^(?:\(https\?://\)\?|https://)")
+_END_OF_HOST: Final = re.compile(r"\((?:\?:)?/\|\$\)$")
 _CLAUSES: Final = {"or_": "any_of", "and_": "all_of"}
 
 
@@ -62,11 +66,23 @@ def builtin_book() -> PriceBook:
 def _provider(provider: "genai.Provider", names: dict[str, str]) -> Provider:
     return Provider(
         id=provider.id,
-        match=_clause(provider.provider_match),
+        match=_with_host(_clause(provider.provider_match), provider.api_pattern),
         model_match=_clause(provider.model_match),
         fallbacks=tuple(provider.fallback_model_providers or ()),
         models=tuple(_entry(provider.id, each, names) for each in provider.models),
     )
+
+
+def _with_host(match: Clause | None, api_pattern: str) -> Clause | None:
+    """`match`, or the host of the provider's API: whoever watches the calls to it knows no more.
+
+    A host that needs a path as well is no provider: several share it.
+    """
+    host = _SCHEME.sub("", _END_OF_HOST.sub("", api_pattern))
+    if "/" in host.replace("[^/]", ""):
+        return match
+    by_host = Clause(regex=f"^(?:{host})")
+    return Clause(any_of=(match, by_host)) if match else by_host
 
 
 def _entry(provider: str, model: "genai.ModelInfo", names: dict[str, str]) -> Entry:

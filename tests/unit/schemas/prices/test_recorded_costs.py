@@ -89,6 +89,15 @@ def test_recorded_answer_costs_what_a_person_computed(row: Row) -> None:
         assert Decimal(row["cost"]) == event.cost
 
 
+@pytest.mark.parametrize("row", table(), ids=lambda row: f"{row['name']}, part {row['part']}")
+def test_host_of_a_provider_names_it(row: Row) -> None:
+    """The transports name a provider by the host that they call: it has the same prices."""
+    host = urlsplit(answers()[row["name"]].url).hostname
+    event = event_of_row(row).model_copy(update={"provider": host})
+
+    assert Decimal(row["cost"]) * MONEY_UNITS == pricer().price(event)
+
+
 def test_the_table_covers_all_families() -> None:
     """At least 30 answers, of each shape and of many providers."""
     rows = table()
