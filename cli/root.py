@@ -24,6 +24,7 @@ class LazyGroup(click.Group):
             "Run the whole pipeline on a trace of requests, and check its sums.",
         ),
         "dlq": ("consumer", "List, show and replay dead letters."),
+        "explain": ("query", "Show how the cost of an event comes about."),
         "export": ("query", "Write the stored events of a range to a file."),
         "import": ("consumer", "Send the events of an export that are not stored yet."),
         "local": ("local", "Run a local Kafka and ClickHouse until stopped."),

@@ -13,8 +13,7 @@ from usagepipe.query.periods import TimeRange
 from usagepipe.query.statements import statement
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS
-from usagepipe.schemas.codec import decode
-from usagepipe.schemas.errors import EventRejectedError, UsagePipeError
+from usagepipe.schemas.errors import UsagePipeError
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.export_file import ExportWriter, Output, place_of
 
@@ -83,22 +82,15 @@ def stretches(span: TimeRange, hours: Iterable[tuple[datetime, int]]) -> Iterato
 
 def _events(store: Store, stretch: Stretch) -> Iterator[UsageEvent]:
     rows = 0
-    for line in store.lines(statement("export_events"), _bounds(stretch.span)):
+    for event in store.events(statement("export_events"), _bounds(stretch.span)):
         rows += 1
-        yield _event(line)
+        yield event
     if rows < stretch.rows:
         raise UsagePipeError(
             f"Of {stretch.rows:,} rows between {stretch.span.start.isoformat()} and "
             f"{stretch.span.end.isoformat()} ClickHouse gave {rows:,}: their retention has "
             "removed some meanwhile. Export again."
         )
-
-
-def _event(line: bytes) -> UsageEvent:
-    try:
-        return decode(line)
-    except EventRejectedError as error:  # inserted by hand
-        raise UsagePipeError(f"A row of usage_events is no event: {error}.") from None
 
 
 def _bounds(span: TimeRange) -> dict[str, int]:

@@ -98,7 +98,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
 
 
 def _fragments() -> dict[str, str]:
-    words = {"measures": _fragment("measures"), "filters": _fragment("filters")}
+    words = {name: _fragment(name) for name in ("measures", "filters", "event_fields")}
     words["slices"] = fill(_fragment("slices"), words)
     return words
 

@@ -1,14 +1,16 @@
 """Runs statements on ClickHouse, and turns the driver's errors into ours."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from io import BufferedReader
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from usagepipe.query.statements import statement
 from usagepipe.schemas.clickhouse.client import WHOLE_ANSWERS, usagepipe_errors
-from usagepipe.schemas.errors import ServerUnavailableError
+from usagepipe.schemas.codec import decode
+from usagepipe.schemas.errors import EventRejectedError, ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.event import UsageEvent
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 # four bytes, percent-encoded, are 0.3 MB.
 IDS_AT_ONCE: Final = 100
 READ_BYTES: Final = 1 << 18  # of an answer's lines at once
+Answer = TypeVar("Answer")
 
 
 class Store:
@@ -62,6 +65,22 @@ class Store:
             answer.auto_close = False  # at its end the reader still asks it
             with closing(answer), BufferedReader(answer, READ_BYTES) as lines:
                 yield from lines
+
+    def events(self, sql: str, parameters: Mapping[str, object]) -> Iterator[UsageEvent]:
+        """Yield the rows of a query for all fields of events. Raises the errors of `lines`, and:
+
+        UsagePipeError: a row is no event.
+        """
+        for line in self.lines(sql, parameters):
+            try:
+                yield decode(line)
+            except EventRejectedError as error:  # inserted by hand
+                raise UsagePipeError(f"A row of usage_events is no event: {error}.") from None
+
+    def call(self, function: Callable[..., Answer], *arguments: object) -> Answer:
+        """What `function(client, *arguments)` returns. Blocks, and raises the errors of `rows`."""
+        with self._translated():
+            return function(self._client, *arguments)
 
     def names(self, kind: str, ids: Iterable[str]) -> dict[str, str]:
         """The latest names of users or API keys, by id. `kind` is user or api_key."""

@@ -137,6 +137,17 @@ class ExportFileError(WrongUseError):
         super().__init__(f"{verdict}Line {line} of the file: {detail}")
 
 
+class UnknownEventError(UsagePipeError):
+    """No row of an event is stored."""
+
+    def __init__(self, event_id: str) -> None:
+        self.event_id = event_id
+        super().__init__(
+            f"The event {event_id} is not stored. It may still wait in the log (usagepipe status), "
+            "be a dead letter (usagepipe dlq list), or be older than the raw events that are kept."
+        )
+
+
 class DamagedBookError(UsagePipeError):
     """A stored price book cannot be used. `book` names it."""
 

@@ -18,7 +18,7 @@ def compare_explanations(pricer: Pricer, events: int, seed: int) -> tuple[int, l
     for number in range(events):
         model = models[number % len(models)]
         counts = usages.counts(sorted(model.priced))
-        usage = _odd(usages.usage(model, model.entry.id, counts), usages.random)
+        usage = odd_usage(usages.usage(model, model.entry.id, counts), usages.random)
         price, explained = pricer.price(usage), pricer.explain(usage)
         priced += not isinstance(price, Unpriced)
         if not _adds_up(price, explained):
@@ -37,7 +37,7 @@ def _adds_up(price: int | Unpriced, explained: Explanation) -> bool:
     )
 
 
-def _odd(usage: Usage, rng: random.Random) -> Usage:
+def odd_usage(usage: Usage, rng: random.Random) -> Usage:
     """`usage`, or one time in eight something that not every producer does."""
     match rng.randrange(40):
         case 0:

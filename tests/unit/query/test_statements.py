@@ -20,6 +20,8 @@ CASES: dict[str, dict[str, str]] = {
     "daily_usage": {},
     "export_hours": {},
     "export_events": {},
+    "event_rows": {},
+    "event_parts": {},
 }
 
 

@@ -1,0 +1,23 @@
+-- The other parts of a request: of each the newest row. Callers may use an id again, so of parts
+-- with the same number the nearest in time counts. The condition on the time has an index.
+SELECT
+    ${event_fields}
+FROM usage_events
+WHERE occurred_at >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
+    AND occurred_at < fromUnixTimestamp64Milli({to_ms:Int64}, 'UTC')
+    AND request_id = {request_id:String}
+    AND attempt = {attempt:UInt16}
+    AND user_id = {user_id:String}
+    AND part != {part:UInt8}
+ORDER BY
+    part,
+    abs(toUnixTimestamp64Milli(occurred_at) - {at_ms:Int64}),
+    stored_at DESC,
+    ingested_at DESC,
+    kafka_partition,
+    kafka_offset DESC
+LIMIT 1 BY part
+SETTINGS
+    date_time_output_format = 'iso',
+    output_format_json_quote_64bit_integers = 0,
+    output_format_json_quote_decimals = 1
