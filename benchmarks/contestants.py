@@ -29,6 +29,12 @@ def _worker(world: World, settings: Settings) -> list[Command]:
     return [[str(BIN / "usagepipe"), "worker", "--web-port", "0"]]
 
 
+def _without_prices(world: World, settings: Settings) -> list[Command]:
+    return [
+        ["env", "USAGEPIPE_COST=reported-only", *command] for command in _worker(world, settings)
+    ]
+
+
 def _unguarded(world: World, settings: Settings) -> list[Command]:
     return [[_HERE, "-m", "benchmarks.programs.unguarded_worker", "--web-port", "0"]]
 
@@ -71,6 +77,7 @@ def _loops(
 
 CONTESTANTS: Final = {
     "worker": Contestant("usagepipe worker, everything on", _worker),
+    "without-prices": Contestant("the same without prices", _without_prices),
     "unguarded": Contestant("the same without announce, fence and verification", _unguarded),
     "bare-1": Contestant("bare loop, one process", _loops("bare_loop", 100_000)),
     "bare-2": Contestant("bare loops, two processes", _loops("bare_loop", 50_000, processes=2)),

@@ -1,4 +1,4 @@
-"""What `encode_rows` alone costs: the worker's own work on an event, on one core."""
+"""What `encode_rows` alone costs: the worker's own work on an event, its price included."""
 
 import statistics
 import time
@@ -7,8 +7,11 @@ from typing import Any, Final
 
 from benchmarks.prepared import TOPIC_ID, batches
 from benchmarks.world import PARTITIONS, World
+from usagepipe.consumer.rows.pricing import Pricing
 from usagepipe.consumer.rows.rows import encode_rows
 from usagepipe.schemas import Settings
+from usagepipe.schemas.prices import Pricer, builtin_book
+from usagepipe.schemas.settings.storage import CostRule
 
 BATCHES_OF_EACH: Final = 2
 TRIES: Final = 5
@@ -23,10 +26,11 @@ def measure_encoding(world: World) -> dict[str, Any]:
         for batch in islice(batches(world.kafka.bootstrap, number, settings), BATCHES_OF_EACH)
     ]
     events = sum(batch.count for batch in some)
+    pricing = Pricing(CostRule.REPORTED_FIRST, Pricer(builtin_book()))
     tries = []
     for _ in range(TRIES):
         began = time.process_time()
         for batch in some:
-            encode_rows(batch.records(), batch.partition, TOPIC_ID, 0)
+            encode_rows(batch.records(), batch.partition, TOPIC_ID, 0, pricing)
         tries.append((time.process_time() - began) / events * 1e6)
     return {"us": statistics.median(tries), "events": events}

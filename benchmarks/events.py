@@ -2,33 +2,30 @@
 
 import random
 from collections.abc import Iterator
-from decimal import Decimal
 from typing import Final
 
 from confluent_kafka import Producer
 
+from benchmarks.pricing import priced_models
 from usagepipe.schemas import UsageEvent, encode
+from usagepipe.schemas.prices import builtin_book
 
 KEYS: Final = 10_000
 FLUSH_SECONDS: Final = 120
-_MODELS: Final = (
-    ("openai", "gpt-5", "/v1/chat/completions"),
-    ("openai", "gpt-5-mini", "/v1/responses"),
-    ("anthropic", "claude-sonnet-4-5", "/v1/messages"),
-    ("google", "gemini-2.5-pro", "/v1/chat/completions"),
-)
 
 
 def usage_events(count: int, seed: int, shape: float) -> Iterator[UsageEvent]:
     """So many events, each of the moment it is taken.
 
     The key's number is Pareto distributed with the given shape, modulo `KEYS`: at 1.2 more than
-    half of the events are of one key, and so of one partition. Ids are minted, not seeded.
+    half of the events are of one key, and so of one partition. Ids are minted, not seeded. No event
+    has a cost, as most providers report none: the worker prices all of them.
     """
     rng = random.Random(seed)
+    models = priced_models(builtin_book(), random.Random(1))
     for number in range(1, count + 1):
         key = int(rng.paretovariate(shape)) % KEYS
-        provider, model, endpoint = rng.choice(_MODELS)
+        provider, model = rng.choice(models)
         prompt, completion = rng.randrange(50, 20_000), rng.randrange(1, 2_000)
         yield UsageEvent.new(
             producer_id="bench",
@@ -42,7 +39,7 @@ def usage_events(count: int, seed: int, shape: float) -> Iterator[UsageEvent]:
             provider=provider,
             requested_model=model,
             model=model,
-            endpoint=endpoint,
+            endpoint="/v1/chat/completions",
             prompt_tokens=prompt,
             completion_tokens=completion,
             total_tokens=prompt + completion,
@@ -51,7 +48,6 @@ def usage_events(count: int, seed: int, shape: float) -> Iterator[UsageEvent]:
             streaming=True,
             duration_ms=rng.randrange(200, 30_000),
             ttft_ms=rng.randrange(50, 900),
-            cost=Decimal(prompt * 125 + completion * 1000).scaleb(-8),
         )
 
 

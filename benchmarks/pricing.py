@@ -61,14 +61,20 @@ def measure_pricing() -> dict[str, Any]:
 
 def _events(pricer: Pricer, rng: random.Random) -> list[bytes]:
     """Events of known models as JSON, since a worker sees each text for the first time."""
-    providers = [each for each in pricer.book.document.providers if each.models]
+    models = priced_models(pricer.book, rng)
+    return [_event(*rng.choice(models), rng) for _ in range(EVENTS)]
+
+
+def priced_models(book: PriceBook, rng: random.Random) -> list[tuple[str, str]]:
+    """`MODELS` providers and models that are paid by input and output tokens."""
+    providers = [each for each in book.document.providers if each.models]
     models: list[tuple[str, str]] = []
     while len(models) < MODELS:
         provider = rng.choice(providers)
         entry = rng.choice(provider.models)
         if {"input_tokens", "output_tokens"} <= entry.periods[0].rates.keys():
             models.append((provider.id, entry.id))
-    return [_event(*rng.choice(models), rng) for _ in range(EVENTS)]
+    return models
 
 
 def _event(provider: str, model: str, rng: random.Random) -> bytes:

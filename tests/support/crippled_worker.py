@@ -19,7 +19,9 @@ from usagepipe.consumer import app
 from usagepipe.consumer.clickhouse.writer import Writer
 from usagepipe.consumer.kafka.thread import ChunkThread
 from usagepipe.consumer.protocol.announcement import Announcement
+from usagepipe.consumer.rows.pricing import Pricing
 from usagepipe.consumer.worker.committer import Committer
+from usagepipe.consumer.worker.price_books import PriceBooks
 from usagepipe.schemas.settings import WorkerSettings
 
 SESSION_VARIABLE: Final = "CHAOS_SESSION_SECONDS"
@@ -61,6 +63,15 @@ def without_fence() -> None:
     ChunkThread._commit_as = commit_as  # type: ignore[method-assign]
 
 
+def without_pin() -> None:
+    """A recovery prices with the active book, whichever was announced."""
+
+    async def announced(self: PriceBooks, name: str) -> Pricing:
+        return await self.active()
+
+    PriceBooks.announced = announced  # type: ignore[method-assign]
+
+
 def with_session(seconds: float) -> None:
     """A session shorter than a setting may be: each death costs the group one."""
 
@@ -76,6 +87,7 @@ CRIPPLED: Final[Mapping[str, Callable[[], None]]] = {
     "token": without_token,
     "announcement": without_announcement,
     "fence": without_fence,
+    "pin": without_pin,
     "window": lambda: None,  # taken from the table by the test
 }
 

@@ -42,7 +42,11 @@ def start_worker(run_program: Programs, settings: Settings, **options: object) -
 def start_doomed_worker(
     folder: Path, settings: Settings, points: str, **options: object
 ) -> Program:
-    """A worker that ends at one of `points` (`chaos_points`). The caller kills it in the end."""
+    """A worker that ends at one of `points` (`chaos_points`), without the guarantee `missing`.
+
+    The caller kills it in the end.
+    """
+    missing = str(options.pop("missing", "nothing"))
     environment, web = _environment(settings, options)
     environment |= {
         "PYTHONPATH": str(CRIPPLED.parents[2]),
@@ -50,7 +54,7 @@ def start_doomed_worker(
         "CHAOS_SEED": "1",
         "CHAOS_SESSION_SECONDS": "6",
     }
-    program = Program([sys.executable, str(CRIPPLED), "nothing"], environment, folder, "doomed")
+    program = Program([sys.executable, str(CRIPPLED), missing], environment, folder, "doomed")
     program.web = web  # type: ignore[attr-defined]
     return program
 

@@ -1,0 +1,188 @@
+"""Which prices stored rows have while books are replaced, lost and damaged, with real servers."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from tests.support import topics
+from tests.support.programs import Program, Programs
+from tests.support.running_worker import (
+    SECONDS,
+    MakeSettings,
+    event,
+    health,
+    metric,
+    start_doomed_worker,
+    start_worker,
+    wait_until_committed,
+    wait_until_running,
+)
+from tests.support.stored_prices import MODEL, house_book, priced_sum, versions, wrong_costs
+from tests.support.waiting import eventually
+from tests.support.worker import raw_counts
+from usagepipe.schemas import Settings, UsageEvent, encode
+from usagepipe.schemas.clickhouse.price_books import apply_book, store_book
+from usagepipe.schemas.prices import PriceBook, builtin_book
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+pytestmark = pytest.mark.usefixtures("migrated")
+
+NEW_YEAR: Final = datetime(2026, 1, 1, tzinfo=UTC)
+FIRST: Final = house_book(1)
+SECOND: Final = house_book(3, before=2)
+APPLIED_SECONDS: Final = 60  # from `prices apply` to the first row with the new version
+EVENTS: Final = [event(number, model=MODEL, occurred_at=NEW_YEAR) for number in range(1, 101)]
+MILLIONS: Final = Decimal(sum(each.prompt_tokens for each in EVENTS)) / 10**6
+
+
+def send(settings: Settings, events: list[UsageEvent]) -> None:
+    values = [encode(each) for each in events]
+    topics.send(settings.kafka, settings.topic, values, partition=0, key=b"a key")
+
+
+def apply(client: "Client", book: PriceBook) -> None:
+    apply_book(client, book, "tests", "")
+
+
+@contextmanager
+def killed_before_the_insert(
+    folder: Path, settings: Settings, **options: object
+) -> Iterator[Program]:
+    """A worker that has announced its first batch, and ended."""
+    program = start_doomed_worker(folder, settings, "before_insert=kill#1", **options)
+    try:
+        assert -9 == program.wait(SECONDS), program.tail()
+        yield program
+    finally:
+        program.kill()
+
+
+@pytest.mark.parametrize(("missing", "book"), [("nothing", FIRST), ("pin", SECOND)])
+def test_an_announced_batch_keeps_its_prices_though_the_book_was_replaced(
+    missing: str,
+    book: PriceBook,
+    settings: MakeSettings,
+    clickhouse_client: "Client",
+    tmp_path: Path,
+) -> None:
+    """The process that had the book is dead. Without the announced version, another would count."""
+    made = settings()
+    apply(clickhouse_client, FIRST)
+    send(made, EVENTS)
+    with killed_before_the_insert(tmp_path, made, batch_seconds=3, batch_rows=1_000):
+        apply(clickhouse_client, SECOND)
+
+    worker = start_doomed_worker(tmp_path, made, "", missing=missing)
+    try:
+        wait_until_committed(made, worker)
+    finally:
+        worker.kill()
+
+    assert {book.version: len(EVENTS)} == versions(clickhouse_client)
+    assert [] == list(wrong_costs(clickhouse_client))
+    assert MILLIONS * (1 if book is FIRST else 3) == priced_sum(clickhouse_client)
+
+
+@pytest.mark.parametrize("harm", ["is not stored", "is damaged"])
+def test_a_recovery_waits_for_an_announced_book_that_cannot_be_read(
+    harm: str,
+    settings: MakeSettings,
+    run_program: Programs,
+    clickhouse_client: "Client",
+    tmp_path: Path,
+) -> None:
+    """It stores nothing, says why, and goes on when an intact copy appears."""
+    made = settings()
+    apply(clickhouse_client, FIRST)
+    send(made, EVENTS)
+    with killed_before_the_insert(tmp_path, made, batch_seconds=3, batch_rows=1_000):
+        apply(clickhouse_client, SECOND)
+        clickhouse_client.command(f"DELETE FROM price_books WHERE version = '{FIRST.version}'")
+        if harm == "is damaged":
+            row = [FIRST.version, FIRST.to_json()[:-100]]
+            clickhouse_client.insert("price_books", [row], column_names=("version", "book"))
+
+    worker = start_worker(run_program, made, cost="reported-only")
+    eventually(lambda: FIRST.version in str(health(worker)), SECONDS, worker.tail)
+    report, stored = health(worker), raw_counts(clickhouse_client)
+    store_book(clickhouse_client, FIRST)
+    wait_until_committed(made, worker)
+    wait_until_running(worker)
+
+    assert ("degraded", (0, 0)) == (report["state"], stored)
+    assert harm in str(report)
+    assert {FIRST.version: len(EVENTS)} == versions(clickhouse_client)
+    assert [] == list(wrong_costs(clickhouse_client))
+
+
+def test_a_worker_changes_to_an_applied_book_within_a_minute(
+    settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
+) -> None:
+    """Without a restart. An event from before the change of a rate has the rate of its time."""
+    made = settings()
+    worker = start_worker(run_program, made)
+    send(made, [event(1, model="gpt-4o", provider="openai"), event(1, model=MODEL)])
+    wait_until_committed(made, worker)
+    before = versions(clickhouse_client)
+
+    apply(clickhouse_client, SECOND)
+    began = time.monotonic()
+    late = event(1_000_000, model=MODEL, occurred_at=NEW_YEAR - timedelta(seconds=1))
+    own = event(1_000_000, model=MODEL, occurred_at=NEW_YEAR, cost=Decimal("0.5"))
+
+    def is_priced() -> int:
+        send(made, [event(1, model=MODEL)])
+        time.sleep(0.5)
+        return versions(clickhouse_client)[SECOND.version]
+
+    eventually(is_priced, APPLIED_SECONDS, worker.tail)
+    seconds = time.monotonic() - began
+    wait_until_committed(made, worker)
+    spent = priced_sum(clickhouse_client)
+    send(made, [late, own])
+    wait_until_committed(made, worker)
+
+    print(f"the new price book was used after {seconds:.1f} s")
+    assert {builtin_book().version: 1} == before
+    assert Decimal("2.5") == priced_sum(clickhouse_client) - spent
+    assert [] == list(wrong_costs(clickhouse_client))
+    assert f"reported-first:{SECOND.version}" == health(worker)["prices"]
+    label = f'{{rule="reported-first",version="{SECOND.version}"}}'
+    assert 1 == metric(worker, f"usagepipe_price_book_info{label}")
+    assert 1 == metric(worker, 'usagepipe_costs_total{source="stamped"}')
+    assert (metric(worker, 'usagepipe_costs_total{source="priced"}') or 0) >= 3
+    assert (metric(worker, 'usagepipe_costs_total{source="none"}') or 0) >= 1
+
+
+def test_a_worker_that_cannot_read_the_active_book_takes_no_partition(
+    settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
+) -> None:
+    """A running one goes on with its book, and both say what is wrong."""
+    made = settings()
+    apply(clickhouse_client, FIRST)
+    running = start_worker(run_program, made)
+    wait_until_running(running)
+    row = [SECOND.version, "tests", ""]
+    columns = ("version", "applied_by", "comment")
+    clickhouse_client.insert("price_book_history", [row], column_names=columns)
+
+    starting = start_worker(run_program, made)
+    eventually(lambda: SECOND.version in str(health(starting)), SECONDS, starting.tail)
+    send(made, EVENTS)
+    wait_until_committed(made, running)
+    eventually(lambda: SECOND.version in str(health(running)), SECONDS, running.tail)
+    waiting = health(starting)
+    store_book(clickhouse_client, SECOND)
+    wait_until_running(starting)
+    wait_until_running(running)
+
+    assert "ClickHouse" in str(waiting["waiting_for"])
+    assert {FIRST.version: len(EVENTS)} == versions(clickhouse_client)
