@@ -6,7 +6,8 @@ the event, so it is cut to the contract's length. Ids are never cut: half an id 
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -20,11 +21,13 @@ from usagepipe.schemas.event import (
     MAX_TAG_KEY_CHARS,
     MAX_TAG_VALUE_CHARS,
     MAX_TAGS,
+    MAX_UNITS,
     UsageEvent,
     clip,
 )
 
 TOKEN_FIELDS = (*COUNTS, "usage_quality")
+BATCH: Final = "batch"  # the tier of an answer of a batch job
 
 _LEAST_COST = Decimal(1).scaleb(-COST_DECIMALS)
 
@@ -63,6 +66,8 @@ def event_of(
     }
     if usage is not None:
         fields["model"] = usage.model
+        if usage.service_tier:
+            fields.update(tier_of(usage.service_tier))
     _choose_cost(fields, stamp, usage)
     if stamp:
         fields.update((k, v) for k, v in stamp.items() if k not in TOKEN_FIELDS)
@@ -83,6 +88,7 @@ def _choose_cost(fields: dict[str, Any], stamp: Mapping[str, Any], usage: Usage 
     if "cost" in stamp or in_body is not None:
         fields.pop("price_version", None)
         fields["cost"] = in_body
+        fields["cost_source"] = "stamped" if "cost" in stamp else "reported"
 
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +111,22 @@ def has_tokens(stamp: Mapping[str, Any]) -> bool:
     return "prompt_tokens" in stamp or "completion_tokens" in stamp
 
 
+def has_usage(stamp: Mapping[str, Any]) -> bool:
+    """Whether a stamp has tokens, or other units: a transcription may have seconds alone."""
+    return has_tokens(stamp) or "units" in stamp
+
+
+def tier_of(service_tier: str) -> dict[str, Any]:
+    """The fields of the tier that an answer reports."""
+    tier = {"service_tier": clip(service_tier, MAX_ID_CHARS)}
+    return tier | {"batch": True} if service_tier == BATCH else tier
+
+
+def units_of(usage: Usage) -> dict[str, int]:
+    """The units of an answer, as many as the contract allows."""
+    return dict(islice(usage.units.items(), MAX_UNITS))
+
+
 def with_trace(tags: dict[str, str], trace: Mapping[str, str]) -> dict[str, str]:
     """`tags` with those of a trace, if the contract has room for them. If the tags name a trace
     already, they are unchanged: a span of another trace would mislead."""
@@ -116,7 +138,7 @@ def with_trace(tags: dict[str, str], trace: Mapping[str, str]) -> dict[str, str]
 
 def _tokens(stamp: Mapping[str, Any], usage: Usage | None, *, complete: bool) -> dict[str, Any]:
     """The tokens and their quality, from one source: stamp and answer are never mixed."""
-    if has_tokens(stamp):
+    if has_tokens(stamp) or (usage is None and has_usage(stamp)):
         # The handler of an answer that was cut might have stamped more later.
         quality = "complete" if complete else "partial"
         tokens: dict[str, Any] = dict.fromkeys(TOKEN_FIELDS, 0) | {"usage_quality": quality}
@@ -128,7 +150,8 @@ def _tokens(stamp: Mapping[str, Any], usage: Usage | None, *, complete: bool) ->
         return tokens
     if usage is None:
         return {"usage_quality": "missing"}
-    return dict(zip(TOKEN_FIELDS, usage[1:8], strict=True))
+    tokens = dict(zip(TOKEN_FIELDS, usage[1:8], strict=True))
+    return tokens | {"units": units_of(usage)} if usage.units else tokens
 
 
 def reported_cost(cost: Decimal | None) -> Decimal | None:

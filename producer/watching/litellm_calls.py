@@ -16,9 +16,11 @@ from usagepipe.producer.reading.shapes.anthropic import Anthropic
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.iterations import settled_by_iterations
 from usagepipe.producer.reading.shapes.openai import subset
+from usagepipe.producer.reading.shapes.openai_units import BILLED
+from usagepipe.producer.reading.shapes.units import units_in
 from usagepipe.producer.reading.usage import COUNTS, Usage
 from usagepipe.producer.watching.callers import Caller
-from usagepipe.producer.watching.events import reported_cost, with_trace
+from usagepipe.producer.watching.events import BATCH, reported_cost, tier_of, units_of, with_trace
 from usagepipe.producer.watching.trace_context import TRACEPARENT, trace_of
 from usagepipe.schemas.event import MAX_ID_CHARS, MAX_NAME_CHARS, UsageQuality, clip
 
@@ -56,6 +58,8 @@ def fields_of(
     return {
         **_who(metadata, caller),
         **{name: getattr(usage, name) for name in COUNTS},
+        **tier_of(_tier(payload)),
+        "units": units_of(usage),
         "occurred_at": datetime.fromtimestamp(started or 0, UTC),
         "request_id": _id(payload.get("litellm_call_id") or payload.get("id")),
         "provider": _id(payload.get("custom_llm_provider")),
@@ -71,6 +75,7 @@ def fields_of(
         "ttft_ms": None if first is None else _milliseconds(started, first),
         "usage_quality": _quality(usage, status),
         "cost": cost,
+        "cost_source": "" if cost is None else "reported",
         "price_version": "" if cost is None else f"litellm-{version}",
         "tags": with_trace(_tags(payload), trace_of(traceparent)),
     }
@@ -108,6 +113,8 @@ def usage_of(payload: Payload) -> Usage:
     usage = subset(counts)
     if details.get("iterations"):
         usage = _without_other_models(usage, details["iterations"])
+    if units := units_in(details, BILLED):
+        usage = usage._replace(units=units)
     sound = counts.sound and usage.adds_up
     return judged(usage if sound else usage._replace(usage_quality="inconsistent"), cut=False)
 
@@ -122,6 +129,16 @@ def _without_other_models(usage: Usage, iterations: object) -> Usage:
         reasoning_tokens=min(usage.reasoning_tokens, own.completion_tokens),
         usage_quality="complete" if counts.sound else "inconsistent",
     )
+
+
+def _tier(payload: Payload) -> str:
+    """The tier that the answer reports, or that LiteLLM notes with the usage. LiteLLM reports a
+    batch job once, when it has ended."""
+    if BATCH in str(payload.get("call_type")):
+        return BATCH
+    usage = _mapping(_mapping(payload, "metadata"), "usage_object")
+    tier = _mapping(payload, "response").get("service_tier") or usage.get("service_tier")
+    return tier if isinstance(tier, str) else ""
 
 
 def _quality(usage: Usage, status: int) -> UsageQuality:

@@ -7,6 +7,7 @@ and failure belong to the request alone.
 from decimal import Decimal
 
 from usagepipe.producer.reading.usage import COUNTS, Usage
+from usagepipe.producer.watching.events import units_of
 from usagepipe.schemas.event import MAX_ID_CHARS, UsageEvent, clip
 from usagepipe.schemas.ids import uuid7
 
@@ -25,7 +26,7 @@ def _part(event: UsageEvent, number: int, usage: Usage) -> UsageEvent:
             "part": number,
             "model": clip(usage.model, MAX_ID_CHARS),
             **{name: getattr(usage, name) for name in COUNTS},
-            "units": dict(usage.units),
+            "units": units_of(usage),
             "usage_quality": usage.usage_quality,
             "pre_filter_prompt_tokens": None,
             "post_filter_prompt_tokens": None,

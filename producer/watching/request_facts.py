@@ -1,5 +1,6 @@
 """The fields of an event that come from the watched request and the headers around it."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -12,6 +13,8 @@ VERSION_HEADER = "x-litellm-version"  # its price list comes with it
 IDEMPOTENCY_HEADER = "idempotency-key"  # the same in all tries of a request
 MAX_ATTEMPT = 65_535
 _MAX_DIGITS = 5
+# OpenAI's and Anthropic's /batches/…, Mistral's /batch/jobs/…
+_BATCH_PATH = re.compile(r"/batch(?:es)?(?:/|$)")
 
 
 def facts_of(
@@ -36,7 +39,14 @@ def facts_of(
         "duration_ms": watched.duration_ms,
         "ttft_ms": watched.ttft_ms,
         **_cost(watched),
+        **_batch(watched.endpoint),
     }
+
+
+def _batch(endpoint: str) -> dict[str, Any]:
+    """Whether the path names the answer of a batch job."""
+    is_batch = "/batch" in endpoint and _BATCH_PATH.search(endpoint) is not None
+    return {"batch": True} if is_batch else {}
 
 
 def _cost(watched: WatchedRequest) -> dict[str, Any]:
@@ -55,7 +65,7 @@ def _cost(watched: WatchedRequest) -> dict[str, Any]:
         return {}
     version = watched.answer_header(VERSION_HEADER)
     prices = clip(f"litellm-{version}" if version else "litellm", MAX_ID_CHARS)
-    return {"cost": cost, "price_version": prices}
+    return {"cost": cost, "cost_source": "reported", "price_version": prices}
 
 
 def _request_id(watched: WatchedRequest, correlation_header: str) -> str:

@@ -17,7 +17,7 @@ from usagepipe.producer.process.safe_log import describe, log
 from usagepipe.producer.reading.usage import Usage
 from usagepipe.producer.telemetry.counters import UnrecordedReason
 from usagepipe.producer.watching.callers import Caller, Found, at_once
-from usagepipe.producer.watching.events import event_of, has_tokens, wrong_fields
+from usagepipe.producer.watching.events import event_of, has_tokens, has_usage, wrong_fields
 from usagepipe.producer.watching.parts import parts_of
 from usagepipe.producer.watching.request_facts import facts_of
 from usagepipe.producer.watching.selection import Paths, Selection
@@ -163,7 +163,7 @@ class RequestRecorder:
     def _finding(self, watched: WatchedRequest) -> Finding | None:
         """None: the request is no event. It is counted, or the calls that it made are recorded."""
         found, stamp = watched.usage(), watched.stamp
-        stamp.has_usage = isinstance(found, Usage) or has_tokens(stamp)
+        stamp.has_usage = isinstance(found, Usage) or has_usage(stamp)
         if isinstance(found, Usage):
             return Finding(found)
         if stamp.has_usage:

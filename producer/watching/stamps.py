@@ -67,6 +67,7 @@ def stamp_usage(
     cached_tokens: int | None = None,
     cache_write_tokens: int | None = None,
     reasoning_tokens: int | None = None,
+    units: Mapping[str, int] | None = None,
     pre_filter_prompt_tokens: int | None = None,
     post_filter_prompt_tokens: int | None = None,
     usage_quality: UsageQuality | None = None,
@@ -78,6 +79,8 @@ def stamp_usage(
     streaming: bool | None = None,
     cost: Decimal | None = None,
     price_version: str | None = None,
+    service_tier: str | None = None,
+    batch: bool | None = None,
     tags: Mapping[str, str] | None = None,
     scope: Request | None = None,
 ) -> bool:
@@ -87,6 +90,9 @@ def stamp_usage(
     zero; otherwise those of the answer's body. All other fields are used as given. A later call
     replaces earlier values; tags are merged. The total defaults to the sum. Never blocks and never
     raises: values are checked when the event is made.
+
+    `units` are the other counts that the provider bills by, named as in genai-prices:
+    `{"input_audio_seconds": 12}`. Tokens in it are parts of the prompt or the completion.
 
     `scope` is the request's ASGI scope or WSGI environ. Only a thread that you started yourself
     needs it.
@@ -100,6 +106,8 @@ def stamp_usage(
     if stamp is None or stamp.over:
         return False
     stamp.update(given)
+    if isinstance(units, Mapping):
+        stamp["units"] = dict(units)  # the handler may go on counting
     if tags is not None:
         stamp["tags"] = {**stamp.get("tags", {}), **tags}
     return True
