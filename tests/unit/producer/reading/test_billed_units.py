@@ -308,7 +308,7 @@ def stream(*events: Json) -> bytes:
 def cut_anywhere(body: bytes) -> list[Usage | str]:
     """What is read of a stream in two chunks, for each place of the cut, and of single bytes."""
     splits = [(body[:at], body[at:]) for at in range(len(body))]
-    found = []
+    found: list[Usage | str] = []
     for pieces in [*splits, tuple(body[at : at + 1] for at in range(len(body)))]:
         reader = AnswerReader("text/event-stream", "", LARGE)
         for piece in pieces:
