@@ -10,12 +10,14 @@ from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.openai_units import (
     BILLED,
     CALLS_PATHS,
+    IMAGE_TOOL,
+    IMAGES,
     OUTPUT_DETAILS,
     PROMPT_DETAILS,
     with_tool_calls,
 )
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
-from usagepipe.producer.reading.shapes.units import Tree
+from usagepipe.producer.reading.shapes.units import Tree, units_in
 from usagepipe.producer.reading.usage import Usage
 
 TOKEN_CLASSES: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
@@ -80,7 +82,7 @@ class Responses(Shape):
         return answer.get("type") in LAST_EVENTS
 
     def normal(self, counts: Counts) -> Usage:
-        return subset(counts)
+        return _with_images(subset(counts), counts.usage)
 
 
 class OpenAI(Shape):
@@ -135,7 +137,25 @@ class OpenAI(Shape):
         return any(choice.get("finish_reason") is not None for choice in choices)
 
     def normal(self, counts: Counts) -> Usage:
-        return subset(counts)
+        return _with_images(subset(counts), counts.usage)
+
+
+def _with_images(usage: Usage, fields: Fields) -> Usage:
+    """`usage` with that of the image model, if the image tool was used, as a part."""
+    images = fields_at(fields, IMAGES) if IMAGES in fields else None
+    if images is None:
+        return usage
+    counts, model = Counts(images), images.get("model")  # an answer may have our name, too
+    part = subset(counts)
+    return usage._replace(
+        parts=(
+            part._replace(
+                model=model if isinstance(model, str) else IMAGE_TOOL,
+                units=units_in(images, BILLED),
+                usage_quality="complete" if counts.sound and part.adds_up else "inconsistent",
+            ),
+        )
+    )
 
 
 def is_chat(answer: Fields) -> bool:

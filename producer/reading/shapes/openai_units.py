@@ -14,10 +14,14 @@ OUTPUT_DETAILS: Final = (
     "output_tokens_details",
     "output_token_details",
 )
-CALLS: Final = "calls of tools"  # not a name that providers use
+# Not names that providers use.
+CALLS: Final = "calls of tools"
+IMAGES: Final = "usage of the image model"
+IMAGE_TOOL: Final = "image_generation"
 CALLS_PATHS: Final[Paths] = {
     "output": {"type": True, "action": {"type": True}},
-    "tool_usage": {"web_search": True},
+    "tool_usage": {"web_search": True, "image_gen": True},
+    "tools": {"type": True, "model": True},
 }
 
 _INPUT: Final[Tree] = {
@@ -79,7 +83,8 @@ BILLED: Final[Tree] = {
 
 
 def with_tool_calls(usage: Fields, answer: Fields) -> Fields:
-    """`usage` with the number of calls of each tool, which a response has in its output."""
+    """`usage` with the number of calls of each tool, which a response has in its output, and with
+    the usage of its image model, which is not in the usage of its own model."""
     calls: dict[str, int] = {}
     for item in items_of(answer, "output"):
         kind = item.get("type")
@@ -88,7 +93,17 @@ def with_tool_calls(usage: Fields, answer: Fields) -> Fields:
     searches = fields_at(answer, "tool_usage", "web_search")
     if searches is not None:
         calls["web_search_call"] = searches.get("num_requests") or 0
-    return {**usage, CALLS: calls} if calls else usage
+    if calls:
+        usage = {**usage, CALLS: calls}
+    images = fields_at(answer, "tool_usage", "image_gen")
+    return {**usage, IMAGES: {**images, "model": _image_model(answer)}} if images else usage
+
+
+def _image_model(answer: Fields) -> str:
+    """The model of the image tool. If it is not named, the tool's own name: it has no price, but
+    its tokens count."""
+    models = (t.get("model") for t in items_of(answer, "tools") if t.get("type") == IMAGE_TOOL)
+    return next((model for model in models if isinstance(model, str) and model), IMAGE_TOOL)
 
 
 def _is_charged(call: Fields) -> bool:
