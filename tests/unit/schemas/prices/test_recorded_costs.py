@@ -83,6 +83,9 @@ def test_recorded_answer_costs_what_a_person_computed(row: Row) -> None:
         event.cached_tokens,
     )
     assert int(row["cache_write"]) == event.cache_write_tokens
+    assert dict(unit.split("=") for unit in row["units"].split()) == {
+        unit: str(count) for unit, count in event.units.items()
+    }
     assert Decimal(row["cost"]) == by_hand(row)
     assert Decimal(row["cost"]) * MONEY_UNITS == pricer().price(event)
     if event.cost is not None:  # as the provider reports it
