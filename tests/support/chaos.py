@@ -22,9 +22,11 @@ from tests.support.chaos_traffic import Mixture, Traffic
 from tests.support.chaos_world import FAILURES, SESSION_SECONDS, World, failing_view, refuse_poison
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.programs import Program
+from tests.support.stored_prices import house_book, versions
 from tests.support.waiting import eventually
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import connect
+from usagepipe.schemas.clickhouse.price_books import apply_book
 from usagepipe.schemas.errors import UsagePipeError
 
 MOST_WORKERS: Final = 4
@@ -79,12 +81,14 @@ class Chaos:
         self._zombies: list[threading.Timer] = []
         self._deck: list[str] = []
         self._broker_crashes_left = 1 + int(mixture.seconds / 60)
+        self._books = 0
         self.done: Counter[str] = Counter()
 
     def run(self) -> list[str]:
         """The differences at the end; empty if all is exact."""
         if self._mixture.poison:
             refuse_poison(self._settings)
+        self._do_book()
         try:
             self._traffic.start()
             for number in range(3):
@@ -109,7 +113,7 @@ class Chaos:
         if not self._deck:
             self._deck = [
                 *("kill", "stop", "pause", "cut", "cut", "join", "leave", "view"),
-                *("clickhouse", "kafka"),
+                *("clickhouse", "kafka", "book", "book"),
             ]
             self._rng.shuffle(self._deck)
         name = self._deck.pop()
@@ -181,6 +185,12 @@ class Chaos:
         with failing_view(self._settings, table, failure):
             time.sleep(self._rng.uniform(0.3, 1.5))
 
+    def _do_book(self) -> None:
+        """Other prices: what is announced keeps those before, in whichever process."""
+        self._books += 1
+        with connect(self._settings.clickhouse_address, wait_seconds=30) as client:
+            apply_book(client, house_book(self._books), "chaos", "")
+
     # Workers.
 
     def _running(self) -> list[int]:
@@ -194,6 +204,7 @@ class Chaos:
             # Borders differ from start to start: a range that is cut again is cut elsewhere.
             batch_rows=rng.randint(50, max(900, self._mixture.events // 60)),
             batch_seconds=rng.uniform(0.02, 0.3),
+            cost=rng.choice(["reported-first", "reported-first", "prices-first"]),
         )
 
     def _end(self, number: int) -> None:
@@ -249,6 +260,8 @@ class Chaos:
     def _count(self) -> None:
         for when, count in self._world.proxy.cuts.items():
             self.done[f"cut {when}"] = count
+        with connect(self._settings.clickhouse_address, wait_seconds=30) as client:
+            self.done["books in rows"] = len(versions(client))
         for line in self._world.words():
             if line.startswith(MARK):
                 self.done[line] += 1

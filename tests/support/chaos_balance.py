@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from tests.support.chaos_traffic import Ledger
+from tests.support.stored_prices import wrong_costs
 from tests.support.topics import read
 from usagepipe.schemas import Settings
 from usagepipe.schemas.clickhouse.client import connect
@@ -41,6 +42,7 @@ def differences(settings: Settings, ledger: Ledger) -> list[str]:
     with connect(settings.clickhouse_address, wait_seconds=SECONDS) as client:
         return [
             *_raw(client, ledger),
+            *_prices(client, ledger),
             *(line for table, keys in _rollups(client) for line in _rollup(client, table, keys)),
             *_letters(settings, ledger),
         ]
@@ -70,9 +72,23 @@ def _raw(client: "Client", ledger: Ledger) -> Iterator[str]:
         ledger.cost,
     ]
     sums = ", ".join(f"sum({column})" for column in COUNTS.values())
-    ((*held, cost),) = client.query(f"SELECT {sums}, sum({COST}) FROM usage_events").result_rows
+    ((*held, cost),) = client.query(
+        f"SELECT {sums}, sum(reported_cost) FROM usage_events"
+    ).result_rows
     if expected != [*held, cost]:
         yield f"usage_events: sums are {[*held, cost]}, sent was {expected}"
+
+
+def _prices(client: "Client", ledger: Ledger) -> Iterator[str]:
+    """Each row has the cost of the book that it names, and none that has a price lacks it."""
+    wrong = list(wrong_costs(client))
+    if wrong:
+        yield f"usage_events: {len(wrong)} rows have a wrong cost, such as {wrong[0]}"
+    ((priced,),) = client.query(
+        "SELECT count() FROM usage_events WHERE cost_source = 'priced' AND reported_cost IS NULL"
+    ).result_rows
+    if priced != ledger.priced:
+        yield f"usage_events: {priced} rows are priced that had no cost, of {ledger.priced}"
 
 
 def _places(client: "Client", ids: list[str]) -> list[object]:

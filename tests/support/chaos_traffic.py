@@ -16,6 +16,7 @@ from confluent_kafka import Message, Producer
 
 from tests.support.chaos_world import POISON
 from tests.support.hostile import HOSTILE
+from tests.support.stored_prices import MODEL as PRICED
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.codec import decode
 from usagepipe.schemas.errors import EventRejectedError
@@ -63,7 +64,8 @@ class Ledger:
     completion_tokens: int = 0
     total_tokens: int = 0
     failures: int = 0
-    cost: Decimal = Decimal(0)
+    cost: Decimal = Decimal(0)  # of the events that say what they cost
+    priced: int = 0  # events that do not, of a model that has a price
     ids: set[str] = field(default_factory=set)
     refused: set[bytes | None] = field(default_factory=lambda: set(BAD))  # each a dead letter
 
@@ -74,6 +76,7 @@ class Ledger:
         self.total_tokens += event.total_tokens
         self.failures += event.failed
         self.cost += event.cost or 0
+        self.priced += event.cost is None and event.model == PRICED
 
 
 class Traffic:
@@ -228,12 +231,12 @@ class Traffic:
             user_id=f"user-{rng.randrange(10)}",
             user_name=f"User {rng.randrange(10)}",
             api_key_id=f"key-{rng.randrange(5)}",
-            model=POISON if poison else rng.choice(["a", "b"]),
+            model=POISON if poison else rng.choice([PRICED, "unpriced"]),
             prompt_tokens=prompt,
             completion_tokens=completion,
             total_tokens=prompt + completion,
             failed=rng.random() < 0.05,
-            cost=None if rng.random() < 0.1 else Decimal(rng.randrange(10**6)).scaleb(-9),
+            cost=None if rng.random() < 0.7 else Decimal(rng.randrange(10**6)).scaleb(-9),
         )
 
     def _send(self, producer: Producer, key: str, value: bytes | None, partition: int = -1) -> None:
