@@ -105,9 +105,7 @@ def _microseconds(price: Callable[[list[Row]], object], events: list[bytes]) -> 
 
 
 def _price(pricer: Pricer, rows: list[Row]) -> None:
-    price = pricer.price
-    for row in rows:
-        amount = price(row)
+    for amount in pricer.prices(rows):
         if type(amount) is int:
             cost_text(amount)
 

@@ -1,6 +1,6 @@
 """Decides the cost of each row: the event's own, or the price book's."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
@@ -59,33 +59,41 @@ class Pricing:
         A cost that is priced already, as in an import, stays as it is. Never raises: an event that
         the book cannot price because of a mistake in it, or in the code, is unpriced.
         """
-        pricer, rule = self._pricer, self.rule
-        price = pricer.price if pricer else None
-        own_first = rule is CostRule.REPORTED_FIRST
-        for row in rows:
-            if row.cost is not None:
-                if row.cost_source == "priced":
-                    continue
-                row.cost_source = row.cost_source or "stamped"
-                row.reported_cost = row.cost
-                if own_first:
-                    continue
-            elif row.cost_source:
-                row.cost_source = ""
-            if pricer is None or price is None:
-                continue
-            amount: object
-            try:
-                amount = price(row)
-            except Exception as error:
-                self._failed(error)
-                amount = None
+        version, own_counts = self.name.version, self.rule is not CostRule.PRICES_ONLY
+        asked = [row for row in rows if row.cost is None or self._asks_book(row)]
+        for row, amount in zip(asked, self._amounts(asked), strict=True):
             if type(amount) is int:
                 row.cost = cost_text(amount)
                 row.cost_source = "priced"
-                row.price_version = pricer.version
-            elif rule is CostRule.PRICES_ONLY:
+                row.price_version = version
+            elif row.cost is None:
+                row.cost_source = ""
+            elif not own_counts:
                 row.cost, row.cost_source, row.price_version = None, "", ""
+
+    def _asks_book(self, row: Any) -> bool:
+        """Note the own cost of a row. Whether the book decides about its cost all the same."""
+        if row.cost_source == "priced":
+            return False
+        row.cost_source = row.cost_source or "stamped"
+        row.reported_cost = row.cost
+        return self.rule in (CostRule.PRICES_FIRST, CostRule.PRICES_ONLY)
+
+    def _amounts(self, rows: Sequence[Any]) -> Sequence[object]:
+        """The price of each row, or anything else where there is none."""
+        if self._pricer is None:
+            return [None] * len(rows)
+        try:
+            return self._pricer.prices(rows)
+        except Exception:  # one of them: find it
+            return [self._amount(self._pricer, row) for row in rows]
+
+    def _amount(self, pricer: Pricer, row: Any) -> object:
+        try:
+            return pricer.price(row)
+        except Exception as error:
+            self._failed(error)
+            return None
 
     def _failed(self, error: Exception) -> None:
         """Log the first error of each kind, without its text: it may quote the event."""

@@ -1,5 +1,6 @@
 """Prices events with one book. Everything that prices a request goes through `Pricer`."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Final
 
@@ -32,49 +33,58 @@ class Pricer:
         self._plans: dict[tuple[str, str, str, bool, str], Plan | None] = {}
 
     def price(self, usage: PricedUsage) -> int | Unpriced:
-        """The price in 10^-12 US dollars, or why there is none: `type(price) is int` is fastest.
+        """The price in 10^-12 US dollars, or why there is none."""
+        return self.prices((usage,))[0]
+
+    def prices(self, usages: Iterable[PricedUsage]) -> list[int | Unpriced]:
+        """The price of each: `type(price) is int` is the fastest way to tell it from a reason.
 
         The common event is priced here: tokens of the normal form alone, which add up. Everything
         else takes `_compute`, with the same numbers. A worker runs this for every event, so it is
         one long function: each further call would cost a tenth of it.
         """
-        customer = ""
-        if self.customers and usage.customer_id in self.customers:
-            customer = usage.customer_id
-        key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
-        try:
-            plan = self._plans[key]
-        except KeyError:
-            plan = self._plan_for(key)
-        if plan is None:
-            return _compute(None, None, usage)[0]
-        prompt, completion = usage.prompt_tokens, usage.completion_tokens
-        table = plan.only or plan.table_at(usage.occurred_at, prompt)
-        cached, written = usage.cached_tokens, usage.cache_write_tokens
-        reasoning = usage.reasoning_tokens
-        fresh, shown = prompt - cached - written, completion - reasoning
-        if (
-            fresh < 0
-            or shown < 0
-            or usage.units
-            or usage.failed
-            or usage.total_tokens > prompt + completion
-            or usage.usage_quality == "missing"
-            or (table.lacks_rates and (completion or table.lacks_input))
-        ):
-            return _compute(plan, table, usage)[0]
-        amount = fresh * table.input + shown * table.output
-        if cached:
-            amount += cached * table.cache_read
-        if written:
-            amount += written * table.cache_write
-        if reasoning:
-            amount += reasoning * table.reasoning
-        if table.request and not usage.part:
-            amount += table.request
-        if table.denominator != 1:
-            amount = rounded(amount, table.denominator)
-        return amount if amount < LIMIT else Unpriced.TOO_LARGE
+        found: list[int | Unpriced] = []
+        customers, plans = self.customers, self._plans
+        for usage in usages:
+            has_own = customers and usage.customer_id in customers
+            customer = usage.customer_id if has_own else ""
+            key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
+            try:
+                plan = plans[key]
+            except KeyError:
+                plan = self._plan_for(key)
+            if plan is None:
+                found.append(_compute(None, None, usage)[0])
+                continue
+            prompt, completion = usage.prompt_tokens, usage.completion_tokens
+            table = plan.only or plan.table_at(usage.occurred_at, prompt)
+            cached, written = usage.cached_tokens, usage.cache_write_tokens
+            reasoning = usage.reasoning_tokens
+            fresh, shown = prompt - cached - written, completion - reasoning
+            if (
+                fresh < 0
+                or shown < 0
+                or usage.units
+                or usage.failed
+                or usage.total_tokens > prompt + completion
+                or usage.usage_quality == "missing"
+                or (table.lacks_rates and (completion or table.lacks_input))
+            ):
+                found.append(_compute(plan, table, usage)[0])
+                continue
+            amount = fresh * table.input + shown * table.output
+            if cached:
+                amount += cached * table.cache_read
+            if written:
+                amount += written * table.cache_write
+            if reasoning:
+                amount += reasoning * table.reasoning
+            if table.request and not usage.part:
+                amount += table.request
+            if table.denominator != 1:
+                amount = rounded(amount, table.denominator)
+            found.append(amount if amount < LIMIT else Unpriced.TOO_LARGE)
+        return found
 
     def explain(self, usage: PricedUsage) -> Explanation:
         """How the price comes about. Its total is that of `price`."""

@@ -1,6 +1,7 @@
 """Which cost of a row counts, by each rule."""
 
 import json
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -122,10 +123,11 @@ def test_rows_are_priced_later_as_at_once() -> None:
 class BrokenPricer(Pricer):
     """A mistake in the code: it fails for one model."""
 
-    def price(self, usage: Any) -> Any:
-        if usage.model == UNKNOWN["model"]:
-            raise KeyError(usage.user_id)
-        return super().price(usage)
+    def prices(self, usages: Iterable[Any]) -> Any:
+        for usage in usages:
+            if usage.model == UNKNOWN["model"]:
+                raise KeyError(usage.user_id)
+        return super().prices(usages)
 
 
 def test_a_pricer_that_fails_leaves_its_events_unpriced() -> None:
