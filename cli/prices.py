@@ -9,6 +9,7 @@ from usagepipe.cli import prices_difference, prices_output
 from usagepipe.cli.options import Moment, combined, server_options
 from usagepipe.cli.price_sources import ACTIVE, price_sources, read_price_file
 from usagepipe.cli.prices_apply import apply
+from usagepipe.cli.prices_unpriced import unpriced
 from usagepipe.query.cards import json_text
 from usagepipe.schemas.clickhouse.price_books import history
 from usagepipe.schemas.errors import UsagePipeError
@@ -45,6 +46,7 @@ def command() -> None:
 
 
 command.add_command(apply)
+command.add_command(unpriced)
 
 
 @command.command("list")

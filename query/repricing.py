@@ -6,11 +6,12 @@ where they may not be those of every request.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 from usagepipe.query.answers import GroupUsage
+from usagepipe.query.counts import Counts
 from usagepipe.query.periods import TimeRange
 from usagepipe.query.questions import MAX_ROWS, GroupQuestion, ask_grouping, usage_parameters
 from usagepipe.query.statements import statement
@@ -99,9 +100,9 @@ def _amounts(pricer: Pricer, day: Mapping[str, Any]) -> Iterator[int | Unpriced]
     total = day["prompt_tokens"] + day["completion_tokens"]
     who = {name: day[name] for name in ("provider", "model", "customer_id")}
     at = f"{day['day']}T12:00:00Z"
-    tokens = _Sums(**who, occurred_at=at, total_tokens=total, part=1, **counts)
+    tokens = Counts(**who, occurred_at=at, total_tokens=total, part=1, **counts)
     yield pricer.price_sums(tokens, day["requests"])
-    fee = pricer.price(_Sums(**who, occurred_at=at))
+    fee = pricer.price(Counts(**who, occurred_at=at))
     yield fee if isinstance(fee, Unpriced) else fee * (day["requests"] - day["failures"])
 
 
@@ -126,25 +127,3 @@ _TOKENS: Final = (
     "cache_write_tokens",
     "reasoning_tokens",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Sums of tokens in the form of an event, for a `Pricer`."""
-
-    provider: str
-    model: str
-    customer_id: str
-    occurred_at: str
-    part: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    service_tier: str = ""
-    batch: bool = False
-    failed: bool = False
-    usage_quality: str = "complete"
-    units: Mapping[str, int] = field(default_factory=dict)

@@ -18,6 +18,7 @@ CASES: dict[str, dict[str, str]] = {
     "by_user_source": {"order": "requests"},
     "names": {},
     "daily_usage": {},
+    "unpriced": {},
     "export_hours": {},
     "export_events": {},
     "event_rows": {},
