@@ -72,7 +72,7 @@ class Anthropic(Shape):
 
     def units(self, usage: Fields) -> dict[str, int]:
         """With those of the compactions, which the totals do not include."""
-        units = super().units(usage)
+        units = units_in(usage, self.billed)
         for run in items_of(usage, "iterations") if "iterations" in usage else ():
             units = dict(sum_of(units, units_in(run, self.billed)))
         return units

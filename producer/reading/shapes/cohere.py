@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at
-from usagepipe.producer.reading.shapes.units import Tree
+from usagepipe.producer.reading.shapes.units import Tree, units_in
 from usagepipe.producer.reading.usage import Usage
 
 COUNTED: Final[Paths] = dict.fromkeys(("tokens", "billed_units", "cached_tokens"), True)
@@ -52,7 +52,7 @@ class Cohere(Shape):
 
     def units(self, usage: Fields) -> dict[str, int]:
         """An image is billed by its tokens, if it has any."""
-        units = super().units(usage)
+        units = units_in(usage, self.billed)
         if "input_image_tokens" in units:
             units.pop("input_images", None)
         return units

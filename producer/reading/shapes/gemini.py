@@ -59,7 +59,7 @@ class Gemini(Shape):
 
     def units(self, usage: Fields) -> dict[str, int]:
         """What tools add is part of the input too."""
-        units = super().units(usage)
+        units = units_in(usage, self.billed)
         if "input_tool_tokens" in units:
             units = dict(sum_of(units, units_in(usage, TOOLS)))
         return units
@@ -102,11 +102,15 @@ class Gemini(Shape):
 
 def _searches(answer: Fields) -> int:
     """The searches of the web that the answer is grounded in, as they are billed."""
-    grounds = (fields_at(each, "groundingMetadata") for each in items_of(answer, "candidates"))
-    queries = [query for each in grounds if each for query in each.get("webSearchQueries") or ()]
+    searches = 0
+    for candidate in items_of(answer, "candidates"):
+        if "groundingMetadata" in candidate:
+            queries = (fields_at(candidate, "groundingMetadata") or {}).get("webSearchQueries")
+            searches += len(queries) if isinstance(queries, list) else 0
+    if not searches:
+        return 0
     model = answer.get("modelVersion")
-    by_prompt = isinstance(model, str) and model.startswith(BY_PROMPT)
-    return min(len(queries), 1) if by_prompt else len(queries)
+    return 1 if isinstance(model, str) and model.startswith(BY_PROMPT) else searches
 
 
 def _is_cache(answer: Fields) -> bool:

@@ -48,7 +48,7 @@ class Interactions(Shape):
 
     def units(self, usage: Fields) -> dict[str, int]:
         """What tools add is part of the input too."""
-        units = super().units(usage)
+        units = units_in(usage, self.billed)
         if "input_tool_tokens" in units:
             units = dict(sum_of(units, units_in(usage, TOOLS)))
         return units

@@ -27,12 +27,13 @@ class Items(NamedTuple):
 
     kind_name: str
     count_name: str
-    units: Mapping[str, str]  # by kind, in lower case
+    units: Mapping[str, str]  # by kind
 
 
 def by_modality(unit: str, kind: str, count: str) -> Items:
     """A list by modality. `unit` has a place for the modality: "input_{}_tokens"."""
-    return Items(kind, count, {name: unit.format(word) for name, word in MODALITIES.items()})
+    units = {name: unit.format(word) for name, word in MODALITIES.items()}
+    return Items(kind, count, units | {name.upper(): unit for name, unit in units.items()})
 
 
 def units_in(usage: Mapping[str, Any], tree: Tree) -> dict[str, int]:
@@ -42,17 +43,17 @@ def units_in(usage: Mapping[str, Any], tree: Tree) -> dict[str, int]:
     the largest counts.
     """
     found: dict[str, int] = {}
-    if tree.keys().isdisjoint(usage):
-        return found
     inner: list[dict[str, int]] = []
     for name, value in usage.items():
-        if value and (wanted := tree.get(name)) is not None:
-            if isinstance(wanted, str):
-                _add(found, wanted, value)
-            elif isinstance(wanted, Items):
-                inner.append(_in_items(value, wanted))
-            elif isinstance(value, dict):
-                inner.append(units_in(value, wanted))
+        if not value or name not in tree:
+            continue
+        wanted = tree[name]
+        if isinstance(wanted, str):
+            _add(found, wanted, value)
+        elif isinstance(wanted, Items):
+            inner.append(_in_items(value, wanted))
+        elif isinstance(value, dict) and any(map(value.get, wanted)):  # mostly all are 0
+            inner.append(units_in(value, wanted))
     for units in inner:
         for unit, count in units.items():
             found[unit] = max(count, found.get(unit, 0))
@@ -63,8 +64,8 @@ def _in_items(items: object, wanted: Items) -> dict[str, int]:
     found: dict[str, int] = {}
     for item in items if isinstance(items, list) else ():
         kind = item.get(wanted.kind_name) if isinstance(item, dict) else None
-        if isinstance(kind, str) and (unit := wanted.units.get(kind.lower())) is not None:
-            _add(found, unit, item.get(wanted.count_name))
+        if isinstance(kind, str) and kind in wanted.units:
+            _add(found, wanted.units[kind], item.get(wanted.count_name))
     return found
 
 
