@@ -104,8 +104,6 @@ def _read(shape: Shape, seen: Fields) -> Usage | None:
 
 def _filled(ours: Usage, theirs: Usage, *, final: bool) -> Usage:
     """`ours` with the whole input or the whole output of `theirs`, if that knows more."""
-    if not theirs.units.keys() <= ours.units.keys():
-        ours = ours._replace(units={**theirs.units, **ours.units})
     filled = ours
     if _fuller(_input(ours), _input(theirs)):
         filled = filled._replace(
@@ -122,6 +120,8 @@ def _filled(ours: Usage, theirs: Usage, *, final: bool) -> Usage:
         return ours
     if theirs.usage_quality == "inconsistent":
         filled = filled._replace(usage_quality="inconsistent")
+    if theirs.units:
+        filled = filled._replace(units={**theirs.units, **ours.units})
     return filled._replace(total_tokens=filled.prompt_tokens + filled.completion_tokens)
 
 

@@ -419,6 +419,31 @@ def test_units_of_several_completions_add_up() -> None:
     assert "flex" == usage.service_tier
 
 
+def test_one_sided_usage_takes_the_units_of_the_side_that_it_lacks() -> None:
+    """A later event may have the output alone: the input and its units are those seen before."""
+    details = {"promptTokensDetails": modalities(audio=60)}
+    last = {"usageMetadata": {"candidatesTokenCount": 50}, "modelVersion": "gemini-3-flash"}
+
+    usage = read(stream(gemini(**details), last), "text/event-stream")
+
+    assert ((100, 50), {"input_audio_tokens": 60}) == (usage[1:3], usage.units)
+
+
+@pytest.mark.parametrize(
+    "transcribed",
+    [{"type": "duration", "seconds": 9}, RESPONSE | {"input_token_details": {"audio_tokens": 90}}],
+)
+def test_units_of_a_transcription_are_not_those_of_the_session(transcribed: Json) -> None:
+    """Another model transcribes what is said in a realtime session."""
+    kind = "conversation.item.input_audio_transcription.completed"
+    body = stream(
+        {"type": "response.done", "response": {"id": "r", "usage": RESPONSE}},
+        {"type": kind, "usage": transcribed},
+    )
+
+    assert {} == read(body, "text/event-stream").units
+
+
 @pytest.mark.parametrize("bad", [-1, 1.5e300, MAX_TOKENS + 1, "7", True, [], {}, {"audio": 1}])
 def test_invalid_counts_are_left_out(bad: object) -> None:
     """An odd detail costs no token: the rest is recorded."""
