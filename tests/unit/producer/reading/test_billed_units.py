@@ -421,10 +421,10 @@ def test_units_of_several_completions_add_up() -> None:
 
 def test_one_sided_usage_takes_the_units_of_the_side_that_it_lacks() -> None:
     """A later event may have the output alone: the input and its units are those seen before."""
-    details = {"promptTokensDetails": modalities(audio=60)}
+    first = gemini(promptTokensDetails=modalities(audio=60))
     last = {"usageMetadata": {"candidatesTokenCount": 50}, "modelVersion": "gemini-3-flash"}
 
-    usage = read(stream(gemini(**details), last), "text/event-stream")
+    usage = read(stream(first, last), "text/event-stream")
 
     assert ((100, 50), {"input_audio_tokens": 60}) == (usage[1:3], usage.units)
 
