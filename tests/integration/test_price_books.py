@@ -27,7 +27,14 @@ from tests.support.stored_prices import MODEL, house_book, priced_sum, versions,
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts
 from usagepipe.schemas import Settings, UsageEvent, encode
-from usagepipe.schemas.clickhouse.price_books import apply_book, store_book
+from usagepipe.schemas.clickhouse.price_books import (
+    active_version,
+    apply_book,
+    history,
+    read_book,
+    store_book,
+    try_out,
+)
 from usagepipe.schemas.prices import PriceBook, builtin_book
 
 if TYPE_CHECKING:
@@ -63,6 +70,20 @@ def killed_before_the_insert(
         yield program
     finally:
         program.kill()
+
+
+def test_a_book_is_stored_once_and_read_as_it_was(clickhouse_client: "Client") -> None:
+    """The history keeps each application. Trying out the right to store stores nothing."""
+    try_out(clickhouse_client)
+    for comment in ('a "comment" \n ü', ""):
+        apply_book(clickhouse_client, FIRST, "tests", comment)
+
+    read = read_book(clickhouse_client, FIRST.version)
+    comments = [each.comment for each in history(clickhouse_client)]
+    ((count,),) = clickhouse_client.query("SELECT count() FROM price_books").result_rows
+    assert FIRST.to_json() == read.to_json()
+    assert FIRST.version == active_version(clickhouse_client)
+    assert (1, ["", 'a "comment" \n ü']) == (count, comments)
 
 
 @pytest.mark.parametrize(("missing", "book"), [("nothing", FIRST), ("pin", SECOND)])
