@@ -11,10 +11,11 @@ from typing import Final
 import click
 from rich.console import Console
 
+from usagepipe.cli.explain_output import print_explained
 from usagepipe.cli.options import Number, load_settings, server_options
 from usagepipe.local.demo.progress import ProgressBars
-from usagepipe.local.demo.report import print_report
-from usagepipe.local.demo.run import Plan, run
+from usagepipe.local.demo.report import print_balance, print_usage
+from usagepipe.local.demo.run import Plan, Result, run
 from usagepipe.local.demo.trace import (
     DEFAULT_REQUESTS,
     MAX_REQUESTS,
@@ -97,11 +98,23 @@ def command(
     )
     with _ends_on_sigterm(), ProgressBars(len(wanted.rows)) as bars:
         result = run(wanted, bars)
-    print_report(Console(), result)
+    is_proven = _print_result(result)
     if keep:
         address = settings.clickhouse_address if own else None
-        click.echo(_where(result.database, address, data))
-    return DOES_NOT_BALANCE if result.balance.differences else 0
+        click.echo(_where(result, address, data))
+    return 0 if is_proven else DOES_NOT_BALANCE
+
+
+def _print_result(result: Result) -> bool:
+    """Print the report. Whether all sums are those that were sent, and a cost is explained."""
+    console, example = Console(), result.example
+    print_usage(console, result)
+    if example is not None:
+        console.print("The cost of one request, as usagepipe explain shows it\n", style="bold")
+        print_explained(example)
+        click.echo()
+    print_balance(console, result)
+    return not result.balance.differences and (example is None or example.is_proven)
 
 
 def _rows(trace: Path | None, requests: int | None, seed: int) -> list[TraceRow]:
@@ -110,21 +123,25 @@ def _rows(trace: Path | None, requests: int | None, seed: int) -> list[TraceRow]
     return synthesize(requests or DEFAULT_REQUESTS, seed)
 
 
-def _where(database: str, own: ClickHouseAddress | None, data: Path | None) -> str:
+def _where(result: Result, own: ClickHouseAddress | None, data: Path | None) -> str:
     """The commands that show the kept data, ready to copy."""
+    start, url = "See it:", _url(own, result.database) if own else ""
     if own is None and data is not None:
         port = free_port()  # the one of the run is gone, and the next run would have another
-        folder = shlex.quote(str(data.absolute()))
-        return (
-            f"Kept: the database {database}. Start its server:\n"
-            f"  usagepipe local --data {folder} --no-kafka --clickhouse-port {port}\n"
-            f"and see it, in another terminal:\n"
-            f"  usagepipe usage --clickhouse http://{HOST}:{port}/{database} --period all"
+        url = f"http://{HOST}:{port}/{result.database}"
+        start = (
+            "Start its server:\n"
+            f"  usagepipe local --data {shlex.quote(str(data.absolute()))} --no-kafka"
+            f" --clickhouse-port {port}\n"
+            "and see it, in another terminal:"
         )
-    return (
-        f"Kept: the database {database}. See it:\n"
-        f"  usagepipe usage --clickhouse {_url(own, database) if own else ''} --period all"
-    )
+    lines = [
+        f"Kept: the database {result.database}. {start}",
+        f"  usagepipe usage --clickhouse {url} --period all",
+    ]
+    if result.example is not None:
+        lines.append(f"  usagepipe explain --clickhouse {url} {result.example.event.event_id}")
+    return "\n".join(lines)
 
 
 def _url(address: ClickHouseAddress, database: str) -> str:

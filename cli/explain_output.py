@@ -13,7 +13,7 @@ from usagepipe.schemas.prices import Explanation, PricedPart, Unpriced
 from usagepipe.schemas.visible import visible
 
 NONE: Final = "(none)"
-PRICE_COLUMNS: Final = ("class", "count", "rate in USD", "per", "rule", "amount in USD")
+PRICE_COLUMNS: Final = ("class", "count", "rate", "per", "rule", "amount")
 PART_COLUMNS: Final = ("part", "event", "model", "cost in USD", "source")
 SOURCES: Final = {
     "reported": "reported by the provider",
@@ -49,9 +49,12 @@ def print_explained(found: ExplainedEvent) -> None:
 
 def _about(found: ExplainedEvent) -> Iterator[str]:
     event = found.event
-    request = f"request {event.request_id or NONE}, attempt {event.attempt}, part {event.part}"
-    yield f"Event {event.event_id} of {iso_text(event.occurred_at)}, user {event.user_id}"
-    yield f"{request}: {event.model or NONE} of {event.provider or NONE}"
+    request = f", request {event.request_id}" if event.request_id else ""
+    yield f"Event {event.event_id} at {iso_text(event.occurred_at)}"
+    yield (
+        f"{event.model or NONE} of {event.provider or NONE}, for user {event.user_id}{request},"
+        f" attempt {event.attempt}, part {event.part}"
+    )
     if found.rows > 1:
         yield f"The event is stored {found.rows:,} times. This is the newest row."
 
@@ -112,7 +115,8 @@ def _price_table(explained: Explanation) -> Cards:
         )
         for part in explained.parts
     ]
-    return Cards("", PRICE_COLUMNS, rows, words=("class", "rule"))
+    caption = "Rates and amounts in US dollars"
+    return Cards("", PRICE_COLUMNS, rows, words=("class", "rule"), caption=caption)
 
 
 def _rule(part: PricedPart) -> str:

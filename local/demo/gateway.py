@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from usagepipe.local.demo.catalogue import MODEL_BY_NAME, PRICE_VERSION, Model
+from usagepipe.local.demo.catalogue import MODEL_BY_NAME, Model
 from usagepipe.local.demo.plan import BROKEN, REFUSED
 from usagepipe.local.demo.population import BEARER, LEGACY, SESSION, Population
 from usagepipe.local.ports import HOST, bound_socket
@@ -71,24 +71,21 @@ async def complete_chat(request: Request) -> JSONResponse:
     wish = {name: int(text) for name, text in body["metadata"].items() if name != "model"}
     model = MODEL_BY_NAME[body["metadata"]["model"]]
     prompt, completion = wish["prompt_tokens"], wish["completion_tokens"]
+    cached = wish["cached_tokens"]
     stamp_usage(model.name, requested_model=body["model"], provider=model.provider)
     if wish["status"] == REFUSED:
         stamp_usage(prompt_tokens=0, completion_tokens=0)
         return _error(REFUSED, "rate_limit_exceeded")
-    stamp_usage(cost=model.cost(prompt, completion), price_version=_price_version(model))
     if wish["status"] == BROKEN:
-        stamp_usage(prompt_tokens=prompt, completion_tokens=completion)
+        stamp_usage(prompt_tokens=prompt, completion_tokens=completion, cached_tokens=cached)
         return _error(BROKEN, "server_error")
-    # Not stamped: the middleware reads the tokens from the answer as it passes.
-    return JSONResponse(_answer(model, prompt, completion, wish["cached_tokens"]))
+    # Not stamped: the middleware reads the tokens from the answer as it passes, and the worker
+    # computes the cost.
+    return JSONResponse(_answer(model, prompt, completion, cached))
 
 
 def _error(status: int, kind: str) -> JSONResponse:
     return JSONResponse({"error": {"type": kind, "message": "as asked for"}}, status)
-
-
-def _price_version(model: Model) -> str | None:
-    return None if model.prompt_price is None else PRICE_VERSION
 
 
 def _answer(model: Model, prompt: int, completion: int, cached: int) -> dict[str, object]:

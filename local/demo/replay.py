@@ -18,6 +18,8 @@ from usagepipe.local.demo.check import Sums
 from usagepipe.local.demo.gateway import PATH
 from usagepipe.local.demo.plan import PlannedRequest
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.event import UsageEvent
+from usagepipe.schemas.prices import Pricer, cost_text
 
 CONCURRENT_REQUESTS = 32
 REQUEST_SECONDS = 30.0  # of a stub that answers in a millisecond: the gateway hangs
@@ -25,8 +27,9 @@ REQUEST_SECONDS = 30.0  # of a stub that answers in a millisecond: the gateway h
 
 @dataclass
 class Sent:
-    """What the replay has sent and the gateway has answered."""
+    """What the replay has sent and the gateway has answered, and its cost by `pricer`."""
 
+    pricer: Pricer
     by_source: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     by_key: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     seconds: float = 0.0
@@ -37,7 +40,7 @@ class Sent:
 
     def add(self, request: PlannedRequest) -> None:
         """Count a request that was answered as planned."""
-        sums, caller = sums_of(request), request.credential.caller
+        sums, caller = sums_of(request, self.pricer), request.credential.caller
         self.by_source[caller.source] = self.by_source[caller.source].plus(sums)
         if caller.api_key_id:
             self.by_key[caller.api_key_id] = self.by_key[caller.api_key_id].plus(sums)
@@ -48,11 +51,27 @@ def sum_up(parts: Iterable[Sums]) -> Sums:
     return reduce(Sums.plus, parts, Sums())
 
 
-def sums_of(request: PlannedRequest) -> Sums:
+def sums_of(request: PlannedRequest, pricer: Pricer) -> Sums:
     """What one request must add to every sum."""
     prompt, completion = request.prompt_tokens, request.completion_tokens
-    cost = request.model.cost(prompt, completion) or Decimal(0)
-    return Sums(1, int(request.failed), prompt, completion, prompt + completion, cost)
+    cost = pricer.price(_event(request))
+    known = Decimal(cost_text(cost)) if isinstance(cost, int) else Decimal(0)
+    return Sums(1, int(request.failed), prompt, completion, prompt + completion, known)
+
+
+def _event(request: PlannedRequest) -> UsageEvent:
+    """The event that the gateway must record, as far as its price depends on it."""
+    return UsageEvent.new(
+        user_id=request.credential.caller.user_id,
+        customer_id=request.credential.caller.customer_id,
+        provider=request.model.provider,
+        model=request.model.name,
+        failed=request.failed,
+        prompt_tokens=request.prompt_tokens,
+        completion_tokens=request.completion_tokens,
+        total_tokens=request.prompt_tokens + request.completion_tokens,
+        cached_tokens=request.cached_tokens,
+    )
 
 
 async def replay(
@@ -60,6 +79,7 @@ async def replay(
     gateway: str,
     speed: float | None,
     answered: Callable[[], None],
+    pricer: Pricer,
 ) -> Sent:
     """Send every request and check every answer; `answered` is called after each.
 
@@ -69,7 +89,7 @@ async def replay(
         ServerUnavailableError: the gateway does not answer.
         UsagePipeError: it answered otherwise than planned.
     """
-    sent = Sent()
+    sent = Sent(pricer)
     started = time.perf_counter()
     timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
     connector = aiohttp.TCPConnector(limit=CONCURRENT_REQUESTS)

@@ -1,5 +1,7 @@
 """What the demo prints: usage by source and by key, and the balance of all places.
 
+The caller prints the explanation of one cost between them.
+
 The tables fit a terminal of 80 columns; `usagepipe usage` has the wider ones.
 """
 
@@ -31,13 +33,17 @@ _SUMS = {
 _USAGE = _SUMS | {"unpriced": "unpriced_requests"}
 
 
-def print_report(console: Console, result: Result) -> None:
-    """Print the tables and the verdict."""
+def print_usage(console: Console, result: Result) -> None:
+    """Print what was used."""
     sources = [(row.source, row) for row in result.sources.rows]
     keys = [(row.api_key_id, row) for row in result.keys.rows]
     top = keys[:TOP_KEYS]
     console.print(_usage_table("Usage by source, in tokens", "source", sources))
     console.print(_usage_table(f"Usage by key, the busiest {len(top)} of {len(keys)}", "key", top))
+
+
+def print_balance(console: Console, result: Result) -> None:
+    """Print what each place has counted, and the verdict."""
     console.print(_balance_table(result.balance))
     console.print(_verdict(result.balance))
 

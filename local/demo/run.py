@@ -27,6 +27,8 @@ from usagepipe.local.demo.trace import TraceRow
 from usagepipe.local.servers import LocalClickHouse, LocalServers
 from usagepipe.query import UsageQueries
 from usagepipe.query.answers import KeyUsage, RollUp, SourceUsage
+from usagepipe.query.explanations import ExplainedEvent
+from usagepipe.schemas.prices import Pricer, builtin_book
 
 GATEWAY_COMMAND = (sys.executable, "-P", "-m", "usagepipe.local.demo.gateway")
 WORKER_COMMAND = (sys.executable, "-P", "-c", "from usagepipe.cli import main; main()", "worker")
@@ -53,12 +55,16 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a run. `database` was removed, unless the options keep it."""
+    """The result of a run. `database` was removed, unless the options keep it.
+
+    `example` is one of the priced events, None if there is none.
+    """
 
     database: str
     sources: RollUp[SourceUsage]
     keys: RollUp[KeyUsage]
     balance: Balance
+    example: ExplainedEvent | None
 
 
 def run(wanted: Plan, progress: ProgressBars) -> Result:
@@ -84,9 +90,10 @@ def run(wanted: Plan, progress: ProgressBars) -> Result:
         worker = children.start("worker", WORKER_COMMAND, sandbox.environment)
         command = (*GATEWAY_COMMAND, "--seed", str(wanted.seed))
         gateway = children.start("gateway", command, sandbox.environment)
+        pricer = Pricer(builtin_book())  # the worker's too: no book was applied in this database
         address = json.loads(gateway.read_line(GATEWAY_SECONDS))["gateway"]
         progress.stage("Sending requests")
-        sent = asyncio.run(_send(wanted, address, children, gateway, progress))
+        sent = asyncio.run(_send(wanted, address, children, gateway, progress, pricer))
         progress.stage("Closing the gateway")
         counters = _close_gateway(children, gateway)
         progress.stage("Waiting for the worker")
@@ -122,11 +129,16 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
 
 
 async def _send(
-    wanted: Plan, address: str, children: Children, gateway: Child, progress: ProgressBars
+    wanted: Plan,
+    address: str,
+    children: Children,
+    gateway: Child,
+    progress: ProgressBars,
+    pricer: Pricer,
 ) -> Sent:
     """Replay the trace, and watch the other processes meanwhile."""
     requests = plan(wanted.rows, wanted.seed, refusals=wanted.refusals)
-    sending = asyncio.create_task(replay(requests, address, wanted.speed, progress.sent))
+    sending = asyncio.create_task(replay(requests, address, wanted.speed, progress.sent, pricer))
     while not sending.done():
         await asyncio.wait([sending], timeout=POLL_SECONDS)
         children.check()
@@ -163,5 +175,9 @@ def _add_up(sandbox: Sandbox, tables: Tables, sent: Sent, counters: GatewayCount
         keys = queries.by_key("all", limit=max(1, len(sent.by_key) * 2))
     counts = (tables.count_events(), tables.count_rollups())
     return Result(
-        sandbox.database, sources, keys, balance(sent, counters, *counts, sources.rows, keys.rows)
+        sandbox.database,
+        sources,
+        keys,
+        balance(sent, counters, *counts, sources.rows, keys.rows),
+        tables.explain_one(),
     )

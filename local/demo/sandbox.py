@@ -26,6 +26,7 @@ from usagepipe.schemas.kafka_clients import librdkafka_config
 from usagepipe.schemas.settings import PREFIX, ClickHouseSettings, plain
 from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.settings.secret_files import revealed
+from usagepipe.schemas.settings.storage import CostRule
 from usagepipe.schemas.topic_admin import ensure_topics
 
 log = structlog.get_logger()
@@ -79,6 +80,7 @@ class Sandbox:
             topic=f"usage.events.demo_{run}.v1",
             group=f"usagepipe_demo_{run}",
             enabled=True,
+            cost=CostRule.REPORTED_FIRST,  # the gateway reports none, and all sums are the book's
             spill_dir="",  # a run leaves no files
             web_host=HOST,
             web_port=0,  # the worker takes a free one when it starts

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from usagepipe.local.demo.check import Count
+from usagepipe.query.explanations import ExplainedEvent, Explainer
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.sql_files import read_sql
@@ -42,6 +43,11 @@ class Tables:
         found = self._rows("rollups", database=self._database)
         names = [str(row["name"]) for row in found]
         return tuple(Count(name, self._rows("rollup_sums", rollup=name)[0]) for name in names)
+
+    def explain_one(self) -> ExplainedEvent | None:
+        """How the cost of one priced event comes about; None if there is none."""
+        found = self._rows("priced_event")
+        return Explainer(self._store).explain(found[0]["event_id"]) if found else None
 
     def _rows(self, statement: str, **parameters: str) -> list[dict[str, Any]]:
         return self._store.rows(load_statement(statement), parameters)

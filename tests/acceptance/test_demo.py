@@ -85,6 +85,7 @@ def test_the_demo_balances_and_leaves_nothing(demo: Demo) -> None:
     assert 0 == program.wait(SECONDS), program.tail()
     assert "Usage by source" in program.stdout
     assert "Usage by key" in program.stdout
+    assert "It equals the stored cost, to the last digit." in program.stdout
     assert "Balanced: 400 requests sent = delivered = stored" in program.stdout
     demo.wait_until_gone()
     assert [] == list(demo.folder.iterdir())
@@ -232,17 +233,20 @@ def topics(kafka: str) -> list[str]:
 
 
 def test_the_printed_commands_work_as_printed(demo: Demo, tmp_path: Path) -> None:
-    """What was kept is shown by the two commands that the demo prints, word for word."""
+    """What was kept is shown by the commands that the demo prints, word for word."""
     folder = tmp_path / "a folder's data"
     run = demo.start("--requests", "40", "--keep", "--data", str(folder))
     assert 0 == run.wait(SECONDS)
 
-    local, usage = re.findall(r"^  usagepipe (.*)$", run.stdout, re.MULTILINE)
+    local, usage, explain = re.findall(r"^  usagepipe (.*)$", run.stdout, re.MULTILINE)
     server = demo.command(local)
     server.wait_for_output('"clickhouse"')
     shown = demo.command(usage)
+    explained = demo.command(explain)
 
     assert 0 == shown.wait(SECONDS)
+    assert 0 == explained.wait(SECONDS)
+    assert "It equals the stored cost, to the last digit." in explained.stdout
     assert "Usage of all time" in shown.stdout
     assert "By key" in shown.stdout
     assert 0 == server.stop()

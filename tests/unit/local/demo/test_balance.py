@@ -11,9 +11,10 @@ from usagepipe.local.demo.balance import Balance, balance
 from usagepipe.local.demo.check import Count, Difference, Number, Sums, find_differences
 from usagepipe.local.demo.gateway import GatewayCounters
 from usagepipe.local.demo.replay import Sent
-from usagepipe.local.demo.report import print_report
+from usagepipe.local.demo.report import print_balance, print_usage
 from usagepipe.local.demo.run import Result
 from usagepipe.query.answers import KeyUsage, RollUp, SourceUsage
+from usagepipe.schemas.prices import Pricer, builtin_book
 
 WEB = Sums(2, 1, 30, 3, 33, Decimal("0.5"))
 KEY = Sums(1, 0, 10, 2, 12, Decimal("0.25"))
@@ -22,7 +23,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def sent() -> Sent:
-    found = Sent(seconds=1.5)
+    found = Sent(Pricer(builtin_book()), seconds=1.5)
     found.by_source.update(web=WEB, apikey=KEY)
     found.by_key["k-1"] = KEY
     return found
@@ -145,10 +146,12 @@ def printed(found: Balance, keys: tuple[KeyUsage, ...]) -> str:
     span = {"start": NOW, "end": NOW, "truncated": False}
     sources = RollUp[SourceUsage].model_validate(span | {"rows": (source("web", WEB),)})
     result = Result(
-        "a_database", sources, RollUp[KeyUsage].model_validate(span | {"rows": keys}), found
+        "a_database", sources, RollUp[KeyUsage].model_validate(span | {"rows": keys}), found, None
     )
     text = StringIO()
-    print_report(Console(file=text, width=80), result)
+    console = Console(file=text, width=80)
+    print_usage(console, result)
+    print_balance(console, result)
     return text.getvalue()
 
 

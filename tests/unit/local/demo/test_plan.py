@@ -1,14 +1,14 @@
 """The made-up part of the demo: the same for a seed, of many people, with a heavy head."""
 
 from collections import Counter
-from decimal import Decimal
 from itertools import islice
 from statistics import median
 
-from usagepipe.local.demo.catalogue import MODELS, Model
+from usagepipe.local.demo.catalogue import MODELS, UNPRICED
 from usagepipe.local.demo.plan import BROKEN, OK, REFUSED, PlannedRequest, plan
 from usagepipe.local.demo.population import Population
 from usagepipe.local.demo.trace import TraceRow, synthesize
+from usagepipe.schemas.prices import Pricer, builtin_book
 
 REQUESTS = 5_000
 
@@ -100,7 +100,13 @@ def test_a_key_is_never_its_id() -> None:
         assert key.value.removeprefix("Bearer ") not in repr(key.caller)
 
 
-def test_an_unknown_price_is_no_cost() -> None:
-    """A model without a price costs None, which is not 0; the others are exact."""
-    assert Model("m", "p").cost(1, 1) is None
-    assert Decimal("0.0000045") == Model("m", "p", Decimal("1E-6"), Decimal("5E-7")).cost(3, 3)
+def test_every_model_but_one_has_a_price_at_any_hour() -> None:
+    """The built-in book has an entry for it, and no rate that depends on the hour."""
+    pricer = Pricer(builtin_book())
+
+    found = {model: pricer.find(model.provider, model.name) for model in MODELS}
+
+    assert [UNPRICED] == [model for model, entry in found.items() if entry is None]
+    entries = [each.entry for each in found.values() if each is not None]
+    rules = [rule for entry in entries for rule in (*entry.periods, *entry.variants)]
+    assert not any(rule.daily for rule in rules)

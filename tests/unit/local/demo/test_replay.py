@@ -3,18 +3,24 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from usagepipe.local.demo.catalogue import MODEL_BY_NAME, UNPRICED, Model
 from usagepipe.local.demo.gateway import PATH
-from usagepipe.local.demo.plan import plan
+from usagepipe.local.demo.plan import REFUSED, plan
 from usagepipe.local.demo.replay import CONCURRENT_REQUESTS, Sent, replay, sum_up, sums_of
 from usagepipe.local.demo.trace import synthesize
 from usagepipe.local.ports import free_port
 from usagepipe.schemas.errors import ServerUnavailableError, UsagePipeError
+from usagepipe.schemas.prices import Pricer, builtin_book
 
+PRICER = Pricer(builtin_book())
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -31,7 +37,7 @@ def send(requests: int, handler: Handler = as_asked, speed: float | None = None)
         app.router.add_post(PATH, handler)
         planned = plan(synthesize(requests, 1), 1, refusals=True)
         async with TestServer(app) as server:
-            return await replay(planned, str(server.make_url("")), speed, lambda: None)
+            return await replay(planned, str(server.make_url("")), speed, lambda: None, PRICER)
 
     return asyncio.run(run())
 
@@ -42,9 +48,24 @@ def test_what_is_sent_is_added_up() -> None:
 
     sent = send(300)
 
-    assert sum_up(map(sums_of, requests)) == sent.sums
+    assert sum_up(sums_of(each, PRICER) for each in requests) == sent.sums
     assert {"web", "apikey", "legacy"} == set(sent.by_source)
     assert sent.by_source["apikey"] == sum_up(sent.by_key.values())
+
+
+def test_the_cost_is_that_of_the_price_book() -> None:
+    """Cached tokens cost less, a refused request nothing, and a model without a price adds none."""
+    requests = [each for each in plan(synthesize(300, 1), 1, refusals=True)]
+    some = next(each for each in requests if not each.failed)
+    million = {"prompt_tokens": 1_000_000, "completion_tokens": 0, "cached_tokens": 500_000}
+
+    def cost(model: Model, **fields: Any) -> Decimal:
+        return sums_of(replace(some, model=model, **million | fields), PRICER).cost
+
+    assert Decimal("0.1375") == cost(MODEL_BY_NAME["gpt-5-mini"])
+    assert Decimal("0.25") == cost(MODEL_BY_NAME["gpt-5-mini"], cached_tokens=0)
+    assert 0 == cost(UNPRICED)
+    assert {0} == {sums_of(each, PRICER).cost for each in requests if each.status == REFUSED}
 
 
 def test_every_request_presents_its_caller() -> None:
@@ -80,7 +101,7 @@ def test_a_gateway_that_is_not_there_ends_the_replay() -> None:
     address = f"http://127.0.0.1:{free_port()}"
 
     with pytest.raises(ServerUnavailableError) as caught:
-        asyncio.run(replay(requests, address, None, lambda: None))
+        asyncio.run(replay(requests, address, None, lambda: None, PRICER))
 
     assert ("The gateway", address) == (caught.value.server, caught.value.address)
 
