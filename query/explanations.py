@@ -127,7 +127,7 @@ def _is_priced(event: UsageEvent) -> bool:
 
 
 def _parts(store: Store, event: UsageEvent) -> tuple[UsageEvent, ...]:
-    if not event.request_id:
+    if not event.request_id and event.sequence is None:
         return (event,)
     at = event.occurred_at
     (at_ms, _), (from_ms, to_ms) = (
@@ -141,6 +141,8 @@ def _parts(store: Store, event: UsageEvent) -> tuple[UsageEvent, ...]:
         "request_id": event.request_id,
         "attempt": event.attempt,
         "user_id": event.user_id,
+        "producer_id": event.producer_id,
+        "main_sequence": (event.sequence or 0) - event.part,
         "part": event.part,
     }
     others = store.events(statement("event_parts"), parameters)

@@ -1,7 +1,7 @@
 """The models that the demo's gateway serves: those of the built-in price book, and one other.
 
-That one has no price, and shows what an unknown cost looks like: null, never 0. No price here depends
-on the hour, since a request is sent a moment after its cost was computed.
+That one has no price, and shows what an unknown cost looks like: null, never 0. No price depends on
+the hour: a cost is computed a moment after its request was sent.
 """
 
 from dataclasses import dataclass

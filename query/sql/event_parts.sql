@@ -1,5 +1,6 @@
 -- The other parts of a request: of each the newest row. Callers may use an id again, so of parts
--- with the same number the nearest in time counts. The condition on the time has an index.
+-- with the same number the nearest in time counts. Without an id, parts are what the producer has
+-- numbered next. The condition on the time has an index.
 SELECT
     ${event_fields}
 FROM usage_events
@@ -8,6 +9,13 @@ WHERE occurred_at >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
     AND request_id = {request_id:String}
     AND attempt = {attempt:UInt16}
     AND user_id = {user_id:String}
+    AND (
+        request_id != ''
+        OR (
+            producer_id = {producer_id:String}
+            AND toInt64(sequence) - part = {main_sequence:Int64}
+        )
+    )
     AND part != {part:UInt8}
 ORDER BY
     part,

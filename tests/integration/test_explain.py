@@ -203,6 +203,25 @@ def test_all_parts_of_a_request_are_listed(explain: Any, clickhouse_client: "Cli
     assert "Total of the request: 1.500000000000 USD" in explain(str(main.event_id)).out
 
 
+def test_parts_without_a_request_id_are_those_that_follow(
+    explain: Any, clickhouse_client: "Client"
+) -> None:
+    """A producer numbers the parts of a request right after it."""
+    same: dict[str, Any] = {"producer_id": "p-1"}
+    main = used("openai", "gpt-5", 1_000, 0, sequence=7, **same)
+    second = used("openai", "gpt-5", 1_000, 0, sequence=8, part=1, **same)
+    others = [
+        used("openai", "gpt-5", 1_000, 0, sequence=9, **same),
+        used("openai", "gpt-5", 1_000, 0, sequence=10, part=1, **same),
+        used("openai", "gpt-5", 1_000, 0, sequence=8, part=1, producer_id="p-2"),
+    ]
+    store_priced(clickhouse_client, [main, second, *others], pricing())
+
+    for each in (main, second):
+        parts = explain(str(each.event_id), "--json").json()["request"]["parts"]
+        assert [str(main.event_id), str(second.event_id)] == [part["event_id"] for part in parts]
+
+
 def test_a_changed_cost_is_reported_loudly(explain: Any, clickhouse_client: "Client") -> None:
     """The exit status is 1."""
     forged = used(
