@@ -12,6 +12,7 @@ import pytest
 from tests.support.events import event
 from tests.support.topics import read, sequences
 from tests.support.waiting import eventually
+from tests.support.watched import Bench, answering
 from usagepipe.producer import UsageRecorder
 from usagepipe.producer.delivery.outbox import Outbox
 from usagepipe.producer.process.native import Thread
@@ -42,6 +43,24 @@ def test_recorded_events_are_on_the_topic(kafka: str, topic: str) -> None:
     assert [True, True, True] == accepted
     assert expected == sorted(map(decode, (r.value for r in records)), key=_number)
     assert [b"k-1", b"u-1", b"u-1"] == sorted(r.key or b"" for r in records)
+
+
+def test_parts_of_a_request_follow_it(kafka: str, topic: str) -> None:
+    """The calls of other models inside an answer have the request's key, so its partition, and the
+    next numbers."""
+    run = {"type": "advisor_message", "model": "o", "input_tokens": 3, "output_tokens": 1}
+    usage = {"input_tokens": 5, "output_tokens": 2, "iterations": [run, run]}
+    answer = answering({"type": "message", "model": "m", "usage": usage})
+
+    with UsageRecorder(kafka=kafka, topic=topic) as recorder:
+        Bench(answer, recorder=recorder).post()
+
+    records = sorted(read(kafka, topic), key=lambda record: record.offset)
+    stored = [decode(record.value) for record in records]
+    assert 1 == len({(record.key, record.partition) for record in records})
+    assert [(1, "m", 0), (2, "o", 1), (3, "o", 2)] == [
+        (event.sequence, event.model, event.part) for event in stored
+    ]
 
 
 def test_keys_go_where_other_clients_put_them(kafka: str, topic: str) -> None:

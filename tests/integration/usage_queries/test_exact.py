@@ -74,6 +74,7 @@ def some_events() -> list[UsageEvent]:
             source=chance.choice(["web", "apikey"]),
             model=f"m-{chance.randrange(2)}",
             failed=chance.random() < 0.1,
+            part=chance.choice([0, 0, 0, 1, 2]),
             usage_quality=chance.choice(["complete", "missing", "partial", "inconsistent"]),
             **tokens(chance),
             cost=chance.choice([None, Decimal(chance.randrange(10**15)).scaleb(-12)]),
@@ -105,8 +106,8 @@ def expected(events: list[UsageEvent], span: TimeRange, filters: Filters) -> dic
     ]
     tokens = ("prompt_tokens", "completion_tokens", "total_tokens")
     return {
-        "requests": len(chosen),
-        "failures": sum(event.failed for event in chosen),
+        "requests": sum(event.part == 0 for event in chosen),
+        "failures": sum(event.failed and event.part == 0 for event in chosen),
         **{name: sum(getattr(event, name) for event in chosen) for name in tokens},
         "cost": sum((event.cost or Decimal(0) for event in chosen), Decimal(0)),
         "unpriced_requests": sum(
