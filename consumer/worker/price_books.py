@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from threading import Lock
 from typing import Final, Protocol, cast
 
 import structlog
@@ -38,7 +39,7 @@ class PriceBooks:
         self._stored = stored
         self._rule = rule
         self._runtime = runtime
-        self._loading = asyncio.Lock()
+        self._loading = Lock()
         self._active: Pricing | None = None
 
     def try_out(self) -> None:
@@ -48,7 +49,7 @@ class PriceBooks:
         at its start takes no partition from workers that can.
         """
         if self._active is None:
-            self._use(self._load())
+            self._first()
         elif self._rule is not CostRule.REPORTED_ONLY:
             self._stored.try_out()
 
@@ -56,10 +57,7 @@ class PriceBooks:
         """The pricing of a new batch: with the active book, at most `REFRESH_SECONDS` old."""
         if self._active is not None:
             return self._active
-        async with self._loading:
-            if self._active is None:
-                self._use(await self._runtime.ask("price book", self._load))
-        return cast(Pricing, self._active)
+        return await self._runtime.ask("price book", self._first)
 
     async def announced(self, name: str) -> Pricing:
         """The pricing that an announcement names, also if the book was replaced meanwhile.
@@ -90,6 +88,13 @@ class PriceBooks:
             return
         self._runtime.health.succeeded(TROUBLE)
         self._use(found)
+
+    def _first(self) -> Pricing:
+        """Load the active book, unless another thread has."""
+        with self._loading:
+            if self._active is None:
+                self._use(self._load())
+            return cast(Pricing, self._active)
 
     def _use(self, pricing: Pricing) -> None:
         before, self._active = self._active, pricing
