@@ -14,6 +14,7 @@ import pytest
 from tests.support.clickhouse_server import url_of
 from tests.support.stored_events import store
 from usagepipe.cli.root import run
+from usagepipe.query.usage_queries import GROUPS
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.settings import ClickHouseAddress
 
@@ -199,8 +200,24 @@ def test_an_unknown_cost_is_null(report: Report) -> None:
     assert [Decimal(0), Decimal("1.5")] == [Decimal(row["cost"]) for row in rows[:2]]
     assert rows[2]["cost"] is None
     assert 0 == Decimal(nothing["cost"])
-    assert "unknown" in text
+    assert "1 unpriced" in text
     assert "0.0000" not in text
+
+
+def test_every_view_shows_unpriced_requests_beside_the_cost(report: Report) -> None:
+    """In the totals, in each table, in groups, and over time; as a number in JSON."""
+    report.store(*(used("k", 5, cost, provider="p", model="m") for cost in ("1.5", None, None)))
+    views: list[list[str]] = [[], ["--by", "time"], ["--by", "time", "--by", "model"]]
+    views += [["--by", group] for group in GROUPS if group not in ("time", "user_source")]
+
+    for view in views:
+        tables = report.text(*OCTOBER, *view).count("1.5000 + 2 unpriced")
+        answer = report.json(*OCTOBER, *view)
+
+        totals = answer.pop("totals")
+        rows = [row for each in answer.values() for row in each["rows"]]
+        assert (1 + len(rows), 2) == (tables, totals["unpriced_requests"]), view
+        assert [2] * len(rows) == [row["unpriced_requests"] for row in rows], view
 
 
 def test_a_failure_without_tokens_is_not_unpriced(report: Report) -> None:

@@ -39,6 +39,8 @@ STAGES = ("schemas", "producer", "consumer", "query", "local", "cli")
 CODE_FOLDERS = (*STAGES, "benchmarks", "tests")
 # A name in backticks that only code has: a_function, LOG_EVENT, AClass, f().
 NAMED_CODE = re.compile(r"`(\w+(?:_\w+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+|\w+\(\))`")
+# A command of ours, up to the end of the code that it stands in.
+NAMED_COMMAND = re.compile(r"usagepipe ([a-z]+(?: [^\s`#|>&;]+)*)")
 CASE = re.compile(r"\bT-\d\d[a-z]?\b")
 NAMED_MODULE = re.compile(
     r"\busagepipe\.((?:schemas|producer|consumer|query|local|cli)(?:\.[A-Za-z_]\w*)*)"
@@ -244,15 +246,35 @@ def headings(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_commands_and_their_options_exist(page: Path) -> None:
-    """Every `usagepipe …` of a page is a command with those options."""
-    for command, rest in re.findall(
-        r"usagepipe ([a-z]+)((?: --?[a-z-]+(?: \w+)?)*)", page.read_text()
-    ):
-        if command not in root.list_commands(None):  # type: ignore[arg-type]
+    """Every `usagepipe …` of a page is a command with those options, also one of a group."""
+    for line in NAMED_COMMAND.findall(page.read_text()):
+        words = line.split()
+        group, *rest = words
+        if group not in root.list_commands(None):  # type: ignore[arg-type]
             continue
-        help_text = CliRunner().invoke(root, [command, "--help"]).output
-        for option in re.findall(r"--[a-z-]+", rest):
-            assert option in help_text, f"usagepipe {command} {option}"
+        command = subcommand_of(group, rest[0] if rest else "")
+        help_text = CliRunner().invoke(root, [*command, "--help"]).output
+        for option in rest:
+            assert not option.startswith("--") or option in help_text, f"{line}: {option}"
+
+
+def subcommand_of(group: str, word: str) -> list[str]:
+    """The command of a group that `word` names, or the group itself."""
+    commands = getattr(root.get_command(None, group), "commands", {})  # type: ignore[arg-type]
+    return [group, word] if word in commands else [group]
+
+
+def test_every_subcommand_is_in_the_docs() -> None:
+    """A command that no page shows is found by nobody."""
+    text = "\n".join(page.read_text() for page in PAGES)
+    named = {
+        f"{group} {word}"
+        for group in root.list_commands(None)  # type: ignore[arg-type]
+        for word in getattr(root.get_command(None, group), "commands", {})  # type: ignore[arg-type]
+    }
+
+    assert len(named) > 10
+    assert [] == sorted(name for name in named if f"usagepipe {name}" not in text)
 
 
 def test_make_targets_exist() -> None:
