@@ -10,6 +10,7 @@ from usagepipe.schemas.event import MAX_ID_CHARS, MAX_NAME_CHARS, clip
 
 COST_HEADER = "x-litellm-response-cost"  # LiteLLM's proxy, in US dollars
 VERSION_HEADER = "x-litellm-version"  # its price list comes with it
+TIER_HEADER = "x-amzn-bedrock-service-tier"
 IDEMPOTENCY_HEADER = "idempotency-key"  # the same in all tries of a request
 MAX_ATTEMPT = 65_535
 _MAX_DIGITS = 5
@@ -40,6 +41,7 @@ def facts_of(
         "ttft_ms": watched.ttft_ms,
         **_cost(watched),
         **_batch(watched.endpoint),
+        **_tier(watched),
     }
 
 
@@ -47,6 +49,13 @@ def _batch(endpoint: str) -> dict[str, Any]:
     """Whether the path names the answer of a batch job."""
     is_batch = "/batch" in endpoint and _BATCH_PATH.search(endpoint) is not None
     return {"batch": True} if is_batch else {}
+
+
+def _tier(watched: WatchedRequest) -> dict[str, Any]:
+    """The tier in the header of Bedrock's InvokeModel: its bodies are the models' own."""
+    if "/invoke" not in watched.endpoint or not (tier := watched.answer_header(TIER_HEADER)):
+        return {}
+    return {"service_tier": clip(tier, MAX_ID_CHARS)}
 
 
 def _cost(watched: WatchedRequest) -> dict[str, Any]:

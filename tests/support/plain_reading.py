@@ -6,6 +6,7 @@ twice to go unseen.
 
 import json
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlparse
@@ -24,6 +25,56 @@ def numbers_of(answer: RecordedAnswer) -> Numbers | None:
     for document in _documents(answer.body):
         found = _of_document(urlparse(answer.url).netloc, document) or found
     return found
+
+
+def units_of(answer: RecordedAnswer) -> dict[str, int]:
+    """What the recorded answer bills beside tokens: the latest document that reports it counts."""
+    found: dict[str, int] = {}
+    for document in _documents(answer.body):
+        found |= dict(_units(document))
+    return {unit: count for unit, count in found.items() if count}
+
+
+def _units(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    if "usageMetadata" in document:
+        return _google_units(document, document["usageMetadata"])
+    wrapped = document.get("response") or document.get("message") or document
+    usage = wrapped.get("usage") or document.get("usage") or {}
+    tools = usage.get("server_tool_use") or usage.get("server_tool_use_details") or {}
+    lasting = (usage.get("cache_creation") or {}).get("ephemeral_1h_input_tokens", 0)
+    output = wrapped.get("output")
+    calls = [item for item in output if "_call" in item["type"]] if isinstance(output, list) else []
+    searches = [c for c in calls if c["type"] == "web_search_call" and _searches(c)]
+    return iter(
+        [
+            ("web_searches", tools.get("web_search_requests", 0) or len(searches)),
+            ("cache_write_1h_tokens", lasting),
+            ("code_executions", sum(c["type"] == "code_interpreter_call" for c in calls)),
+        ]
+        if usage
+        else []
+    )
+
+
+def _searches(call: dict[str, Any]) -> bool:
+    return call["action"]["type"] == "search"  # type: ignore[no-any-return]
+
+
+def _google_units(document: dict[str, Any], usage: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    lists = {"prompt": "input_{}_tokens", "cache": "cache_{}_read_tokens"}
+    for side, unit in (lists | {"candidates": "output_{}_tokens"}).items():
+        details = usage.get(f"{side}TokensDetails", [])
+        for kind, kinds in {
+            "image": ("IMAGE", "DOCUMENT"),
+            "audio": "AUDIO",
+            "video": "VIDEO",
+        }.items():
+            counts = (d.get("tokenCount", 0) for d in details if d["modality"] in kinds)
+            yield unit.format(kind), sum(counts)
+    yield "input_tool_tokens", usage.get("toolUsePromptTokenCount", 0)
+    grounds = (c.get("groundingMetadata", {}) for c in document.get("candidates", []))
+    if queries := sum(len(ground.get("webSearchQueries", [])) for ground in grounds):
+        yield "web_searches", 1 if "gemini-2" in document["modelVersion"] else queries
 
 
 def _documents(body: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support.installs import ROOT
-from tests.support.plain_reading import numbers_of
+from tests.support.plain_reading import numbers_of, units_of
 from tests.support.recorded import RecordedAnswer, recorded_answers
 from usagepipe.producer.reading.answers import AnswerReader
 from usagepipe.producer.reading.usage import Usage
@@ -61,6 +61,15 @@ def test_each_recorded_answer_gives_what_a_plain_reading_finds() -> None:
     assert expected == found
     assert 760 == len(found)
     assert 689 == sum(numbers is not None for numbers in found.values())
+
+
+def test_each_recorded_answer_gives_the_units_that_a_plain_reading_finds() -> None:
+    """Searches, tools' tokens and modalities, of every host that reports them."""
+    read = {answer.name: read_whole(answer) for answer in recorded_answers()}
+    found = {name: usage.units for name, usage in read.items() if isinstance(usage, Usage)}
+
+    assert {a.name: units_of(a) for a in recorded_answers() if a.name in found} == found
+    assert 61 == sum(bool(units) for units in found.values())
 
 
 def test_recorded_answers_without_usage_have_a_reason() -> None:

@@ -33,6 +33,16 @@ def test_answer_gives_units_and_tier() -> None:
     assert ("flex", False) == (found.service_tier, found.batch)
 
 
+def test_tier_of_bedrock_is_in_a_header() -> None:
+    """InvokeModel's answers have the models' own formats."""
+    answer = {"prompt_token_count": 31, "generation_token_count": 7}
+    path = "/model/meta.llama/invoke"
+
+    found = event(answer, path=path, headers=[("x-amzn-bedrock-service-tier", "flex")])
+
+    assert "flex" == found.service_tier
+
+
 def test_plain_answer_has_no_units() -> None:
     """Text tokens are the rest: they need no unit."""
     found = event({"usage": {"prompt_tokens": 31, "completion_tokens": 7}})
