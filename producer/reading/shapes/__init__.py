@@ -8,8 +8,9 @@ To add a provider's format (most are like OpenAI's and need nothing):
 1. Write a subclass of `Shape` (see `shape.py`) in a module of this folder. It declares what it
    reads: `places` (names at the top that lead to usage), `paths` (all that its methods read),
    `marks` (what each event it must see contains) and `sides`. It defines `usage()`, the usage
-   object of an answer, and `normal()`, its normal form. `billed` says where it reports what else it bills
-   by, and `tier()` reads its service tier. A stream may need `merged()`, `ends()` or `part()` (then `places_of_id` too). `ollama.py` is the shortest example.
+   object of an answer, and `normal()`, its normal form. `billed` says where it reports what else it
+   bills by, and `tier()` reads its service tier. A stream may need `merged()`, `ends()` or `part()`
+   (then `places_of_id` too). `ollama.py` is the shortest example.
 2. Put it into `SHAPES` below. Nothing else has to be registered: the extraction, the pre-filter and
    the projection take their names from there. The order is the preference if an answer fits several
    shapes: typed events first, names that others use too last.
