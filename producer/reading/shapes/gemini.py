@@ -8,8 +8,8 @@ from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
-from usagepipe.producer.reading.shapes.units import Tree, by_modality, units_in
-from usagepipe.producer.reading.usage import Usage, sum_of
+from usagepipe.producer.reading.shapes.units import Tree, by_modality, units_with_tools
+from usagepipe.producer.reading.usage import Usage
 
 ANSWER: Final[Paths] = {
     **dict.fromkeys(("usageMetadata", "responseId", "modelVersion"), True),
@@ -58,11 +58,7 @@ class Gemini(Shape):
         return {**(usage or {}), SEARCHES: searches} if searches else usage
 
     def units(self, usage: Fields) -> dict[str, int]:
-        """What tools add is part of the input too."""
-        units = units_in(usage, self.billed)
-        if "input_tool_tokens" in units:
-            units = dict(sum_of(units, units_in(usage, TOOLS)))
-        return units
+        return units_with_tools(usage, BILLED, TOOLS)
 
     def tier(self, answer: Fields, usage: Fields) -> object:
         """Vertex reports its kinds of traffic: ON_DEMAND, ON_DEMAND_FLEX, ON_DEMAND_PRIORITY, …"""

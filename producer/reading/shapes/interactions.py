@@ -8,8 +8,8 @@ from typing import ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at
-from usagepipe.producer.reading.shapes.units import Items, Tree, by_modality, units_in
-from usagepipe.producer.reading.usage import Usage, sum_of
+from usagepipe.producer.reading.shapes.units import Items, Tree, by_modality, units_with_tools
+from usagepipe.producer.reading.usage import Usage
 
 INPUT_NAMES: Final = ("total_input_tokens", "total_tool_use_tokens")
 OUTPUT_NAMES: Final = ("total_output_tokens", "total_thought_tokens")
@@ -47,11 +47,7 @@ class Interactions(Shape):
         return _counted(fields_at(answer, "interaction", "usage")) or _in_metadata(answer)
 
     def units(self, usage: Fields) -> dict[str, int]:
-        """What tools add is part of the input too."""
-        units = units_in(usage, self.billed)
-        if "input_tool_tokens" in units:
-            units = dict(sum_of(units, units_in(usage, TOOLS)))
-        return units
+        return units_with_tools(usage, BILLED, TOOLS)
 
     def tier(self, answer: Fields, usage: Fields) -> object:
         return (fields_at(answer, "interaction") or answer).get("service_tier")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from usagepipe.producer.reading.usage import sum_of
 from usagepipe.schemas.event import MAX_TOKENS
 
 # Units in a usage object: a name leads to a unit, to `Items`, or to the names inside its value.
@@ -58,6 +59,14 @@ def units_in(usage: Mapping[str, Any], tree: Tree) -> dict[str, int]:
         for unit, count in units.items():
             found[unit] = max(count, found.get(unit, 0))
     return found
+
+
+def units_with_tools(usage: Mapping[str, Any], tree: Tree, tools: Tree) -> dict[str, int]:
+    """`units_in`, and the input that tools add (`tools`), which Gemini counts beside the prompt."""
+    units = units_in(usage, tree)
+    if "input_tool_tokens" not in units:
+        return units
+    return dict(sum_of(units, units_in(usage, tools)))
 
 
 def _in_items(items: object, wanted: Items) -> dict[str, int]:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from genai_prices.data_units import unit_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -466,6 +467,14 @@ def names_in(tree: Tree) -> set[str]:
 def test_no_answer_has_more_units_than_an_event_allows() -> None:
     """Names come from our lists only, never from an answer, so their number is bounded."""
     assert MAX_UNITS >= max(len(names_in(shape.billed)) for shape in SHAPES)
+
+
+def test_units_have_the_names_of_the_price_book() -> None:
+    """A book prices a unit by its name. A few are not there: their events have no price."""
+    names = set().union(*(names_in(shape.billed) for shape in SHAPES))
+
+    unknown = {"search_sources", "image_generations", "input_images", "classifications"}
+    assert unknown == names - set(unit_data)
 
 
 values = st.recursive(
