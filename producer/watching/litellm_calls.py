@@ -6,6 +6,7 @@ calls itself (`user`, tags) is data, not identity.
 https://docs.litellm.ai/docs/proxy/logging_spec
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -111,10 +112,10 @@ def usage_of(payload: Payload) -> Usage:
     details = _mapping(_mapping(payload, "metadata"), "usage_object")
     counts = Counts({**details, **{name: payload.get(name) for name in TOTALS}})
     usage = subset(counts)
-    if details.get("iterations"):
-        usage = _without_other_models(usage, details["iterations"])
     if units := units_in(details, BILLED):
         usage = usage._replace(units=units)
+    if details.get("iterations"):
+        usage = _without_other_models(usage, details["iterations"])
     sound = counts.sound and usage.adds_up
     return judged(usage if sound else usage._replace(usage_quality="inconsistent"), cut=False)
 
@@ -125,7 +126,11 @@ def _without_other_models(usage: Usage, iterations: object) -> Usage:
     own = Anthropic().normal(counts)
     if not own.parts:
         return usage
+    units = Counter(usage.units)
+    for part in own.parts:
+        units.subtract(part.units)
     return own._replace(
+        units={unit: count for unit, count in units.items() if count > 0},
         reasoning_tokens=min(usage.reasoning_tokens, own.completion_tokens),
         usage_quality="complete" if counts.sound else "inconsistent",
     )

@@ -163,20 +163,28 @@ def test_other_models_in_an_answer_are_parts() -> None:
     its one cost is that of the request."""
     runs = [
         {"type": "message", "input_tokens": 1_128, "output_tokens": 110},
-        {"type": "advisor_message", "model": "o", "input_tokens": 2_518, "output_tokens": 22},
+        {"type": "advisor_message", "model": "o", "input_tokens": 2_518, "output_tokens": 22}
+        | {
+            "cache_creation_input_tokens": 9,
+            "cache_creation": {"ephemeral_1h_input_tokens": 9},
+        },
         {"type": "message", "input_tokens": 1_262, "output_tokens": 11},
     ]
     payload = deepcopy(CALLS["answered"])
-    payload |= {"prompt_tokens": 4_908, "completion_tokens": 143, "total_tokens": 5_051}
+    payload |= {"prompt_tokens": 4_917, "completion_tokens": 143, "total_tokens": 5_060}
     payload["metadata"]["usage_object"] = {
         "iterations": runs,
+        "prompt_tokens_details": {
+            "cache_creation_tokens": 9,
+            "cache_creation_token_details": {"ephemeral_1h_input_tokens": 9},
+        },
         "completion_tokens_details": {"reasoning_tokens": 28},
     }
 
     request = UsageEvent.new(**fields_of(payload, VERSION))
     (part,) = parts_of(request, usage_of(payload))
 
-    assert [(2_390, 121, 2_511, 28, "complete"), (2_518, 22, 2_540, 0, "complete")] == [
+    assert [(2_390, 121, 2_511, 28, "complete"), (2_527, 22, 2_549, 0, "complete")] == [
         (
             event.prompt_tokens,
             event.completion_tokens,
@@ -185,6 +193,9 @@ def test_other_models_in_an_answer_are_parts() -> None:
             event.usage_quality,
         )
         for event in (request, part)
+    ]
+    assert [({}, 0), ({"cache_write_1h_tokens": 9}, 9)] == [
+        (event.units, event.cache_write_tokens) for event in (request, part)
     ]
     assert ("o", 1, request.request_id) == (part.model, part.part, part.request_id)
     assert (Decimal("0.005615"), Decimal(0)) == (request.cost, part.cost)
