@@ -6,16 +6,14 @@ calls itself (`user`, tags) is data, not identity.
 https://docs.litellm.ai/docs/proxy/logging_spec
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from usagepipe.producer.reading.extraction import judged
-from usagepipe.producer.reading.shapes.anthropic import Anthropic
+from usagepipe.producer.reading.shapes.anthropic import without_other_models
 from usagepipe.producer.reading.shapes.counts import Counts
-from usagepipe.producer.reading.shapes.iterations import settled_by_iterations
 from usagepipe.producer.reading.shapes.openai import subset
 from usagepipe.producer.reading.shapes.openai_units import BILLED
 from usagepipe.producer.reading.shapes.units import units_in
@@ -115,25 +113,9 @@ def usage_of(payload: Payload) -> Usage:
     if units := units_in(details, BILLED):
         usage = usage._replace(units=units)
     if details.get("iterations"):
-        usage = _without_other_models(usage, details["iterations"])
+        usage = without_other_models(usage, details["iterations"])
     sound = counts.sound and usage.adds_up
     return judged(usage if sound else usage._replace(usage_quality="inconsistent"), cut=False)
-
-
-def _without_other_models(usage: Usage, iterations: object) -> Usage:
-    """The usage of Claude's own runs, with those of other models as parts. LiteLLM sums all."""
-    counts = Counts(settled_by_iterations({"iterations": iterations}))
-    own = Anthropic().normal(counts)
-    if not own.parts:
-        return usage
-    units = Counter(usage.units)
-    for part in own.parts:
-        units.subtract(part.units)
-    return own._replace(
-        units={unit: count for unit, count in units.items() if count > 0},
-        reasoning_tokens=min(usage.reasoning_tokens, own.completion_tokens),
-        usage_quality="complete" if counts.sound else "inconsistent",
-    )
 
 
 def _tier(payload: Payload) -> str:

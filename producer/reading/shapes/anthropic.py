@@ -4,6 +4,7 @@
 includes them, so the `type` decides, not the names.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import starmap
@@ -130,6 +131,24 @@ def _part(model: str, run: Fields) -> Usage:
     counts = Counts(run)
     usage = _normal(counts, counts.first)._replace(model=model, units=units_in(run, BILLED))
     return usage if counts.sound else usage._replace(usage_quality="inconsistent")
+
+
+def without_other_models(usage: Usage, iterations: object) -> Usage:
+    """`usage` with other models' runs as parts. LiteLLM converts Claude's usage to OpenAI's form,
+    adds all runs up, and keeps their list. If they do not add up, `usage` is unchanged."""
+    counts = Counts(settled_by_iterations({"iterations": iterations}))
+    own = Anthropic().normal(counts)
+    others = sum(part.total_tokens for part in own.parts)
+    if not others or usage.total_tokens not in (own.total_tokens, own.total_tokens + others):
+        return usage
+    units = Counter(usage.units)
+    for part in own.parts:
+        units.subtract(part.units)
+    return own._replace(
+        units={unit: count for unit, count in units.items() if count > 0},
+        reasoning_tokens=min(usage.reasoning_tokens, own.completion_tokens),
+        usage_quality="complete" if counts.sound else "inconsistent",
+    )
 
 
 def _usage_of(answer: Fields) -> Fields | None:

@@ -6,6 +6,7 @@ DeepSeek, Groq, Hugging Face, Kimi, LiteLLM, Mistral, OpenRouter, vLLM, Voyage, 
 
 from typing import ClassVar, Final
 
+from usagepipe.producer.reading.shapes.anthropic import without_other_models
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.openai_units import (
     BILLED,
@@ -82,7 +83,7 @@ class Responses(Shape):
         return answer.get("type") in LAST_EVENTS
 
     def normal(self, counts: Counts) -> Usage:
-        return _with_images(subset(counts), counts.usage)
+        return _with_other_models(subset(counts), counts.usage)
 
 
 class OpenAI(Shape):
@@ -137,11 +138,13 @@ class OpenAI(Shape):
         return any(choice.get("finish_reason") is not None for choice in choices)
 
     def normal(self, counts: Counts) -> Usage:
-        return _with_images(subset(counts), counts.usage)
+        return _with_other_models(subset(counts), counts.usage)
 
 
-def _with_images(usage: Usage, fields: Fields) -> Usage:
-    """`usage` with that of the image model, if the image tool was used, as a part."""
+def _with_other_models(usage: Usage, fields: Fields) -> Usage:
+    """`usage` with the calls of other models as parts: the image tool's, Claude's advisors'."""
+    if "iterations" in fields:
+        return without_other_models(usage, fields["iterations"])
     images = fields_at(fields, IMAGES) if IMAGES in fields else None
     if images is None:
         return usage

@@ -438,3 +438,24 @@ def test_parts_of_many_messages_are_bounded() -> None:
     assert isinstance(found, Usage)
     assert (255, 300 * 18) == (len(found.parts), sum(part.prompt_tokens for part in found.parts))
     assert {"claude-b"} == {part.model for part in found.parts}
+
+
+@pytest.mark.parametrize("total", [4_908, 2_390])
+def test_advisor_in_openais_form_is_a_part(total: int) -> None:
+    """LiteLLM's proxy adds all runs up. Where only Claude's own are added up, it is the same."""
+    runs = [run("message", 1_128, out=110), run("message", 1_262, out=11)]
+    other = run("advisor_message", 2_518, out=22, model="claude-b")
+    completion = 143 if total > 2_390 else 121
+    usage = {"prompt_tokens": total, "completion_tokens": completion, "iterations": [*runs, other]}
+
+    found = usage_of({"object": "chat.completion", "choices": [], "usage": usage})
+
+    assert Usage("", 2_390, 121, 2_511, parts=(Usage("claude-b", 2_518, 22, 2_540),)) == found
+
+
+def test_runs_that_do_not_add_up_change_nothing() -> None:
+    """Another form of iterations is left alone."""
+    runs = [run("message", 5, out=1), run("advisor_message", 7, out=1, model="claude-b")]
+    usage = {"prompt_tokens": 99, "completion_tokens": 2, "iterations": runs}
+
+    assert Usage("", 99, 2, 101) == usage_of({"choices": [], "usage": usage})
