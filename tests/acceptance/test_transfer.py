@@ -18,6 +18,7 @@ from tests.support.clickhouse_server import in_database, url_of
 from tests.support.exports import export_file
 from tests.support.programs import BIN, Program, Programs, as_environment, clean_environment
 from tests.support.running_worker import start_worker, wait_until_committed
+from tests.support.stored_prices import MODEL, house_book
 from tests.support.topics import make_topics
 from tests.support.waiting import eventually
 from tests.support.worker import end_offsets
@@ -25,6 +26,7 @@ from usagepipe.producer import UsageRecorder
 from usagepipe.schemas import Settings, UsageEvent
 from usagepipe.schemas.clickhouse.client import connect
 from usagepipe.schemas.clickhouse.migrate import migrate
+from usagepipe.schemas.clickhouse.price_books import apply_book
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 PAIRS = 150
@@ -154,6 +156,44 @@ def test_what_was_lost_comes_back_from_a_backup(
     assert usage == here.usage()
     assert 0 == here.run("export", "--output", str(after))[0]
     assert before.read_bytes() == after.read_bytes()
+
+
+def test_an_import_keeps_the_costs_of_the_export(
+    installations: tuple[Installation, Installation], tmp_path: Path
+) -> None:
+    """The other installation has other prices, and prices only what had none."""
+    here, there = installations
+    for place, dollars in ((here, 1), (there, 3)):
+        with connect(place.settings.clickhouse_address) as client:
+            apply_book(client, house_book(dollars), "tests", "")
+    models = {MODEL: None, "unpriced": None, "own": Decimal("0.25")}
+    events = [
+        UsageEvent.new(
+            user_id="ada", model=model, cost=cost, prompt_tokens=1_000, total_tokens=1_000
+        )
+        for model, cost in models.items()
+    ]
+    record(here.settings, events)
+    here.work()
+    file = tmp_path / "export"
+    assert 0 == here.run("export", "--output", str(file))[0]
+
+    assert 0 == there.run("import", str(file))[0]
+    there.work()
+
+    costs = stored_costs(here)
+    assert [MODEL, Decimal("0.001"), "priced", house_book(1).version, None] == costs[0]
+    assert costs == stored_costs(there)
+
+
+def stored_costs(place: Installation) -> list[list[Any]]:
+    """The cost columns of each row."""
+    sql = (
+        "SELECT model, cost, cost_source, price_version, reported_cost FROM usage_events"
+        " ORDER BY model"
+    )
+    with connect(place.settings.clickhouse_address) as client:
+        return [list(row) for row in client.query(sql).result_rows]
 
 
 def test_an_export_is_imported_through_a_pipe(

@@ -16,12 +16,15 @@ from usagepipe.consumer.protocol.skipped_duplicates import SkippedDuplicates
 
 TOPIC_ID = "topic-id-of-22-letters"
 FIRST, LAST = 1_000, 60_999
+PRICES = "reported-first:0123456789abcdef"
 MAX_METADATA_BYTES = 4_096  # Kafka's `offset.metadata.max.bytes`
 
 
 def announced(skipped: SkippedDuplicates) -> Announcement:
     server, digest, leader_epoch = 1_800_000_000, "0123456789abcdef", 2**31 - 1
-    return Announcement(TOPIC_ID, FIRST, LAST, 60_000, 0, skipped, server, digest, leader_epoch)
+    return Announcement(
+        TOPIC_ID, FIRST, LAST, 60_000, 0, skipped, server, digest, leader_epoch, PRICES
+    )
 
 
 @given(st.sets(st.integers(FIRST, LAST), max_size=600))
@@ -106,6 +109,11 @@ def test_what_an_older_worker_announced_keeps_its_token() -> None:
         {"epoch": 2**32 - 1},
         {"left_out": -3, "digest": ""},
         {"left_out": []},
+        {"prices": 0},
+        {"prices": []},
+        {"prices": {"rule": "prices-only"}},
+        {"prices": "prices-only"},
+        {"prices": "of-tomorrow:0123456789abcdef"},
     ],
 )
 def test_foreign_metadata_is_not_believed(change: dict[str, object]) -> None:
@@ -132,6 +140,17 @@ def test_an_announcement_may_lack_when_the_server_was_started() -> None:
     assert CommitMetadata(TOPIC_ID, expected, expected.leader_epoch) == CommitMetadata.decode(
         json.dumps(fields)
     )
+
+
+def test_an_announcement_without_prices_keeps_the_events_own_costs() -> None:
+    """It is of a worker without prices: `USAGEPIPE_COST=reported-only`, or an older version."""
+    fields = json.loads(announced(SkippedDuplicates()).encode())
+    assert PRICES == fields.pop("prices")
+
+    kept = CommitMetadata.decode(json.dumps(fields))
+
+    assert kept is not None
+    assert kept.pending == replace(announced(SkippedDuplicates()), prices="")
 
 
 def test_a_nul_at_the_end_is_cut() -> None:
