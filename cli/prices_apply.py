@@ -12,11 +12,17 @@ from usagepipe.query.periods import range_of
 from usagepipe.query.repricing import affected_models
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.price_books import active_version, apply_book, history
-from usagepipe.schemas.errors import DamagedBookError, UsagePipeError, WrongUseError
+from usagepipe.schemas.errors import (
+    DamagedBookError,
+    MissingBookError,
+    UsagePipeError,
+    WrongUseError,
+)
 from usagepipe.schemas.prices import PriceBook, Pricer
 from usagepipe.schemas.prices.difference import compare
 
 DECLINED = 1
+UNUSABLE = (DamagedBookError, MissingBookError)  # applying a book is the cure
 WORKERS_CHANGE = "Workers change to it within 20 seconds. Stored events keep their costs."
 
 
@@ -89,7 +95,7 @@ def _is_whole(sources: PriceSources) -> bool:
     """Whether the active book can be read."""
     try:
         sources.active()
-    except DamagedBookError:
+    except UNUSABLE:
         return False
     return True
 
@@ -97,7 +103,7 @@ def _is_whole(sources: PriceSources) -> bool:
 def _print_effects(sources: PriceSources, new: PriceBook) -> None:
     try:
         old = sources.active()
-    except DamagedBookError as error:
+    except UNUSABLE as error:
         click.echo(f"Warning: {error} What it changes cannot be shown.", err=True)
         return
     prices_difference.print_difference(old, new, compare(old, new))

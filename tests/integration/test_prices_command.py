@@ -237,18 +237,24 @@ def test_of_two_that_apply_at_once_one_hears_that_it_lost(
     assert 2 == len(history(clickhouse_client))
 
 
-def test_a_damaged_active_book_is_repaired_by_applying_it(
-    prices: Callable[..., int], clickhouse_client: "Client", capsys: Output
+@pytest.mark.parametrize(("book", "problem"), [('{"format":1', "is damaged"), (None, "not stored")])
+def test_an_active_book_that_cannot_be_used_is_repaired_by_applying_it(
+    prices: Callable[..., int],
+    clickhouse_client: "Client",
+    book: str | None,
+    problem: str,
+    capsys: Output,
 ) -> None:
-    """The message of the damage names this cure. The difference cannot be shown."""
+    """The difference cannot be shown, but nothing else stops it."""
     version = version_of(FIRST)
-    row = [version, '{"format":1']
-    clickhouse_client.insert("price_books", [row], column_names=("version", "book"))
+    if book is not None:
+        columns: tuple[str, ...] = ("version", "book")
+        clickhouse_client.insert("price_books", [[version, book]], column_names=columns)
     columns = ("version", "applied_by", "comment")
     clickhouse_client.insert("price_book_history", [[version, "ann", ""]], column_names=columns)
 
     assert 1 == prices("list")
-    assert f"The price book {version} is damaged" in capsys.readouterr().err
+    assert problem in capsys.readouterr().err
     assert 0 == prices("apply", "first.yaml", "--yes")
     assert "What it changes cannot be shown." in capsys.readouterr().err
     assert 0 == prices("show", "llama", "--provider", "cluster")
@@ -292,15 +298,26 @@ def test_a_server_that_is_down_has_a_status_of_its_own(command: list[str], capsy
     assert "cannot be reached" in capsys.readouterr().err
 
 
-def test_a_missing_right_is_named(migrated: ClickHouseAddress, capsys: Output) -> None:
-    """ClickHouse refuses; the text says what the user lacks."""
-    proxy = FaultyProxy(migrated.port, reads_of="price_book_history")
+@pytest.mark.parametrize(
+    ("table", "command"),
+    [("price_book_history", ["history"]), ("price_books", ["apply", "first.yaml", "--yes"])],
+)
+def test_a_missing_right_is_named(
+    migrated: ClickHouseAddress,
+    clickhouse_client: "Client",
+    table: str,
+    command: list[str],
+    capsys: Output,
+) -> None:
+    """ClickHouse refuses; the text says what the user lacks. Nothing is applied."""
+    proxy = FaultyProxy(migrated.port, reads_of=table)
     url = url_of(replace(migrated, port=proxy.port))
     try:
         with proxy.failing(answers(403, 497, "ACCESS_DENIED")):
-            status = run(["prices", "history", "--clickhouse", url])
+            status = run(["prices", *command, "--clickhouse", url])
     finally:
         proxy.close()
 
     assert 3 == status
     assert "lacks a right" in capsys.readouterr().err
+    assert () == history(clickhouse_client)

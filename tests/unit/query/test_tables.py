@@ -8,8 +8,9 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from usagepipe.query.answers import KeyUsage, RollUp
-from usagepipe.query.tables import roll_up_table
+from usagepipe.query.answers import KeyUsage, RollUp, Usage
+from usagepipe.query.repricing import Estimate
+from usagepipe.query.tables import cost_text, estimate_text, roll_up_table
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = "0b0e6b3e-52f5-4e3c-9d57-3f0a3a0a2f6e"
@@ -63,3 +64,35 @@ def test_an_id_is_whole_where_there_is_room() -> None:
 def test_every_form_says_that_there_are_more_rows(width: int) -> None:
     """The caption is below both forms."""
     assert "The first 1; there are more (--limit)." in shown(width)
+
+
+@pytest.mark.parametrize(
+    ("cost", "unpriced", "text"),
+    [
+        ("12.5", 0, "12.5000"),
+        ("12.5", 1_234, "12.5000 + 1,234 unpriced"),
+        ("0.00001", 0, "<0.0001"),
+        ("0", 2, "0.0000 + 2 unpriced"),
+        (None, 3, "3 unpriced"),
+        (None, 0, "-"),
+    ],
+)
+def test_a_cost_says_how_many_requests_it_lacks(cost: str | None, unpriced: int, text: str) -> None:
+    """What is unknown is a number of requests, never 0 dollars."""
+    measures = dict.fromkeys(Usage.model_fields, 0)
+    given = {"cost": cost and Decimal(cost), "unpriced_requests": unpriced}
+
+    assert text == cost_text(Usage.model_validate(measures | given))
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(Decimal("1234.5"), exact=True), "1,234.5000"),
+        (Estimate(Decimal("0.00001"), exact=False), "about <0.0001"),
+        (Estimate(None, exact=False), "no price"),
+    ],
+)
+def test_an_estimate_says_whether_it_is_certain(estimate: Estimate, text: str) -> None:
+    """A reader may not compare an uncertain number to the cent."""
+    assert text == estimate_text(estimate)
