@@ -10,6 +10,7 @@ from usagepipe.query.cards import Cards, iso_text, terminal
 from usagepipe.query.explanations import ExplainedEvent
 from usagepipe.schemas.event import COST_DECIMALS
 from usagepipe.schemas.prices import Explanation, PricedPart, Unpriced
+from usagepipe.schemas.prices.wording import discount_text, rule_text
 from usagepipe.schemas.visible import visible
 
 NONE: Final = "(none)"
@@ -84,16 +85,8 @@ def _rules(explained: Explanation) -> Iterator[str]:
     if explained.context:
         yield f"Context: {_pairs(explained.context)}"
     if (discount := explained.discount) is not None:
-        whose = [
-            f"{kind} {name}"
-            for kind, name in (("provider", discount.provider), ("customer", discount.customer))
-            if name
-        ]
-        since = f", from {discount.since}" if discount.since else ""
-        yield (
-            f"Discount: the amounts are {discount.negotiated:f} of the list price"
-            f" ({', '.join(whose)}{since})"
-        )
+        whose = discount_text(discount)
+        yield f"Discount: the amounts are {discount.negotiated:f} of the list price ({whose})"
 
 
 def _entry(explained: Explanation) -> str:
@@ -120,14 +113,11 @@ def _price_table(explained: Explanation) -> Cards:
 
 
 def _rule(part: PricedPart) -> str:
-    rule = part.rule
-    words = [
-        f"from {rule.since}" if rule.since else "",
-        f"{rule.daily[0]} to {rule.daily[1]} UTC" if rule.daily else "",
+    words = (
+        rule_text(part.rule),
         f"prompts above {part.above:,} tokens" if part.above is not None else "",
-        _pairs(part.variant),
         f"rate of {part.rate_unit}" if part.is_fallback else "",
-    ]
+    )
     return ", ".join(filter(None, words)) or "standard"
 
 
@@ -145,6 +135,8 @@ def _verdict(found: ExplainedEvent) -> Iterator[str]:
     yield f"Sum: {money_text(found.book_cost)} USD"
     if found.difference is not None:
         yield f"The event's own cost minus the sum: {found.difference:+.{COST_DECIMALS}f} USD"
+        if len(found.parts) > 1:
+            yield "Its own cost may be that of all parts together. The sum is that of this part."
     if event.cost is None:
         yield (
             "The book that was active when the event was stored had no price for it, or"

@@ -15,10 +15,11 @@ import pytest
 from tests.support.price_usage import book, entry
 from usagepipe.cli.explain_amounts import exact_text, money_text
 from usagepipe.cli.explain_json import explained_fields
-from usagepipe.cli.explain_output import print_explained
+from usagepipe.cli.explain_output import CURES, print_explained
+from usagepipe.cli.root import run
 from usagepipe.query.explanations import ExplainedEvent
 from usagepipe.schemas import UsageEvent
-from usagepipe.schemas.prices import Pricer, read_yaml
+from usagepipe.schemas.prices import Pricer, Unpriced, read_yaml
 from usagepipe.schemas.prices.document import Period, TieredRate, Variant
 
 Output = pytest.CaptureFixture[str]
@@ -82,13 +83,16 @@ def with_parts() -> ExplainedEvent:
 
 
 OWN = {"cost": Decimal("1.25"), "reported_cost": Decimal("1.25"), "price_version": "list-7"}
+REPORTED = OWN | {"cost_source": "reported"}
 CASES = {
     "priced": priced(),
     "priced_before_a_reported_cost": priced(reported_cost=Decimal("1.25")),
     "parts": with_parts(),
+    "parts_with_a_reported_cost": replace(with_parts(), event=EVENT.model_copy(update=REPORTED)),
     "free": priced(model="free", units={}),
     "reported": explained(**OWN, cost_source="reported"),
     "stamped_without_a_price": explained(**OWN, cost_source="stamped", model="m-2"),
+    "stored_by_an_early_version": explained(**OWN | {"reported_cost": None}),
     "no_entry": explained(model="m-2"),
     "no_rate": explained(units={"audio_seconds": 3}),
     "unknown_unit": explained(units={"bananas": 3}),
@@ -142,6 +146,17 @@ def test_every_explanation_has_json(name: str) -> None:
     total = None if found.book_cost is None else money_text(sum(amounts, Decimal(0)))
     assert total == fields["book"]["cost"]
     assert found.is_proven != (name.startswith("wrong"))
+
+
+def test_every_reason_has_a_cure() -> None:
+    """A reader learns what to do, except where nothing is missing or a rate is absurd."""
+    assert {Unpriced.NOTHING_TO_PRICE, Unpriced.TOO_LARGE} == set(Unpriced) - set(CURES)
+
+
+def test_a_malformed_id_is_wrong_use(capsys: Output) -> None:
+    """It is refused before a server is asked."""
+    assert 2 == run(["explain", "not-an-id"])
+    assert "'not-an-id' is not a valid UUID" in capsys.readouterr().err
 
 
 def test_a_narrow_terminal_shows_cards(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
