@@ -45,16 +45,16 @@ def unpriced(period: PeriodName, as_yaml: bool, as_json: bool, clickhouse: str |
         pricer = Pricer(sources.active())
         span = range_of(period, datetime.now(UTC))
         found = unpriced_usage(Store(sources.client), span, pricer)
-    text = "\n".join(_price_file(found.models, pricer))
     if as_json:
-        click.echo(json_text(_fields(found, pricer, text), indent=2))
+        click.echo(json_text(_fields(found, pricer), indent=2))
     elif as_yaml:
-        click.echo(text)
+        click.echo(price_file(found.models, pricer))
     else:
-        _print(found, period, pricer, text)
+        print_unpriced(found, period, pricer)
 
 
-def _print(found: UnpricedUsage, period: str, pricer: Pricer, text: str) -> None:
+def print_unpriced(found: UnpricedUsage, period: str, pricer: Pricer) -> None:
+    """A row for each model and reason, and the models of a price file."""
     if found.models:
         title = f"Without a price, {period}; reasons of the active book {pricer.version}"
         terminal().print(Cards(title, HEADINGS, map(_cells, found.models), words=WORDS))
@@ -65,7 +65,7 @@ def _print(found: UnpricedUsage, period: str, pricer: Pricer, text: str) -> None
             f"{found.left_out:,} more have no price and are no longer in the raw table: see"
             " usagepipe usage --by provider --by model."
         )
-    if text:
+    if text := price_file(found.models, pricer):
         click.echo(f"\n{text}")
 
 
@@ -80,7 +80,7 @@ def _cells(each: UnpricedModel) -> tuple[str, ...]:
     )
 
 
-def _fields(found: UnpricedUsage, pricer: Pricer, text: str) -> dict[str, Any]:
+def _fields(found: UnpricedUsage, pricer: Pricer) -> dict[str, Any]:
     models = [
         {
             "provider": each.provider,
@@ -96,20 +96,18 @@ def _fields(found: UnpricedUsage, pricer: Pricer, text: str) -> dict[str, Any]:
         for each in found.models
     ]
     fields = {"version": pricer.version, "models": models, "left_out": found.left_out}
-    return fields | {"yaml": text}
+    return fields | {"yaml": price_file(found.models, pricer)}
 
 
-def _price_file(models: Iterable[UnpricedModel], pricer: Pricer) -> Iterator[str]:
-    """The lines of a price file with the models that a rate would price."""
+def price_file(models: Iterable[UnpricedModel], pricer: Pricer) -> str:
+    """A price file with the models that a rate would price; empty if there is none."""
     grouped: dict[tuple[str, str], list[UnpricedModel]] = {}
     for each in models:
         if each.reason in CURABLE and can_be_named(each.model):  # case does not count there
             key = each.provider.strip().lower(), each.model.lower()
             grouped.setdefault(key, []).append(each)
-    if grouped:
-        yield HEADER
-    for group in grouped.values():
-        yield from _item(group, pricer)
+    lines = [line for group in grouped.values() for line in _item(group, pricer)]
+    return "\n".join([HEADER, *lines]) if lines else ""
 
 
 def _item(group: list[UnpricedModel], pricer: Pricer) -> Iterator[str]:
