@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings.address import ClickHouseAddress
-from usagepipe.schemas.settings.checks import PREFIX, TopicName, setting_problem
+from usagepipe.schemas.settings.checks import PREFIX, TopicName, rule_of, setting_problem
 from usagepipe.schemas.settings.clickhouse import ClickHouseSettings, clickhouse_problems
 from usagepipe.schemas.settings.kafka import KafkaSettings
 from usagepipe.schemas.settings.kafka_checks import kafka_problems
@@ -47,12 +47,14 @@ class ProcessSettings(BaseSettings):
             settings = cls(**given)  # type: ignore[arg-type]  # checked by the model itself
         except ValidationError as error:
             wrong = {str(p["loc"][0]): p for p in error.errors(include_url=False)}
-            rules = cls.model_json_schema()["properties"]
+            schema = cls.model_json_schema()
             for name, each in wrong.items():
-                problems.append(setting_problem(variable(name), rules.get(name, {}), each))
+                problems.append(setting_problem(variable(name), rule_of(schema, name), each))
                 given.pop(name, None)
             # The other settings are checked too: all mistakes are reported at once.
-            defaults = {name: cls.model_fields[name].default for name in wrong.keys() & rules}
+            defaults = {
+                name: cls.model_fields[name].default for name in wrong.keys() & schema["properties"]
+            }
             settings = cls(**given | defaults)
         if isinstance(settings, KafkaSettings):
             problems += kafka_problems(settings)

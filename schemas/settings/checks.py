@@ -49,6 +49,13 @@ Identifier = Annotated[str, AfterValidator(_check_identifier)]
 RecordKinds = Annotated[str, AfterValidator(_check_kinds)]
 
 
+def rule_of(schema: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The JSON Schema of the setting `name`; an enum's is a definition of its own."""
+    rule = schema["properties"].get(name, {})
+    definition = rule.get("$ref", "").rpartition("/")[2]
+    return {**schema.get("$defs", {}).get(definition, {}), **rule}
+
+
 def setting_problem(variable: str, rule: Mapping[str, Any], error: ErrorDetails) -> str:
     """A sentence about a value that the model refuses; it never shows a secret's value.
 

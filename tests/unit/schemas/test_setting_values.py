@@ -74,6 +74,11 @@ def test_a_switch_takes_the_usual_words(
         ("CLOSE_SECONDS", "0", "'0': write a number above 0 to 600."),
         ("SESSION_SECONDS", "nan", "'nan': write a number from 6 to 1800."),
         ("BATCH_SECONDS", "inf", "'inf': write a number from 0.01 to 60."),
+        (
+            "COST",
+            "Prices",
+            "'Prices': write reported-first, prices-first, prices-only or reported-only.",
+        ),
         ("COMPRESSION", "rar", "'rar': write none, gzip, snappy, lz4 or zstd."),
         (
             "KAFKA_SASL_MECHANISM",
