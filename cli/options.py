@@ -44,7 +44,9 @@ class Moment(click.ParamType):
     ) -> datetime:
         try:
             moment = datetime.fromisoformat(value)
-        except ValueError:
+            if moment.tzinfo:
+                moment.astimezone(UTC)  # overflows near the first and the last year
+        except (ValueError, OverflowError):
             self.fail(f"{value!r} is not a date or time: write 2026-01-31 or 2026-01-31T14:30:00Z.")
         return moment if moment.tzinfo else moment.replace(tzinfo=self._zone)
 

@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from usagepipe.cli.options import Number, load_settings, unknown_variables
+from usagepipe.cli.options import Moment, Number, load_settings, unknown_variables
 from usagepipe.cli.root import run
 from usagepipe.schemas.errors import SettingsError
 from usagepipe.schemas.settings import Settings
@@ -61,6 +61,13 @@ def test_a_number_that_is_none_is_refused() -> None:
     """Every comparison with NaN is false, so click's ranges do not refuse it."""
     with pytest.raises(click.BadParameter, match="'nan' is not a number"):
         Number(min=1).convert("nan", None, None)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00+10:00", "9999-12-31T23:59-14:00", "soon"])
+def test_a_time_outside_the_calendar_in_utc_is_refused(text: str) -> None:
+    """Python's own error would reach the user when the time is converted to UTC."""
+    with pytest.raises(click.BadParameter, match="is not a date or time"):
+        Moment().convert(text, None, None)
 
 
 def test_help_warns_of_a_password_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
