@@ -57,7 +57,9 @@ def root_of(text: str) -> "yaml.Node | None":
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise PriceFileError([(line, f"this is no YAML: {error.problem}")]) from None
+        is_tab = mark is not None and text[mark.index : mark.index + 1] == "\t"
+        reason = "a tab cannot begin here: indent with spaces" if is_tab else error.problem
+        raise PriceFileError([(line, f"this is no YAML: {reason}")]) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
         reason = str(error).partition("\n")[0]
         raise PriceFileError([(1, f"this is no YAML: {reason}")]) from None

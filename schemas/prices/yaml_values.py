@@ -32,7 +32,7 @@ def number_of(node: "yaml.Node", what: str, problems: Problems) -> Decimal | Non
 def rate_of(
     node: "yaml.Node", what: str, problems: Problems, per: int, limit: int = RATE_LIMIT
 ) -> Decimal | None:
-    """US dollars for `per` units, from 0 to `limit`."""
+    """US dollars for `per` units, from 0 to below `limit`."""
     rate = number_of(node, what, problems)
     if rate is None:
         return None

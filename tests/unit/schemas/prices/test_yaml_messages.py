@@ -32,6 +32,7 @@ def problems(text: str) -> list[tuple[int, str]]:
             1,
             "a price file must be a mapping, with fields such as base, providers, models",
         ),
+        ("# ü\nmodels:\n\t- model: a\n", 3, "a tab cannot begin here: indent with spaces"),
         ("models: [\n", 2, "this is no YAML: did not find expected node content"),
         ("a: b: c\n", 1, "this is no YAML: mapping values are not allowed in this context"),
         (
