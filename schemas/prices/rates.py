@@ -33,9 +33,16 @@ def utc_text(moment: datetime | str) -> str:
 
 
 def context_of(service_tier: str, batch: bool) -> dict[str, str]:
-    """What `Variant.when` is compared with. Some providers report batches as a service tier."""
+    """What `Variant.when` is compared with, in the words of genai-prices.
+
+    Some providers report batches as a service tier, and events report Claude's fast mode as one.
+    """
     context = {"service_tier": service_tier} if service_tier else {}
-    return context | {"processing": "batch"} if batch or service_tier == "batch" else context
+    if batch or service_tier == "batch":
+        context["processing"] = "batch"
+    if service_tier == "fast":
+        context["speed"] = "fast"
+    return context
 
 
 def period_at(entry: Entry, at: str) -> Period:
