@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from genai_prices import types as genai
 
 # A model without rates is free if the data say so; otherwise its price is not known, and not 0.
-_FREE: Final = ("free", "included in the subscription")
+# The word "free" is not enough: a model may be "not in the free tier", or "royalty-free".
+_FREE_ID: Final = ":free"
+_FREE_WORDS: Final = ("free of charge", "included in the subscription")
 # genai-prices has this rule in its code, not in its data.
 _MINIMUM_SECONDS: Final = 10
 _MINIMUM_MODELS: Final = {("groq", "whisper-large-v3"), ("groq", "whisper-large-v3-turbo")}
@@ -118,8 +120,8 @@ def _periods(model: "genai.ModelInfo", names: dict[str, str]) -> tuple[Period, .
 
 
 def _is_free(model: "genai.ModelInfo") -> bool:
-    words = f"{model.id} {model.price_comments} {model.description}".lower()
-    return any(word in words for word in _FREE)
+    about = f"{model.price_comments} {model.description}".lower()
+    return model.id.endswith(_FREE_ID) or any(words in about for words in _FREE_WORDS)
 
 
 def _free() -> Rates:
