@@ -4,6 +4,7 @@ It deviates on purpose where genai-prices prices at 0 what it does not know, or 
 deviation has a test below.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from genai_prices.data_snapshot import get_snapshot
 from tests.support.price_usage import Usage, used
 from tests.support.random_usage import Model, RandomUsages, models_of, names_of
 from usagepipe.schemas.prices import PriceBook, Pricer, Unpriced, builtin_book
+from usagepipe.schemas.prices.builtin import _is_free
 from usagepipe.schemas.prices.lookup import Lookup
 from usagepipe.schemas.prices.rates import context_of
 from usagepipe.schemas.prices.units import Units
@@ -140,6 +142,27 @@ def test_a_model_without_rates_is_not_free() -> None:
 def test_a_free_model_costs_nothing(pricer: Pricer, provider: str, model: str) -> None:
     """Its cost is known: 0."""
     assert 0 == pricer.price(used(1000, 500, provider=provider, model=model))
+
+
+def test_the_word_free_alone_makes_no_model_free() -> None:
+    """A comment on a free tier is not a price."""
+    (cerebras,) = (each for each in get_snapshot().providers if each.id == "cerebras")
+    (model,) = (each for each in cerebras.models if each.id == "qwen-3-coder-480b")
+
+    for about in ({"price_comments": "Not in the free tier"}, {"description": "royalty-free"}):
+        assert not _is_free(replace(model, **about))
+    assert _is_free(replace(model, price_comments="Free of charge since May"))
+
+
+@pytest.mark.parametrize("model", ["claude-opus-4-8", "claude-opus-5"])
+def test_the_fast_mode_of_claude_costs_its_own_rates(pricer: Pricer, model: str) -> None:
+    """Events report it as a service tier; genai-prices calls it a speed."""
+    standard, fast = (
+        pricer.price(used(10**6, 10**6, provider="anthropic", model=model, service_tier=tier))
+        for tier in ("standard", "fast")
+    )
+
+    assert (30 * 10**12, 60 * 10**12) == (standard, fast)
 
 
 def test_a_unit_without_a_rate_is_not_free(pricer: Pricer) -> None:
