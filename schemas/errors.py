@@ -151,12 +151,23 @@ class UnknownEventError(UsagePipeError):
 class DamagedBookError(UsagePipeError):
     """A stored price book cannot be used. `book` names it."""
 
+    _text: ClassVar[str] = (
+        "The {book} is damaged: {detail}. Apply the prices again with usagepipe prices apply."
+    )
+
     def __init__(self, book: str, detail: str) -> None:
         self.book = book
         self.detail = detail
-        super().__init__(
-            f"The {book} is damaged: {detail}. Apply the prices again with usagepipe prices apply."
-        )
+        super().__init__(self._text.format(book=book, detail=detail))
+
+
+class UnreadableBookError(DamagedBookError):
+    """An intact price book that this version of usagepipe cannot read. `book` names it."""
+
+    _text = (
+        "This version of usagepipe cannot read the {book}: {detail}. A newer version stored it: "
+        "update usagepipe here."
+    )
 
 
 class MissingBookError(UsagePipeError):

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from usagepipe.schemas.errors import DamagedBookError
+from usagepipe.schemas.errors import DamagedBookError, UnreadableBookError
 from usagepipe.schemas.prices.document import Document
 from usagepipe.schemas.prices.integrity import problems_of
 
@@ -18,10 +20,13 @@ class PriceBook:
 
     __slots__ = ("_text", "document", "version")
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, text: str | None = None) -> None:
+        """`text` is what a stored book was read from: it keeps its version, also if a later
+        usagepipe would write the same document otherwise.
+        """
         self.document = document
-        self._text = _canonical(document)
-        self.version = hashlib.sha256(self._text.encode()).hexdigest()[:VERSION_CHARS]
+        self._text = _canonical(document) if text is None else text
+        self.version = _version_of(self._text)
 
     @classmethod
     def from_json(cls, text: str | bytes, version: str | None = None) -> "PriceBook":
@@ -29,18 +34,15 @@ class PriceBook:
 
         Raises:
             DamagedBookError: it is no book, or another than that of `version`.
+            UnreadableBookError: it is that of `version`, but uses what is unknown here.
         """
-        name = f"price book {version}" if version else "price book"
-        try:
-            document = Document.model_validate_json(text)
-        except ValidationError as error:
-            raise DamagedBookError(name, _first_problem(error)) from None
-        for problem in problems_of(document):
-            raise DamagedBookError(name, problem)
-        book = cls(document)
-        if version is not None and book.version != version:
-            raise DamagedBookError(name, f"its contents have the version {book.version}")
-        return book
+        if version is None:
+            return cls(_document(text, partial(DamagedBookError, "price book")))
+        name = f"price book {version}"
+        if (found := _version_of(text)) != version:
+            raise DamagedBookError(name, f"its contents have the version {found}")
+        document = _document(text, partial(UnreadableBookError, name))
+        return cls(document, text if isinstance(text, str) else text.decode())
 
     def to_json(self) -> str:
         """The canonical document: equal books have equal texts."""
@@ -48,6 +50,21 @@ class PriceBook:
 
     def __repr__(self) -> str:
         return f"PriceBook({self.version})"
+
+
+def _version_of(text: str | bytes) -> str:
+    contents = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    return hashlib.sha256(contents).hexdigest()[:VERSION_CHARS]
+
+
+def _document(text: str | bytes, wrong: Callable[[str], DamagedBookError]) -> Document:
+    try:
+        document = Document.model_validate_json(text)
+    except ValidationError as error:
+        raise wrong(_first_problem(error)) from None
+    for problem in problems_of(document):
+        raise wrong(problem)
+    return document
 
 
 def _canonical(document: Document) -> str:

@@ -1,5 +1,6 @@
 """A book is its contents: equal contents have one version, and damage is refused."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.price_usage import book, entry, used
-from usagepipe.schemas.errors import DamagedBookError
+from usagepipe.schemas.errors import DamagedBookError, UnreadableBookError
 from usagepipe.schemas.prices import PriceBook, Pricer, builtin_book
 from usagepipe.schemas.prices.usage import NORMAL_UNITS
 
@@ -131,6 +132,30 @@ def test_another_version_is_refused() -> None:
 
     with pytest.raises(DamagedBookError, match=f"price book {stored.version} is damaged"):
         PriceBook.from_json(damaged, stored.version)
+
+
+def stored_text(**fields: Any) -> tuple[str, str]:
+    """A text that usagepipe would not write like this, and its version."""
+    text = json.dumps(document() | fields, indent=1)
+    return text, hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_stored_book_keeps_its_version() -> None:
+    """Also if a later usagepipe writes the same document otherwise: rows name this version."""
+    text, version = stored_text()
+
+    read = PriceBook.from_json(text.encode(), version)
+
+    assert (version, text) == (read.version, read.to_json())
+    assert version == Pricer(read).version
+
+
+def test_a_book_of_a_newer_usagepipe_is_not_called_damaged() -> None:
+    """Its contents have its version. Applying it again would not help; an update does."""
+    text, version = stored_text(regions=[])
+
+    with pytest.raises(UnreadableBookError, match="A newer version stored it"):
+        PriceBook.from_json(text, version)
 
 
 def test_only_the_built_in_book_imports_genai_prices() -> None:
