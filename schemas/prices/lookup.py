@@ -3,6 +3,7 @@
 The operator's entries come first: those of the provider, then those for every provider.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,6 +26,15 @@ class FoundEntry:
     entry: Entry
     has_variants: bool = True  # who sells another one's models offers none of its variants
     alias: Entry | None = None
+
+    def asked(self, context: Mapping[str, str]) -> dict[str, str]:
+        """The part of `context` that a variant asks for. The rest decides nothing."""
+        variants = self.entry.variants if self.has_variants else ()
+        return {
+            name: value
+            for name, value in context.items()
+            if any(variant.when.get(name) == value for variant in variants)
+        }
 
 
 class Lookup:

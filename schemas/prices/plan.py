@@ -20,14 +20,15 @@ class Plan:
     """
 
     __slots__ = (
-        "_clocks", "_days", "_discounts", "_starts", "_tables", "_units", "context", "found", "only"
+        "_clocks", "_context", "_days", "_discounts", "_starts", "_tables", "_units", "found",
+        "only",
     )  # fmt: skip
 
     def __init__(
         self, found: FoundEntry, context: Mapping[str, str], discounts: list[Discount], units: Units
     ) -> None:
         self.found = found
-        self.context = context if found.has_variants else {}
+        self._context = context
         self._discounts = discounts
         self._units = units
         entry = found.entry
@@ -58,7 +59,7 @@ class Plan:
         return discount_at(self._discounts, utc_text(at))
 
     def _compile(self, at: str, prompt: int) -> RateTable:
-        rates = rates_at(self.found.entry, at, self.context, prompt, self._units.per)
+        rates = rates_at(self.found.entry, at, self._context, prompt, self._units.per)
         discount = self.discount_at(at)
         return RateTable(rates, self._units, Fraction(discount.negotiated if discount else 1))
 

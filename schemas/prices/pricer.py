@@ -31,6 +31,7 @@ class Pricer:
         self._discounts = Discounts(book.document.discounts)
         self.customers = self._discounts.customers  # who have one
         self._plans: dict[tuple[str, str, str, bool, str], Plan | None] = {}
+        self._shared: dict[tuple[object, ...], Plan] = {}  # by all that makes a difference
 
     def price(self, usage: PricedUsage) -> int | Unpriced:
         """The price in 10^-12 US dollars, or why there is none."""
@@ -109,7 +110,7 @@ class Pricer:
             entry=found.entry.id,
             own=found.entry.own,
             alias=found.alias.id if found.alias else "",
-            context=plan.context,
+            context=context_of(usage.service_tier, usage.batch) if found.has_variants else {},
             discount=discount,
             parts=parts,
             exact=None if reason else sum((part.amount for part in parts), Fraction(0)),
@@ -133,7 +134,7 @@ class Pricer:
         if key in plans:
             return plans[key]
         if len(plans) >= MAX_PLANS:  # a new one: other threads may be reading the old one
-            self._plans = {}
+            self._plans, self._shared = {}, {}
         plan = self._plans[key] = self._make_plan(*key)
         return plan
 
@@ -143,8 +144,14 @@ class Pricer:
         found = self.find(provider, model)
         if found is None:
             return None
-        discounts = self._discounts.of(found.provider, customer)
-        return Plan(found, context_of(tier, batch), discounts, self._units)
+        context = found.asked(context_of(tier, batch))
+        entries = (id(found.entry), id(found.alias))  # they live as long as the book
+        shared = (found.provider, found.owner, *entries, *context.items(), customer)
+        plan = self._shared.get(shared)
+        if plan is None:
+            discounts = self._discounts.of(found.provider, customer)
+            plan = self._shared[shared] = Plan(found, context, discounts, self._units)
+        return plan
 
 
 def _compute(

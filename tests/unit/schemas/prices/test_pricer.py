@@ -10,7 +10,8 @@ import pytest
 from tests.support.price_usage import NOON, Usage, book, entry, used
 from usagepipe.schemas import UsageEvent
 from usagepipe.schemas.event import MAX_TOKENS
-from usagepipe.schemas.prices import Pricer, Unpriced, cost_text
+from usagepipe.schemas.prices import Pricer, Unpriced, builtin_book, cost_text, plan
+from usagepipe.schemas.prices.table import RateTable
 
 BASE = {"input_tokens": "5", "output_tokens": "15"}
 TIERED = {
@@ -252,6 +253,31 @@ def test_the_rates_are_those_of_the_moment(at: str, expected: int) -> None:
     )
 
     assert [expected * 10**6] * 4 == [pricer.price(used(1, occurred_at=form)) for form in forms]
+
+
+def test_names_of_one_entry_share_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Producers choose names and tiers. A table for each would cost a worker its time."""
+    made: list[object] = []
+
+    class CountedTable(RateTable):
+        def __init__(self, *arguments: Any) -> None:
+            made.append(self)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(plan, "RateTable", CountedTable)
+    pricer = Pricer(builtin_book())
+    names = [f"claude-opus-4-8-{number}" for number in range(50)]
+    usages = [
+        used(1_000, 10, provider="anthropic", model=name, service_tier=tier)
+        for name in names
+        for tier in ("", "standard", f"tier of {name}", "fast")
+    ]
+
+    found = pricer.prices(usages)
+
+    assert [5_250_000_000] * 3 + [10_500_000_000] == found[:4]
+    assert found[:4] * 50 == found
+    assert 2 == len(made)
 
 
 def test_an_event_can_be_priced() -> None:
