@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 BOOKS: Final = "price_books"
-HISTORY: Final = "price_book_history"
 _READ: Final[Mapping[str, int | str]] = {"select_sequential_consistency": 1, **WHOLE_ANSWERS}
 _WRITE: Final[Mapping[str, int]] = {
     "async_insert": 0,
@@ -84,7 +83,8 @@ def apply_book(client: "Client", book: PriceBook, applied_by: str, comment: str)
     """
     store_book(client, book)
     row = {"version": book.version, "applied_by": applied_by, "comment": comment}
-    _insert(client, HISTORY, row)
+    sql = load_statement("price_book_apply.sql")
+    client.command(sql, parameters=row, settings={**_READ, **_WRITE})
 
 
 def _insert(client: "Client", table: str, *rows: Mapping[str, str]) -> None:

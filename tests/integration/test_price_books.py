@@ -86,6 +86,21 @@ def test_a_book_is_stored_once_and_read_as_it_was(clickhouse_client: "Client") -
     assert (1, ["", 'a "comment" \n ü']) == (count, comments)
 
 
+def test_the_book_applied_last_is_active_though_a_clock_was_ahead(
+    clickhouse_client: "Client",
+) -> None:
+    """Another server of a cluster noted its application a day too late."""
+    ahead = "now64(6) + INTERVAL 1 DAY, '0123456789abcdef', 'tests', ''"
+    clickhouse_client.command(f"INSERT INTO price_book_history SELECT {ahead}")
+
+    for book in (FIRST, SECOND):
+        apply(clickhouse_client, book)
+
+    versions_applied = [each.version for each in history(clickhouse_client)]
+    assert SECOND.version == active_version(clickhouse_client)
+    assert [SECOND.version, FIRST.version, "0123456789abcdef"] == versions_applied
+
+
 @pytest.mark.parametrize(("missing", "book"), [("nothing", FIRST), ("pin", SECOND)])
 def test_an_announced_batch_keeps_its_prices_though_the_book_was_replaced(
     missing: str,
