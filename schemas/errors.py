@@ -181,6 +181,17 @@ class MissingBookError(UsagePipeError):
         )
 
 
+class LostHistoryError(UsagePipeError):
+    """No price book is noted as applied any more, though `version` was."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        super().__init__(
+            f"The price book {version} was applied, but the table price_book_history is empty now. "
+            f"Apply it again with usagepipe prices apply --version {version}, or apply another one."
+        )
+
+
 class PriceFileError(WrongUseError):
     """A price file is wrong. `problems` holds the line and the sentence of each problem."""
 

@@ -10,6 +10,7 @@ from usagepipe.schemas.clickhouse.price_books import (
     store_book,
     try_out,
 )
+from usagepipe.schemas.errors import LostHistoryError
 from usagepipe.schemas.prices import Pricer, builtin_book
 from usagepipe.schemas.settings import ClickHouseAddress
 from usagepipe.schemas.settings.storage import CostRule
@@ -23,16 +24,21 @@ class StoredPrices:
     def __init__(self, address: ClickHouseAddress, seconds: float) -> None:
         self._client = LazyClient(address, seconds)
         self._pricers: dict[str, Pricer] = {}
+        self._applied = ""  # the last version that was noted as applied
 
     def active(self, rule: CostRule) -> Pricing:
         """The pricing with the active book, or with the built-in book if none was applied.
 
         Raises:
             MissingBookError, DamagedBookError: the active book cannot be used.
+            LostHistoryError: a book was applied before, and nothing says so any more.
         """
         if rule is CostRule.REPORTED_ONLY:
             return OWN_COSTS
         version = active_version(self._client.get())
+        if self._applied and not version:
+            raise LostHistoryError(self._applied)
+        self._applied = version
         return Pricing(rule, self._pricer(version) if version else self._builtin())
 
     def named(self, name: PricingName) -> Pricing:

@@ -11,7 +11,12 @@ from usagepipe.consumer.clickhouse.prices import StoredPrices
 from usagepipe.consumer.rows.pricing import Pricing, PricingName
 from usagepipe.consumer.runtime.causes import brief, cause_of
 from usagepipe.consumer.runtime.runtime import Runtime, in_thread
-from usagepipe.schemas.errors import DamagedBookError, MissingBookError, MissingExtraError
+from usagepipe.schemas.errors import (
+    DamagedBookError,
+    LostHistoryError,
+    MissingBookError,
+    MissingExtraError,
+)
 from usagepipe.schemas.settings.storage import CostRule
 
 log = structlog.get_logger()
@@ -19,7 +24,7 @@ log = structlog.get_logger()
 REFRESH_SECONDS: Final = (10.0, 20.0)  # between two looks for a new book; random, so that workers
 # that were started together do not ask all at once
 TROUBLE: Final = "price_book"  # in the health: the active book cannot be used
-BAD_BOOKS: Final = (MissingBookError, DamagedBookError, MissingExtraError)
+BAD_BOOKS: Final = (MissingBookError, DamagedBookError, LostHistoryError, MissingExtraError)
 
 
 class Prices(Protocol):

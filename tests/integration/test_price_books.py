@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +26,7 @@ from tests.support.running_worker import (
 from tests.support.stored_prices import MODEL, house_book, priced_sum, versions, wrong_costs
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts
+from usagepipe.consumer.clickhouse.prices import StoredPrices
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.clickhouse.price_books import (
     active_version,
@@ -35,7 +36,9 @@ from usagepipe.schemas.clickhouse.price_books import (
     store_book,
     try_out,
 )
+from usagepipe.schemas.errors import LostHistoryError
 from usagepipe.schemas.prices import PriceBook, builtin_book
+from usagepipe.schemas.settings.storage import CostRule
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -99,6 +102,23 @@ def test_the_book_applied_last_is_active_though_a_clock_was_ahead(
     versions_applied = [each.version for each in history(clickhouse_client)]
     assert SECOND.version == active_version(clickhouse_client)
     assert [SECOND.version, FIRST.version, "0123456789abcdef"] == versions_applied
+
+
+def test_a_worker_keeps_its_book_when_the_history_is_lost(
+    settings: MakeSettings, clickhouse_client: "Client"
+) -> None:
+    """The built-in prices would be wrong ones, and nobody would see why."""
+    apply(clickhouse_client, FIRST)
+    with closing(StoredPrices(settings().clickhouse_address, SECONDS)) as stored:
+        before = stored.active(CostRule.REPORTED_FIRST)
+        clickhouse_client.command("TRUNCATE TABLE price_book_history")
+
+        with pytest.raises(LostHistoryError, match=f"apply --version {FIRST.version}"):
+            stored.active(CostRule.REPORTED_FIRST)
+        apply(clickhouse_client, FIRST)
+        after = stored.active(CostRule.REPORTED_FIRST)
+
+    assert FIRST.version == before.name.version == after.name.version
 
 
 @pytest.mark.parametrize(("missing", "book"), [("nothing", FIRST), ("pin", SECOND)])

@@ -13,7 +13,7 @@ from usagepipe.consumer.runtime.metrics import WorkerMetrics
 from usagepipe.consumer.runtime.retry import Retrier
 from usagepipe.consumer.runtime.runtime import Runtime, Threads
 from usagepipe.consumer.worker.price_books import TROUBLE, PriceBooks
-from usagepipe.schemas.errors import DamagedBookError, MissingBookError
+from usagepipe.schemas.errors import DamagedBookError, LostHistoryError, MissingBookError
 from usagepipe.schemas.prices import PriceBook, Pricer, builtin_book, read_yaml
 from usagepipe.schemas.settings.storage import CostRule
 
@@ -151,6 +151,7 @@ def test_a_recovery_waits_for_its_book_and_the_health_says_so(world: World) -> N
 
 FAULTS: list[tuple[Exception, str]] = [
     (MissingBookError("0123456789abcdef"), "degraded"),
+    (LostHistoryError("0123456789abcdef"), "degraded"),
     (DamagedBookError("price book 0123456789abcdef", "it has no prices"), "degraded"),
     (ConnectionError(), "running"),  # noted where the server is looked at
 ]
