@@ -20,7 +20,8 @@ from usagepipe.schemas.settings import ClickHouseAddress
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-FIRST_RELEASE = 12  # migrations
+FIRST_RELEASE, BEFORE_PRICES = 11, 24  # the last migration of each
+of_the_first_release = pytest.mark.parametrize("old", [FIRST_RELEASE], indirect=True)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 COUNTS = (
     "missing_requests",
@@ -30,11 +31,11 @@ COUNTS = (
 )
 
 
-@pytest.fixture
-def old(database: ClickHouseAddress) -> Settings:
-    """The settings of a database as the first release made it."""
+@pytest.fixture(params=[FIRST_RELEASE, BEFORE_PRICES])
+def old(database: ClickHouseAddress, request: pytest.FixtureRequest) -> Settings:
+    """The settings of a database as an older version made it."""
     settings = Settings.load(clickhouse=url_of(database))
-    migrate(settings, migrations=load_migrations()[:FIRST_RELEASE])
+    migrate(settings, migrations=[m for m in load_migrations() if m.version <= request.param])
     return settings
 
 
@@ -127,6 +128,7 @@ def test_a_block_that_is_repeated_after_it_is_dropped(
     assert before == usage_sums(clickhouse_client)
 
 
+@of_the_first_release
 def test_a_migration_that_broke_off_counts_nothing_twice(
     old: Settings, clickhouse_client: "Client"
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_migration_that_broke_off_counts_nothing_twice(
     assert (10, 10, 10) == tuple(counts(clickhouse_client, "rollup_usage_1d"))[:3]
 
 
+@of_the_first_release
 def test_counts_that_broke_off_between_two_blocks_are_filled_in_once(
     old: Settings, clickhouse_client: "Client"
 ) -> None:
