@@ -47,7 +47,8 @@ _ROW_OF_EVENTS: Final = {
     "partial_requests": "toUInt64(events.usage_quality = 'partial')",
     "inconsistent_requests": "toUInt64(events.usage_quality = 'inconsistent')",
     "failures_without_usage": "toUInt64(events.failed AND events.cost IS NULL"
-    " AND events.prompt_tokens = 0 AND events.completion_tokens = 0 AND events.total_tokens = 0)",
+    " AND events.prompt_tokens = 0 AND events.completion_tokens = 0 AND events.total_tokens = 0"
+    " AND arraySum(mapValues(events.units)) = 0)",
 }
 _OF_EVENTS: Final = {
     **{column: f"sum({added})" for column, added in _ROW_OF_EVENTS.items()},

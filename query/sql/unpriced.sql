@@ -1,5 +1,5 @@
 -- The stored events without a price, by what decides why: their number and tokens, and the counts
--- of the newest one. A failed request without tokens has nothing to price.
+-- of the newest one. A failed request that used nothing has nothing to price.
 SELECT
     events.provider AS provider,
     events.model AS model,
@@ -28,6 +28,7 @@ WHERE events.occurred_at >= fromUnixTimestamp64Milli({from_ms:Int64}, 'UTC')
         AND events.prompt_tokens = 0
         AND events.completion_tokens = 0
         AND events.total_tokens = 0
+        AND arraySum(mapValues(events.units)) = 0
     )
 GROUP BY
     events.provider,

@@ -116,6 +116,21 @@ def test_parts_of_a_request_add_tokens_and_cost_but_no_request(
     assert [] == rollups.differences(EARLIEST, LATEST)
 
 
+def test_a_failed_request_that_used_other_units_than_tokens_has_a_price(
+    rollups: Rollups, clickhouse_client: "Client"
+) -> None:
+    """It counts as unpriced while it has none. One that used nothing has nothing to price."""
+    none: dict[str, Any] = dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), 0)
+    for units in ({}, {"images": 0}, {"images": 2}):
+        failed = event(failed=True, cost=None, **none, units=units)
+        store(clickhouse_client, failed)
+
+    for table in (QUARTERS, DAYS):
+        names = "sum(unpriced_requests), sum(failures_without_usage)"
+        assert [(3, 2)] == clickhouse_client.query(f"SELECT {names} FROM {table}").result_rows
+    assert [] == rollups.differences(EARLIEST, LATEST)
+
+
 def test_a_difference_names_bucket_key_and_what_is_missing(
     rollups: Rollups, clickhouse_client: "Client"
 ) -> None:

@@ -77,6 +77,7 @@ def some_events() -> list[UsageEvent]:
             part=chance.choice([0, 0, 0, 1, 2]),
             usage_quality=chance.choice(["complete", "missing", "partial", "inconsistent"]),
             **tokens(chance),
+            units=chance.choice([{}, {"web_searches": 0}, {"web_searches": 2, "images": 1}]),
             cost=chance.choice([None, Decimal(chance.randrange(10**15)).scaleb(-12)]),
         )
         for moment in at_borders + anywhere
@@ -111,7 +112,9 @@ def expected(events: list[UsageEvent], span: TimeRange, filters: Filters) -> dic
         **{name: sum(getattr(event, name) for event in chosen) for name in tokens},
         "cost": sum((event.cost or Decimal(0) for event in chosen), Decimal(0)),
         "unpriced_requests": sum(
-            event.cost is None and not (event.failed and not event.total_tokens) for event in chosen
+            event.cost is None
+            and not (event.failed and not event.total_tokens and not any(event.units.values()))
+            for event in chosen
         ),
         **{
             f"{quality}_requests": sum(event.usage_quality == quality for event in chosen)

@@ -20,7 +20,7 @@ SELECT
 FROM
 (
     -- Every instant of the range is in exactly one of the three parts, so sums over them are exact.
-    -- A failed request without tokens and cost has nothing to price: it is not unpriced.
+    -- A failed request that used nothing and has no cost has nothing to price: it is not unpriced.
     SELECT
         days.bucket AS bucket,
         days.customer_id AS customer_id,
@@ -124,6 +124,7 @@ FROM
                 AND events.prompt_tokens = 0
                 AND events.completion_tokens = 0
                 AND events.total_tokens = 0
+                AND arraySum(mapValues(events.units)) = 0
             )
         ) AS unpriced_requests,
         toUInt64(events.usage_quality = 'missing') AS missing_requests,
