@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ACTIVE: Final = "active"
 BUILT_IN: Final = "built-in"
+MAX_BYTES: Final = 16 * 1024 * 1024  # of a price file: one of 10,000 models has 2 MB
 _HINT: Final = f" A book is a file, a version of 16 digits, {ACTIVE} or {BUILT_IN}."
 _VERSION: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
@@ -86,12 +87,16 @@ def read_price_file(name: str) -> PriceBook:
         WrongUseError: it cannot be read, or it is wrong: with `FILE:LINE: …` for each mistake.
     """
     try:
-        text = Path(name).read_text(encoding="utf-8-sig")
+        with Path(name).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
     except OSError as error:
         hint = "" if "/" in name or "." in name else _HINT
         raise WrongUseError(f"{name} cannot be read: {error.strerror}.{hint}") from None
     except ValueError:  # UnicodeDecodeError, or a name that no file can have
         raise WrongUseError(f"{name} cannot be read: it is not UTF-8 text.") from None
+    if len(content) > MAX_BYTES:
+        raise WrongUseError(f"{name} is no price file: it is longer than {MAX_BYTES:,} bytes.")
     try:
         return read_yaml(text, builtin_book())
     except PriceFileError as error:

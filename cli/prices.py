@@ -12,7 +12,7 @@ from usagepipe.cli.prices_apply import apply
 from usagepipe.cli.prices_unpriced import unpriced
 from usagepipe.query.cards import json_text
 from usagepipe.schemas.clickhouse.price_books import history
-from usagepipe.schemas.errors import UsagePipeError
+from usagepipe.schemas.errors import UsagePipeError, WrongUseError
 from usagepipe.schemas.prices import PriceBook, builtin_book
 from usagepipe.schemas.prices.difference import compare
 from usagepipe.schemas.prices.lookup import Lookup
@@ -99,6 +99,8 @@ def show(
     MODEL is a name as events have it. Without --provider, it is priced like an event that names no
     provider. Exit status 1: the book has no entry for it.
     """
+    if not model.strip():
+        raise WrongUseError("Give the name of a model. usagepipe prices list shows them all.")
     with price_sources(clickhouse) as sources:
         found = sources.named(book)
     lookup = Lookup(found.document)

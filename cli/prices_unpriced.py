@@ -100,14 +100,27 @@ def _fields(found: UnpricedUsage, pricer: Pricer) -> dict[str, Any]:
 
 
 def price_file(models: Iterable[UnpricedModel], pricer: Pricer) -> str:
-    """A price file with the models that a rate would price; empty if there is none."""
+    """A price file with the models that a rate would price; empty if there is none. A comment
+    names each of them that a price file cannot name."""
     grouped: dict[tuple[str, str], list[UnpricedModel]] = {}
+    unnamed: list[UnpricedModel] = []
     for each in models:
-        if each.reason in CURABLE and can_be_named(each.model):  # case does not count there
-            key = each.provider.strip().lower(), each.model.lower()
-            grouped.setdefault(key, []).append(each)
+        if each.reason not in CURABLE:
+            continue
+        if not can_be_named(each.model):
+            unnamed.append(each)
+            continue
+        key = each.provider.strip().lower(), each.model.lower()  # case does not count there
+        grouped.setdefault(key, []).append(each)
     lines = [line for group in grouped.values() for line in _item(group, pricer)]
-    return "\n".join([HEADER, *lines]) if lines else ""
+    return "\n".join([*([HEADER, *lines] if lines else ()), *map(_left_out, unnamed)])
+
+
+def _left_out(each: UnpricedModel) -> str:
+    return (
+        f"# Not here, because a price file cannot name the model {scalar(each.model)} of"
+        f" {scalar(each.provider)}: {each.requests:,} unpriced, {each.tokens:,} tokens"
+    )
 
 
 def _item(group: list[UnpricedModel], pricer: Pricer) -> Iterator[str]:

@@ -10,7 +10,12 @@ from usagepipe.query.periods import TimeRange
 from usagepipe.query.statements import statement
 from usagepipe.query.store import Store
 from usagepipe.schemas.clickhouse.price_books import active_version, read_book
-from usagepipe.schemas.errors import MissingBookError, UnknownEventError
+from usagepipe.schemas.errors import (
+    DamagedBookError,
+    MissingBookError,
+    UnknownEventError,
+    UsagePipeError,
+)
 from usagepipe.schemas.event import UsageEvent
 from usagepipe.schemas.prices import (
     Explanation,
@@ -91,17 +96,22 @@ class Explainer:
 
         Raises:
             UnknownEventError: the event is not stored.
-            MissingBookError, DamagedBookError: its price book cannot be used.
             ServerUnavailableError: ClickHouse does not answer.
             MigrationError: the tables are missing.
-            UsagePipeError: a row is no event.
+            UsagePipeError: its price book cannot be used, or a row is no event.
         """
         parameters = {"event_id": str(event_id)}
         rows = list(self._store.events(statement("event_rows"), parameters))
         if not rows:
             raise UnknownEventError(str(event_id))
         event = rows[0]
-        explanation = self._pricer_of(event).explain(event)
+        try:
+            explanation = self._pricer_of(event).explain(event)
+        except (MissingBookError, DamagedBookError) as error:
+            raise UsagePipeError(
+                f"The event {event_id} has the {_cost_words(event)}, and that cannot be explained: "
+                f"{error}"
+            ) from error
         return ExplainedEvent(event, explanation, len(rows), _parts(self._store, event))
 
     def _pricer_of(self, event: UsageEvent) -> Pricer:
@@ -120,6 +130,13 @@ class Explainer:
             if builtin_book().version != version:
                 raise
             return builtin_book()
+
+
+def _cost_words(event: UsageEvent) -> str:
+    if event.cost is None:
+        return "cost null"
+    version = f" from the price book {event.price_version}" if _is_priced(event) else ""
+    return f"cost {event.cost:f} USD{version}"
 
 
 def _is_priced(event: UsageEvent) -> bool:

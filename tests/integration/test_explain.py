@@ -23,7 +23,7 @@ from usagepipe.query.statements import statement
 from usagepipe.query.store import Store
 from usagepipe.schemas import Settings, UsageEvent, UsagePipeError, encode
 from usagepipe.schemas.clickhouse.price_books import apply_book, store_book
-from usagepipe.schemas.errors import DamagedBookError, MissingBookError, UnknownEventError
+from usagepipe.schemas.errors import UnknownEventError
 from usagepipe.schemas.prices import PriceBook, Pricer, builtin_book, read_yaml
 from usagepipe.schemas.settings import ClickHouseAddress
 from usagepipe.schemas.settings.storage import CostRule
@@ -256,10 +256,11 @@ def test_a_book_that_is_not_stored_is_named(explain: Any, clickhouse_client: "Cl
     own = {"cost": Decimal(1), "cost_source": "priced", "price_version": version}
     store(clickhouse_client, found.model_copy(update=own))
 
-    with pytest.raises(MissingBookError, match=version) as raised:
+    with pytest.raises(UsagePipeError, match=f"{version} is not stored") as raised:
         explain(str(found.event_id))
 
     assert 1 == raised.value.exit_status
+    assert f"cost 1 USD from the price book {version}, and that cannot" in str(raised.value)
 
 
 def test_a_damaged_book_is_named(explain: Any, clickhouse_client: "Client") -> None:
@@ -271,7 +272,7 @@ def test_a_damaged_book_is_named(explain: Any, clickhouse_client: "Client") -> N
     row = [version, builtin_book().to_json()[:1000]]
     clickhouse_client.insert("price_books", [row], column_names=("version", "book"))
 
-    with pytest.raises(DamagedBookError, match=version):
+    with pytest.raises(UsagePipeError, match=f"{version} is damaged"):
         explain(str(found.event_id))
 
 

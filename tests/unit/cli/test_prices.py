@@ -115,6 +115,12 @@ def test_what_is_not_there_has_the_nearest_names(
     assert message in capsys.readouterr().err
 
 
+def test_a_model_needs_a_name(capsys: Output) -> None:
+    """As when a shell's variable is empty."""
+    assert 2 == run(["prices", "show", " "])
+    assert "Give the name of a model." in capsys.readouterr().err
+
+
 def test_check_shows_the_version(capsys: Output) -> None:
     """A right file gets a summary, against the public prices, and its version."""
     assert 0 == run(["prices", "check", "prices.yaml"])
@@ -149,6 +155,7 @@ def test_check_shows_every_mistake_with_its_line(capsys: Output) -> None:
         ("latin.yaml", b"models: [\xe9]", "latin.yaml cannot be read: it is not UTF-8 text."),
         ("zero.yaml", b"\0", "zero.yaml:1: this is no YAML"),
         ("empty.yaml", b"", "empty.yaml:1: the file is empty"),
+        ("/dev/zero", None, "/dev/zero is no price file: it is longer than 16,777,216 bytes."),
     ],
 )
 @pytest.mark.parametrize("command", [["check"], ["diff", "built-in"], ["apply", "--yes"]])
