@@ -1,5 +1,6 @@
--- The stored events without a price, by what decides why: their number and tokens, and the counts
--- of the newest one. A failed request that used nothing has nothing to price.
+-- Counts the stored events without a price, by what decides why.
+-- Their number and tokens, and all counts of the newest one. A failed request that used nothing has
+-- nothing to price.
 SELECT
     events.provider AS provider,
     events.model AS model,

@@ -1,4 +1,4 @@
--- Corrects what the older views count of events that have columns of 0025, for the days too:
+-- Corrects what the older views count of events with the columns of 0025, for the days too.
 -- - rollup_usage_15m_mv counts each event as a request. A part is a call of another model inside an
 --   answer, and no request.
 -- - rollup_usage_15m_quality_mv takes a failed request without tokens for one that used nothing. It

@@ -53,6 +53,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def prices(migrated: ClickHouseAddress, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Runs `usagepipe prices …` on this test's tables."""
     monkeypatch.setenv("USAGEPIPE_CLICKHOUSE", url_of(migrated))
+    monkeypatch.setenv("COLUMNS", "200")
     return lambda *arguments: run(["prices", *arguments])
 
 

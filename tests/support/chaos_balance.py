@@ -72,9 +72,8 @@ def _raw(client: "Client", ledger: Ledger) -> Iterator[str]:
         ledger.cost,
     ]
     sums = ", ".join(f"sum({column})" for column in COUNTS.values())
-    ((*held, cost),) = client.query(
-        f"SELECT {sums}, sum(reported_cost) FROM usage_events"
-    ).result_rows
+    own_cost = COST.replace("cost", "reported_cost")
+    ((*held, cost),) = client.query(f"SELECT {sums}, sum({own_cost}) FROM usage_events").result_rows
     if expected != [*held, cost]:
         yield f"usage_events: sums are {[*held, cost]}, sent was {expected}"
 

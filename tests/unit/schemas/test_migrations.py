@@ -81,7 +81,7 @@ def test_on_a_cluster_the_views_stand_between_local_tables() -> None:
         sql = view.sql(CLUSTER)
         assert "FROM rollup_usage_15m_local" in sql or "FROM usage_events_local" in sql
         table = view.object_name(CLUSTER).removesuffix("_mv")
-        table = table.removesuffix("_quality").removesuffix("_parts")
+        table = table.removesuffix("_quality").removesuffix("_prices")
         assert f"TO {table}_local" in sql
 
 

@@ -1,6 +1,6 @@
--- The other parts of a request: of each the newest row. Callers may use an id again, so of parts
--- with the same number the nearest in time counts. Without an id, parts are what the producer has
--- numbered next. The condition on the time has an index.
+-- Reads the other parts of a request, of each the newest row.
+-- Callers may use an id again, so of parts with the same number the nearest in time counts. Without
+-- an id, parts are what the producer has numbered next. The condition on the time has an index.
 SELECT
     event_id,
     schema_version,
