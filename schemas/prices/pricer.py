@@ -47,8 +47,7 @@ class Pricer:
         found: list[int | Unpriced] = []
         customers, plans = self.customers, self._plans
         for usage in usages:
-            has_own = customers and usage.customer_id in customers
-            customer = usage.customer_id if has_own else ""
+            customer = usage.customer_id if customers and usage.customer_id in customers else ""
             key = (usage.provider, usage.model, usage.service_tier, usage.batch, customer)
             try:
                 plan = plans[key]
