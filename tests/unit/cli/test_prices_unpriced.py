@@ -53,7 +53,9 @@ def test_unpriced_models_have_their_reasons_and_a_price_file(capsys: Output) -> 
 def test_what_no_rate_would_price_has_no_price_file() -> None:
     """An empty list of models would be a mistake."""
     assert "" == price_file([without("m-1", Unpriced.USAGE_MISSING, set())], PRICER)
-    assert "" == price_file([without("a*b", Unpriced.NO_ENTRY, set())], PRICER)
+    unnamed = price_file([without("a*b", Unpriced.NO_ENTRY, set())], PRICER)
+    assert unnamed.startswith("# Not here, because a price file cannot name the model")
+    assert "models:" not in unnamed
 
 
 def test_affected_models_have_both_costs(capsys: Output) -> None:
