@@ -43,9 +43,14 @@ def differences(settings: Settings, ledger: Ledger) -> list[str]:
         return [
             *_raw(client, ledger),
             *_prices(client, ledger),
-            *(line for table, keys in _rollups(client) for line in _rollup(client, table, keys)),
+            *rollup_differences(client),
             *_letters(settings, ledger),
         ]
+
+
+def rollup_differences(client: "Client") -> list[str]:
+    """What differs between the rollups and raw."""
+    return [line for table, keys in _rollups(client) for line in _rollup(client, table, keys)]
 
 
 def _rollups(client: "Client") -> list[tuple[str, list[str]]]:
