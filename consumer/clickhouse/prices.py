@@ -6,6 +6,7 @@ from usagepipe.consumer.clickhouse.lazy_client import LazyClient
 from usagepipe.consumer.rows.pricing import OWN_COSTS, Pricing, PricingName
 from usagepipe.schemas.clickhouse.price_books import (
     active_version,
+    other_versions,
     read_book,
     store_book,
     try_out,
@@ -58,6 +59,11 @@ class StoredPrices:
         """
         if pricing.book is not None:
             store_book(self._client.get(), pricing.book)
+
+    def others(self, version: str) -> tuple[str, ...]:
+        """The stored books other than `version`, the newest first, if no book was ever applied."""
+        client = self._client.get()
+        return () if active_version(client) else other_versions(client, version)
 
     def try_out(self) -> None:
         """Raise what storing a book would raise. Blocks."""

@@ -11,12 +11,7 @@ from usagepipe.consumer.clickhouse.prices import StoredPrices
 from usagepipe.consumer.rows.pricing import Pricing, PricingName
 from usagepipe.consumer.runtime.causes import brief, cause_of
 from usagepipe.consumer.runtime.runtime import Runtime, in_thread
-from usagepipe.schemas.errors import (
-    DamagedBookError,
-    LostHistoryError,
-    MissingBookError,
-    MissingExtraError,
-)
+from usagepipe.schemas.clickhouse.codes import Kind
 from usagepipe.schemas.settings.storage import CostRule
 
 log = structlog.get_logger()
@@ -24,7 +19,12 @@ log = structlog.get_logger()
 REFRESH_SECONDS: Final = (10.0, 20.0)  # between two looks for a new book; random, so that workers
 # that were started together do not ask all at once
 TROUBLE: Final = "price_book"  # in the health: the active book cannot be used
-BAD_BOOKS: Final = (MissingBookError, DamagedBookError, LostHistoryError, MissingExtraError)
+MOST_OTHERS: Final = 5  # in a line of the log
+NOBODY_APPLIED: Final = (
+    "this worker uses its built-in prices, and rows or other workers may have those of another"
+    " book: usagepipe prices apply {version} makes these prices the active ones, with another"
+    " version those of that book"
+)
 
 
 class Prices(Protocol):
@@ -87,7 +87,9 @@ class PriceBooks:
             found = await in_thread(self._runtime.threads.ask, self._load)
         except Exception as error:  # any failure of a server or client, or a damaged book
             cause = cause_of(error)
-            if isinstance(error, BAD_BOOKS):  # a server's fault is noted elsewhere
+            # A server that is away is noted elsewhere. A bad book, a dropped table and a missing
+            # right are not: nothing else reads the history.
+            if cause.kind is Kind.OPERATOR:
                 self._runtime.health.failed(TROUBLE, error)
             log.warning("price_book_not_refreshed", error=brief(error), why=cause.why)
             return
@@ -98,8 +100,24 @@ class PriceBooks:
         """Load the active book, unless another thread has."""
         with self._loading:
             if self._active is None:
-                self._use(self._load())
+                pricing = self._load()
+                self._warn_of_others(pricing)
+                self._use(pricing)
             return cast(Pricing, self._active)
+
+    def _warn_of_others(self, pricing: Pricing) -> None:
+        """Log that other prices were used before. Nobody has said which ones count, or the history
+        that says it was lost: so costs may change without a word.
+        """
+        version = pricing.name.version
+        others = self._stored.others(version) if version else ()
+        if others:
+            log.warning(
+                "no_price_book_applied",
+                version=version,
+                others=others[:MOST_OTHERS],
+                why=NOBODY_APPLIED.format(version=version),
+            )
 
     def _use(self, pricing: Pricing) -> None:
         before, self._active = self._active, pricing

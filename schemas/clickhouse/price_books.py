@@ -48,6 +48,13 @@ def active_version(client: "Client") -> str:
     return str(rows[0][0]) if rows else ""
 
 
+def other_versions(client: "Client", version: str) -> tuple[str, ...]:
+    """The stored books other than `version`, the one stored last first. Blocks."""
+    sql, parameters = load_statement("price_book_others.sql"), {"version": version}
+    rows = client.query(sql, parameters=parameters, settings=dict(_READ)).result_rows
+    return tuple(str(found) for (found,) in rows)
+
+
 def read_book(client: "Client", version: str) -> PriceBook:
     """The stored book of `version`. Blocks.
 

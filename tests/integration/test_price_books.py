@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support import topics
+from tests.support.chaos_balance import rollup_differences
 from tests.support.programs import Program, Programs
 from tests.support.running_worker import (
     SECONDS,
@@ -27,6 +28,7 @@ from tests.support.stored_prices import MODEL, house_book, priced_sum, versions,
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts
 from usagepipe.consumer.clickhouse.prices import StoredPrices
+from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.clickhouse.price_books import (
     active_version,
@@ -36,7 +38,7 @@ from usagepipe.schemas.clickhouse.price_books import (
     store_book,
     try_out,
 )
-from usagepipe.schemas.errors import LostHistoryError
+from usagepipe.schemas.errors import LostHistoryError, UsagePipeError
 from usagepipe.schemas.prices import PriceBook, builtin_book
 from usagepipe.schemas.settings.storage import CostRule
 
@@ -62,12 +64,23 @@ def apply(client: "Client", book: PriceBook) -> None:
     apply_book(client, book, "tests", "")
 
 
+def forget_announcement(settings: Settings) -> bool:
+    """Commit the offset of partition 0 without metadata; False while the group has members."""
+    with closing(GroupOffsets(settings, settings.group)) as group:
+        offset = group.read(settings.topic, [0])[0].offset
+        try:
+            group.commit(settings.topic, 0, offset, "")
+        except UsagePipeError:
+            return False
+    return True
+
+
 @contextmanager
 def killed_before_the_insert(
-    folder: Path, settings: Settings, **options: object
+    folder: Path, settings: Settings, point: str = "before_insert", **options: object
 ) -> Iterator[Program]:
-    """A worker that has announced its first batch, and ended."""
-    program = start_doomed_worker(folder, settings, "before_insert=kill#1", **options)
+    """A worker that has announced its first batch, and ended: there, or at another `point`."""
+    program = start_doomed_worker(folder, settings, f"{point}=kill#1", **options)
     try:
         assert -9 == program.wait(SECONDS), program.tail()
         yield program
@@ -119,6 +132,55 @@ def test_a_worker_keeps_its_book_when_the_history_is_lost(
         after = stored.active(CostRule.REPORTED_FIRST)
 
     assert FIRST.version == before.name.version == after.name.version
+
+
+def test_of_two_books_applied_in_the_same_microsecond_all_take_the_same(
+    clickhouse_client: "Client",
+) -> None:
+    """Two servers of a cluster may do so. The higher version is active, and first in the history,
+    whichever was written first; a later application comes after both.
+    """
+    now = datetime.now(UTC)
+    higher, lower = sorted([FIRST.version, SECOND.version], reverse=True)
+    for version in (higher, lower):
+        row = [now, version, "tests", ""]
+        columns = ("applied_at", "version", "applied_by", "comment")
+        clickhouse_client.insert("price_book_history", [row], column_names=columns)
+    both = [each.version for each in history(clickhouse_client)]
+    active = active_version(clickhouse_client)
+
+    apply(clickhouse_client, FIRST if FIRST.version == lower else SECOND)
+
+    assert ([higher, lower], higher) == (both, active)
+    assert lower == active_version(clickhouse_client)
+
+
+def test_a_worker_shows_that_the_history_was_dropped_and_the_next_one_warns(
+    settings: MakeSettings, run_program: Programs, clickhouse_client: "Client"
+) -> None:
+    """The running worker keeps its book. One that starts with an empty history has no other way
+    than its built-in prices: it names the book that was used, and the command that applies it.
+    """
+    made = settings()
+    apply(clickhouse_client, FIRST)
+    running = start_worker(run_program, made)
+    wait_until_running(running)
+    clickhouse_client.command("RENAME TABLE price_book_history TO away")
+    eventually(lambda: "price_book" in str(health(running).get("troubles")), SECONDS, running.tail)
+    report = health(running)
+    send(made, EVENTS)
+    wait_until_committed(made, running)
+    running.stop()
+    clickhouse_client.command("RENAME TABLE away TO price_book_history")
+    clickhouse_client.command("TRUNCATE TABLE price_book_history")
+
+    starting = start_worker(run_program, made)
+    wait_until_running(starting)
+
+    assert ("degraded", True) == (report["state"], "a table is missing" in str(report))
+    assert {FIRST.version: len(EVENTS)} == versions(clickhouse_client)
+    (line,) = (line for line in starting.stderr.splitlines() if "no_price_book_applied" in line)
+    assert FIRST.version in line
 
 
 @pytest.mark.parametrize(("missing", "book"), [("nothing", FIRST), ("pin", SECOND)])
@@ -177,6 +239,37 @@ def test_a_recovery_waits_for_an_announced_book_that_cannot_be_read(
     assert harm in str(report)
     assert {FIRST.version: len(EVENTS)} == versions(clickhouse_client)
     assert [] == list(wrong_costs(clickhouse_client))
+
+
+@pytest.mark.parametrize(("point", "book"), [("before_insert", SECOND), ("after_insert", FIRST)])
+def test_a_batch_whose_book_is_lost_for_good_is_given_up_to_the_prices_of_today(
+    point: str,
+    book: PriceBook,
+    settings: MakeSettings,
+    run_program: Programs,
+    clickhouse_client: "Client",
+    tmp_path: Path,
+) -> None:
+    """The offset is committed again without metadata. Rows that are stored keep their costs, also
+    if the views missed them; nothing is stored twice.
+    """
+    made = settings()
+    apply(clickhouse_client, FIRST)
+    send(made, EVENTS)
+    with killed_before_the_insert(tmp_path, made, point, batch_seconds=3, batch_rows=1_000):
+        apply(clickhouse_client, SECOND)
+    clickhouse_client.command(f"DELETE FROM price_books WHERE version = '{FIRST.version}'")
+    for rollup in ("rollup_usage_15m", "rollup_usage_1d"):
+        clickhouse_client.command(f"TRUNCATE TABLE {rollup}")
+    eventually(lambda: forget_announcement(made), SECONDS, "a group without members")
+
+    worker = start_worker(run_program, made)
+    wait_until_committed(made, worker)
+    wait_until_running(worker)
+
+    assert (len(EVENTS), len(EVENTS)) == raw_counts(clickhouse_client)
+    assert {book.version: len(EVENTS)} == versions(clickhouse_client)
+    assert [] == rollup_differences(clickhouse_client)
 
 
 def test_a_worker_changes_to_an_applied_book_within_a_minute(

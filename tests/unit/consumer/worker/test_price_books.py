@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
+from structlog.testing import capture_logs
 
 from tests.support.partition_world import until
 from usagepipe.consumer.rows.pricing import OWN_COSTS, Pricing, PricingName
@@ -28,6 +30,7 @@ class FakePrices:
     def __init__(self) -> None:
         self.applied = BUILTIN
         self.stored: dict[str, PriceBook] = {}
+        self.other_books: tuple[str, ...] = ()
         self.asked: list[str] = []
         self.error: Exception | None = None
 
@@ -46,6 +49,9 @@ class FakePrices:
     def keep(self, pricing: Pricing) -> None:
         if pricing.book is not None:
             self.stored[pricing.book.version] = pricing.book
+
+    def others(self, version: str) -> tuple[str, ...]:
+        return self.other_books
 
     def try_out(self) -> None:
         self._ask("try out")
@@ -153,6 +159,7 @@ FAULTS: list[tuple[Exception, str]] = [
     (MissingBookError("0123456789abcdef"), "degraded"),
     (LostHistoryError("0123456789abcdef"), "degraded"),
     (DamagedBookError("price book 0123456789abcdef", "it has no prices"), "degraded"),
+    (DatabaseError("HTTP driver received HTTP status 404 ... Code: 60. DB::Exception"), "degraded"),
     (ConnectionError(), "running"),  # noted where the server is looked at
 ]
 
@@ -179,6 +186,22 @@ def test_a_book_that_cannot_be_used_leaves_the_one_before(
     assert (BUILTIN.version, state) == (version, seen)
     assert (state == "degraded") == (TROUBLE in troubles)
     assert "running" == world.health.state
+
+
+def test_a_worker_warns_at_its_start_if_other_prices_were_used_before(world: World) -> None:
+    """Nobody applied a book, or the history is lost. It names the books and what to do, once."""
+    world.server.other_books = (OTHER.version,)
+    books = world.books()
+
+    with capture_logs() as lines:
+        books.try_out()
+        books.try_out()
+        asyncio.run(books.refresh_once())
+
+    (warning,) = (line for line in lines if line["log_level"] == "warning")
+    assert "no_price_book_applied" == warning["event"]
+    assert (BUILTIN.version, (OTHER.version,)) == (warning["version"], warning["others"])
+    assert f"usagepipe prices apply {BUILTIN.version}" in warning["why"]
 
 
 def test_a_worker_has_its_prices_before_it_has_partitions(world: World) -> None:
