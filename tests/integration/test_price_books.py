@@ -12,6 +12,7 @@ import pytest
 
 from tests.support import topics
 from tests.support.chaos_balance import rollup_differences
+from tests.support.commands import usagepipe
 from tests.support.programs import Program, Programs
 from tests.support.running_worker import (
     SECONDS,
@@ -165,18 +166,18 @@ def test_a_worker_shows_that_the_history_was_dropped_and_the_next_one_warns(
     apply(clickhouse_client, FIRST)
     running = start_worker(run_program, made)
     wait_until_running(running)
-    clickhouse_client.command("RENAME TABLE price_book_history TO away")
+    clickhouse_client.command("DROP TABLE price_book_history")
     eventually(lambda: "price_book" in str(health(running).get("troubles")), SECONDS, running.tail)
     report = health(running)
     send(made, EVENTS)
     wait_until_committed(made, running)
     running.stop()
-    clickhouse_client.command("RENAME TABLE away TO price_book_history")
-    clickhouse_client.command("TRUNCATE TABLE price_book_history")
+    remade = usagepipe(made, "migrate", "--remake")
 
     starting = start_worker(run_program, made)
     wait_until_running(starting)
 
+    assert 0 == remade.status, remade
     assert ("degraded", True) == (report["state"], "a table is missing" in str(report))
     assert {FIRST.version: len(EVENTS)} == versions(clickhouse_client)
     (line,) = (line for line in starting.stderr.splitlines() if "no_price_book_applied" in line)
