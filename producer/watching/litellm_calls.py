@@ -16,7 +16,7 @@ from usagepipe.producer.reading.shapes.anthropic import without_other_models
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.openai import subset
 from usagepipe.producer.reading.shapes.openai_units import BILLED
-from usagepipe.producer.reading.shapes.units import units_in
+from usagepipe.producer.reading.shapes.units import regional_runs, units_in
 from usagepipe.producer.reading.usage import COUNTS, Usage
 from usagepipe.producer.watching.callers import Caller
 from usagepipe.producer.watching.events import BATCH, reported_cost, tier_of, units_of, with_trace
@@ -110,10 +110,10 @@ def usage_of(payload: Payload) -> Usage:
     details = _mapping(_mapping(payload, "metadata"), "usage_object")
     counts = Counts({**details, **{name: payload.get(name) for name in TOTALS}})
     usage = subset(counts)
-    if units := units_in(details, BILLED):
+    if units := units_in(details, BILLED) | regional_runs(details):
         usage = usage._replace(units=units)
     if details.get("iterations"):
-        usage = without_other_models(usage, details["iterations"])
+        usage = without_other_models(usage, dict(details))
     sound = counts.sound and usage.adds_up
     return judged(usage if sound else usage._replace(usage_quality="inconsistent"), cut=False)
 

@@ -27,6 +27,7 @@ from usagepipe.schemas.prices.document import (
     Unit,
     Variant,
 )
+from usagepipe.schemas.prices.rates import FREE_UNITS
 
 if TYPE_CHECKING:
     from genai_prices import types as genai
@@ -61,8 +62,16 @@ def builtin_book() -> PriceBook:
         for name, unit in unit_data.items()
     }
     names = {unit.rate_name: name for name, unit in units.items()}
+    units |= {name: _unbilled(name) for name in FREE_UNITS}
     converted = tuple(_provider(each, names) for each in providers)
     return PriceBook(Document(format=FORMAT, units=units, providers=converted))
+
+
+def _unbilled(name: str) -> Unit:
+    """Tokens that the provider counts and does not bill: genai-prices leaves them out."""
+    direction = name.partition("_")[0]
+    dimensions = {"family": "tokens", "direction": direction, "billing": "none"}
+    return Unit(per=10**6, rate_name=f"{direction}_unbilled_mtok", dimensions=dimensions)
 
 
 def _provider(provider: "genai.Provider", names: dict[str, str]) -> Provider:

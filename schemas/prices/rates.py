@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import Final
 
 from usagepipe.schemas.prices.document import Discount, Entry, Period, TieredRate, Variant
+
+# Tokens that the provider counts and does not bill. They are free unless an entry has a rate.
+FREE_UNITS: Final = ("input_unbilled_tokens", "output_unbilled_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,10 @@ def rates_at(
     """The rates by unit. The first variant that has a rate for a unit replaces the period's."""
     period = period_at(entry, at)
     rules = [*variants_at(entry, at, context), period]
-    return {
+    free = {
+        unit: AppliedRate(unit, Decimal(0), per[unit], period) for unit in FREE_UNITS if unit in per
+    }
+    return free | {
         unit: _applied(unit, rule, prompt, per[unit])
         for rule in reversed(rules)
         for unit in rule.rates

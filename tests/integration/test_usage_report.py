@@ -187,7 +187,8 @@ def test_requests_without_whole_usage_are_shown(report: Report) -> None:
 
 
 def test_an_unknown_cost_is_null(report: Report) -> None:
-    """Never zero; a free request has a cost of zero, and no request costs nothing."""
+    """T-57: never zero, and its request and tokens count. A free request has a cost of zero, and no
+    request costs nothing."""
     report.store(used("unknown", 5), used("free", 5, "0"), used("some", 5), used("some", 5, "1.5"))
 
     rows = report.json(*OCTOBER, "--by", "key", "--sort", "id")["by_key"]["rows"]
@@ -199,6 +200,7 @@ def test_an_unknown_cost_is_null(report: Report) -> None:
     ]
     assert [Decimal(0), Decimal("1.5")] == [Decimal(row["cost"]) for row in rows[:2]]
     assert rows[2]["cost"] is None
+    assert (1, 5) == (rows[2]["requests"], rows[2]["total_tokens"])
     assert 0 == Decimal(nothing["cost"])
     assert "1 unpriced" in text
     assert "0.0000" not in text

@@ -45,6 +45,8 @@ def _units(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
     output = wrapped.get("output")
     calls = [item for item in output if "_call" in item["type"]] if isinstance(output, list) else []
     searches = [c for c in calls if c["type"] == "web_search_call" and _searches(c)]
+    if "billed_units" in usage:
+        return _unbilled(usage.get("tokens", {}), usage["billed_units"])
     return iter(
         [
             ("web_searches", tools.get("web_search_requests", 0) or len(searches)),
@@ -54,6 +56,12 @@ def _units(document: dict[str, Any]) -> Iterator[tuple[str, int]]:
         if usage
         else []
     )
+
+
+def _unbilled(tokens: dict[str, int], billed: dict[str, int]) -> Iterator[tuple[str, int]]:
+    for name in ("input_tokens", "output_tokens"):
+        if name in tokens:
+            yield name.replace("_", "_unbilled_"), tokens[name] - billed[name]
 
 
 def _searches(call: dict[str, Any]) -> bool:

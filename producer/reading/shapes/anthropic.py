@@ -7,7 +7,6 @@ includes them, so the `type` decides, not the names.
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from itertools import starmap
 from typing import Any, ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
@@ -18,7 +17,7 @@ from usagepipe.producer.reading.shapes.iterations import (
     settles,
 )
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
-from usagepipe.producer.reading.shapes.units import CLAUDE_TOOLS, Tree, units_in
+from usagepipe.producer.reading.shapes.units import CLAUDE_TOOLS, Tree, regional_runs, units_in
 from usagepipe.producer.reading.usage import Usage, bounded, sum_of
 
 CACHE_NAMES: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
@@ -76,7 +75,7 @@ class Anthropic(Shape):
         units = units_in(usage, self.billed)
         for run in items_of(usage, "iterations") if "iterations" in usage else ():
             units = dict(sum_of(units, units_in(run, self.billed)))
-        return units
+        return units | regional_runs(usage)
 
     def tier(self, answer: Fields, usage: Fields) -> object:
         """Claude's fast mode has prices of its own."""
@@ -112,7 +111,9 @@ class Anthropic(Shape):
         usage = _normal(counts, count)
         if OTHERS not in counts.usage:
             return usage
-        parts = bounded(tuple(starmap(_part, runs_of_others(counts.usage))))
+        regional = regional_runs(counts.usage)
+        others = runs_of_others(counts.usage)
+        parts = bounded(tuple(_part(model, run, regional) for model, run in others))
         counts.found |= bool(parts)
         return usage._replace(parts=parts)
 
@@ -126,17 +127,19 @@ def _normal(counts: Counts, count: Callable[[str], int]) -> Usage:
     return Usage("", prompt, completion, prompt + completion, cached, written, reasoning)
 
 
-def _part(model: str, run: Fields) -> Usage:
-    """The usage of another model's run."""
-    counts = Counts(run)
-    usage = _normal(counts, counts.first)._replace(model=model, units=units_in(run, BILLED))
+def _part(model: str, run: Fields, regional: dict[str, int]) -> Usage:
+    """The usage of another model's run, in the region of the message."""
+    counts, units = Counts(run), units_in(run, BILLED) | regional
+    usage = _normal(counts, counts.first)._replace(model=model, units=units)
     return usage if counts.sound else usage._replace(usage_quality="inconsistent")
 
 
-def without_other_models(usage: Usage, iterations: object) -> Usage:
-    """`usage` with other models' runs as parts. LiteLLM converts Claude's usage to OpenAI's form,
-    adds all runs up, and keeps their list. If they do not add up, `usage` is unchanged."""
-    counts = Counts(settled_by_iterations({"iterations": iterations}))
+def without_other_models(usage: Usage, fields: Fields) -> Usage:
+    """`usage` with other models' runs as parts. LiteLLM converts Claude's usage to OpenAI's form
+    (`fields`), adds all runs up, and keeps their list. If they do not add up, `usage` is unchanged.
+    """
+    kept = {name: fields.get(name) for name in ("iterations", "inference_geo")}
+    counts = Counts(settled_by_iterations(kept))
     own = Anthropic().normal(counts)
     others = sum(part.total_tokens for part in own.parts)
     if not others or usage.total_tokens not in (own.total_tokens, own.total_tokens + others):
@@ -145,7 +148,7 @@ def without_other_models(usage: Usage, iterations: object) -> Usage:
     for part in own.parts:
         units.subtract(part.units)
     return own._replace(
-        units={unit: count for unit, count in units.items() if count > 0},
+        units={unit: n for unit, n in units.items() if n > 0} | regional_runs(fields),
         reasoning_tokens=min(usage.reasoning_tokens, own.completion_tokens),
         usage_quality="complete" if counts.sound else "inconsistent",
     )

@@ -2,7 +2,8 @@
 
 `tokens` is what the model read and wrote. `billed_units` excludes what Cohere adds to a prompt free
 of charge. The normal form counts every token, and `cached_tokens` are part of `tokens` only, so
-`tokens` is preferred. Embeddings have `billed_units` alone.
+`tokens` is preferred. The difference is recorded as unbilled tokens, which cost nothing. Embeddings
+have `billed_units` alone.
 """
 
 from typing import ClassVar, Final
@@ -55,6 +56,8 @@ class Cohere(Shape):
         units = units_in(usage, self.billed)
         if "input_image_tokens" in units:
             units.pop("input_images", None)
+        if billed := fields_at(usage, "billed_units"):
+            units |= _unbilled(usage, billed)
         return units
 
     def ends(self, answer: Fields) -> bool:
@@ -68,6 +71,17 @@ class Cohere(Shape):
             prompt = counts.first("total_tokens")
         cached = counts.first("cached_tokens")
         return Usage("", prompt, completion, prompt + completion, cached)
+
+
+def _unbilled(usage: Fields, billed: Fields) -> dict[str, int]:
+    """The tokens that the model read and wrote, and Cohere does not bill."""
+    ours, theirs = Counts(usage), Counts(billed)
+    left = {
+        f"{side}_unbilled_tokens": ours.first(f"{side}_tokens") - theirs.first(f"{side}_tokens")
+        for side in ("input", "output")
+        if billed.get(f"{side}_tokens") is not None
+    }
+    return {unit: count for unit, count in left.items() if count > 0 and theirs.sound}
 
 
 def _counted(tokens: Fields | None) -> Fields | None:

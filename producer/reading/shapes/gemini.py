@@ -11,13 +11,16 @@ from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields
 from usagepipe.producer.reading.shapes.units import Tree, by_modality, units_with_tools
 from usagepipe.producer.reading.usage import Usage
 
+GROUNDS: Final[Paths] = {"webSearchQueries": True, "groundingChunks": {"maps": {}}}
 ANSWER: Final[Paths] = {
     **dict.fromkeys(("usageMetadata", "responseId", "modelVersion"), True),
-    "candidates": {"finishReason": True, "groundingMetadata": {"webSearchQueries": True}},
+    "candidates": {"finishReason": True, "groundingMetadata": GROUNDS},
     "promptFeedback": {"blockReason": True},
 }
 
-SEARCHES: Final = "web searches"  # not a name that Gemini uses
+# Not names that Gemini uses.
+SEARCHES: Final = "web searches"
+MAPS: Final = "searches in maps"
 BY_PROMPT: Final = ("gemini-1", "gemini-2")  # pay a search once a prompt, later models by the query
 PLACE: Final = ("modality", "tokenCount")
 BILLED: Final[Tree] = {
@@ -29,6 +32,7 @@ BILLED: Final[Tree] = {
     "toolUsePromptTokenCount": "input_tool_tokens",
     "toolUsePromptTokensDetails": by_modality("input_{}_tool_tokens", *PLACE),
     SEARCHES: "web_searches",
+    MAPS: "map_searches",
 }
 TOOLS: Final[Tree] = {"toolUsePromptTokensDetails": by_modality("input_{}_tokens", *PLACE)}
 
@@ -54,8 +58,7 @@ class Gemini(Shape):
         if usage is None:
             answer = fields_at(answer, "response") or {}
             usage = fields_at(answer, "usageMetadata")
-        searches = 0 if usage is None else _searches(answer)
-        return {**(usage or {}), SEARCHES: searches} if searches else usage
+        return {**usage, **_searches(answer)} if usage else usage
 
     def units(self, usage: Fields) -> dict[str, int]:
         return units_with_tools(usage, BILLED, TOOLS)
@@ -67,9 +70,7 @@ class Gemini(Shape):
 
     def merged(self, seen: Fields, later: Fields) -> Fields:
         """The searches are in one event, which may not be the last one."""
-        if SEARCHES in seen and SEARCHES not in later:
-            return {**later, SEARCHES: seen[SEARCHES]}
-        return later
+        return {name: seen[name] for name in (SEARCHES, MAPS) if name in seen} | later
 
     def part(self, answer: Fields) -> str | None:
         return id_at(fields_at(answer, "response") or answer, "responseId")
@@ -96,17 +97,20 @@ class Gemini(Shape):
         return Usage("", prompt, completion, total, cached, reasoning_tokens=thoughts)
 
 
-def _searches(answer: Fields) -> int:
-    """The searches of the web that the answer is grounded in, as they are billed."""
-    searches = 0
+def _searches(answer: Fields) -> dict[str, int]:
+    """The searches of the web and of maps that the answer is grounded in, as they are billed."""
+    queries, on_maps = 0, False
     for candidate in items_of(answer, "candidates"):
-        if "groundingMetadata" in candidate:
-            queries = (fields_at(candidate, "groundingMetadata") or {}).get("webSearchQueries")
-            searches += len(queries) if isinstance(queries, list) else 0
-    if not searches:
-        return 0
+        if (ground := fields_at(candidate, "groundingMetadata")) is not None:
+            found = ground.get("webSearchQueries")
+            queries += len(found) if isinstance(found, list) else 0
+            on_maps |= any("maps" in chunk for chunk in items_of(ground, "groundingChunks"))
+    if not (queries or on_maps):
+        return {}
     model = answer.get("modelVersion")
-    return 1 if isinstance(model, str) and model.startswith(BY_PROMPT) else searches
+    if queries and isinstance(model, str) and model.startswith(BY_PROMPT):
+        queries = 1
+    return {name: n for name, n in ((SEARCHES, queries), (MAPS, int(on_maps))) if n}
 
 
 def _is_cache(answer: Fields) -> bool:

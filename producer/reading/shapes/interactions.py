@@ -15,13 +15,14 @@ INPUT_NAMES: Final = ("total_input_tokens", "total_tool_use_tokens")
 OUTPUT_NAMES: Final = ("total_output_tokens", "total_thought_tokens")
 NAMES: Final = frozenset(INPUT_NAMES + OUTPUT_NAMES)
 PLACE: Final = ("modality", "tokens")
+GROUNDING: Final = {"google_search": "web_searches", "google_maps": "map_searches"}
 BILLED: Final[Tree] = {
     "input_tokens_by_modality": by_modality("input_{}_tokens", *PLACE),
     "cached_tokens_by_modality": by_modality("cache_{}_read_tokens", *PLACE),
     "output_tokens_by_modality": by_modality("output_{}_tokens", *PLACE),
     "total_tool_use_tokens": "input_tool_tokens",
     "tool_use_tokens_by_modality": by_modality("input_{}_tool_tokens", *PLACE),
-    "grounding_tool_count": Items("type", "count", {"google_search": "web_searches"}),
+    "grounding_tool_count": Items("type", "count", GROUNDING),
 }
 TOOLS: Final[Tree] = {"tool_use_tokens_by_modality": by_modality("input_{}_tokens", *PLACE)}
 LAST_EVENTS: Final = ("interaction.completed", "interaction.complete")  # the second is older

@@ -18,7 +18,7 @@ from usagepipe.producer.reading.shapes.openai_units import (
     with_tool_calls,
 )
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
-from usagepipe.producer.reading.shapes.units import Tree, units_in
+from usagepipe.producer.reading.shapes.units import Tree, regional_runs, units_in
 from usagepipe.producer.reading.usage import Usage
 
 TOKEN_CLASSES: Final = ("prompt_tokens", "input_tokens", "completion_tokens", "output_tokens")
@@ -116,6 +116,10 @@ class OpenAI(Shape):
             return {**usage, "prompt_tokens": usage["total_tokens"]}
         return usage
 
+    def units(self, usage: Fields) -> dict[str, int]:
+        """With LiteLLM's note of where Claude ran."""
+        return units_in(usage, self.billed) | regional_runs(usage)
+
     def tier(self, answer: Fields, usage: Fields) -> object:
         """OpenAI's and others' is beside the usage, that of some gateways in it."""
         return answer.get("service_tier") or usage.get("service_tier")
@@ -144,7 +148,7 @@ class OpenAI(Shape):
 def _with_other_models(usage: Usage, fields: Fields) -> Usage:
     """`usage` with the calls of other models as parts: the image tool's, Claude's advisors'."""
     if "iterations" in fields:
-        return without_other_models(usage, fields["iterations"])
+        return without_other_models(usage, fields)
     images = fields_at(fields, IMAGES) if IMAGES in fields else None
     if images is None:
         return usage

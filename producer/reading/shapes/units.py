@@ -22,6 +22,10 @@ CLAUDE_TOOLS: Final[Tree] = {
     "code_execution_requests": "code_executions",
 }
 
+# Where a model ran, if the provider reports it. Anywhere else than here costs more.
+ANYWHERE: Final = ("", "global", "not_available")
+SIDES: Final = ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens")
+
 
 class Items(NamedTuple):
     """A list of objects: each has a kind, which leads to a unit, and a count."""
@@ -67,6 +71,15 @@ def units_with_tools(usage: Mapping[str, Any], tree: Tree, tools: Tree) -> dict[
     if "input_tool_tokens" not in units:
         return units
     return dict(sum_of(units, units_in(usage, tools)))
+
+
+def regional_runs(usage: Mapping[str, Any]) -> dict[str, int]:
+    """A run of Claude that had to stay in one region. It costs a tenth more, for which the price
+    list has no rate: a unit without a rate leaves the event without a price."""
+    region = usage.get("inference_geo")
+    if not isinstance(region, str) or region in ANYWHERE or not any(map(usage.get, SIDES)):
+        return {}
+    return {"regional_runs": 1}
 
 
 def _in_items(items: object, wanted: Items) -> dict[str, int]:

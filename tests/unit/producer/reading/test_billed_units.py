@@ -227,6 +227,53 @@ ANSWERS: dict[str, tuple[Json, dict[str, int]]] = {
     ),
     "Cohere's ranks": ({"meta": {"billed_units": {"search_units": 2}}}, {"rerank_searches": 2}),
     "Cohere's images": ({"meta": {"billed_units": {"images": 3}}}, {"input_images": 3}),
+    "what Cohere does not bill": (
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 2406, "output_tokens": 2},
+                "tokens": {"input_tokens": 2935, "output_tokens": 4},
+                "cached_tokens": 2928,
+            }
+        },
+        {"input_unbilled_tokens": 529, "output_unbilled_tokens": 2},
+    ),
+    "Cohere's ranks with tokens": (
+        {"meta": {"billed_units": {"search_units": 1}, "tokens": {"input_tokens": 90}}},
+        {"rerank_searches": 1},
+    ),
+    "Cohere bills more than it counts": (
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 9, "output_tokens": -1},
+                "tokens": {"input_tokens": 4, "output_tokens": 4},
+            }
+        },
+        {},
+    ),
+    "Claude in one region": (claude(inference_geo="us"), {"regional_runs": 1}),
+    "Claude in a region to come": (claude(inference_geo="eu"), {"regional_runs": 1}),
+    "Claude anywhere": (claude(inference_geo="global"), {}),
+    "an older Claude": (claude(inference_geo="not_available"), {}),
+    "Claude in one region, by LiteLLM": (chat({"inference_geo": "us"}), {"regional_runs": 1}),
+    "Gemini's maps": (
+        gemini({"groundingChunks": [{"maps": {"uri": "u"}}, {"maps": {"uri": "v"}}]}),
+        {"map_searches": 1},
+    ),
+    "Gemini's maps and searches": (
+        gemini({"webSearchQueries": ["a", "b"], "groundingChunks": [{"web": {}}, {"maps": {}}]}),
+        {"web_searches": 2, "map_searches": 1},
+    ),
+    "Gemini's files": (gemini({"groundingChunks": [{"retrievedContext": {}}]}), {}),
+    "an interaction with maps": (
+        {
+            "usage": {
+                "total_input_tokens": 100,
+                "total_output_tokens": 50,
+                "grounding_tool_count": [{"type": "google_maps", "count": 1}],
+            }
+        },
+        {"map_searches": 1},
+    ),
     "Cohere's images by tokens": (
         {"meta": {"billed_units": {"images": 3, "image_tokens": 90}}},
         {"input_image_tokens": 90},
@@ -404,6 +451,33 @@ def test_stream_of_gemini_keeps_its_searches() -> None:
     assert {"flex"} == {usage.service_tier for usage in found}
 
 
+def test_stream_of_gemini_keeps_its_maps() -> None:
+    """A search of the web in a later event does not replace them."""
+    maps: Json = {"groundingChunks": [{"maps": {}}]}
+    web: Json = {"webSearchQueries": ["a"]}
+
+    usage = read(stream(gemini(maps), gemini(web), gemini()), "text/event-stream")
+
+    assert {"map_searches": 1, "web_searches": 1} == usage.units
+
+
+def test_advisor_of_a_regional_message_is_regional_too() -> None:
+    """Both parts cost more than the list says, by Claude's answer and by LiteLLM's."""
+    runs = [
+        {"type": "message", "input_tokens": 20, "output_tokens": 50},
+        {"type": "advisor_message", "model": "wise", "input_tokens": 7, "output_tokens": 3},
+    ]
+    counts = {"prompt_tokens": 20, "completion_tokens": 50, "total_tokens": 70}
+    for answer in (
+        claude(inference_geo="us", iterations=runs),
+        chat(counts | {"inference_geo": "us", "iterations": runs}),
+    ):
+        usage = read(json.dumps(answer).encode())
+
+        assert [("wise", 7, 3)] == [part[:3] for part in usage.parts]
+        assert [{"regional_runs": 1}] * 2 == [usage.units, usage.parts[0].units]
+
+
 def test_units_of_several_completions_add_up() -> None:
     """Each response of a realtime session counts. The tier is that of the last one."""
     audio = {"input_token_details": {"audio_tokens": 60}}
@@ -474,6 +548,7 @@ def test_units_have_the_names_of_the_price_book() -> None:
     names = set().union(*(names_in(shape.billed) for shape in SHAPES))
 
     unknown = {"search_sources", "image_generations", "input_images", "classifications"}
+    unknown |= {"map_searches"}
     assert unknown == names - set(unit_data)
 
 

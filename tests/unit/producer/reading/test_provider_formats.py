@@ -93,6 +93,7 @@ COHERE = {
     "billed_units": {"input_tokens": 25, "output_tokens": 9},
     "tokens": {"input_tokens": 91, "output_tokens": 11},
 }
+UNBILLED = {"input_unbilled_tokens": 66, "output_unbilled_tokens": 2}
 
 
 REALTIME = {
@@ -200,19 +201,22 @@ SHAPES_OF_PROVIDERS = {
         {"generation": "x", "prompt_token_count": 5, "generation_token_count": 7},
         Usage("", 5, 7, 12),
     ),
-    "Cohere 2": ({"usage": COHERE | {"cached_tokens": 64}}, Usage("", 91, 11, 102, 64)),
-    "Cohere 1": ({"text": "x", "meta": COHERE}, Usage("", 91, 11, 102)),
+    "Cohere 2": (
+        {"usage": COHERE | {"cached_tokens": 64}},
+        Usage("", 91, 11, 102, 64, units=UNBILLED),
+    ),
+    "Cohere 1": ({"text": "x", "meta": COHERE}, Usage("", 91, 11, 102, units=UNBILLED)),
     "Cohere's embeddings": (
         {"meta": {"billed_units": {"input_tokens": 2, "image_tokens": 3}}},
         Usage("", 5, 0, 5, units={"input_image_tokens": 3}),
     ),
     "Cohere 1, streamed": (
         {"event_type": "stream-end", "response": {"meta": COHERE}},
-        Usage("", 91, 11, 102),
+        Usage("", 91, 11, 102, units=UNBILLED),
     ),
     "Cohere 2, streamed": (
         {"type": "message-end", "delta": {"usage": COHERE}},
-        Usage("", 91, 11, 102),
+        Usage("", 91, 11, 102, units=UNBILLED),
     ),
     "Ollama": (
         {"model": "llama3.2", "done": True, "prompt_eval_count": 26, "eval_count": 282},

@@ -69,7 +69,7 @@ def test_each_recorded_answer_gives_the_units_that_a_plain_reading_finds() -> No
     found = {name: usage.units for name, usage in read.items() if isinstance(usage, Usage)}
 
     assert {a.name: units_of(a) for a in recorded_answers() if a.name in found} == found
-    assert 61 == sum(bool(units) for units in found.values())
+    assert 70 == sum(bool(units) for units in found.values())
 
 
 def test_recorded_answers_without_usage_have_a_reason() -> None:

@@ -165,6 +165,23 @@ def test_the_fast_mode_of_claude_costs_its_own_rates(pricer: Pricer, model: str)
     assert (30 * 10**12, 60 * 10**12) == (standard, fast)
 
 
+def test_what_a_provider_does_not_bill_is_free(pricer: Pricer) -> None:
+    """Genai-prices reads what Cohere bills. Here all tokens are counted, and some are unbilled."""
+    usage = used(2935, 4, provider="cohere", model="command-r7b-12-2024", cached_tokens=2928)
+    unbilled = {"input_unbilled_tokens": 529, "output_unbilled_tokens": 2}
+
+    expected = calculated(usage, {"input_tokens": 2406, "output_tokens": 2})
+    assert expected == pricer.price(replace(usage, units=unbilled))
+
+
+@pytest.mark.parametrize("unit", ["regional_runs", "map_searches"])
+def test_a_surcharge_that_the_list_lacks_leaves_no_price(pricer: Pricer, unit: str) -> None:
+    """The tokens alone would be too cheap."""
+    usage = used(1000, 500, provider="anthropic", model="claude-opus-5", units={unit: 1})
+
+    assert Unpriced.UNKNOWN_UNIT == pricer.price(usage)
+
+
 def test_a_unit_without_a_rate_is_not_free(pricer: Pricer) -> None:
     """Deviation: genai-prices calculates 0 for searches of a model without a rate for them."""
     usage = used(1000, 500, provider="openai", model="gpt-4", units={"web_searches": 2})

@@ -81,6 +81,17 @@ def test_a_model_without_a_price_has_no_cost() -> None:
     assert Unpriced.NO_ENTRY == cost(BASE, used(1000, 500, model="another"))
 
 
+def test_unbilled_tokens_are_free_unless_an_entry_has_a_rate() -> None:
+    """They are parts of the prompt and of the output, also of those read from a cache."""
+    units = {"input_unbilled_tokens": 300, "output_unbilled_tokens": 100}
+    rated = BASE | {"input_unbilled_tokens": "1"}
+
+    assert Decimal("0.0095") == cost(BASE, used(1000, 500, units=units))
+    assert Decimal("0.0095") == cost(BASE, used(1000, 500, cached_tokens=900, units=units))
+    assert Decimal("0.0098") == cost(rated, used(1000, 500, units=units))
+    assert Unpriced.INCONSISTENT == cost(BASE, used(200, 500, units=units))
+
+
 @pytest.mark.parametrize("rate", ["0", "0.000000000001"])
 def test_a_rate_of_almost_nothing_is_a_price(rate: str) -> None:
     """A free model costs 0, and 10^-12 dollars for a million tokens round to 0: both are priced."""
