@@ -4,7 +4,7 @@ Thoughts are counted separately from the candidates; they are output. What tools
 is counted separately from the prompt; it is input.
 """
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from usagepipe.producer.reading.shapes.counts import Counts
 from usagepipe.producer.reading.shapes.shape import Fields, Paths, Shape, fields_at, id_at, items_of
@@ -69,8 +69,13 @@ class Gemini(Shape):
         return tier.lower().removeprefix("on_demand_") if isinstance(tier, str) else None
 
     def merged(self, seen: Fields, later: Fields) -> Fields:
-        """The searches are in one event, which may not be the last one."""
-        return {name: seen[name] for name in (SEARCHES, MAPS) if name in seen} | later
+        """The searches are in one event, which may not be the last one, or in several that grow."""
+        most: dict[str, Any] = {
+            name: max(seen.get(name, 0), later.get(name, 0))
+            for name in (SEARCHES, MAPS)
+            if name in seen or name in later
+        }
+        return {**later, **most}
 
     def part(self, answer: Fields) -> str | None:
         return id_at(fields_at(answer, "response") or answer, "responseId")
@@ -108,7 +113,7 @@ def _searches(answer: Fields) -> dict[str, int]:
     if not (queries or on_maps):
         return {}
     model = answer.get("modelVersion")
-    if queries and isinstance(model, str) and model.startswith(BY_PROMPT):
+    if queries and isinstance(model, str) and model.rpartition("/")[2].startswith(BY_PROMPT):
         queries = 1
     return {name: n for name, n in ((SEARCHES, queries), (MAPS, int(on_maps))) if n}
 

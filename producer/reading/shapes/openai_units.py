@@ -91,8 +91,8 @@ def with_tool_calls(usage: Fields, answer: Fields) -> Fields:
         if isinstance(kind, str) and kind in _CHARGED and _is_charged(item):
             calls[kind] = calls.get(kind, 0) + 1
     searches = fields_at(answer, "tool_usage", "web_search")
-    if searches is not None:
-        calls["web_search_call"] = searches.get("num_requests") or 0
+    if searches is not None and type(searches.get("num_requests")) is int:
+        calls["web_search_call"] = searches["num_requests"]
     if calls:
         usage = {**usage, CALLS: calls}
     images = fields_at(answer, "tool_usage", "image_gen")

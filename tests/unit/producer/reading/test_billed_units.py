@@ -121,6 +121,10 @@ ANSWERS: dict[str, tuple[Json, dict[str, int]]] = {
         response({}, SEARCH, OPEN_PAGE, SEARCH, {"type": "file_search_call"}, {"type": "message"}),
         {"web_searches": 2, "storage_searches": 1},
     ),
+    "OpenAI's searches, without its own count": (
+        response({}, SEARCH, SEARCH, tool_usage={"web_search": {"num_requests": None}}),
+        {"web_searches": 2},
+    ),
     "OpenAI's own count of searches": (
         response({}, SEARCH, tool_usage={"web_search": {"num_requests": 3}}),
         {"web_searches": 3},
