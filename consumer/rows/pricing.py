@@ -63,7 +63,10 @@ class Pricing:
         """
         version, own_counts = self.name.version, self.rule is not CostRule.PRICES_ONLY
         asked = [row for row in rows if row.cost is None or self._asks_book(row)]
-        for row, amount in zip(asked, self._amounts(asked), strict=True):
+        amounts = self._amounts(asked)
+        if self.rule is CostRule.PRICES_FIRST:
+            amounts = _without_included_parts(asked, amounts)
+        for row, amount in zip(asked, amounts, strict=True):
             if type(amount) is int:
                 row.cost = str(amount) + _MONEY_UNITS
                 row.cost_source = "priced"
@@ -105,6 +108,28 @@ class Pricing:
             self._failures.add(place)
             kind = type(error).__name__
             log.error("pricing_failed", version=self.name.version, error=kind, place=place)
+
+
+def _without_included_parts(rows: Sequence[Any], amounts: Sequence[object]) -> list[object]:
+    """The price of each row; none for a part whose request keeps its own cost, which includes it.
+
+    A producer reports the cost of the whole request with its main row, and 0 with the parts. So if
+    the main row is priced, the 0 of a part without a price is taken away: its cost is not known.
+    """
+    kept = {
+        (row.producer_id, row.sequence)
+        for row, amount in zip(rows, amounts, strict=True)
+        if not row.part and row.cost is not None and type(amount) is not int
+    }
+    found = list(amounts)
+    for place, row in enumerate(rows):
+        if row.part and row.cost is not None and not row.cost.strip("0."):
+            main = row.producer_id, (row.sequence or 0) - row.part
+            if main in kept:
+                found[place] = None
+            elif type(found[place]) is not int:
+                row.cost = None
+    return found
 
 
 OWN_COSTS: Final = Pricing(CostRule.REPORTED_ONLY)

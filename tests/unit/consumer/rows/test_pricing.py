@@ -74,6 +74,33 @@ def test_the_rule_decides_which_cost_counts(
     assert expected == costs(row_of(rule, fields))
 
 
+PART = {"cost": "0", "cost_source": "reported", "sequence": 8, "part": 1}
+WITH_PARTS = [  # the main row, the part, and the costs of both
+    (CLAUDE, CLAUDE, QUARTER, QUARTER),
+    (CLAUDE, UNKNOWN, QUARTER, None),  # its 0 would be a lie
+    (UNKNOWN, CLAUDE, HALF, Decimal(0)),  # the half dollar includes it
+    (UNKNOWN, UNKNOWN, HALF, Decimal(0)),
+]
+
+
+@pytest.mark.parametrize(("main", "part", "cost", "part_cost"), WITH_PARTS)
+def test_a_request_s_own_cost_covers_the_calls_inside_its_answer(
+    main: dict[str, Any], part: dict[str, Any], cost: Decimal, part_cost: Decimal | None
+) -> None:
+    """With prices first, a part is paid by the book or by the request, and never by both."""
+    values = [
+        event_json(**{**main, **REPORTED, "producer_id": "p", "sequence": 7}),
+        event_json(**{**part, **PART, "producer_id": "p"}),
+        event_json(**{**UNKNOWN, **PART, "producer_id": "other"}),  # of a request in another batch
+    ]
+    records = [FakeRecord(n, value) for n, value in enumerate(values)]
+
+    body = encode_rows(records, PARTITION, "topic-id", 0, Pricing(CostRule.PRICES_FIRST, PRICER))
+
+    found = [costs(json.loads(line))[0] for line in bytes(body.body).splitlines()]
+    assert [cost, part_cost, None] == found
+
+
 @pytest.mark.parametrize("rule", CostRule)
 def test_a_cost_that_was_priced_before_stays(rule: CostRule) -> None:
     """An import restores the costs of the export, whatever the prices are now."""
