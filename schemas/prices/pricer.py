@@ -169,6 +169,8 @@ def _compute(
     units = usage.units
     if (minimums := plan.found.entry.minimums) or 0 in units.values():
         units = {name: max(n, minimums.get(name, 0)) for name, n in units.items() if n}
+    if len(units) > 1:  # one shape, whatever their order
+        units = dict(sorted(units.items()))
     shape, counts = table.shape(tuple(units)), (*counts_of(usage), *units.values())
     price = shape.numerator(counts)
     if type(price) is int:  # faster than isinstance of an enumeration

@@ -17,7 +17,9 @@ from usagepipe.schemas.prices.rates import AppliedRate
 from usagepipe.schemas.prices.units import Units
 from usagepipe.schemas.prices.usage import NORMAL_UNITS, Unpriced
 
-MAX_SHAPES: Final = 64  # kept per table; what events count is their producers' choice
+# Kept per table. What events count is their producers' choice, and a shape of many units is large.
+MAX_SHAPES: Final = 16
+MAX_KEPT_UNITS: Final = 8
 Row = tuple[int, ...]
 
 
@@ -116,9 +118,11 @@ class RateTable:
             return Shape(unknown, refusal=Unpriced.UNKNOWN_UNIT)
         if twice := tuple(name for name in names if name in NORMAL_UNITS):
             return Shape(twice, refusal=Unpriced.INCONSISTENT)
-        if len(self._shapes) >= MAX_SHAPES:
-            self._shapes.clear()
-        self._shapes[names] = found = self._compile(names)
+        found = self._compile(names)
+        if len(names) <= MAX_KEPT_UNITS:
+            if len(self._shapes) >= MAX_SHAPES:
+                self._shapes.clear()
+            self._shapes[names] = found
         return found
 
     def _compile(self, names: tuple[str, ...]) -> Shape:
