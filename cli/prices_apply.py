@@ -77,10 +77,15 @@ def _apply(sources: PriceSources, new: PriceBook, before: str, comment: str) -> 
     """Apply the book, unless another one was applied since the difference was shown."""
     client = sources.client
     if active_version(client) != before:
-        latest = history(client)[0]
+        latest = next(iter(history(client)), None)
+        what = (
+            f"{latest.applied_by} applied the book {latest.version} meanwhile"
+            if latest
+            else "The table price_book_history was emptied meanwhile"
+        )
         raise UsagePipeError(
-            f"{latest.applied_by} applied the book {latest.version} meanwhile, so the difference"
-            " shown above is no longer right. Nothing was changed: run it again."
+            f"{what}, so the difference shown above is no longer right. Nothing was changed: run it"
+            " again."
         )
     apply_book(client, new, author(), comment)
     click.echo(f"Applied {new.version}. {WORKERS_CHANGE}")

@@ -48,7 +48,7 @@ def unpriced(period: PeriodName, as_yaml: bool, as_json: bool, clickhouse: str |
     if as_json:
         click.echo(json_text(_fields(found, pricer), indent=2))
     elif as_yaml:
-        click.echo(price_file(found.models, pricer))
+        click.echo(price_file(found.models, pricer) or "# No rate is missing.")
     else:
         print_unpriced(found, period, pricer)
 

@@ -177,7 +177,7 @@ class MissingBookError(UsagePipeError):
         self.version = version
         super().__init__(
             f"The price book {version} is not stored. usagepipe prices history lists the books "
-            "that are, and usagepipe prices apply stores the book of a price file."
+            "that were applied, and usagepipe prices apply stores the book of a price file."
         )
 
 

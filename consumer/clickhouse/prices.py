@@ -11,7 +11,7 @@ from usagepipe.schemas.clickhouse.price_books import (
     store_book,
     try_out,
 )
-from usagepipe.schemas.errors import LostHistoryError
+from usagepipe.schemas.errors import DamagedBookError, LostHistoryError, MissingBookError
 from usagepipe.schemas.prices import Pricer, builtin_book
 from usagepipe.schemas.settings import ClickHouseAddress
 from usagepipe.schemas.settings.storage import CostRule
@@ -50,7 +50,12 @@ class StoredPrices:
         """
         if name.rule is CostRule.REPORTED_ONLY:
             return OWN_COSTS
-        return Pricing(name.rule, self._pricer(name.version))
+        try:
+            return Pricing(name.rule, self._pricer(name.version))
+        except (MissingBookError, DamagedBookError):
+            if builtin_book().version != name.version:
+                raise
+            return Pricing(name.rule, self._builtin())
 
     def keep(self, pricing: Pricing) -> None:
         """Store the book of `pricing`, so that other processes can use it by its version.

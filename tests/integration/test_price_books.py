@@ -29,6 +29,7 @@ from tests.support.stored_prices import MODEL, house_book, priced_sum, versions,
 from tests.support.waiting import eventually
 from tests.support.worker import raw_counts
 from usagepipe.consumer.clickhouse.prices import StoredPrices
+from usagepipe.consumer.rows.pricing import PricingName
 from usagepipe.consumer.topics.group_offsets import GroupOffsets
 from usagepipe.schemas import Settings, UsageEvent, encode
 from usagepipe.schemas.clickhouse.price_books import (
@@ -39,7 +40,7 @@ from usagepipe.schemas.clickhouse.price_books import (
     store_book,
     try_out,
 )
-from usagepipe.schemas.errors import LostHistoryError, UsagePipeError
+from usagepipe.schemas.errors import LostHistoryError, MissingBookError, UsagePipeError
 from usagepipe.schemas.prices import PriceBook, builtin_book
 from usagepipe.schemas.settings.storage import CostRule
 
@@ -182,6 +183,18 @@ def test_a_worker_shows_that_the_history_was_dropped_and_the_next_one_warns(
     assert {FIRST.version: len(EVENTS)} == versions(clickhouse_client)
     (line,) = (line for line in starting.stderr.splitlines() if "no_price_book_applied" in line)
     assert FIRST.version in line
+
+
+def test_an_announced_built_in_book_needs_no_stored_copy(
+    settings: MakeSettings, clickhouse_client: "Client"
+) -> None:
+    """Also if another book is active, and the tables were restored from a backup."""
+    apply(clickhouse_client, FIRST)
+    name = PricingName(CostRule.REPORTED_FIRST, builtin_book().version)
+    with closing(StoredPrices(settings().clickhouse_address, SECONDS)) as stored:
+        assert name == stored.named(name).name
+        with pytest.raises(MissingBookError):
+            stored.named(PricingName(CostRule.REPORTED_FIRST, SECOND.version))
 
 
 @pytest.mark.parametrize(("missing", "book"), [("nothing", FIRST), ("pin", SECOND)])

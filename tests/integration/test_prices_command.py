@@ -238,6 +238,26 @@ def test_of_two_that_apply_at_once_one_hears_that_it_lost(
     assert 2 == len(history(clickhouse_client))
 
 
+def test_a_history_that_is_lost_meanwhile_is_named(
+    prices: Callable[..., int],
+    clickhouse_client: "Client",
+    capsys: Output,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The difference that was shown is no longer right."""
+    prices("apply", "first.yaml", "--yes")
+
+    def lose(*_: object) -> bool:
+        clickhouse_client.command("TRUNCATE TABLE price_book_history")
+        return True
+
+    monkeypatch.setattr(prices_apply, "confirmed", lose)
+
+    assert 1 == prices("apply", "second.yaml")
+
+    assert "price_book_history was emptied meanwhile" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("book", "problem"), [('{"format":1', "is damaged"), (None, "not stored")])
 def test_an_active_book_that_cannot_be_used_is_repaired_by_applying_it(
     prices: Callable[..., int],

@@ -28,6 +28,9 @@ models:
     provider: acme
     prices: {input_mtok: 1, output_mtok: {base: 2, tiers: [{start: 200000, price: 3}]}}
     variants: [{batch: true, prices: {input_mtok: 0.5}}]
+  - model: cached
+    provider: acme
+    prices: {input_mtok: 1, cache_read_mtok: 0.1, output_mtok: 2}
 """
 
 
@@ -50,6 +53,8 @@ EVENTS = [
     used("known", prompt=10, units={"web_searches": 2}),
     used("known", prompt=10, units={"dream_minutes": 2}),
     used("known", prompt=7),  # stored before it had a price
+    used("cached", prompt=4, cached_tokens=2),  # so was this
+    used("cached", prompt=4, cached_tokens=5),  # a part that exceeds its whole
     used("known", usage_quality="missing"),
     used("known", prompt=5, total_tokens=9),
     used("star*", prompt=3),
@@ -92,6 +97,8 @@ def test_each_model_has_its_reasons(unpriced: Callable[..., int], capsys: Output
         ("known", "no_rate", "web_searches"): (2, 11),
         ("known", "unknown_unit", "dream_minutes"): (1, 10),
         ("known", "priced_now"): (1, 7),
+        ("cached", "priced_now"): (1, 4),
+        ("cached", "inconsistent", "input_tokens"): (1, 4),
         ("known", "usage_missing"): (1, 0),
         ("known", "unclassified_tokens"): (1, 9),
         ("star*", "no_entry"): (1, 3),
@@ -141,7 +148,7 @@ def test_the_yaml_prices_the_events(
     assert "  # dream_minutes is a unit that no rate is for" in text
     pricer = Pricer(read_yaml(filled, builtin_book()))
     without = [each.model for each in EVENTS if isinstance(pricer.price(each), Unpriced)]
-    assert ["known", "known", "known", "star*", "gone", "old"] == without
+    assert ["known", "cached", "cached", "known", "known", "star*", "gone", "old"] == without
 
 
 def test_what_raw_has_lost_is_counted(
@@ -153,7 +160,7 @@ def test_what_raw_has_lost_is_counted(
     assert 0 == unpriced("--period", "all")
 
     shown = capsys.readouterr().out
-    assert "12 more have no price and are no longer in the raw table" in shown
+    assert "14 more have no price and are no longer in the raw table" in shown
     assert "models:" not in shown
 
 

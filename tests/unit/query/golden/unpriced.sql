@@ -38,6 +38,8 @@ GROUP BY
     events.batch,
     events.usage_quality = 'missing',
     events.total_tokens > events.prompt_tokens + events.completion_tokens,
+    events.cached_tokens + events.cache_write_tokens > events.prompt_tokens,
+    events.reasoning_tokens > events.completion_tokens,
     events.completion_tokens > 0,
     events.cached_tokens > 0,
     events.cache_write_tokens > 0,
