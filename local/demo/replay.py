@@ -60,7 +60,7 @@ def sums_of(request: PlannedRequest, pricer: Pricer) -> Sums:
 
 
 def _event(request: PlannedRequest) -> UsageEvent:
-    """The event that the gateway must record, as far as its price depends on it."""
+    """What decides the price of the event that the gateway records for this request."""
     return UsageEvent.new(
         user_id=request.credential.caller.user_id,
         customer_id=request.credential.caller.customer_id,

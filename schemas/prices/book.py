@@ -33,7 +33,7 @@ class PriceBook:
         """The book that `to_json` wrote, of `version` if one is given.
 
         Raises:
-            DamagedBookError: it is no book, or another than that of `version`.
+            DamagedBookError: the text is not a book, or not the book of `version`.
             UnreadableBookError: it is that of `version`, but uses what is unknown here.
         """
         if version is None:

@@ -85,7 +85,7 @@ def _provider(provider: "genai.Provider", names: dict[str, str]) -> Provider:
 
 
 def _with_host(match: Clause | None, api_pattern: str) -> Clause | None:
-    """`match`, or the host of the provider's API: whoever watches the calls to it knows no more.
+    """`match`, or the host of the provider's API: who watches the calls knows only the host.
 
     A host that needs a path as well is no provider: several share it.
     """

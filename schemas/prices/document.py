@@ -32,7 +32,7 @@ def to_exact(text: object) -> Decimal:
     """The number that `text` writes out.
 
     Raises:
-        ValueError: it is no text of a plain number: a float of JSON is not exact.
+        ValueError: it is not text with a plain number. A float of JSON is not exact.
     """
     if isinstance(text, Decimal):
         return text

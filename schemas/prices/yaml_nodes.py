@@ -43,7 +43,7 @@ def root_of(text: str) -> "yaml.Node | None":
     """The first node of the document, None if it is empty.
 
     Raises:
-        PriceFileError: it is no YAML.
+        PriceFileError: the text is not YAML.
         MissingExtraError: PyYAML is not installed.
     """
     try:

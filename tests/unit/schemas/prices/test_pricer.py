@@ -144,7 +144,7 @@ def test_a_request_is_paid_once(fields: dict[str, Any], expected: str) -> None:
 
 
 def test_a_failure_without_usage_has_nothing_to_price() -> None:
-    """It is no unpriced request, whether its model has a price or not."""
+    """It does not count as unpriced, whether its model has a price or not."""
     for model in ("m-1", "m-2"):
         usage = used(failed=True, usage_quality="missing", model=model)
 
