@@ -66,9 +66,11 @@ class StoredPrices:
             store_book(self._client.get(), pricing.book)
 
     def others(self, version: str) -> tuple[str, ...]:
-        """The stored books other than `version`, the newest first, if no book was ever applied."""
-        client = self._client.get()
-        return () if active_version(client) else other_versions(client, version)
+        """The stored books other than `version`, the newest first, if no book was ever applied.
+
+        What was applied is what `active` found last.
+        """
+        return () if self._applied else other_versions(self._client.get(), version)
 
     def try_out(self) -> None:
         """Raise what storing a book would raise. Blocks."""
